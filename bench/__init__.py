@@ -1,0 +1,19 @@
+"""distill-bench: distil pretrained diffusion models into one-step generators, and compare the methods at matched compute."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bench.api import results, run
+
+__all__ = ["results", "run"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the Python interface, and with it torch or pandas, only when it is used."""
+    if name in __all__:
+        from bench import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'bench' has no attribute {name!r}")

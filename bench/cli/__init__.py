@@ -1,0 +1,62 @@
+"""The command line, ``bench``: one module a command. Modules that compute are imported when their command runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from bench.cli import doctor, list_, run, sample, show, stats, table, train
+from bench.errors import BenchError, Interrupted
+
+app = typer.Typer(
+    name="bench",
+    help="Distil pretrained diffusion models into one-step generators, and compare the methods at matched compute.",
+    epilog="Start with: bench run --method sid --teacher edm-digits",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+commands: dict[str, Callable[..., None]] = {
+    "run": run.run,
+    "table": table.table,
+    "list": list_.list_,
+    "show": show.show,
+    "sample": sample.sample,
+    "train": train.train,
+    "stats": stats.stats,
+    "doctor": doctor.doctor,
+}
+for name, command in commands.items():
+    app.command(name)(command)
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+) -> None:
+    """Options before the command's name."""
+    if version:
+        from importlib.metadata import version as installed
+
+        typer.echo(f"distill-bench {installed('distill-bench')}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line; an error is one sentence on stderr and an exit code: 1 failed, 2 usage, 75 interrupted."""
+    try:
+        app()
+    except BenchError as error:
+        if "--debug" in sys.argv:
+            raise
+        prefix = "" if isinstance(error, Interrupted) else "error: "
+        typer.echo(f"{prefix}{error}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("interrupted before training began; the same command starts again.", err=True)
+        sys.exit(Interrupted.exit_code)

@@ -1,0 +1,36 @@
+"""Options that several commands share, under one name and one meaning each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Plugins = Annotated[
+    list[str] | None, typer.Option("--plugin", metavar="FILE", help="Python file that registers methods, teachers or metrics.")
+]
+Results = Annotated[
+    Path | None, typer.Option("--results", metavar="DIR", help="Folder of runs [default: $BENCH_RESULTS or results/runs].")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+TeacherPath = Annotated[str | None, typer.Option(metavar="FILE", help="Weights to read in place of the teacher's usual ones.")]
+Json = Annotated[str, typer.Option("--format", help="terminal or json.")]
+
+
+def load_plugins(files: list[str] | None) -> list[str]:
+    """Load plugin files, and return them as a list."""
+    from bench.registry import load_plugin
+
+    for file in files or []:
+        load_plugin(file)
+    return list(files or [])
+
+
+def check_format(given: str, known: tuple[str, ...] = ("terminal", "json")) -> str:
+    """The format, if it is known. Raises UsageError otherwise."""
+    from bench.errors import unknown
+
+    if given not in known:
+        raise unknown("format", given, known)
+    return given

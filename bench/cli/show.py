@@ -1,0 +1,134 @@
+"""``bench show``: one method, teacher or run in full."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from bench.cli.options import Json, Plugins, Results, check_format, load_plugins
+
+
+class What(StrEnum):
+    """What can be shown."""
+
+    method = "method"
+    teacher = "teacher"
+    run = "run"
+
+
+def show(
+    what: Annotated[What, typer.Argument(help="Kind of thing.")],
+    name: Annotated[str, typer.Argument(help="Its name; a run's id or the beginning of it.")],
+    teacher: Annotated[str | None, typer.Option(help="For a method: the teacher whose settings are meant.")] = None,
+    format_: Json = "terminal",
+    results: Results = None,
+    plugin: Plugins = None,
+) -> None:
+    """Show what exactly a method will use and where each value comes from, or a teacher's facts, or a run's record.
+
+    Example: bench show method sid --teacher edm-digits
+    """
+    check_format(format_)
+    load_plugins(plugin)
+    if what is What.run:
+        from bench.store import find_run, results_folder
+
+        folder, record = find_run(name, results_folder(results))
+        facts: dict[str, Any] = record.model_dump(mode="json", exclude={"request", "inputs", "sources"})
+        facts["folder"] = str(folder.path)
+    elif what is What.teacher:
+        facts = _teacher(name)
+    else:
+        facts = _method(name, teacher)
+    if format_ == "json":
+        import json
+
+        typer.echo(json.dumps(facts, indent=1))
+    elif what is What.method:
+        _print_method(facts)
+    else:
+        import yaml
+
+        typer.echo(yaml.safe_dump(facts, sort_keys=False, allow_unicode=True).rstrip())
+
+
+def _method(name: str, teacher: str | None) -> dict[str, Any]:
+    import inspect
+
+    from bench import registry
+    from bench.hyperparameters import card
+
+    method = registry.get("method", name)
+    if teacher is not None:
+        registry.get("teacher", teacher)
+    data = card(method)
+    values = data.values(teacher or "")
+    fields = method.Settings.model_fields
+    settings = {
+        key: {
+            "value": values[key].value if key in values else fields[key].default,
+            "meaning": fields[key].description if key in fields else "compute of a run unless --budget says otherwise",
+            "source": values[key].source if key in values else "default in the code",
+        }
+        for key in [*fields, *(k for k in values if k not in fields)]
+    }
+    tuning = data.tuning.get(teacher or "")
+    return {
+        "method": name,
+        "summary": (inspect.getdoc(method) or "").partition("\n")[0],
+        "citation": data.citation,
+        "teacher": teacher,
+        "settings": settings,
+        "tuning": tuning.model_dump() if tuning else None,
+        "bibtex": data.bibtex,
+    }
+
+
+def _print_method(facts: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, markup=False)
+    console.print(f"{facts['method']}: {facts['summary']}")
+    console.print(
+        f"settings for {facts['teacher']}:" if facts["teacher"] else "default settings (--teacher NAME for a teacher's own):"
+    )
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for title in ("setting", "value", "meaning", "source"):
+        table.add_column(title, no_wrap=title in ("setting", "value"))
+    for key, setting in facts["settings"].items():
+        table.add_row(key, str(setting["value"]), setting["meaning"] or "", setting["source"])
+    console.print(table)
+    if facts["tuning"]:
+        console.print(f"tuning: {facts['tuning']['runs']} runs; {facts['tuning']['note']}")
+    console.print(facts["bibtex"].rstrip() or "no citation")
+
+
+def _teacher(name: str) -> dict[str, Any]:
+    import dataclasses
+    import inspect
+
+    from bench import registry
+    from bench.diffusion import heun_nfe
+
+    teacher_class = registry.get("teacher", name)
+    teacher = teacher_class()
+    facts: dict[str, Any] = {
+        "teacher": name,
+        "summary": (inspect.getdoc(teacher_class) or "").partition("\n")[0],
+        "images": dataclasses.asdict(teacher.images),
+        "noise": dataclasses.asdict(teacher.noise),
+        "sampler": {"heun_steps": teacher.steps, "nfe": heun_nfe(teacher.steps)},
+        "dataset": teacher.dataset,
+        "protocol": teacher.protocol,
+        "parameters": sum(p.numel() for p in teacher.denoiser.parameters()),
+        "digest": teacher.digest(),
+    }
+    shipped = getattr(teacher_class, "shipped", None)
+    if shipped is not None:
+        from bench.checkpoint import load_tensors
+
+        facts["weights"] = load_tensors(shipped)[1]
+    return facts

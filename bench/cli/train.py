@@ -1,0 +1,32 @@
+"""``bench train``: make again a network that this project ships."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.cli.options import Plugins
+
+
+def train(
+    name: Annotated[str, typer.Argument(help="Teacher or extractor, such as edm-digits or digits.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write [default: NAME.safetensors here].")] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    images: Annotated[int | None, typer.Option(min=1, help="Images to train on [default: as for the shipped weights].")] = None,
+    plugin: Plugins = None,
+) -> None:
+    """Train an embedded network from nothing; the same machine gives the shipped weights again, to the bit.
+
+    Example: bench train edm-digits -o edm-digits.safetensors
+    """
+    from bench.cli.options import load_plugins
+    from bench.render.live import training_bar
+    from bench.training import train_network
+
+    load_plugins(plugin)
+    output = output or Path(f"{name}.safetensors")
+    with training_bar(name) as report:
+        made = train_network(name, output, seed=seed, images=images, report=report)
+    typer.echo(f"{output}: {made.summary}")

@@ -1,0 +1,107 @@
+"""Where a run takes place: device, arithmetic, threads, and what is installed."""
+
+from __future__ import annotations
+
+import platform
+import resource
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from bench.errors import UsageError
+
+PACKAGES = ("distill-bench", "torch", "numpy", "pydantic", "safetensors", "scikit-learn", "clean-fid", "torch-fidelity")
+_ONE_THREAD_BELOW = 2_000_000
+"""Networks with fewer parameters train faster on one CPU thread than on several, above all on a busy machine."""
+
+
+def choose_device(name: str) -> torch.device:
+    """``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:1``. Raises UsageError for one that is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"unknown device {name!r}; expected auto, cpu, cuda or cuda:N.") from None
+    if device.type not in ("cpu", "cuda"):
+        raise UsageError(f"the device {name!r} is not supported; expected auto, cpu, cuda or cuda:N.")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(f"the device {name!r} is not there, torch sees {torch.cuda.device_count()} GPUs; use --device cpu.")
+    return device
+
+
+def choose_precision(name: str, device: torch.device) -> str:
+    """Settle ``auto`` and set torch's arithmetic. Raises UsageError for tf32 without a GPU."""
+    if name == "auto":
+        name = "tf32" if device.type == "cuda" else "fp32"
+    if name == "tf32" and device.type != "cuda":
+        raise UsageError("the precision 'tf32' needs a GPU, the device is a CPU; use --precision fp32.")
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = name == "tf32"
+    return name
+
+
+def choose_threads(network: nn.Module) -> None:
+    """One thread for a small network; torch's own choice for a large one."""
+    if sum(p.numel() for p in network.parameters()) < _ONE_THREAD_BELOW:
+        torch.set_num_threads(1)
+
+
+def peak_memory(device: torch.device) -> int:
+    """Largest memory in use so far, in bytes: of the GPU, or of this process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def describe(device: torch.device, precision: str) -> dict[str, Any]:
+    """The ``environment`` of a record."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({_processor()})",
+        "threads": torch.get_num_threads(),
+        "precision": precision,
+        "world_size": 1,
+        "commit": _commit(),
+        "packages": {name: found for name in PACKAGES if (found := installed(name))},
+    }
+
+
+def installed(package: str) -> str | None:
+    """The installed version of a distribution, or None."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _commit() -> str | None:
+    """The commit of the suite's own checkout, ``-dirty`` with uncommitted changes; None where it is not one."""
+    root = Path(__file__).parents[1]
+    if not (root / ".git").exists():
+        return None
+    try:
+        described = subprocess.run(
+            ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--match", ""],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return described.stdout.strip()

@@ -1,0 +1,32 @@
+"""What the suite says when something is wrong: one sentence, and an exit code that a script can act on."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class BenchError(Exception):
+    """The work failed for a reason that a person can act on. Exit code 1."""
+
+    exit_code = 1
+
+
+class UsageError(BenchError):
+    """The request itself cannot be carried out as given; nothing was written. Exit code 2."""
+
+    exit_code = 2
+
+
+class Interrupted(BenchError):
+    """The run was stopped and its checkpoint is saved; the same command continues it. Exit code 75 (EX_TEMPFAIL)."""
+
+    exit_code = 75
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> UsageError:
+    """The error for a name that is not known, with the nearest known one."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names) or 'none'}."
+    return UsageError(f"unknown {what} {name!r}; {hint}")

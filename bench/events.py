@@ -1,0 +1,45 @@
+"""What a run tells those who watch it: the command line, the Python interface and the tests see the same events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bench.budget import Ledger
+from bench.record import Evaluation, Record
+from bench.store import RunFolder
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something worth a line: what is being prepared, or continued."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far training is, a few times a second."""
+
+    fraction: float
+    ledger: Ledger
+    images_per_second: float
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """One evaluation is done; ``best`` is the best one so far by the first metric."""
+
+    evaluation: Evaluation
+    best: Evaluation
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The record is complete. ``reused`` says that the run had been finished before."""
+
+    record: Record
+    folder: RunFolder
+    reused: bool = False
+
+
+Event = Note | Progress | Evaluated | Finished

@@ -1,0 +1,52 @@
+"""Files that are never half-written: each is made beside its place and then put there in one step."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+from bench.errors import UsageError
+
+
+def write_atomic(path: Path, content: bytes | str) -> None:
+    """Write ``content`` so that a reader, or a crash, sees the old file or the new one and nothing between."""
+    data = content.encode() if isinstance(content, str) else content
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)  # mkstemp gives 0600, which would hide results from a group
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def require_writable(folder: Path, what: str) -> None:
+    """Raise UsageError unless files can be made in ``folder`` or, where it does not exist yet, in its nearest parent."""
+    nearest = folder.absolute()
+    while not nearest.exists():
+        nearest = nearest.parent
+    try:
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+    except OSError as error:
+        raise UsageError(f"cannot write to the {what} {str(folder)!r}: {error.strerror}; name another folder.") from error
+
+
+def cache_folder() -> Path:
+    """Where downloads and made data are kept: ``BENCH_CACHE``, else ``distill-bench`` in the user's cache folder."""
+    if given := os.environ.get("BENCH_CACHE"):
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "distill-bench"

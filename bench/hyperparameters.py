@@ -1,0 +1,108 @@
+"""Hyper-parameters as data: a method's YAML file gives each value with its source, in general and for each teacher."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from bench.errors import BenchError, UsageError, unknown
+from bench.method import Method, Settings
+
+
+class Value(BaseModel):
+    """One value and where it comes from: paper, official code, or tuned here."""
+
+    model_config = ConfigDict(extra="forbid")
+    value: Any
+    source: str
+
+
+class Tuning(BaseModel):
+    """How many runs were tried before these values, and how they were chosen."""
+
+    model_config = ConfigDict(extra="forbid")
+    runs: int
+    note: str
+
+
+class Card(BaseModel):
+    """A method's YAML file: citation, defaults, and what differs for each teacher. ``budget`` stands among the values."""
+
+    model_config = ConfigDict(extra="forbid")
+    citation: str = ""
+    bibtex: str = ""
+    defaults: dict[str, Value] = {}
+    teachers: dict[str, dict[str, Value]] = {}
+    tuning: dict[str, Tuning] = {}
+    """By teacher: the effort behind its values."""
+
+    def values(self, teacher: str) -> dict[str, Value]:
+        """Every value that holds for one teacher."""
+        return {**self.defaults, **self.teachers.get(teacher, {})}
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """What a run will use: validated settings, the default budget, and the source of every value."""
+
+    settings: Settings
+    budget: str | None
+    sources: dict[str, str]
+    tuning: dict[str, Any]
+
+
+def card_file(method: type[Method]) -> Path:
+    """The YAML file that lies beside the method's module and has its name."""
+    return Path(inspect.getfile(method)).with_suffix(".yaml")
+
+
+def card(method: type[Method]) -> Card:
+    """The method's card; an empty one if it has no file. Raises BenchError for a file that is not a card."""
+    file = card_file(method)
+    if not file.exists():
+        return Card()
+    try:
+        return Card.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")) or {})
+    except (yaml.YAMLError, ValidationError) as error:
+        raise BenchError(f"the hyper-parameter file {file} is not valid: {one_sentence(error)}") from error
+
+
+def resolve(name: str, method: type[Method], teacher: str, overrides: Mapping[str, Any]) -> Hyperparameters:
+    """The settings of ``method`` for ``teacher``: class defaults, then the card, then ``overrides``.
+
+    Raises UsageError for a setting that does not exist, and for a value out of range, of the wrong type, or missing.
+    """
+    fields = method.Settings.model_fields
+    for setting in overrides:
+        if setting not in fields:
+            raise unknown(f"setting of method {name!r}:", setting, fields)
+    data = card(method)
+    values = data.values(teacher)
+    budget = values.pop("budget", None)
+    sources = dict.fromkeys(fields, "default in the code") | {k: v.source for k, v in values.items()}
+    try:
+        settings = method.Settings.model_validate({k: v.value for k, v in values.items()} | dict(overrides))
+    except ValidationError as error:
+        raise UsageError(
+            f"method {name!r}: {one_sentence(error)}; `bench show method {name} --teacher {teacher}` lists the settings."
+        ) from error
+    tuning = data.tuning[teacher].model_dump() if teacher in data.tuning else {}
+    return Hyperparameters(settings, budget.value if budget else None, sources | dict.fromkeys(overrides, "given"), tuning)
+
+
+def one_sentence(error: Exception) -> str:
+    """A validation or YAML error on one line: where, what was given, what was expected."""
+    if not isinstance(error, ValidationError):
+        return " ".join(str(error).split())
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or "the whole"
+    expected = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "missing":
+        return f"{where} has no value"
+    return f"{where} = {first['input']!r} is not valid ({expected[0].lower()}{expected[1:]})"

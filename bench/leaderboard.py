@@ -1,0 +1,180 @@
+"""From records to a leaderboard: runs that differ only in their seed are one row; every number keeps its protocol."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from bench.record import Record
+
+
+@dataclass(frozen=True)
+class Column:
+    """One metric under one protocol. ``label`` is the protocol's id, marked where two protocols share it."""
+
+    metric: str
+    protocol: str
+    label: str
+    direction: str
+
+    @property
+    def key(self) -> str:
+        """Name of the column in data formats: ``fid_digits-5k``."""
+        return f"{self.metric}_{self.label}"
+
+
+@dataclass(frozen=True)
+class Number:
+    """A mean and its standard deviation over ``count`` seeds, or over evaluation replicates if there is one seed."""
+
+    mean: float
+    std: float | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method on one teacher at one setting."""
+
+    teacher: str
+    method: str
+    variant: str
+    """What sets this row apart from the method's other rows, such as ``alpha=1.0``."""
+    seeds: int
+    std_over: str
+    nfe: int
+    data_free: bool
+    images: float
+    updates: float
+    flops: float
+    seconds: float
+    numbers: dict[Column, Number]
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """Columns and rows, best first within each teacher by the first column."""
+
+    columns: list[Column]
+    rows: list[Row]
+
+
+def frame(records: Sequence[Record]) -> pd.DataFrame:
+    """One row for each finished run and metric: the run, its cost, the value, its std over replicates, and the protocol."""
+    rows = [
+        {
+            "run_id": r.run_id,
+            "method": r.method,
+            "teacher": r.teacher,
+            "seed": r.seed,
+            "group": _group(r),
+            "metric": name,
+            "protocol": m.protocol,
+            "fingerprint": _fingerprint(r.protocols.get(m.protocol, {})),
+            "direction": r.protocols.get(m.protocol, {}).get("directions", {}).get(name, "lower"),
+            "value": r.final[name],
+            "std": m.std,
+            "nfe": r.nfe,
+            "data_free": not r.requires,
+            **{axis: r.cost[axis] for axis in ("images", "updates", "flops", "seconds")},
+        }
+        for r in records
+        if r.status == "done" and r.evaluations
+        for name, m in r.evaluations[-1].metrics.items()
+    ]
+    columns = "run_id method teacher seed group metric protocol fingerprint direction value std nfe data_free"
+    return pd.DataFrame(rows, columns=[*columns.split(), "images", "updates", "flops", "seconds"])
+
+
+def leaderboard(records: Sequence[Record], teacher: str | None = None, metrics: Sequence[str] | None = None) -> Leaderboard:
+    """The table of all finished runs, of one teacher and some metrics if asked."""
+    records = [r for r in records if r.status == "done" and (teacher is None or r.teacher == teacher)]
+    data = frame(records)
+    if metrics:
+        data = data[data["metric"].isin(metrics)]
+    columns = _columns(data, metrics)
+    variants = _variants(records)
+    rows = [_row(group, columns, variants) for _, group in data.groupby(["teacher", "method", "group"], sort=True)]
+    rows.sort(key=lambda row: (row.teacher, *_rank(row, columns)))
+    return Leaderboard(columns, rows)
+
+
+def _columns(data: pd.DataFrame, metrics: Sequence[str] | None) -> list[Column]:
+    keys = data[["metric", "protocol", "fingerprint", "direction"]].drop_duplicates()
+    versions = keys.groupby(["metric", "protocol"])["fingerprint"].nunique()
+    order = {name: i for i, name in enumerate(metrics or keys["metric"].drop_duplicates())}
+    columns = [
+        Column(
+            metric,
+            f"{protocol}@{fingerprint}",
+            protocol if versions[metric, protocol] == 1 else f"{protocol}@{fingerprint[:6]}",
+            direction,
+        )
+        for metric, protocol, fingerprint, direction in keys.itertuples(index=False)
+    ]
+    return sorted(columns, key=lambda c: (order[c.metric], c.label))
+
+
+def _row(group: pd.DataFrame, columns: list[Column], variants: dict[str, str]) -> Row:
+    first, runs = group.iloc[0], group.drop_duplicates("run_id")
+    many = len(runs) > 1
+    numbers = {}
+    for column in columns:
+        own = group[(group["metric"] == column.metric) & (group["protocol"] + "@" + group["fingerprint"] == column.protocol)]
+        if len(own):
+            std = own["value"].std() if many else own["std"].iloc[0]
+            numbers[column] = Number(float(own["value"].mean()), None if pd.isna(std) else float(std))
+    replicated = not many and group["std"].notna().any()
+    return Row(
+        teacher=first["teacher"],
+        method=first["method"],
+        variant=variants.get(first["group"], ""),
+        seeds=len(runs),
+        std_over="seeds" if many else "replicates" if replicated else "",
+        nfe=int(first["nfe"]),
+        data_free=bool(first["data_free"]),
+        numbers=numbers,
+        **{axis: float(runs[axis].mean()) for axis in ("images", "updates", "flops", "seconds")},
+    )
+
+
+def _rank(row: Row, columns: list[Column]) -> tuple[float, ...]:
+    return tuple(
+        (row.numbers[c].mean if c.direction == "lower" else -row.numbers[c].mean) if c in row.numbers else float("inf")
+        for c in columns
+    )
+
+
+def _group(record: Record) -> str:
+    """Names the runs that differ only in their seed, and in how they were measured, which the columns tell apart."""
+    same = {k: v for k, v in record.recipe.items() if k not in ("seed", "evaluation", "teacher_path")}
+    return _fingerprint(same | {"plugins": sorted(same.get("plugins", {}).values())})
+
+
+def _fingerprint(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _variants(records: Sequence[Record]) -> dict[str, str]:
+    """For each group, the settings in which it differs from other groups of the same method and teacher."""
+    groups: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+    for r in records:
+        flat = {
+            **r.recipe.get("settings", {}),
+            "budget": r.recipe.get("budget"),
+            "weights": r.recipe.get("teacher_digest", "")[:6],
+        }
+        groups.setdefault((r.teacher, r.method), {})[_group(r)] = flat
+    variants = {}
+    for siblings in groups.values():
+        names = dict.fromkeys(name for settings in siblings.values() for name in settings)
+        apart = [n for n in names if len({json.dumps(s.get(n)) for s in siblings.values()}) > 1]
+        for group, settings in siblings.items():
+            variants[group] = ", ".join(
+                str(settings[n]) if n == "budget" else f"{n}={settings[n]}" for n in apart if settings.get(n) is not None
+            )
+    return variants

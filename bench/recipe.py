@@ -1,0 +1,142 @@
+"""What to run: the request as a person makes it, and the recipe in which every choice is settled.
+
+A recipe decides the run's id: equal recipes are one run, which is resumed or reused and never repeated. Nothing here
+imports torch, so that a finished run can be found and shown at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from bench.errors import UsageError
+
+
+class Request(BaseModel):
+    """What was asked for; None means the default of the method, the teacher or the protocol."""
+
+    model_config = ConfigDict(extra="forbid")
+    method: str
+    teacher: str
+    seed: int = Field(0, ge=0, lt=2**63)
+    budget: str | None = None
+    settings: dict[str, Any] = {}
+    eval: list[str] | None = None
+    """Metrics; an empty list measures nothing."""
+    eval_samples: int | None = Field(None, ge=2)
+    eval_repeats: int | None = Field(None, ge=1)
+    eval_points: int | None = Field(None, ge=1)
+    protocol: str | None = None
+    teacher_path: str | None = None
+    plugins: list[str] = []
+
+
+class EvaluationPlan(BaseModel):
+    """When and how the run is measured."""
+
+    model_config = ConfigDict(extra="forbid")
+    protocol: str
+    samples: int
+    metrics: list[str]
+    repeats: int
+    points: int
+
+
+class Recipe(BaseModel):
+    """Every choice of a run, settled. Written to ``recipe.yaml``, from which ``bench run --recipe`` repeats the run."""
+
+    model_config = ConfigDict(extra="forbid")
+    method: str
+    teacher: str
+    seed: int
+    budget: str | None
+    """None for a method that does not train."""
+    settings: dict[str, Any]
+    evaluation: EvaluationPlan | None
+    teacher_digest: str
+    teacher_path: str | None = None
+    plugins: dict[str, str] = {}
+    """Plugin files and their SHA-256."""
+
+    def hash(self) -> str:
+        """SHA-256 of what determines the result: file contents count, their places do not."""
+        identity = self.model_dump(exclude={"teacher_path"}) | {"plugins": sorted(self.plugins.values())}
+        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def run_id(self) -> str:
+        """``<method>-<teacher>-s<seed>-<hash>``, the name of the run's folder."""
+        return f"{self.method}-{self.teacher}-s{self.seed}-{self.hash()[:10]}"
+
+    def as_request(self) -> dict[str, Any]:
+        """The request that resolves to this recipe."""
+        plan = self.evaluation
+        return {
+            "method": self.method,
+            "teacher": self.teacher,
+            "seed": self.seed,
+            "budget": self.budget,
+            "settings": self.settings,
+            "eval": plan.metrics if plan else [],
+            "teacher_path": self.teacher_path,
+            "plugins": list(self.plugins),
+        } | (
+            {
+                "eval_samples": plan.samples,
+                "eval_repeats": plan.repeats,
+                "eval_points": plan.points,
+                "protocol": plan.protocol,
+            }
+            if plan
+            else {}
+        )
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """A recipe file as the fields of a request: one that the suite wrote, or a hand-written request in YAML."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"the recipe file {str(path)!r} does not exist; check the path.") from None
+    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"the recipe file {str(path)!r} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise UsageError(
+            f"the recipe file {str(path)!r} holds {type(content).__name__}, expected fields such as method and teacher."
+        )
+    if "teacher_digest" not in content:
+        return content
+    try:
+        return Recipe.model_validate(content).as_request()
+    except ValidationError as error:
+        raise UsageError(f"the recipe file {str(path)!r} does not hold: {_first(error)}.") from None
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """``alpha=1.0`` as a name and a value. Raises UsageError if it is not of that form."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise UsageError(f"--set {text!r} is not of the form NAME=VALUE, such as --set alpha=1.0.")
+    try:
+        return name.strip(), yaml.safe_load(value)
+    except yaml.YAMLError:
+        return name.strip(), value
+
+
+def make_request(**fields: Any) -> Request:
+    """A request from flags or fields. Raises UsageError for one that is missing or out of range."""
+    try:
+        return Request.model_validate(fields)
+    except ValidationError as error:
+        raise UsageError(f"the request does not hold: {_first(error)}.") from None
+
+
+def _first(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where}: {first['msg'].lower()}" + ("" if first["type"] == "missing" else f", given {first['input']!r}")

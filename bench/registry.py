@@ -1,0 +1,199 @@
+"""Where methods, teachers, metrics and the rest are found by name: entry points, and files given with ``--plugin``.
+
+Listing reads only package metadata and the text of source files, so that it imports neither torch nor any plugin.
+A plugin that is broken, or whose name is taken, is reported by name and leaves the others alone.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import inspect
+import itertools
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib.machinery import PathFinder
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+from bench.errors import BenchError, UsageError, unknown
+
+GROUPS = {
+    "method": ("bench.methods", ""),
+    "teacher": ("bench.teachers", ""),
+    "dataset": ("bench.datasets", ""),
+    "metric": ("bench.evals", "metric."),
+    "extractor": ("bench.evals", "extractor."),
+    "protocol": ("bench.evals", "protocol."),
+}
+"""Kind of thing: the entry-point group it is announced in, and the prefix of its names there."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One registered thing: where it comes from and how to get it. ``problem`` says why it cannot be used, if so."""
+
+    kind: str
+    name: str
+    origin: str
+    load: Callable[[], Any]
+    target: str = ""
+    problem: str = ""
+
+    def summary(self) -> str:
+        """First line of the docstring, read from the source without importing it."""
+        module, _, attribute = self.target.partition(":")
+        return _first_docstring_line(module, attribute) if attribute else _first_line(inspect.getdoc(self.load()))
+
+
+_from_files: dict[tuple[str, str], Entry] = {}
+_loading: list[str] = []  # the --plugin file being executed, so that what it registers is known to come from it
+_loaded_files: dict[Path, None] = {}
+
+
+def register(kind: str, name: str) -> Callable[[Any], Any]:
+    """Decorator that registers what it decorates under ``name``; the plugin API wraps it once for each kind."""
+
+    def decorate(thing: Any) -> Any:
+        origin = _loading[-1] if _loading else f"module {thing.__module__}"
+        taken = entries(kind).get(name)
+        if taken is not None:
+            raise UsageError(
+                f"{origin} registers the {kind} {name!r}, but {taken.origin} already provides that name; choose another name."
+            )
+        _from_files[kind, name] = Entry(kind, name, origin, lambda: thing)
+        return thing
+
+    return decorate
+
+
+def entries(kind: str) -> dict[str, Entry]:
+    """Everything of one kind by name, sorted; nothing is imported."""
+    group, prefix = GROUPS[kind]
+    found: dict[str, Entry] = {}
+    for point in _installed(group):
+        if not point.name.startswith(prefix):
+            continue
+        name = point.name.removeprefix(prefix)
+        entry = Entry(kind, name, _origin(point), point.load, target=point.value)
+        other = found.get(name)
+        if other is not None and other.target != entry.target:
+            clash = f"{other.origin} and {entry.origin} both provide the {kind} {name!r}; uninstall one of them."
+            entry = Entry(kind, name, f"{other.origin}, {entry.origin}", point.load, target=point.value, problem=clash)
+        found[name] = entry
+    found.update({name: entry for (k, name), entry in _from_files.items() if k == kind})
+    return dict(sorted(found.items()))
+
+
+def get(kind: str, name: str) -> Any:
+    """The thing registered under ``name``, imported and checked against its contract.
+
+    Raises UsageError for an unknown or doubly taken name, and for a plugin that does not import or breaks its contract.
+    """
+    known = entries(kind)
+    if name not in known:
+        raise unknown(kind, name, known)
+    entry = known[name]
+    if entry.problem:
+        raise UsageError(entry.problem)
+    try:
+        thing = entry.load()
+    except Exception as error:  # a plugin may fail in any way; the message names it and the rest goes on
+        raise UsageError(f"the {kind} {name!r} of {entry.origin} does not import: {type(error).__name__}: {error}") from error
+    missing = _broken_contract(kind, thing)
+    if missing:
+        raise UsageError(f"the {kind} {name!r} of {entry.origin} breaks its contract: {missing}")
+    return thing
+
+
+def load_plugin(path: str | Path) -> None:
+    """Execute one plugin file, whose decorators register what it holds; a second call for the same file does nothing."""
+    file = Path(path).expanduser().resolve()
+    if file in _loaded_files:
+        return
+    if not file.is_file():
+        raise UsageError(f"the plugin file {str(path)!r} does not exist; give --plugin the path of a Python file.")
+    name = f"bench_plugin_{file.stem}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"the plugin file {str(path)!r} is not a Python file; its name must end in .py.")
+    module = importlib.util.module_from_spec(spec)
+    before = dict(_from_files)
+    sys.modules[name] = module  # dataclasses and pydantic look their module up there
+    _loading.append(f"the plugin file {path}")
+    try:
+        spec.loader.exec_module(module)
+    except BenchError:
+        _from_files.clear()
+        _from_files.update(before)
+        raise
+    except Exception as error:
+        _from_files.clear()
+        _from_files.update(before)
+        raise UsageError(f"the plugin file {path} does not import: {type(error).__name__}: {error}") from error
+    finally:
+        _loading.pop()
+    if _from_files == before:
+        raise UsageError(f"the plugin file {path} registers nothing; decorate a class with @register_method or its kin.")
+    _loaded_files[file] = None
+
+
+@cache
+def _installed(group: str) -> tuple[EntryPoint, ...]:
+    return tuple(entry_points(group=group))
+
+
+def _origin(point: EntryPoint) -> str:
+    return f"package {point.dist.name} {point.dist.version}" if point.dist else f"entry point {point.value}"
+
+
+def _broken_contract(kind: str, thing: Any) -> str:
+    """Why ``thing`` is not a valid one of its kind, or the empty string."""
+    from bench import plugin  # the contracts import torch, so only on use
+
+    contract = plugin.CONTRACTS[kind]
+    if kind == "protocol":
+        return "" if isinstance(thing, contract) else f"expected an instance of bench.plugin.{contract.__name__}."
+    if not (isinstance(thing, type) and issubclass(thing, contract)):
+        return f"expected a subclass of bench.plugin.{contract.__name__}."
+    missing = sorted(getattr(thing, "__abstractmethods__", ()))
+    missing += [a for a in getattr(contract, "REQUIRED", ()) if not hasattr(thing, a)]
+    return f"{thing.__name__} does not define {', '.join(missing)}." if missing else ""
+
+
+def _first_docstring_line(module: str, attribute: str) -> str:
+    """First line of the docstring of ``module:attribute``, or of the module if the attribute has none, without importing it."""
+    source = _source_file(module)
+    if source is None:
+        return ""
+    tree = ast.parse(source.read_text(encoding="utf-8"))
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == attribute:
+            return _first_line(ast.get_docstring(node))
+    return _first_line(_docstring_below(tree, attribute) or ast.get_docstring(tree))
+
+
+def _docstring_below(tree: ast.Module, attribute: str) -> str | None:
+    """The string literal that follows ``attribute = ...`` at the top level."""
+    for node, after in itertools.pairwise(tree.body):
+        named = isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == attribute for t in node.targets)
+        if named and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+            return inspect.cleandoc(str(after.value.value))
+    return None
+
+
+def _source_file(module: str) -> Path | None:
+    top, *rest = module.split(".")
+    spec = importlib.util.find_spec(top)  # finding a top-level package does not import it
+    for depth in range(1, len(rest) + 1):
+        if spec is None or spec.submodule_search_locations is None:
+            return None
+        spec = PathFinder.find_spec(".".join([top, *rest[:depth]]), list(spec.submodule_search_locations))
+    return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
+
+
+def _first_line(text: str | None) -> str:
+    return (text or "").strip().partition("\n")[0]

@@ -1,0 +1,93 @@
+"""The display of a run: a progress bar with the latest and best FID in a terminal, a plain line per evaluation elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from bench.events import Evaluated, Event, Note
+from bench.events import Progress as ProgressEvent
+from bench.record import Evaluation
+from bench.render.numbers import quantity
+
+_REFRESH = 4
+
+
+class Display:
+    """Shows the events of one run on stderr. Use as a context; ``show`` each event."""
+
+    def __init__(self, title: str, teacher: dict[str, float] | None = None) -> None:
+        self.console, self.title, self.teacher = Console(stderr=True), title, teacher or {}
+        self.progress = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=24),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[images]} images"),
+            TextColumn("{task.fields[rate]}/s"),
+            _TimeLeft(),
+            TextColumn("{task.fields[quality]}"),
+            console=self.console,
+            refresh_per_second=_REFRESH,
+            transient=True,
+            disable=not self.console.is_terminal,
+        )
+        self.task = self.progress.add_task(title, total=1.0, images="0", rate="-", quality="")
+
+    def __enter__(self) -> Display:
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()
+
+    def show(self, event: Event) -> None:
+        """Bring one event before the eye."""
+        if isinstance(event, Note):
+            self.console.print(event.text, style="dim", highlight=False)
+        elif isinstance(event, ProgressEvent):
+            self.progress.update(
+                self.task,
+                completed=event.fraction,
+                images=quantity(event.ledger.images),
+                rate=quantity(event.images_per_second),
+            )
+        elif isinstance(event, Evaluated):
+            self.console.print(self.line(event.evaluation), highlight=False)
+            self.progress.update(self.task, quality=self.quality(event))
+
+    def line(self, evaluation: Evaluation) -> str:
+        """One evaluation in words: where, what it cost, and what came out."""
+        numbers = "  ".join(f"{name.upper()} {m.value:.2f}" for name, m in evaluation.metrics.items())
+        protocol = next(iter(evaluation.metrics.values())).protocol
+        return f"{evaluation.images:>12,} images {evaluation.seconds:>7.1f} s  {numbers}  ({protocol})"
+
+    def quality(self, event: Evaluated) -> str:
+        """Latest and best value of the first metric, and the teacher's, the line to reach."""
+        name = next(iter(event.evaluation.metrics))
+        text = f"{name.upper()} {event.evaluation.metrics[name].value:.2f}  best {event.best.metrics[name].value:.2f}"
+        return text + (f"  teacher {self.teacher[name]:.2f}" if name in self.teacher else "")
+
+
+class _TimeLeft(ProgressColumn):
+    """Time left at the speed so far, evaluations included."""
+
+    def render(self, task: Task) -> Text:
+        """``1:23 left``."""
+        if not task.completed or task.elapsed is None:
+            return Text("-:-- left")
+        seconds = round(task.elapsed * (1 - task.completed) / task.completed)
+        return Text(f"{seconds // 60}:{seconds % 60:02d} left")
+
+
+@contextmanager
+def training_bar(name: str) -> Iterator[Callable[[float, float], None]]:
+    """A bar for ``bench train``: yields ``report(fraction, loss)``."""
+    console = Console(stderr=True)
+    columns = (TextColumn("training {task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), _TimeLeft())
+    with Progress(*columns, TextColumn("loss {task.fields[loss]:.3f}"), console=console, transient=True) as progress:
+        task = progress.add_task(name, total=1.0, loss=float("nan"))
+        yield lambda fraction, loss: progress.update(task, completed=fraction, loss=loss)

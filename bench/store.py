@@ -1,0 +1,179 @@
+"""Run folders: one self-describing folder a run, written atomically and by one process at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from bench.errors import BenchError, UsageError, unknown
+from bench.files import sha256, write_atomic
+from bench.recipe import Recipe, Request
+from bench.record import SCHEMA, Record
+
+
+def results_folder(given: Path | None = None) -> Path:
+    """Where runs are kept: the folder given, else ``BENCH_RESULTS``, else ``results/runs``."""
+    return given or Path(os.environ.get("BENCH_RESULTS", "results/runs"))
+
+
+def now() -> str:
+    """The time in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+class RunFolder:
+    """``recipe.yaml``, ``record.json``, ``metrics.jsonl``, ``samples/`` and ``checkpoints/`` of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.state = path / "checkpoints" / "state.safetensors"
+        self.weights = path / "checkpoints" / "generator.safetensors"
+        self.best_weights = path / "checkpoints" / "best.safetensors"
+        self.samples = path / "samples"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run for this process. Raises UsageError naming the holder if another process has it.
+
+        The lock is the operating system's, so that it ends with the process however that dies.
+        """
+        file = self.path / ".lock"
+        self.path.mkdir(parents=True, exist_ok=True)
+        with file.open("a+") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                handle.seek(0)
+                holder = handle.read().strip() or "another process"
+                raise UsageError(
+                    f"the run {self.path.name} is held by {holder}; wait for it, or choose another --seed or --results."
+                ) from None
+            handle.truncate(0)
+            handle.write(f"process {os.getpid()} on {socket.gethostname()} since {now()}")
+            handle.flush()
+            yield
+
+    def clear(self) -> None:
+        """Remove everything but the lock, to start over."""
+        for child in self.path.iterdir():
+            if child.name != ".lock":
+                shutil.rmtree(child) if child.is_dir() else child.unlink()
+
+    def write_recipe(self, recipe: Recipe) -> None:
+        """Write ``recipe.yaml``."""
+        write_atomic(self.path / "recipe.yaml", yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
+
+    def write_record(self, record: Record) -> None:
+        """Write ``record.json``."""
+        write_atomic(self.path / "record.json", record.model_dump_json(indent=1) + "\n")
+
+    def read_record(self) -> Record | None:
+        """The run's record, or None if there is none yet. Raises BenchError for a damaged one or a newer schema."""
+        file = self.path / "record.json"
+        try:
+            record = Record.model_validate_json(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (ValidationError, UnicodeDecodeError) as error:
+            raise BenchError(f"the record {file} is damaged ({type(error).__name__}); repeat the run with --fresh.") from error
+        if record.schema_ > SCHEMA:
+            raise BenchError(f"the record {file} has schema {record.schema_}, this suite reads up to {SCHEMA}; update it.")
+        return record
+
+    def log(self, line: dict[str, Any]) -> None:
+        """Append one line to the training curve, ``metrics.jsonl``."""
+        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def rewind_log(self, updates: int) -> None:
+        """Drop the lines of the training curve that lie beyond a checkpoint, or that a crash left half-written."""
+        file = self.path / "metrics.jsonl"
+        if not file.exists():
+            return
+        kept = []
+        for line in file.read_text(encoding="utf-8").splitlines():
+            try:
+                if json.loads(line)["updates"] <= updates:
+                    kept.append(line + "\n")
+            except (json.JSONDecodeError, KeyError):
+                continue
+        write_atomic(file, "".join(kept))
+
+
+def find_finished(request: Request, results: Path) -> Record | None:
+    """A finished run that answers exactly this request, found without resolving it, which would import torch.
+
+    The run must have been asked for in the same words, and no file that the words' meaning depended on may have changed.
+    """
+    asked = request.model_dump(mode="json")
+    for path in sorted(results.glob(f"{request.method}-{request.teacher}-s{request.seed}-*")):
+        try:
+            record = RunFolder(path).read_record()
+        except BenchError:
+            continue  # the full resolution will meet it again and say so
+        if record is None or record.status != "done" or record.request != asked:
+            continue
+        if all(Path(f).is_file() and sha256(Path(f)) == digest for f, digest in record.inputs.items()):
+            return record
+    return None
+
+
+def find_teacher(results: Path, recipe: Recipe) -> Record | None:
+    """The finished record of the teacher itself, sampled its own way and measured as ``recipe`` is."""
+    plan = recipe.evaluation
+    for path in sorted(results.glob(f"teacher-{recipe.teacher}-s*")):
+        try:
+            record = RunFolder(path).read_record()
+        except BenchError:
+            continue
+        if record is None or record.status != "done" or plan is None:
+            continue
+        own = Recipe.model_validate(record.recipe)
+        same = own.evaluation and (own.evaluation.protocol, own.evaluation.samples) == (plan.protocol, plan.samples)
+        if same and own.teacher_digest == recipe.teacher_digest and own.settings.get("steps") is None:
+            return record
+    return None
+
+
+def read_records(results: Path) -> tuple[list[Record], list[str]]:
+    """All readable records below a folder, and one sentence for each that had to be skipped."""
+    records, skipped = [], []
+    for file in sorted(results.glob("*/record.json")):
+        try:
+            record = RunFolder(file.parent).read_record()
+        except BenchError as error:
+            skipped.append(str(error))
+        else:
+            if record is not None:
+                records.append(record)
+    return records, skipped
+
+
+def find_run(name: str, results: Path) -> tuple[RunFolder, Record]:
+    """A run by its folder, its id, or the beginning of its id. Raises UsageError if there is none, or more than one."""
+    if (Path(name) / "record.json").is_file():
+        matches = [Path(name)]
+    else:
+        matches = [f.parent for f in sorted(results.glob("*/record.json")) if f.parent.name.startswith(name)]
+        matches = [m for m in matches if m.name == name] or matches
+    if len(matches) > 1:
+        raise UsageError(
+            f"{name!r} is the beginning of {len(matches)} runs: {', '.join(m.name for m in matches)}; give more of it."
+        )
+    if not matches:
+        raise unknown("run", name, [f.parent.name for f in results.glob("*/record.json")])
+    folder = RunFolder(matches[0])
+    record = folder.read_record()
+    assert record is not None
+    return folder, record

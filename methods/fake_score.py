@@ -1,0 +1,47 @@
+"""What SiD, Diff-Instruct and DMD have in common: a one-step generator, and a network that learns the generator's score."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from bench.plugin import Adam, Batch, Method, Step, Teacher, TrainingSettings, denoising_loss
+
+
+class FakeScoreMethod(Method):
+    """A generator and a fake-score network, both started from the teacher; subclasses say how the generator learns."""
+
+    class Settings(TrainingSettings):
+        fake_lr: float = Field(gt=0, description="learning rate of the fake-score network")
+        init_sigma: float = Field(gt=0, description="noise level at which the generator is called, in image units")
+
+    settings: Settings
+
+    def build(self, teacher: Teacher) -> None:
+        self.teacher = teacher.denoiser
+        self.fake = teacher.trainable_copy(self.settings.dropout)
+        self.generator = teacher.trainable_copy(self.settings.dropout)
+
+    def steps(self) -> Sequence[Step]:
+        return [
+            Step("fake", self.fake, self.fake_loss, Adam(self.settings.fake_lr)),
+            Step("generator", self.generator, self.generator_loss, Adam(self.settings.lr)),
+        ]
+
+    def generate(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        images: Tensor = self.generator(self.settings.init_sigma * z, self.settings.init_sigma, labels)
+        return images
+
+    def fake_loss(self, batch: Batch) -> Tensor:
+        """EDM's denoising loss on generated images: the fake score follows the generator."""
+        with torch.no_grad():
+            x = self.generate(batch.z, batch.labels)
+        return denoising_loss(self.fake, x, self.noise, batch.labels)
+
+    @abstractmethod
+    def generator_loss(self, batch: Batch) -> Tensor:
+        """The loss of each generated image, (N,)."""

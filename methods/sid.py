@@ -1,0 +1,43 @@
+"""Score identity Distillation: Zhou, Zheng, Wang, Yin, Huang, ICML 2024, arXiv 2404.04057."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from bench.plugin import Batch, per_image, pixels
+from methods.fake_score import FakeScoreMethod
+
+LOSS_SCALE = 100.0
+"""Scale of the generator loss in the official code. Adam cancels it but for its eps."""
+
+
+class SiD(FakeScoreMethod):
+    """Score identity Distillation: data-free, one fake-score network (Zhou et al., ICML 2024)."""
+
+    class Settings(FakeScoreMethod.Settings):
+        alpha: float = Field(description="weight of the quadratic term")
+        tmax: float = Field(gt=0, le=1, description="noisiest level used, as a fraction of Karras' curve from its clean end")
+
+    settings: Settings
+
+    def generator_loss(self, batch: Batch) -> Tensor:
+        """The gradient flows through ``x``, and through both denoisers by their input ``y``."""
+        x = self.generate(batch.z, batch.labels)
+        sigma = self.noise.karras(1 - self.settings.tmax * torch.rand(len(x), device=x.device, dtype=x.dtype))
+        y = x + per_image(sigma, x) * torch.randn_like(x)
+        real, fake = self.teacher(y, sigma, batch.labels), self.fake(y, sigma, batch.labels)
+        batch.logs["score_gap"] = (real - fake).detach().square().mean()
+        return LOSS_SCALE * sid_loss(x, real, fake, self.settings.alpha)
+
+
+def sid_loss(x: Tensor, real: Tensor, fake: Tensor, alpha: float) -> Tensor:
+    """``sum (D_real - D_fake) ((D_real - x) - alpha (D_real - D_fake)) / w`` of each image, (N,), ``w = mean |x - D_real|``.
+
+    The paper's eq. 23 with the weight of its eq. 25. The value is no measure of progress: with the exact fake score and
+    constant weight its mean is ``(1 - alpha) E|D_real - D_fake|^2``, negative for ``alpha > 1``.
+    """
+    weight = (x - real).detach().abs().mean(pixels(x), keepdim=True).clamp_min(1e-5)
+    gap = real - fake
+    return (gap * ((real - x) - alpha * gap) / weight).sum(pixels(x))

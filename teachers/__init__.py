@@ -1,0 +1,1 @@
+"""The built-in teachers and their data sets, found through the entry points ``bench.teachers`` and ``bench.datasets``."""

@@ -1,0 +1,130 @@
+"""Teachers whose distribution, and so whose denoiser, is known in closed form: for tests and plots."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from bench.plugin import Dataset, ImageSpec, NoiseLevels, Teacher, UsageError, per_image, to_uint8
+from teachers.mlp import ResidualMLP
+
+DRAWS = 20_000
+"""Exact samples in the data set of an analytic teacher."""
+
+
+class GaussianDenoiser(nn.Module):
+    """Exact denoiser of pixels ``N(mu, s^2)``, each independent: ``D(y) = (s^2 y + sigma^2 mu) / (s^2 + sigma^2)``.
+
+    ``mu`` and ``log_s`` are parameters, so that a trainable copy spans all generators ``x = m + tau z`` with the same
+    value for every pixel.
+    """
+
+    def __init__(self, mu: float, s: float) -> None:
+        super().__init__()
+        self.mu = nn.Parameter(torch.tensor(mu))
+        self.log_s = nn.Parameter(torch.tensor(math.log(s)))
+
+    def forward(
+        self, x: Tensor, sigma: Tensor | float, labels: Tensor | None = None, augment_labels: Tensor | None = None
+    ) -> Tensor:
+        noise, data = per_image(sigma, x) ** 2, (2 * self.log_s).exp()
+        return (data * x + noise * self.mu) / (data + noise)
+
+
+class Gaussian(Teacher):
+    """Independent Gaussian pixels, 1x8x8, of mean 0.1 and standard deviation 0.2: every quantity has a closed form."""
+
+    images = ImageSpec(channels=1, resolution=8)
+    noise = NoiseLevels()
+    steps = 18
+    dataset = "gaussian"
+    protocol = "pixels-5k"
+    mu, s = 0.1, 0.2
+
+    def load(self, path: Path | None) -> nn.Module:
+        refuse_weights("gaussian", path)
+        return GaussianDenoiser(self.mu, self.s)
+
+
+class RingDenoiser(nn.Module):
+    """Exact denoiser of eight equal Gaussians of deviation ``s`` on a circle of radius ``r``, plus a trainable correction.
+
+    ``D(y) = sum_k w_k (s^2 y + sigma^2 c_k) / (s^2 + sigma^2)`` with ``w = softmax(-|y - c_k|^2 / 2 (s^2 + sigma^2))``.
+    The correction is an EDM-scaled network that starts at exactly zero and that only trainable copies change.
+    """
+
+    centres: Tensor
+
+    def __init__(self, radius: float, s: float, modes: int = 8) -> None:
+        super().__init__()
+        angles = torch.arange(modes) * (2 * math.pi / modes)
+        self.register_buffer("centres", radius * torch.stack([angles.cos(), angles.sin()], dim=1))
+        self.s = s
+        generator = torch.random.get_rng_state()
+        torch.manual_seed(0)  # the correction's hidden weights are a constant of this teacher
+        self.correction = ResidualMLP(channels=2, resolution=1, width=96, blocks=2)
+        torch.random.set_rng_state(generator)
+
+    def forward(
+        self, x: Tensor, sigma: Tensor | float, labels: Tensor | None = None, augment_labels: Tensor | None = None
+    ) -> Tensor:
+        noise = per_image(sigma, x)
+        variance = self.s**2 + noise**2
+        y, total = x.flatten(1), variance.flatten(1)
+        weights = (-(y[:, None] - self.centres).square().sum(2) / (2 * total)).softmax(1)
+        exact = (self.s**2 * x + noise**2 * (weights @ self.centres)[:, :, None, None]) / variance
+        scaled = self.correction(x * (noise**2 + 0.25).rsqrt(), noise.flatten().log() / 4)
+        return exact + noise * (noise**2 + 0.25).rsqrt() * 0.5 * scaled
+
+
+class GMMRing(Teacher):
+    """Eight Gaussians of deviation 0.05 on a circle of radius 0.7 in the plane (2 channels, one pixel): modes to lose."""
+
+    images = ImageSpec(channels=2, resolution=1)
+    noise = NoiseLevels()
+    steps = 18
+    dataset = "gmm-ring"
+    protocol = "pixels-5k"
+    radius, s = 0.7, 0.05
+
+    def load(self, path: Path | None) -> nn.Module:
+        refuse_weights("gmm-ring", path)
+        return RingDenoiser(self.radius, self.s)
+
+
+def refuse_weights(name: str, path: Path | None) -> None:
+    """An analytic teacher has no weights to read."""
+    if path is not None:
+        raise UsageError(
+            f"the teacher {name!r} has a closed form and reads no weights, given {str(path)!r}; leave --teacher-path out."
+        )
+
+
+class GaussianImages(Dataset):
+    """Exact samples of the ``gaussian`` teacher's distribution."""
+
+    def __len__(self) -> int:
+        return DRAWS
+
+    def batches(self, size: int) -> Iterator[tuple[Tensor, None]]:
+        generator = torch.Generator().manual_seed(0)
+        draws = Gaussian.mu + Gaussian.s * torch.randn(DRAWS, *Gaussian.images.shape, generator=generator)
+        return ((batch, None) for batch in to_uint8(draws).split(size))
+
+
+class RingPoints(Dataset):
+    """Exact samples of the ``gmm-ring`` teacher's distribution, with the index of their mode."""
+
+    def __len__(self) -> int:
+        return DRAWS
+
+    def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        generator = torch.Generator().manual_seed(0)
+        centres = RingDenoiser(GMMRing.radius, GMMRing.s).centres
+        modes = torch.randint(len(centres), (DRAWS,), generator=generator)
+        draws = centres[modes] + GMMRing.s * torch.randn(DRAWS, 2, generator=generator)
+        return zip(to_uint8(draws[:, :, None, None]).split(size), modes.split(size), strict=True)

@@ -1,0 +1,70 @@
+"""The embedded teacher: an EDM diffusion model of scikit-learn's 8x8 digits, small enough to ship and to train in a minute."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from bench.plugin import (
+    EDMPrecond,
+    ImageSpec,
+    NoiseLevels,
+    Teacher,
+    Trainable,
+    denoising_loss,
+    from_uint8,
+    load_tensors,
+    load_weights,
+    open_dataset,
+)
+from teachers.mlp import ResidualMLP
+
+
+class EDMDigits(Teacher, Trainable):
+    """EDM on scikit-learn's 8x8 grey digits: a 128,704-parameter network, shipped with the suite, made for a laptop CPU."""
+
+    images = ImageSpec(channels=1, resolution=8)
+    noise = NoiseLevels()
+    steps = 18
+    dataset = "digits"
+    protocol = "digits-5k"
+    training_images = 1_536_000
+    shipped = Path(__file__).with_name("edm_digits.safetensors")
+
+    @staticmethod
+    def network() -> EDMPrecond:
+        """The untrained network."""
+        return EDMPrecond(ResidualMLP(channels=1, resolution=8, width=128, blocks=3))
+
+    def load(self, path: Path | None) -> nn.Module:
+        tensors, _ = load_tensors(path or self.shipped)
+        network = self.network()
+        load_weights(network, tensors, f"the weights file {str(path or self.shipped)!r}")
+        return network
+
+    @classmethod
+    def train(cls, images: int, seed: int, report: Callable[[int, float], None]) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """EDM's loss; AdamW, batch 256, learning rate 2e-3 falling linearly to 0 from half way; weight average of decay 0.999."""
+        torch.manual_seed(seed)
+        pixels, _ = next(open_dataset(cls.dataset).batches(10_000))
+        real = from_uint8(pixels)
+        network, batch, rate = cls.network(), 256, 2e-3
+        average = copy.deepcopy(network).requires_grad_(False)
+        optimizer = torch.optim.AdamW(network.parameters(), rate, betas=(0.9, 0.99), fused=True)
+        for update, seen in enumerate(range(0, images, batch)):
+            optimizer.param_groups[0]["lr"] = rate * min(1.0, 2 * (1 - seen / images))
+            x = real[torch.randint(len(real), (batch,))]
+            loss = denoising_loss(network, x, cls.noise).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            with torch.no_grad():
+                decay = min(0.999, (update + 1) / (update + 10))
+                torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - decay)
+            if update % 100 == 0:
+                report(seen, loss.item())
+        return average.state_dict(), {"last_loss": loss.item()}
