@@ -49,13 +49,14 @@ def carry_out(
     """
     if not fresh and (found := find_finished(request, results)):
         return found
-    from bench.environment import choose_device
+    from bench.environment import choose_device, choose_precision
     from bench.events import Finished
     from bench.job import resolve
     from bench.runner import execute
 
     job = resolve(request)
     where = choose_device(device)
+    choose_precision(job.settings.precision, where)
     require_writable(results, "results folder")
     teacher_record = None
     if job.recipe.evaluation and job.method_class.trains:

@@ -140,6 +140,8 @@ class _Run:
                 if trainer.fraction >= 1:
                     break
                 self._timed_iteration(log=(self.ledger.updates + 1) % LOG_EVERY == 0)
+                if budget.axis == "flops" and not self.ledger.flops:
+                    raise BenchError(f"an update of {self.record.method!r} counts no operations here; give --budget images=N.")
                 clock = time.perf_counter()
                 if self.interrupted:
                     self._checkpoint()

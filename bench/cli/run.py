@@ -86,11 +86,14 @@ def run(
         return
     from bench.render.result import print_result
 
-    if not watch.worked:
+    teacher_record = find_teacher(folder, Recipe.model_validate(record.recipe)) if record.method != "teacher" else None
+    if watch.worked:
+        from bench.render.figure import save_curve
+
+        save_curve(record, teacher_record, folder / record.run_id)
+    else:
         typer.echo("this run is finished; --fresh repeats it.", err=True)
-    print_result(
-        record, folder, find_teacher(folder, Recipe.model_validate(record.recipe)) if record.method != "teacher" else None
-    )
+    print_result(record, folder, teacher_record)
 
 
 def _request(given: dict[str, Any], settings: list[str], precision: str | None, recipe: Path | None) -> Request:

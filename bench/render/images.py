@@ -13,7 +13,7 @@ from torch import Tensor
 from bench.files import write_atomic
 from bench.protocol import to_uint8
 
-_SMALLEST = 32
+_SMALLEST = 48
 """Images below this many pixels a side are enlarged by a whole factor, without smoothing, so that they can be seen."""
 
 

@@ -18,6 +18,7 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def plus_minus(mean: float, std: float | None, digits: int = 2) -> str:
-    """A mean with its standard deviation where there is one: ``1.42 ± 0.05``."""
+def plus_minus(mean: float, std: float | None) -> str:
+    """A mean with its standard deviation where there is one: ``1.42 ± 0.05``; small means get four decimals."""
+    digits = 2 if abs(mean) >= 0.1 else 4
     return f"{mean:.{digits}f}" + (f" ± {std:.{digits}f}" if std is not None else "")

@@ -17,7 +17,7 @@ def print_result(record: Record, results: Path, teacher: Record | None) -> None:
     rows = [r for r in (teacher, record) if r is not None]
     if record.final:
         table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
-        table.add_column("")
+        table.add_column("", no_wrap=True)
         last = record.evaluations[-1]
         for name, measurement in last.metrics.items():
             arrow = {"lower": "↓", "higher": "↑"}[record.protocols[measurement.protocol]["directions"][name]]
@@ -29,7 +29,7 @@ def print_result(record: Record, results: Path, teacher: Record | None) -> None:
             cells = [plus_minus(numbers[n].value, numbers[n].std) if n in numbers else "" for n in last.metrics]
             cost = [quantity(row.cost["images"]), quantity(row.cost["flops"]), duration(row.cost["seconds"])]
             trained = cost if row.cost["updates"] else ["-", "-", "-"]
-            table.add_row(row.method if row is record else f"{row.teacher} (teacher)", *cells, str(row.nfe), *trained)
+            table.add_row(row.method if row is record else f"teacher ({row.teacher})", *cells, str(row.nfe), *trained)
         console.print(table)
         first = next(iter(last.metrics))
         if record.best and record.best["images"] != last.images:
@@ -42,3 +42,5 @@ def print_result(record: Record, results: Path, teacher: Record | None) -> None:
         console.print(f"weights  {folder / record.checkpoint['path']}", soft_wrap=True)
     if record.evaluations:
         console.print(f"samples  {folder / 'samples'}", soft_wrap=True)
+    if (folder / "curve.png").is_file():
+        console.print(f"curve    {folder / 'curve.png'}", soft_wrap=True)

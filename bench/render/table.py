@@ -44,8 +44,9 @@ def _cells(row: Row, board: Leaderboard) -> list[str]:
 
 def _terminal(board: Leaderboard) -> str:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for i, title in enumerate(_header(board)):
-        table.add_column(title, justify="left" if i < 2 else "right", no_wrap=i < 2)
+    for title in _header(board):
+        words = title in ("teacher", "method")  # a long variant may fold, a number never
+        table.add_column(title, justify="left" if words else "right", no_wrap=title != "method", overflow="fold")
     for row in board.rows:
         table.add_row(*_cells(row, board))
     console = Console(highlight=False, markup=False)

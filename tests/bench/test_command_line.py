@@ -1,0 +1,276 @@
+"""The command line as people meet it: what it prints, and one sentence with an exit code for every kind of bad input."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import bench as suite
+from tests.bench.test_registry import METHOD, plugin
+
+RUN = ["run", "--method", "sid", "--teacher", "edm-digits"]
+QUICK = ["--budget", "updates=3", "--set", "batch=16", "--eval-samples", "60", "--eval-repeats", "2", "--eval-points", "2"]
+
+BAD = [
+    (["run", "--method", "sidd", "--teacher", "edm-digits"], "unknown method 'sidd'; did you mean 'sid'?"),
+    (["run", "--method", "sid", "--teacher", "edm-digit"], "unknown teacher 'edm-digit'; did you mean 'edm-digits'?"),
+    (["run", "--teacher", "edm-digits"], "--method is missing"),
+    ([*RUN, "--eval", "fidd"], "unknown metric 'fidd'; did you mean 'fid'?"),
+    ([*RUN, "--protocol", "digits-50k"], "unknown protocol 'digits-50k'; did you mean 'digits-5k'?"),
+    ([*RUN, "--set", "alfa=1"], "unknown setting of method 'sid': 'alfa'; did you mean 'alpha'?"),
+    ([*RUN, "--set", "tmax=1.5"], "tmax = 1.5 is not valid (input should be less than or equal to 1)"),
+    ([*RUN, "--set", "alpha=much"], "alpha = 'much' is not valid (input should be a valid number"),
+    ([*RUN, "--set", "batch=1.5"], "batch = 1.5 is not valid"),
+    ([*RUN, "--set", "lr=nan"], "lr = 'nan' is not valid"),
+    ([*RUN, "--set", "alpha"], "is not of the form NAME=VALUE"),
+    ([*RUN, "--budget", "image=1k"], "unknown budget axis 'image'; did you mean 'images'?"),
+    ([*RUN, "--budget", "images=0"], "expected a number above zero"),
+    ([*RUN, "--budget", "200k"], "is not of the form AXIS=AMOUNT"),
+    ([*RUN, "--seed", "-1"], "seed: input should be greater than or equal to 0, given -1"),
+    ([*RUN, "--eval-samples", "1"], "eval_samples: input should be greater than or equal to 2, given 1"),
+    ([*RUN, "--plugin", "none.py"], "the plugin file 'none.py' does not exist"),
+    ([*RUN, "--plugin", "{broken}"], "does not import: ZeroDivisionError"),
+    ([*RUN, "--plugin", "{taken}"], "already provides that name"),
+    ([*RUN, "--teacher-path", "{text}"], "is not a safetensors file"),
+    ([*RUN, "--teacher-path", "none.safetensors"], "does not exist"),
+    (["run", "--method", "sid", "--teacher", "gaussian", "--teacher-path", "{text}"], "reads no weights"),
+    ([*RUN, "--results", "{text}/runs"], "cannot write to the results folder"),
+    ([*RUN, "--device", "tpu"], "unknown device 'tpu'"),
+    ([*RUN, "--device", "cuda:7"], "is not there"),
+    ([*RUN, "--precision", "fp8"], "precision = 'fp8' is not valid"),
+    ([*RUN, "--precision", "tf32", "--device", "cpu"], "needs a GPU"),
+    ([*RUN, "--recipe", "none.yaml"], "the recipe file 'none.yaml' does not exist"),
+    ([*RUN, "--recipe", "{text}"], "expected fields such as method and teacher"),
+    ([*RUN, "--format", "xml"], "unknown format 'xml'"),
+    (["run", "--method", "teacher", "--teacher", "edm-digits", "--budget", "images=1k"], "does not train and takes no budget"),
+    (["show", "method", "sid", "--teacher", "none"], "unknown teacher 'none'"),
+    (["show", "run", "none"], "unknown run 'none'"),
+    (["sample", "none"], "unknown run 'none'"),
+    (["sample", "teacher:edm-digit"], "did you mean 'edm-digits'?"),
+    (["sample", "{text}"], "is not a safetensors file"),
+    (["sample", "teacher:edm-digits", "-o", "{text}/grid.png"], "cannot write to the folder"),
+    (["train", "gaussian"], "is not trained by this suite"),
+    (["train", "edm-digit"], "unknown teacher or extractor 'edm-digit'"),
+    (["table", "--format", "xml"], "unknown format 'xml'"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "sentence"), BAD, ids=[" ".join(a[-2:]) for a, _ in BAD])
+def test_bad_input_gives_one_sentence_exit_code_2_and_writes_nothing(tmp_path, monkeypatch, bench, arguments, sentence):
+    files = {
+        "broken": plugin(tmp_path, "1 / 0", "broken.py"),
+        "taken": plugin(tmp_path, METHOD.format(name="sid"), "taken.py"),
+        "text": plugin(tmp_path, "just words", "words.txt"),
+    }
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    code, out, err = bench(*(a.format(**files) if "{" in a else a for a in arguments))
+    assert sentence in err
+    assert code == 2
+    assert out == ""
+    assert len(err.strip().splitlines()) == 1
+    assert "Traceback" not in err
+    assert sorted(p for p in tmp_path.rglob("*") if "__pycache__" not in p.parts) == before
+
+
+def test_no_finished_run_is_a_failure_that_says_what_to_do(bench):
+    code, _, err = bench("table")
+    assert code == 1
+    assert "bench run --method sid --teacher edm-digits" in err
+
+
+def test_a_run_prints_its_numbers_on_stdout_and_talks_on_stderr(bench, tmp_path):
+    code, out, err = bench(*RUN, *QUICK)
+    assert code == 0
+    assert re.search(r"FID ↓ digits-60\s+IS ↑ digits-60\s+NFE", out)
+    assert re.search(r"teacher \(edm-digits\)\s+[\d.]+ ± [\d.]+", out)
+    assert re.search(r"sid\s+[\d.]+ ± [\d.]+\s+[\d.]+ ± [\d.]+\s+1\s+48", out)
+    folder = Path(re.search(r"run +(\S+)", out)[1])
+    assert (folder / "record.json").is_file()
+    assert len(re.findall(r"images +[\d.]+ s  FID [\d.]+  IS [\d.]+  \(digits-60\)", err)) == 3
+    code, again, err = bench(*RUN, *QUICK)
+    assert code == 0
+    assert again == out
+    assert "this run is finished" in err
+    code, out, _ = bench(*RUN, *QUICK, "--format", "json")
+    assert json.loads(out)["status"] == "done"
+
+
+def test_reusing_a_finished_run_imports_no_torch(bench, tmp_path):
+    assert bench(*RUN, *QUICK)[0] == 0
+    code = f"import sys; sys.argv = ['bench', *{[*RUN, *QUICK]!r}]\nfrom bench.cli import main\n"
+    code += "try:\n    main()\nexcept SystemExit as stop:\n    assert not stop.code\nassert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_dry_run_estimates_and_writes_nothing(bench, tmp_path):
+    code, out, _ = bench(*RUN, "--budget", "images=64k", "--set", "batch=128", "--dry-run")
+    assert code == 0
+    assert "evaluated at       0, 2k, 4k, 8k, 16k, 32k, 64k" in out.replace("1.02k", "1k").replace("1k, ", "")
+    assert re.search(r"updates +500\n", out)
+    assert re.search(r"flops +1\d\dG", out)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_plugin_method_takes_part_in_everything(bench, tmp_path):
+    file = str(plugin(tmp_path, METHOD.format(name="to-zero")))
+    settings = [x for s in ("batch=16", "lr=1e-3", "lr_decay=0", "ema_halflife=100", "dropout=0") for x in ("--set", s)]
+    arguments = ["run", "--method", "to-zero", "--teacher", "edm-digits", "--plugin", file, *settings, *QUICK]
+    code, out, err = bench(*arguments)
+    assert code == 0, err
+    run_id = Path(re.search(r"run +(\S+)", out)[1]).name
+    code, out, _ = bench("table")
+    assert code == 0
+    assert "to-zero" in out
+    code, out, _ = bench("list", "methods", "--plugin", file)
+    assert "Regresses the generator to zero." in out
+    code, out, _ = bench("sample", run_id, "-n", "4", "-o", str(tmp_path / "grid.png"), "--plugin", file)
+    assert code == 0
+    assert "NFE 1" in out
+
+
+@pytest.fixture
+def three_runs(tmp_path):
+    quick = {"budget": "updates=2", "eval_samples": 60, "eval_repeats": 2, "eval_points": 2}
+    for seed in (0, 1):
+        suite.run("sid", "edm-digits", seed=seed, settings={"batch": 8}, **quick)
+    suite.run("sid", "edm-digits", settings={"batch": 8, "alpha": 1.0}, **quick)
+    return suite.results()
+
+
+def test_the_table_averages_over_seeds_and_tells_settings_apart(bench, three_runs):
+    code, out, _ = bench("table", "--format", "json")
+    assert code == 0
+    rows = {row["variant"]: row for row in json.loads(out)}
+    assert set(rows) == {"alpha=1.2", "alpha=1.0"}
+    both = (
+        three_runs[(three_runs["metric"] == "fid") & (three_runs["seed"].isin([0, 1]))]
+        .groupby("group")
+        .filter(lambda g: len(g) == 2)
+    )
+    assert rows["alpha=1.2"]["seeds"] == 2
+    assert rows["alpha=1.2"]["fid_digits-60"] == pytest.approx(both["value"].mean())
+    assert rows["alpha=1.2"]["fid_digits-60_std"] == pytest.approx(both["value"].std())
+    assert rows["alpha=1.0"]["std_over"] == "replicates"
+
+
+def test_every_format_carries_the_same_numbers_and_its_protocol(bench, three_runs, tmp_path):
+    texts = {}
+    for form in ("terminal", "md", "latex", "csv", "json"):
+        file = tmp_path / f"table.{form}"
+        code, out, _ = bench("table", "--format", form)
+        assert code == 0
+        assert bench("table", "--format", form, "-o", str(file))[0] == 0
+        assert file.read_text() == out
+        texts[form] = out
+        assert "digits-60" in out
+    rows = json.loads(texts["json"])
+    from_csv = list(csv.DictReader(io.StringIO(texts["csv"])))
+    for a, b in zip(rows, from_csv, strict=True):
+        assert {k: str(v) for k, v in a.items()} == b
+    for row in rows:
+        shown = f"{row['fid_digits-60']:.2f} ± {row['fid_digits-60_std']:.2f}"
+        assert shown in texts["terminal"]
+        assert shown in texts["md"]
+        assert shown.replace("±", r"$\pm$") in texts["latex"]
+    assert texts["latex"].count(r"\\") == len(rows) + 1
+    assert texts["md"].count("\n|") == len(rows) + 1
+
+
+def test_numbers_of_two_sample_sizes_never_share_a_column(bench, three_runs):
+    suite.run("sid", "edm-digits", settings={"batch": 8}, budget="updates=2", eval_samples=80, eval_repeats=1)
+    rows = json.loads(bench("table", "--format", "json", "--metrics", "fid")[1])
+    assert any(row["fid_digits-60"] is not None and row["fid_digits-80"] is not None for row in rows)
+    assert not any(key.startswith("is_") for row in rows for key in row)
+
+
+def test_damaged_records_are_named_and_skipped(bench, three_runs, tmp_path):
+    victim = next((tmp_path / "runs").glob("*/record.json"))
+    victim.write_text("{")
+    newer = next(p for p in (tmp_path / "runs").glob("*/record.json") if p != victim)
+    newer.write_text(newer.read_text().replace('"schema": 1', '"schema": 99').replace('"schema":1', '"schema":99'))
+    code, out, err = bench("table", "--format", "json")
+    assert code == 0
+    assert len(json.loads(out)) == 1
+    assert f"the record {victim} is damaged" in err
+    assert "has schema 99" in err
+
+
+def test_show_prints_values_with_their_sources(bench):
+    code, out, _ = bench("show", "method", "sid", "--teacher", "edm-digits", "--format", "json")
+    assert code == 0
+    facts = json.loads(out)
+    assert facts["settings"]["alpha"] == {
+        "value": 1.2,
+        "meaning": "weight of the quadratic term",
+        "source": "paper and official launch file, CIFAR-10",
+    }
+    assert facts["settings"]["budget"]["value"] == "images=512k"
+    assert "tuned here" in bench("show", "method", "sid", "--teacher", "edm-digits")[1]
+    assert "made_by: bench train edm-digits" in bench("show", "teacher", "edm-digits")[1]
+
+
+def test_sample_writes_a_grid_that_depends_on_seeds_alone(bench, tmp_path):
+    for name, n in (("a", 9), ("b", 4)):
+        arguments = ["sample", "teacher:edm-digits", "-n", str(n), "--steps", "4", "--columns", "3"]
+        code, out, _ = bench(*arguments, "-o", str(tmp_path / f"{name}.png"))
+        assert code == 0
+        assert "NFE 7" in out
+    a, b = (Image.open(tmp_path / f"{name}.png").convert("RGB") for name in "ab")
+    row = (0, 0, a.width, a.height // 3)
+    assert a.crop(row).tobytes() == b.crop(row).tobytes()
+    assert bench("sample", "teacher:gmm-ring", "-o", str(tmp_path / "ring.png"))[0] == 0
+
+
+def test_train_writes_weights_that_a_run_can_use(bench, tmp_path):
+    file = tmp_path / "own.safetensors"
+    code, out, _ = bench("train", "edm-digits", "--images", "2000", "-o", str(file))
+    assert code == 0
+    assert "not the shipped weights" in out
+    code, out, err = bench(*RUN, *QUICK, "--eval", "none", "--teacher-path", str(file), "--format", "json")
+    assert code == 0, err
+    record = json.loads(out)
+    assert record["recipe"]["teacher_path"] == str(file)
+    assert record["evaluations"] == []
+
+
+@pytest.mark.parametrize("what", ["methods", "teachers", "datasets", "evals", "metrics", "extractors", "protocols", "runs"])
+def test_everything_can_be_listed(bench, three_runs, what):
+    code, out, _ = bench("list", what, "--format", "json")
+    assert code == 0
+    rows = json.loads(out)
+    assert len(rows) >= 2
+    code, out, _ = bench("list", what)
+    assert all(next(iter(row.values())) in out for row in rows)
+
+
+def test_doctor_finds_this_installation_sound_and_a_broken_plugin_not(bench, tmp_path):
+    code, out, _ = bench("doctor")
+    assert code == 0
+    assert "FAIL" not in out
+    code, out, _ = bench("doctor", "--plugin", str(plugin(tmp_path, "1 / 0")))
+    assert code == 1
+    assert re.search(r"FAIL +plugin .*ZeroDivisionError", out)
+
+
+@pytest.mark.parametrize("command", ["run", "table", "list", "show", "sample", "train", "stats", "doctor"])
+def test_each_command_has_help_with_an_example(bench, command):
+    code, out, _ = bench(command, "--help")
+    assert code == 0
+    assert "Example: bench " + command in " ".join(out.split())
+
+
+def test_debug_shows_the_traceback(bench):
+    from bench.errors import UsageError
+
+    with pytest.raises(UsageError):
+        bench("--debug", "run", "--method", "none", "--teacher", "edm-digits")

@@ -1,0 +1,121 @@
+"""The training loop: weight average, learning rates, sanitation, and continuing from a checkpoint."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.checkpoint import load_tensors, save_tensors
+from bench.diffusion import ema_decay
+from tests.conftest import DATA_FREE, make_trainer
+
+
+def test_the_weight_average_follows_edms_formula():
+    """theta_ema <- b theta_ema + (1 - b) theta, b = 0.5^(B / min(H, 0.05 n)), n the images before the step."""
+    trainer = make_trainer("sid", batch=64, ema_halflife=100)
+    expected = None
+    for update in range(6):
+        trainer.iteration()
+        weights = [p.detach().clone() for p in trainer.method.generator.parameters()]
+        seen = 64 * update
+        decay = 0.5 ** (64 / max(min(100, 0.05 * seen), 1e-8)) if seen else 0.0
+        expected = [decay * e + (1 - decay) * w for e, w in zip(expected or weights, weights, strict=True)]
+    for found, wanted in zip(trainer.averaged().generator.parameters(), expected, strict=True):
+        torch.testing.assert_close(found, wanted)
+
+
+@given(images=st.integers(0, 10**9), batch=st.integers(1, 8192), halflife=st.floats(1, 1e7))
+def test_ema_decay_is_a_decay_and_halves_over_the_halflife(images, batch, halflife):
+    decay = ema_decay(images, batch, halflife)
+    assert 0 <= decay < 1
+    if images * 0.05 >= halflife:
+        assert ema_decay(images, round(halflife), halflife) == pytest.approx(0.5, rel=0.5 / halflife + 1e-9)
+
+
+def test_evaluation_uses_the_average_and_leaves_the_trained_generator_alone():
+    trainer = make_trainer("sid", batch=16)
+    trainer.iteration()
+    trainer.iteration()
+    averaged = trainer.averaged()
+    assert averaged.generator is trainer.average.module
+    assert trainer.method.generator is not averaged.generator
+    assert not averaged.generator.training
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.5, 1.0])
+def test_learning_rates_decay_linearly_over_the_last_part_of_the_budget(decay):
+    trainer = make_trainer("sid", budget="updates=10", batch=4, lr=1e-3, fake_lr=2e-3, lr_decay=decay)
+    for update in range(10):
+        trainer.iteration()
+        factor = min(1.0, (1 - update / 10) / decay) if decay else 1.0
+        assert trainer.optimizers["generator"].param_groups[0]["lr"] == pytest.approx(1e-3 * factor)
+        assert trainer.optimizers["fake"].param_groups[0]["lr"] == pytest.approx(2e-3 * factor)
+
+
+def test_warm_up_rises_linearly():
+    trainer = make_trainer("dmd", regression=0, batch=4, lr=1e-3, lr_decay=0, warmup_updates=4, budget="updates=10")
+    rates = []
+    for _ in range(5):
+        trainer.iteration()
+        rates.append(trainer.optimizers["generator"].param_groups[0]["lr"])
+    assert rates == pytest.approx([0.25e-3, 0.5e-3, 0.75e-3, 1e-3, 1e-3])
+
+
+def test_gradients_are_clipped_to_their_norm():
+    trainer = make_trainer("dmd", regression=0, batch=4, clip_norm=1e-6)
+    trainer.iteration()
+    trainer.iteration()
+    for step in trainer.steps:
+        norm = torch.stack([p.grad.norm() for p in step.network.parameters() if p.grad is not None]).norm()
+        assert norm <= 1.01e-6
+
+
+def test_gradients_that_overflow_do_not_reach_the_weights():
+    """A loss of NaN and infinity leaves every weight finite, and the next one trains on."""
+    trainer = make_trainer("sid", batch=8)
+    step = trainer.steps[0]
+    factors = torch.tensor([float("nan"), float("inf")] * 4)
+    trainer.steps[0] = dataclasses.replace(step, loss=lambda batch: step.loss(batch) * factors)
+    before = copy.deepcopy(step.network.state_dict())
+    trainer._update(trainer.steps[0], trainer._fresh_batch())
+    assert not trainer.losses["loss/fake"].isfinite()
+    assert all(p.isfinite().all() for p in step.network.parameters())
+    trainer.steps[0] = step
+    trainer._update(step, trainer._fresh_batch())
+    assert any(not torch.equal(p, before[name]) for name, p in step.network.state_dict().items())
+
+
+@pytest.mark.parametrize(("method", "settings"), DATA_FREE)
+def test_continuing_from_a_checkpoint_is_the_same_as_never_stopping(tmp_path, method, settings):
+    """To the bit, through a file, with dropout, decay, average and ledger."""
+    settings = {"batch": 16, "dropout": 0.1, **settings}
+    straight = make_trainer(method, budget="updates=8", **settings)
+    for _ in range(8):
+        straight.iteration()
+    stopped = make_trainer(method, budget="updates=8", **settings)
+    for _ in range(3):
+        stopped.iteration()
+    save_tensors(tmp_path / "state.safetensors", *stopped.state())
+    continued = make_trainer(method, budget="updates=8", seed=99, **settings)
+    continued.restore(*load_tensors(tmp_path / "state.safetensors"))
+    for _ in range(5):
+        continued.iteration()
+    (ours, meta), (theirs, other_meta) = continued.state(), straight.state()
+    assert ours.keys() == theirs.keys()
+    for name, tensor in ours.items():
+        assert torch.equal(tensor, theirs[name]), name
+    assert meta["ledger"] == other_meta["ledger"]
+
+
+def test_labels_of_a_conditional_teacher_are_one_hot_and_uniform():
+    trainer = make_trainer("sid", batch=4000)
+    object.__setattr__(trainer, "images", type(trainer.images)(1, 8, label_dim=5))
+    labels = trainer._fresh_batch().labels
+    assert labels.shape == (4000, 5)
+    assert torch.equal(labels.sum(1), torch.ones(4000))
+    assert labels.mean(0).min() > 0.17

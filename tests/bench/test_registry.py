@@ -1,0 +1,145 @@
+"""Finding things by name: entry points, plugin files, clashes, and plugins that are broken."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+
+import pytest
+
+from bench import registry
+from bench.errors import UsageError
+
+METHOD = '''
+"""A plugin."""
+import torch
+from bench.plugin import Adam, Method, Step, register_method
+
+@register_method("{name}")
+class Constant(Method):
+    """Regresses the generator to zero."""
+
+    def build(self, teacher):
+        self.generator = teacher.trainable_copy()
+
+    def steps(self):
+        loss = lambda batch: self.generate(batch.z).square().mean((1, 2, 3))
+        return [Step("generator", self.generator, loss, Adam(self.settings.lr))]
+
+    def generate(self, z, labels=None):
+        return self.generator(z, 1.0)
+'''
+
+
+def plugin(folder, text, name="plugin.py"):
+    file = folder / name
+    file.write_text(text)
+    return file
+
+
+def test_the_built_ins_come_through_entry_points_and_fulfil_their_contracts():
+    assert set(registry.entries("method")) >= {"sid", "diff-instruct", "dmd", "teacher"}
+    for kind in registry.GROUPS:
+        for name, entry in registry.entries(kind).items():
+            assert registry.get(kind, name)
+            assert entry.summary(), f"{kind} {name} has no summary"
+            assert entry.origin.startswith("package distill-bench")
+
+
+def test_listing_imports_neither_torch_nor_any_plugin():
+    code = (
+        "import sys; from bench.cli import app; from bench import registry\n"
+        "[e.summary() for k in registry.GROUPS for e in registry.entries(k).values()]\n"
+        "bad = {'torch', 'pandas', 'methods.sid', 'teachers.digits', 'evals.fid'} & set(sys.modules); assert not bad, bad"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_bench_imports_none_of_the_built_ins():
+    code = (
+        "import sys, pkgutil, importlib, bench\n"
+        "[importlib.import_module(m.name) for m in pkgutil.walk_packages(bench.__path__, 'bench.')]\n"
+        "bad = {m for m in sys.modules if m.split('.')[0] in ('methods', 'teachers', 'evals')}; assert not bad, bad"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_plugin_file_registers_a_method(tmp_path):
+    file = plugin(tmp_path, METHOD.format(name="to-zero"))
+    registry.load_plugin(file)
+    registry.load_plugin(file)  # a second time does nothing
+    assert registry.get("method", "to-zero").__name__ == "Constant"
+    entry = registry.entries("method")["to-zero"]
+    assert str(file) in entry.origin
+    assert entry.summary() == "Regresses the generator to zero."
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        (METHOD.format(name="sid"), "registers the method 'sid', but package distill-bench .* already provides"),
+        ("import nothing_of_this_name", "does not import: ModuleNotFoundError"),
+        ("def broken(:", "does not import: SyntaxError"),
+        ("x = 1", "registers nothing"),
+        (METHOD.format(name="a") + METHOD.format(name="a"), "already provides that name"),
+    ],
+)
+def test_a_bad_plugin_file_gives_a_sentence_and_takes_nothing_down(tmp_path, text, complaint):
+    with pytest.raises(UsageError, match=complaint):
+        registry.load_plugin(plugin(tmp_path, text))
+    assert set(registry.entries("method")) == {"sid", "diff-instruct", "dmd", "teacher"}
+    assert registry.get("method", "sid").__name__ == "SiD"
+
+
+def test_a_plugin_file_that_does_not_exist_or_is_not_python_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="does not exist"):
+        registry.load_plugin(tmp_path / "none.py")
+    with pytest.raises(UsageError, match=r"name must end in \.py"):
+        registry.load_plugin(plugin(tmp_path, METHOD, "plugin.txt"))
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        (
+            "from bench.plugin import register_method\n@register_method('x')\nclass X: pass",
+            "expected a subclass of bench.plugin.Method",
+        ),
+        (
+            "from bench.plugin import register_method, Method\n@register_method('x')\n"
+            "class X(Method):\n  def build(self, t): pass",
+            "X does not define generate, steps",
+        ),
+        (
+            "from bench.plugin import register_teacher, Teacher\n@register_teacher('x')\n"
+            "class X(Teacher):\n  def load(self, path): pass",
+            "X does not define images, noise, steps, dataset, protocol",
+        ),
+    ],
+)
+def test_a_class_that_breaks_its_contract_is_named_when_used(tmp_path, text, complaint):
+    registry.load_plugin(plugin(tmp_path, text))
+    with pytest.raises(UsageError, match=complaint):
+        registry.get("teacher" if "register_teacher" in text else "method", "x")
+
+
+def test_two_packages_with_one_name_are_both_named_and_the_rest_works(monkeypatch):
+    points = (EntryPoint("sid", "methods.sid:SiD", "bench.methods"), EntryPoint("sid", "other.sid:SiD", "bench.methods"))
+    points += (EntryPoint("broken", "no_such_module:X", "bench.methods"), EntryPoint("dmd", "methods.dmd:DMD", "bench.methods"))
+    monkeypatch.setattr(registry, "_installed", lambda group: points)
+    with pytest.raises(UsageError, match=r"methods.sid:SiD and .*other.sid:SiD both provide the method 'sid'"):
+        registry.get("method", "sid")
+    with pytest.raises(UsageError, match=r"the method 'broken' of .* does not import"):
+        registry.get("method", "broken")
+    assert registry.get("method", "dmd").__name__ == "DMD"
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"), [("sidd", "'sid'"), ("diff-instuct", "'diff-instruct'"), ("zzz", "known: diff-instruct")]
+)
+def test_an_unknown_name_suggests_the_nearest(given, hint):
+    with pytest.raises(UsageError, match=hint):
+        registry.get("method", given)

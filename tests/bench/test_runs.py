@@ -1,0 +1,251 @@
+"""Whole runs: the folder they leave, reuse, interruption, resume, failure, and the lock."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+import bench as suite
+from bench import runner
+from bench.api import carry_out
+from bench.checkpoint import load_tensors
+from bench.environment import choose_device
+from bench.errors import BenchError, UsageError
+from bench.events import Evaluated, Finished
+from bench.job import resolve
+from bench.recipe import make_request, read_recipe
+from bench.record import Record
+from bench.store import RunFolder, find_finished, find_run, results_folder
+from tests.bench.test_registry import METHOD, plugin
+
+SMALL = {"budget": "images=2k", "eval_samples": 100, "eval_repeats": 2, "eval_points": 4}
+REQUEST = {"method": "sid", "teacher": "edm-digits", "settings": {"batch": 64}, **SMALL}
+
+TO_ZERO = {"batch": 8, "lr": 1e-3, "lr_decay": 0, "ema_halflife": 100, "dropout": 0}
+
+
+def weights(results: Path, run_id: str) -> dict[str, torch.Tensor]:
+    return load_tensors(RunFolder(results / run_id).weights)[0]
+
+
+def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(t, b[name]) for name, t in a.items())
+
+
+def curve(record: Record) -> list[tuple]:
+    """A record's evaluations but for the clock."""
+    return [(e.images, e.flops, {k: (m.value, m.std) for k, m in e.metrics.items()}) for e in record.evaluations]
+
+
+def test_a_run_folder_is_complete_in_itself(tmp_path):
+    record = suite.run(**REQUEST, results=tmp_path)
+    folder = tmp_path / record.run_id
+    assert record.run_id.startswith("sid-edm-digits-s0-")
+    written = json.loads((folder / "record.json").read_text())
+    assert written["schema"] == 1
+    assert written["status"] == "done"
+    assert written["cost"]["images"] == 2048 == 32 * 64
+    assert written["cost"]["updates"] == 32
+    assert written["cost"]["evaluations"]["generator"] == {"forward": 2 * 2048, "backward": 2048}
+    assert written["cost"]["flops"] > 0 < written["cost"]["seconds"]
+    assert written["cost"]["peak_memory_bytes"] > 1e7
+    assert written["cost"]["one_off"] == {"flops": 0, "seconds": 0}
+    assert [e["images"] for e in written["evaluations"]] == [0, 256, 2048] or len(written["evaluations"]) == 4
+    last = written["evaluations"][-1]
+    assert last["metrics"]["fid"]["protocol"] == "digits-100"
+    assert last["metrics"]["fid"]["std"] > 0
+    assert written["evaluations"][0]["metrics"]["fid"]["std"] is None
+    assert written["final"] == {name: m["value"] for name, m in last["metrics"].items()}
+    assert written["best"]["fid"] <= written["final"]["fid"]
+    assert written["protocols"]["digits-100"]["directions"] == {"fid": "lower", "is": "higher"}
+    file = folder / written["checkpoint"]["path"]
+    assert hashlib.sha256(file.read_bytes()).hexdigest() == written["checkpoint"]["sha256"]
+    assert Image.open(folder / "samples" / "000000002048.png").size[0] > 300
+    assert yaml.safe_load((folder / "recipe.yaml").read_text())["settings"]["alpha"] == 1.2
+    assert not [p for p in folder.rglob("*") if p.suffix in (".pkl", ".pt", ".pth")]
+
+
+def test_the_same_request_is_answered_from_the_finished_run_and_fresh_repeats_it_to_the_bit(tmp_path):
+    first = suite.run(**REQUEST, results=tmp_path)
+    before = weights(tmp_path, first.run_id)
+    assert suite.run(**REQUEST, results=tmp_path) == first
+    again = suite.run(**REQUEST, results=tmp_path, fresh=True)
+    assert again.run_id == first.run_id
+    assert equal(before, weights(tmp_path, first.run_id))
+    assert curve(again) == curve(first)
+
+
+def test_the_recipe_file_repeats_the_run_and_a_seed_does_not(tmp_path):
+    first = suite.run(**REQUEST, results=tmp_path)
+    fields = read_recipe(tmp_path / first.run_id / "recipe.yaml")
+    assert resolve(make_request(**fields)).recipe.run_id == first.run_id
+    other = suite.run(**REQUEST, seed=1, results=tmp_path)
+    assert other.run_id != first.run_id
+    assert not equal(weights(tmp_path, first.run_id), weights(tmp_path, other.run_id))
+
+
+def test_a_finished_run_is_not_reused_once_a_file_behind_it_has_changed(tmp_path):
+    file = plugin(tmp_path, METHOD.format(name="to-zero"))
+    request = make_request(
+        method="to-zero", teacher="edm-digits", settings=TO_ZERO, budget="updates=2", eval=[], plugins=[str(file)]
+    )
+    record = carry_out(request, tmp_path / "runs")
+    assert find_finished(request, tmp_path / "runs") == record
+    file.write_text(file.read_text() + "\n# changed\n")
+    assert find_finished(request, tmp_path / "runs") is None
+
+
+@pytest.mark.parametrize("method", ["sid", "dmd"])
+def test_a_run_stopped_anywhere_continues_to_the_same_weights_and_numbers(tmp_path, monkeypatch, method):
+    """Dropped right after a checkpoint, and again later, as if the process had been killed there."""
+    settings = {"batch": 64} | ({"pairs": 200, "pair_steps": 3} if method == "dmd" else {})
+    request = make_request(method=method, teacher="edm-digits", settings=settings, **SMALL)
+    straight = carry_out(request, tmp_path / "straight")
+    monkeypatch.setattr(runner, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(runner, "REPORT_SECONDS", 0.0)
+    for stop_after in (5, 17):
+        for count, _ in enumerate(runner.execute(resolve(request), tmp_path / "stopped", choose_device("cpu"))):
+            if count == stop_after:
+                break
+    folder = RunFolder(tmp_path / "stopped" / straight.run_id)
+    assert folder.read_record().status == "running"
+    assert folder.state.exists()
+    continued = carry_out(request, tmp_path / "stopped")
+    assert equal(weights(tmp_path / "straight", straight.run_id), weights(tmp_path / "stopped", straight.run_id))
+    assert curve(continued) == curve(straight)
+    for axis in ("images", "updates", "flops", "evaluations", "one_off"):
+        assert continued.cost[axis] == (straight.cost[axis] if axis != "one_off" else continued.cost[axis])
+
+
+def test_a_log_with_a_half_written_line_is_mended_on_resume(tmp_path):
+    folder = RunFolder(tmp_path)
+    for updates in (50, 100, 150):
+        folder.log({"updates": updates})
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"updates": 2')
+    folder.rewind_log(100)
+    assert [json.loads(line)["updates"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == [50, 100]
+
+
+def test_a_diverged_run_fails_with_its_reason_in_the_record(tmp_path):
+    text = METHOD.format(name="diverges").replace("self.generator(z, 1.0)", "self.generator(z, 1.0) / 0")
+    request = SMALL | {"settings": TO_ZERO, "plugins": [str(plugin(tmp_path, text))]}
+    with pytest.raises(BenchError, match="diverged"):
+        suite.run("diverges", "edm-digits", **request, results=tmp_path / "runs")
+    record = RunFolder(next((tmp_path / "runs").iterdir())).read_record()
+    assert record.status == "failed"
+    assert "diverged" in record.error
+
+
+@pytest.mark.parametrize("budget", ["updates=5", "flops=50M", "seconds=0.2"])
+def test_every_axis_ends_a_run_where_it_says(tmp_path, budget):
+    record = suite.run(method="sid", teacher="edm-digits", settings={"batch": 16}, budget=budget, eval=[], results=tmp_path)
+    axis, _, amount = record.recipe["budget"].partition("=")
+    spent, one_update = record.cost[axis], record.cost[axis] / record.cost["updates"]
+    assert float(amount) <= spent < float(amount) + 4 * one_update
+    assert record.evaluations == []
+    assert record.final == {}
+
+
+def test_a_flops_budget_without_operations_to_count_is_refused(tmp_path):
+    with pytest.raises(BenchError, match="counts no operations"):
+        suite.run(method="sid", teacher="gaussian", settings={"batch": 4}, budget="flops=1M", eval=[], results=tmp_path)
+
+
+def test_pairs_that_eat_the_whole_budget_are_refused(tmp_path):
+    settings = {"pairs": 50, "pair_steps": 2}
+    with pytest.raises(BenchError, match="pairs alone cost"):
+        suite.run(method="dmd", teacher="edm-digits", settings=settings, budget="flops=1k", eval=[], results=tmp_path)
+
+
+def test_a_second_process_on_the_same_run_is_refused_naming_the_holder(tmp_path):
+    job = resolve(make_request(**REQUEST))
+    with RunFolder(tmp_path / job.recipe.run_id).locked(), pytest.raises(UsageError, match=f"held by process {os.getpid()} on "):
+        next(iter(runner.execute(job, tmp_path, choose_device("cpu"))))
+
+
+def test_the_teacher_is_a_run_like_any_other_at_any_number_of_steps(tmp_path):
+    fids = {}
+    for steps in (3, 18):
+        record = suite.run(
+            method="teacher", teacher="edm-digits", settings={"steps": steps}, eval_samples=500, eval_repeats=1, results=tmp_path
+        )
+        assert record.nfe == 2 * steps - 1
+        assert record.cost["images"] == 0
+        fids[steps] = record.final["fid"]
+    assert fids[18] < 6 < fids[3]
+
+
+def test_events_come_in_order_and_the_best_never_gets_worse(tmp_path):
+    events = list(runner.execute(resolve(make_request(**REQUEST)), tmp_path, choose_device("cpu")))
+    evaluations = [e for e in events if isinstance(e, Evaluated)]
+    best = [e.best.metrics["fid"].value for e in evaluations]
+    assert best == sorted(best, reverse=True)
+    assert isinstance(events[-1], Finished)
+    assert not events[-1].reused
+
+
+def test_tidy_results_have_a_row_for_each_run_and_metric(tmp_path):
+    for seed in (0, 1):
+        suite.run(**REQUEST, seed=seed, results=tmp_path)
+    data = suite.results(tmp_path)
+    assert sorted(zip(data["seed"], data["metric"], strict=True)) == [(0, "fid"), (0, "is"), (1, "fid"), (1, "is")]
+    assert data["group"].nunique() == 1
+    assert set(data["protocol"]) == {"digits-100"}
+
+
+def test_runs_are_found_by_the_beginning_of_their_id(tmp_path):
+    record = suite.run(**REQUEST, results=tmp_path)
+    assert find_run(record.run_id[:12], tmp_path)[1] == record
+    assert find_run(str(tmp_path / record.run_id), tmp_path)[1] == record
+    with pytest.raises(UsageError, match="did you mean 'sid-edm-digits"):
+        find_run("sid-edm-digit-s0", tmp_path)
+    assert results_folder() == Path(os.environ["BENCH_RESULTS"])
+
+
+COMMAND = [sys.executable, "-m", "bench", "run", "--method", "sid", "--teacher", "edm-digits", "--budget", "images=30k"]
+COMMAND += ["--eval-samples", "100", "--eval-repeats", "1", "--no-teacher"]
+
+
+def launched(results: Path) -> tuple[subprocess.Popen, Path]:
+    """The command in a process of its own, once its first checkpoint is there."""
+    process = subprocess.Popen([*COMMAND, "--results", str(results)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (states := list(results.glob("*/checkpoints/state.safetensors"))):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return process, states[0].parents[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_the_same_command_continues_after_a_signal(tmp_path, number):
+    process, folder = launched(tmp_path / "stopped")
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    stopped = RunFolder(folder).read_record()
+    if number != signal.SIGKILL:
+        assert process.returncode == 75
+        assert "the same command continues" in err
+        assert stopped.status == "interrupted"
+    else:
+        assert process.returncode == -signal.SIGKILL
+        assert stopped.status == "running"
+    again = subprocess.run([*COMMAND, "--results", str(folder.parent)], capture_output=True, text=True, check=True)
+    assert "continuing after" in again.stderr
+    straight = suite.run(
+        "sid", "edm-digits", budget="images=30k", eval_samples=100, eval_repeats=1, results=tmp_path / "straight"
+    )
+    assert equal(weights(tmp_path / "straight", straight.run_id), weights(folder.parent, straight.run_id))

@@ -1,0 +1,40 @@
+"""The shipped digit classifier and its reference statistics."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from bench.checkpoint import load_tensors
+from bench.evaluate import reference_statistics
+from bench.plugin import open_dataset, tensors_digest
+from evals.digits import DigitFeatures
+from evals.fid import FID
+from evals.protocols import DIGITS_5K
+
+
+def test_the_classifier_knows_its_digits():
+    images, classes = next(open_dataset("digits").batches(2000))
+    assert (DigitFeatures()(images)["logits"].argmax(1) == classes).double().mean() > 0.995
+    _, meta = load_tensors(DigitFeatures.shipped)
+    assert meta["measured"]["held_out_accuracy"] > 0.98
+    assert meta["made_by"] == "bench train digits"
+
+
+def test_the_shipped_reference_is_that_of_the_shipped_classifier():
+    tensors, meta = load_tensors(DIGITS_5K.reference)
+    extractor = DigitFeatures()
+    assert meta["extractor_digest"] == extractor.digest()
+    assert meta["images"] == tensors["fid.count"] == 1797
+    again = reference_statistics(extractor, open_dataset("digits"), {"fid": FID})["fid"]
+    torch.testing.assert_close(again["mu"], tensors["fid.mu"], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(again["sigma"], tensors["fid.sigma"], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("network", ["digits", "edm-digits"])
+def test_training_again_gives_the_same_bits(network):
+    from bench.training import trainable
+
+    runs = [trainable(network).train(5_000, 3, lambda seen, loss: None)[0] for _ in range(2)]
+    assert tensors_digest(runs[0]) == tensors_digest(runs[1])
+    assert tensors_digest(runs[0]) != tensors_digest(trainable(network).train(5_000, 4, lambda seen, loss: None)[0])

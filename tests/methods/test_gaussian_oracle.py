@@ -1,0 +1,158 @@
+"""Generator gradients against closed forms, where data, generator and both denoisers are Gaussian.
+
+Data N(mu, s^2) and generator x = m + tau z, each pixel alone. With A = sigma^2 / (s^2 + sigma^2) and
+B = sigma^2 / (tau^2 + sigma^2) the exact denoisers are D_real = (1 - A) y + A mu and D_fake = (1 - B) y + B m.
+"""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from bench.hyperparameters import resolve
+from bench.plugin import Batch, ImageSpec, NoiseLevels
+from bench.registry import get
+from methods.sid import LOSS_SCALE, sid_loss
+from teachers.analytic import Gaussian, GaussianDenoiser
+
+MU, S, M, TAU = 0.7, 0.6, -0.2, math.sqrt(0.8)
+PIXELS = 3 * 32 * 32
+IMAGES = 192
+
+
+class OneLevel(NoiseLevels):
+    """A noise law that always gives the same level."""
+
+    level = 0.5
+
+    def karras(self, u):
+        return torch.full_like(u, self.level)
+
+    def sample(self, x):
+        return torch.full((len(x),), self.level, dtype=x.dtype)
+
+
+class Affine(nn.Module):
+    """The generator x = m + tau z."""
+
+    def __init__(self, init_sigma):
+        super().__init__()
+        self.m, self.tau = nn.Parameter(torch.tensor(M)), nn.Parameter(torch.tensor(TAU))
+        self.init_sigma = init_sigma
+
+    def forward(self, x, sigma, labels=None):
+        return self.m + self.tau * x / self.init_sigma
+
+
+def expected_gradient(method: str, level: float, **overrides):
+    """The gradient of the mean loss with respect to (m, tau), over IMAGES images of PIXELS pixels."""
+
+    class Teacher(Gaussian):
+        images = ImageSpec(3, 32)
+        mu, s = MU, S
+
+    teacher = Teacher()
+    cls = get("method", method)
+    method_settings = resolve(method, cls, "gaussian", overrides).settings
+    instance = cls(method_settings, teacher)
+    noise = OneLevel()
+    object.__setattr__(noise, "level", level)
+    instance.noise = noise
+    instance.generator = Affine(method_settings.init_sigma).double()
+    instance.fake = GaussianDenoiser(M, TAU).double().requires_grad_(False)
+    instance.teacher.double()
+    torch.manual_seed(1)
+    z = torch.randn(IMAGES, 3, 32, 32, dtype=torch.float64)
+    loss = instance.generator_loss(Batch(z)).mean()
+    return torch.autograd.grad(loss, [instance.generator.m, instance.generator.tau])
+
+
+def mean_distance(level: float) -> float:
+    """W = E|x - D_real(y)|, the limit of the weight for many pixels: a folded normal's mean."""
+    a = level**2 / (S**2 + level**2)
+    delta = a * (M - MU)
+    kappa = math.sqrt(a**2 * TAU**2 + (1 - a) ** 2 * level**2)
+    return kappa * math.sqrt(2 / math.pi) * math.exp(-(delta**2) / (2 * kappa**2)) + delta * math.erf(
+        delta / (kappa * math.sqrt(2))
+    )
+
+
+# Gradients with respect to (m, tau) at unit weight, per pixel, for mu=0.7, s^2=0.36, m=-0.2, tau^2=0.8.
+SID = {
+    (0.5, 0.5): (-0.151169, 0.099529),
+    (0.5, 1.0): (-0.087822, 0.073147),
+    (0.5, 1.2): (-0.062483, 0.062595),
+    (2.0, 0.5): (-0.757512, 0.131691),
+    (2.0, 1.0): (-0.688073, 0.125366),
+    (2.0, 1.2): (-0.660298, 0.122835),
+}
+DIFF_INSTRUCT = {0.1: (-0.024324, 0.013131), 0.5: (-0.368852, 0.153610), 2.0: (-0.825688, 0.075219)}
+DMD = {0.1: (-0.295431, 0.159487), 0.5: (-0.760132, 0.316559), 2.0: (-0.852281, 0.077642)}
+
+
+@pytest.mark.parametrize(("level", "alpha"), SID)
+def test_sid_gradient_is_the_closed_form_over_the_weight(level, alpha):
+    found = torch.stack(expected_gradient("sid", level, alpha=alpha)) * mean_distance(level) / (LOSS_SCALE * PIXELS)
+    torch.testing.assert_close(found, torch.tensor(SID[level, alpha], dtype=torch.float64), rtol=0.02, atol=1e-3)
+
+
+@pytest.mark.parametrize("level", DIFF_INSTRUCT)
+def test_diff_instruct_gradient_is_that_of_the_kl_divergence(level):
+    found = torch.stack(expected_gradient("diff-instruct", level)) / PIXELS
+    torch.testing.assert_close(found, torch.tensor(DIFF_INSTRUCT[level], dtype=torch.float64), rtol=0.02, atol=1e-3)
+
+
+@pytest.mark.parametrize("level", DMD)
+def test_dmd_gradient_is_the_kl_gradient_over_the_mean_distance(level):
+    found = torch.stack(expected_gradient("dmd", level, regression=0))
+    torch.testing.assert_close(found, torch.tensor(DMD[level], dtype=torch.float64), rtol=0.02, atol=2e-3)
+
+
+@pytest.mark.parametrize(("level", "distance"), [(0.1, 0.082335), (0.5, 0.485248), (2.0, 0.968798)])
+def test_mean_distance_has_its_tabulated_values(level, distance):
+    assert mean_distance(level) == pytest.approx(distance, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("alpha", "value", "gradient"), [(0.5, -0.047768, -0.080415), (1.0, -0.100879, -0.024441), (1.2, -0.122124, -0.002052)]
+)
+def test_sid_loss_of_one_pixel_has_its_tabulated_value_and_gradient(alpha, value, gradient):
+    x = torch.tensor([[[[0.3]]]], dtype=torch.float64, requires_grad=True)
+    y = x + 0.5 * -0.5
+    real, fake = (GaussianDenoiser(mu, s).double()(y, 0.5) for mu, s in ((MU, S), (M, TAU)))
+    weight = (x - real).abs().item()
+    assert real.item() == pytest.approx(0.316393, abs=1e-6)
+    assert fake.item() == pytest.approx(-0.009524, abs=1e-6)
+    loss = sid_loss(x, real, fake, alpha)
+    assert loss.item() * weight == pytest.approx(value, abs=2e-6)
+    assert torch.autograd.grad(loss.sum(), x)[0].item() * weight == pytest.approx(gradient, abs=2e-6)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    level=st.floats(0.01, 20),
+    mu=st.floats(-1, 1),
+    s=st.floats(0.1, 1.5),
+    m=st.floats(-1, 1),
+    tau=st.floats(0.1, 1.5),
+    alpha=st.floats(0, 1.5),
+    seed=st.integers(0, 1000),
+)
+def test_sid_gradient_of_every_pixel_is_the_written_formula(level, mu, s, m, tau, alpha, seed):
+    """(1/w) {(B - A)(D_real - x) - A gap - 2 alpha (B - A) gap}, gap = D_real - D_fake, for each pixel of each image."""
+    generator = torch.Generator().manual_seed(seed)
+    x, noise = (torch.randn(3, 2, 4, 4, generator=generator, dtype=torch.float64) for _ in range(2))
+    x.requires_grad_(True)
+    y = x + level * noise
+    real, fake = GaussianDenoiser(mu, s).double()(y, level), GaussianDenoiser(m, tau).double()(y, level)
+    found = torch.autograd.grad(sid_loss(x, real, fake, alpha).sum(), x)[0]
+    real_s, fake_s = (GaussianDenoiser(0.0, v).double().log_s.exp().item() ** 2 for v in (s, tau))
+    a, b, gap = level**2 / (real_s + level**2), level**2 / (fake_s + level**2), (real - fake).detach()
+    weight = (x - real).detach().abs().mean((1, 2, 3), keepdim=True).clamp_min(1e-5)
+    formula = ((b - a) * (real - x).detach() - a * gap - 2 * alpha * (b - a) * gap) / weight
+    torch.testing.assert_close(found, formula, rtol=1e-9, atol=1e-9 * formula.abs().max().item())
