@@ -28,16 +28,6 @@ from bench.teacher import Dataset, ImageSpec, Teacher, Trainable, tensors_digest
 
 T = TypeVar("T", bound=type)
 
-CONTRACTS: dict[str, type] = {
-    "method": Method,
-    "teacher": Teacher,
-    "dataset": Dataset,
-    "metric": Metric,
-    "extractor": FeatureExtractor,
-    "protocol": Protocol,
-}
-"""What a registered thing of each kind must be: a subclass (a protocol: an instance)."""
-
 
 def register_method(name: str) -> Callable[[T], T]:
     """Class decorator: make a Method available as ``--method NAME``."""

@@ -21,15 +21,25 @@ from typing import Any
 
 from bench.errors import BenchError, UsageError, unknown
 
-GROUPS = {
-    "method": ("bench.methods", ""),
-    "teacher": ("bench.teachers", ""),
-    "dataset": ("bench.datasets", ""),
-    "metric": ("bench.evals", "metric."),
-    "extractor": ("bench.evals", "extractor."),
-    "protocol": ("bench.evals", "protocol."),
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of thing: the entry-point group and name prefix that announce it, and the contract it must fulfil."""
+
+    group: str
+    prefix: str
+    contract: str
+    """``module:class``, imported only when a thing of this kind is used."""
+
+
+KINDS = {
+    "method": Kind("bench.methods", "", "bench.method:Method"),
+    "teacher": Kind("bench.teachers", "", "bench.teacher:Teacher"),
+    "dataset": Kind("bench.datasets", "", "bench.teacher:Dataset"),
+    "metric": Kind("bench.evals", "metric.", "bench.protocol:Metric"),
+    "extractor": Kind("bench.evals", "extractor.", "bench.protocol:FeatureExtractor"),
+    "protocol": Kind("bench.evals", "protocol.", "bench.protocol:Protocol"),
 }
-"""Kind of thing: the entry-point group it is announced in, and the prefix of its names there."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +82,9 @@ def register(kind: str, name: str) -> Callable[[Any], Any]:
 
 def entries(kind: str) -> dict[str, Entry]:
     """Everything of one kind by name, sorted; nothing is imported."""
-    group, prefix = GROUPS[kind]
+    prefix = KINDS[kind].prefix
     found: dict[str, Entry] = {}
-    for point in _installed(group):
+    for point in _installed(KINDS[kind].group):
         if not point.name.startswith(prefix):
             continue
         name = point.name.removeprefix(prefix)
@@ -152,9 +162,7 @@ def _origin(point: EntryPoint) -> str:
 
 def _broken_contract(kind: str, thing: Any) -> str:
     """Why ``thing`` is not a valid one of its kind, or the empty string."""
-    from bench import plugin  # the contracts import torch, so only on use
-
-    contract = plugin.CONTRACTS[kind]
+    contract = EntryPoint(kind, KINDS[kind].contract, "").load()
     if kind == "protocol":
         return "" if isinstance(thing, contract) else f"expected an instance of bench.plugin.{contract.__name__}."
     if not (isinstance(thing, type) and issubclass(thing, contract)):

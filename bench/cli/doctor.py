@@ -50,7 +50,7 @@ def doctor(results: Results = None, plugin: Plugins = None) -> None:
         except BenchError as error:
             line(False, what, str(error))
     line(True, "network", "off (BENCH_OFFLINE=1)" if os.environ.get("BENCH_OFFLINE") == "1" else "allowed")
-    for kind in registry.GROUPS:
+    for kind in registry.KINDS:
         for name, entry in registry.entries(kind).items():
             try:
                 registry.get(kind, name)

@@ -70,7 +70,7 @@ def _strip(part: FigureBase, record: Record, folder: Path) -> None:
         axes.spines[:].set_visible(False)
 
 
-def _corner(file: Path, fraction: float = 0.5) -> object:
+def _corner(file: Path, fraction: float = 0.375) -> object:
     """The upper left part of a square grid: enough images to see, large enough to read."""
     picture = matplotlib.image.imread(file)
     return picture[: int(picture.shape[0] * fraction), : int(picture.shape[1] * fraction)]

@@ -40,7 +40,7 @@ def plugin(folder, text, name="plugin.py"):
 
 def test_the_built_ins_come_through_entry_points_and_fulfil_their_contracts():
     assert set(registry.entries("method")) >= {"sid", "diff-instruct", "dmd", "teacher"}
-    for kind in registry.GROUPS:
+    for kind in registry.KINDS:
         for name, entry in registry.entries(kind).items():
             assert registry.get(kind, name)
             assert entry.summary(), f"{kind} {name} has no summary"
@@ -50,7 +50,7 @@ def test_the_built_ins_come_through_entry_points_and_fulfil_their_contracts():
 def test_listing_imports_neither_torch_nor_any_plugin():
     code = (
         "import sys; from bench.cli import app; from bench import registry\n"
-        "[e.summary() for k in registry.GROUPS for e in registry.entries(k).values()]\n"
+        "[e.summary() for k in registry.KINDS for e in registry.entries(k).values()]\n"
         "bad = {'torch', 'pandas', 'methods.sid', 'teachers.digits', 'evals.fid'} & set(sys.modules); assert not bad, bad"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
