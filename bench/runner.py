@@ -134,6 +134,7 @@ class _Run:
         with self._stop_signals():
             while True:
                 if points and self.ledger.spent(budget.axis) >= points[0]:
+                    self._let_gpu_catch_up()
                     points = [p for p in points if p > self.ledger.spent(budget.axis)]
                     yield self._evaluate(trainer.averaged(), last=trainer.fraction >= 1)
                     saved = self._checkpoint()
@@ -194,6 +195,13 @@ class _Run:
         if log:
             cost = {axis: getattr(self.ledger, axis) for axis in ("images", "updates", "flops", "seconds")}
             self.folder.log(cost | losses)
+
+    def _let_gpu_catch_up(self) -> None:
+        """A GPU lags behind its launches; the wait for it belongs to training and not to the evaluation."""
+        if self.device.type == "cuda":
+            started = time.perf_counter()
+            torch.cuda.synchronize(self.device)
+            self.ledger.seconds += time.perf_counter() - started
 
     def _evaluate(self, sampler: Method, *, last: bool) -> Evaluated:
         """Replicate 0 along the way; at the end replicates 1 to R, which no choice has seen."""

@@ -141,6 +141,7 @@ def find_teacher(results: Path, recipe: Recipe) -> Record | None:
             continue
         own = Recipe.model_validate(record.recipe)
         same = own.evaluation and (own.evaluation.protocol, own.evaluation.samples) == (plan.protocol, plan.samples)
+        same = same and set(plan.metrics) <= set(record.final)
         if same and own.teacher_digest == recipe.teacher_digest and own.settings.get("steps") is None:
             return record
     return None

@@ -130,7 +130,8 @@ class _Watch:
         if self.run_id != job.recipe.run_id:
             self.close()
             self.run_id = job.recipe.run_id
-            self.display = Display(f"{job.recipe.method} of {job.recipe.teacher}", dict(teacher.final) if teacher else None)
+            final = dict(teacher.final) if teacher else None
+            self.display = Display(job.recipe.method, trains=job.method_class.trains, teacher=final)
             self.display.__enter__()
         self.display.show(event)
 

@@ -7,12 +7,13 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Column
 from rich.text import Text
 
 from bench.events import Evaluated, Event, Note
 from bench.events import Progress as ProgressEvent
 from bench.record import Evaluation
-from bench.render.numbers import quantity
+from bench.render.numbers import plus_minus, quantity
 
 _REFRESH = 4
 
@@ -20,22 +21,23 @@ _REFRESH = 4
 class Display:
     """Shows the events of one run on stderr. Use as a context; ``show`` each event."""
 
-    def __init__(self, title: str, teacher: dict[str, float] | None = None) -> None:
-        self.console, self.title, self.teacher = Console(stderr=True), title, teacher or {}
+    def __init__(self, method: str, *, trains: bool, teacher: dict[str, float] | None = None) -> None:
+        self.console, self.method, self.trains, self.teacher = Console(stderr=True), method, trains, teacher or {}
         self.progress = Progress(
             TextColumn("[bold]{task.description}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=None),
             TaskProgressColumn(),
             TextColumn("{task.fields[images]} images"),
             TextColumn("{task.fields[rate]}/s"),
-            _TimeLeft(),
+            _TimeLeft(Column(no_wrap=True)),
             TextColumn("{task.fields[quality]}"),
             console=self.console,
             refresh_per_second=_REFRESH,
+            expand=True,  # the bar takes the room that the words leave
             transient=True,
             disable=not self.console.is_terminal,
         )
-        self.task = self.progress.add_task(title, total=1.0, images="0", rate="-", quality="")
+        self.task = self.progress.add_task(method, total=1.0, images="0", rate="-", quality="")
 
     def __enter__(self) -> Display:
         self.progress.start()
@@ -61,9 +63,12 @@ class Display:
 
     def line(self, evaluation: Evaluation) -> str:
         """One evaluation in words: where, what it cost, and what came out."""
-        numbers = "  ".join(f"{name.upper()} {m.value:.2f}" for name, m in evaluation.metrics.items())
+        numbers = "  ".join(f"{name.upper()} {plus_minus(m.value, m.std)}" for name, m in evaluation.metrics.items())
         protocol = next(iter(evaluation.metrics.values())).protocol
-        return f"{evaluation.images:>12,} images {evaluation.seconds:>7.1f} s  {numbers}  ({protocol})"
+        where = f"{evaluation.images:>12,} images {evaluation.seconds:>7.1f} s"
+        if not self.trains:
+            where = f"{self.method}, NFE {evaluation.nfe}".rjust(len(where))
+        return f"{where}  {numbers}  ({protocol})"
 
     def quality(self, event: Evaluated) -> str:
         """Latest and best value of the first metric, and the teacher's, the line to reach."""

@@ -43,16 +43,18 @@ def _cells(row: Row, board: Leaderboard) -> list[str]:
 
 
 def _terminal(board: Leaderboard) -> str:
+    """Titles on two lines to save room; a long variant folds, and a number is never cut, however narrow the terminal."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for title in _header(board):
-        words = title in ("teacher", "method")  # a long variant may fold, a number never
-        table.add_column(title, justify="left" if words else "right", no_wrap=title != "method", overflow="fold")
+        words = title in ("teacher", "method")
+        table.add_column(title.replace(" (", "\n("), justify="left" if words else "right", max_width=48, overflow="fold")
     for row in board.rows:
         table.add_row(*_cells(row, board))
     console = Console(highlight=False, markup=False)
+    console.width = max(console.width, console.measure(table, options=console.options.update(width=1000)).maximum)
     with console.capture() as captured:
         console.print(table)
-    return captured.get().rstrip()
+    return "\n".join(line.rstrip() for line in captured.get().rstrip().splitlines())
 
 
 def _markdown(board: Leaderboard) -> str:
