@@ -1,0 +1,69 @@
+"""The CUDA paths of the engine and of the evaluation; skipped where there is no GPU."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import bench as suite
+from bench import environment
+from bench.checkpoint import load_tensors, save_tensors
+from bench.engine import Trainer
+from bench.evaluate import Evaluator
+from bench.job import resolve
+from bench.recipe import make_request
+from evals.protocols import DIGITS_5K
+from teachers.digits import EDMDigits
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")]
+CUDA = torch.device("cuda")
+
+
+def trainer(seed: int = 0) -> Trainer:
+    job = resolve(make_request(method="sid", teacher="edm-digits", settings={"batch": 64}, budget="updates=20"))
+    torch.manual_seed(seed)
+    teacher = job.teacher.to(CUDA)
+    return Trainer(job.method_class(job.settings, teacher), teacher, job.budget, CUDA)
+
+
+def test_tf32_is_the_default_and_fp32_turns_it_off():
+    assert environment.choose_precision("auto", CUDA) == "tf32"
+    assert torch.backends.cuda.matmul.allow_tf32
+    environment.choose_precision("fp32", CUDA)
+    assert not torch.backends.cuda.matmul.allow_tf32
+
+
+def test_the_teacher_scores_the_same_on_both_devices():
+    environment.choose_precision("fp32", CUDA)
+    scores = {}
+    for device in (torch.device("cpu"), CUDA):
+        teacher = EDMDigits().to(device)
+        evaluator = Evaluator(DIGITS_5K.with_samples(1000), ["fid", "is"], teacher, device)
+        scores[device.type] = evaluator.measure(lambda z, labels, t=teacher: t.sample(z, labels), [0])
+    for name in ("fid", "is"):
+        assert scores["cuda"][name].value == pytest.approx(scores["cpu"][name].value, rel=0.02)
+
+
+def test_continuing_from_a_checkpoint_follows_the_uninterrupted_run(tmp_path):
+    environment.choose_precision("fp32", CUDA)
+    straight, stopped = trainer(), None
+    for _ in range(6):
+        straight.iteration()
+    stopped = trainer()
+    for _ in range(3):
+        stopped.iteration()
+    save_tensors(tmp_path / "state.safetensors", *stopped.state())
+    continued = trainer(seed=9)
+    continued.restore(*load_tensors(tmp_path / "state.safetensors"))
+    for _ in range(3):
+        continued.iteration()
+    for a, b in zip(straight.averaged().generator.parameters(), continued.averaged().generator.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+    assert straight.ledger.flops == continued.ledger.flops
+
+
+def test_a_whole_run_learns_and_counts_its_memory(tmp_path):
+    record = suite.run("sid", "edm-digits", budget="images=64k", eval_repeats=1, results=tmp_path, device="cuda")
+    assert record.final["fid"] < 6
+    assert record.environment["precision"] == "tf32"
+    assert record.cost["peak_memory_bytes"] > 1e6

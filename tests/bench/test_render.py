@@ -1,0 +1,82 @@
+"""What people look at: tables with awkward names, numbers as they read them, the display, and the pictures."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+
+import pytest
+import torch
+from PIL import Image
+
+import bench as suite
+from bench.leaderboard import Column, Leaderboard, Number, Row
+from bench.render.figure import save_curve
+from bench.render.images import save_samples
+from bench.render.numbers import duration, plus_minus, quantity
+from bench.render.table import render
+from bench.store import results_folder
+
+FID = Column("fid", "digits-5k@0", "digits-5k", "lower")
+AWKWARD = r"a_b & 50% <script> | $x^2$ ~ \Größe 距離"
+
+
+def board(method: str = AWKWARD) -> Leaderboard:
+    row = Row("t_1", method, "alpha=1.0, lr=1", 3, "seeds", 1, True, 5e5, 2e3, 1.4e12, 40.0, {FID: Number(1.234, 0.056)})
+    return Leaderboard([FID], [row])
+
+
+def test_awkward_names_survive_every_format():
+    assert list(csv.DictReader(io.StringIO(render(board(), "csv"))))[0]["method"] == AWKWARD
+    assert json.loads(render(board(), "json"))[0]["method"] == AWKWARD
+    header, _, row = render(board(), "md").splitlines()
+    assert len(re.findall(r"(?<!\\)\|", row)) == header.count("|")
+    latex = render(board(), "latex")
+    for escaped in (r"a\_b", r"\&", r"50\%", r"\$x\textasciicircum{}2\$", r"\textasciitilde{}", r"\textbackslash{}Größe"):
+        assert escaped in latex
+    header, row = latex.splitlines()[2], latex.splitlines()[4]
+    assert len(re.findall(r"(?<!\\)&", row)) == header.count("&")
+
+
+@pytest.mark.parametrize("width", [20, 80, 200])
+def test_no_number_is_cut_however_narrow_the_terminal(monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    text = render(board("sid"), "terminal")
+    for cell in ("1.23 ± 0.06", "500k", "1.4T", "40 s", "3 seeds"):
+        assert cell in text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0"), (999, "999"), (999.6, "1k"), (512_000, "512k"), (1.364e12, "1.36T"), (2.1e15, "2.1P"), (8192, "8.19k")],
+)
+def test_quantities(value, text):
+    assert quantity(value) == text
+
+
+def test_means_and_durations():
+    assert plus_minus(1.4, 0.05) == "1.40 ± 0.05"
+    assert plus_minus(0.0123, None) == "0.0123"
+    assert [duration(s) for s in (48, 720, 11_520)] == ["48 s", "12 min", "3.2 h"]
+
+
+def test_sample_grids_keep_the_images(tmp_path):
+    """A 1x8x8 image is enlarged without smoothing: every block of the picture is one of its 256 levels."""
+    images = torch.arange(64).reshape(1, 1, 8, 8).repeat(5, 1, 1, 1) / 127.5 - 1
+    save_samples(images, tmp_path / "grid.png", columns=2)
+    picture = Image.open(tmp_path / "grid.png")
+    assert picture.size == (2 * 50 + 2, 3 * 50 + 2)
+    assert [picture.getpixel((2 + 6 * i + 3, 2 + 3))[0] for i in range(8)] == list(range(8))
+    colour = torch.stack([torch.ones(40, 40), -torch.ones(40, 40), torch.zeros(40, 40)])[None]
+    save_samples(colour, tmp_path / "colour.png")
+    assert Image.open(tmp_path / "colour.png").getpixel((10, 10)) == (255, 0, 128)
+
+
+def test_the_curve_is_drawn_from_the_record(tmp_path):
+    record = suite.run("sid", "edm-digits", settings={"batch": 64}, budget="images=2k", eval_samples=60, eval_repeats=1)
+    path = save_curve(record, None, results_folder() / record.run_id)
+    assert Image.open(path).size[0] > 800
+    unmeasured = suite.run("sid", "edm-digits", settings={"batch": 64}, budget="images=1k", eval=[])
+    assert save_curve(unmeasured, None, results_folder() / unmeasured.run_id) is None
