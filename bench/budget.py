@@ -49,7 +49,7 @@ class Budget:
             raise UsageError(
                 f"the budget {text!r} has the amount {value!r}; expected a number above zero, with k, M, G or T if you like."
             )
-        return cls(axis, amount)
+        return cls(axis, float(f"{amount:.15g}"))  # 4.1M is 4100000, whatever the product's last bit
 
     def __str__(self) -> str:
         return f"{self.axis}={self.amount:.15g}"

@@ -19,7 +19,7 @@ _META = "distill-bench"
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
     """Write named tensors and their description, atomically."""
-    tensors = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+    tensors = {name: t.detach().cpu().clone().contiguous() for name, t in tensors.items()}  # apart, even if tied
     write_atomic(path, safetensors.torch.save(tensors, {_META: json.dumps(meta, sort_keys=True)}))
 
 

@@ -13,6 +13,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from bench.budget import Budget, Ledger, UpdateCost, measure
 from bench.diffusion import ema_decay
+from bench.errors import BenchError
 from bench.method import Batch, Method, Step, TrainingSettings
 from bench.pairs import PairStream
 from bench.teacher import Teacher
@@ -32,7 +33,9 @@ class Trainer:
         assert isinstance(settings, TrainingSettings)
         self.method, self.settings, self.images, self.budget = method, settings, teacher.images, budget
         self.device, self.pairs, self.ledger = device, pairs, Ledger()
-        self.steps = list(method.steps())
+        self.steps = _checked(method)
+        for step in self.steps:
+            step.network.to(device)
         self.roles = {"teacher": teacher.denoiser} | {step.role: step.network for step in self.steps}
         self.optimizers = {step.role: _optimizer(step) for step in self.steps}
         self.average = AveragedModel(method.generator, multi_avg_fn=self._average).requires_grad_(False).eval()
@@ -57,8 +60,9 @@ class Trainer:
         """Every step of the method, in order, as often as it asks."""
         for step in self.steps:
             for _ in range(step.repeat):
-                if not step.reuse or self.batch is None:
+                if not step.reuse:
                     self.batch = self._fresh_batch()
+                assert self.batch is not None
                 self._charged_update(step, self.batch)
                 if step.network is self.method.generator:
                     self.average.update_parameters(step.network)
@@ -83,7 +87,9 @@ class Trainer:
 
     def _update(self, step: Step, batch: Batch) -> None:
         for other in self.steps:
-            other.network.requires_grad_(other is step).train(other is step)
+            if other.network is not step.network:
+                other.network.requires_grad_(False).eval()
+        step.network.requires_grad_(True).train()
         optimizer = self.optimizers[step.role]
         optimizer.zero_grad(set_to_none=True)
         loss = step.loss(batch).sum() / len(batch.z)
@@ -141,6 +147,21 @@ class Trainer:
             role: UpdateCost(cost["flops"], {r: (f, b) for r, (f, b) in cost["evaluations"].items()})
             for role, cost in meta["costs"].items()
         }
+
+
+def _checked(method: Method) -> list[Step]:
+    """The method's steps. Raises BenchError for steps that could not be told apart or that would never end a budget."""
+    steps, name = list(method.steps()), type(method).__name__
+    roles = [step.role for step in steps]
+    if len(set(roles)) < len(roles):
+        raise BenchError(f"{name} has several steps of one role ({', '.join(roles)}); give each step a role of its own.")
+    if not any(step.network is method.generator for step in steps):
+        raise BenchError(f"no step of {name} trains its generator; one step's network must be self.generator.")
+    if steps[0].reuse or any(step.reuse and step.repeat > 1 for step in steps):
+        raise BenchError(
+            f"a step of {name} reuses a batch that is not there: the first step, or one that repeats, needs its own."
+        )
+    return steps
 
 
 def _optimizer(step: Step) -> torch.optim.Optimizer:

@@ -6,6 +6,8 @@ import platform
 import resource
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -36,19 +38,37 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_precision(name: str, device: torch.device) -> str:
-    """Settle ``auto`` and set torch's arithmetic. Raises UsageError for tf32 without a GPU."""
+    """Settle ``auto``: tf32 on a GPU, fp32 elsewhere. Raises UsageError for tf32 without a GPU."""
     if name == "auto":
         name = "tf32" if device.type == "cuda" else "fp32"
     if name == "tf32" and device.type != "cuda":
         raise UsageError("the precision 'tf32' needs a GPU, the device is a CPU; use --precision fp32.")
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = name == "tf32"
     return name
 
 
+def set_precision(name: str) -> None:
+    """Make torch compute in a settled precision."""
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = name == "tf32"
+
+
+_ALL_THREADS = torch.get_num_threads()
+
+
 def choose_threads(network: nn.Module) -> None:
-    """One thread for a small network; torch's own choice for a large one."""
-    if sum(p.numel() for p in network.parameters()) < _ONE_THREAD_BELOW:
-        torch.set_num_threads(1)
+    """One CPU thread for a small network; torch's own choice for a large one."""
+    small = sum(p.numel() for p in network.parameters()) < _ONE_THREAD_BELOW
+    torch.set_num_threads(1 if small else _ALL_THREADS)
+
+
+@contextmanager
+def without_tf32() -> Iterator[None]:
+    """Full float32, as the protocols of feature extractors ask for, whatever the training uses."""
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
 
 
 def peak_memory(device: torch.device) -> int:

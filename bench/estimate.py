@@ -9,65 +9,83 @@ import torch
 import yaml
 
 from bench import environment
-from bench.budget import AXES
+from bench.budget import AXES, Budget
 from bench.engine import Trainer
 from bench.job import Job, resolve
-from bench.pairs import PairStream
+from bench.method import TeacherPairs
+from bench.pairs import PairStream, sample_measured
+from bench.protocol import seeded_noise
 from bench.recipe import Request
 from bench.render.numbers import duration, quantity
 
 _TIMED_ITERATIONS = 5
 
 
-def estimate(request: Request, device_name: str) -> str:
+def estimate(request: Request) -> str:
     """A text that shows the recipe and estimates the cost from a few timed iterations; writes nothing."""
     job = resolve(request)
-    device = environment.choose_device(device_name)
-    lines = [
-        yaml.safe_dump(job.recipe.model_dump(mode="json"), sort_keys=False).rstrip(),
-        "",
-        f"run id             {job.recipe.run_id}",
-    ]
+    recipe = yaml.safe_dump(job.recipe.model_dump(mode="json"), sort_keys=False).rstrip()
+    lines = [recipe, "", f"run id             {job.recipe.run_id}"]
     if job.budget is None:
         return "\n".join([*lines, "training           none: this method only samples"])
-    environment.choose_precision(job.settings.precision, device)
+    return "\n".join([*lines, *_costs(job, job.budget)])
+
+
+def _costs(job: Job, budget: Budget) -> list[str]:
+    lines = []
+    if job.recipe.evaluation:
+        points = ", ".join(quantity(p) for p in budget.points(job.recipe.evaluation.points))
+        lines.append(f"evaluated at       {points} {budget.axis}")
+    once = {"flops": 0.0, "seconds": 0.0}
+    for wanted in job.method_class.requires(job.settings):
+        flops, seconds = _cost_of_pairs(job, wanted)
+        once["flops"] += flops
+        once["seconds"] += seconds
+        lines.append(
+            f"teacher's pairs    {wanted.count:,} of {wanted.steps} Heun steps, {quantity(flops)} FLOPs, {duration(seconds)}"
+        )
+    each = _cost_of_an_update(job, budget)
+    if not each[budget.axis]:
+        return [*lines, f"an update counts no {budget.axis} here; give --budget images=N."]
+    updates = max(budget.amount - once.get(budget.axis, 0.0), 0.0) / each[budget.axis]
+    for axis in AXES:
+        total = each[axis] * updates + once.get(axis, 0.0)
+        lines.append(f"{axis:<18} {duration(total) if axis == 'seconds' else quantity(total)}")
+    lines.append(f"peak memory        {quantity(environment.peak_memory(job.device))}B")
+    return [*lines, "estimated from a few iterations; evaluation and start-up come on top."]
+
+
+def _cost_of_an_update(job: Job, budget: Budget) -> dict[str, float]:
+    """By axis. Noise stands in for the teacher's pairs, which cost as much to train on."""
+    environment.set_precision(job.settings.precision)
     environment.choose_threads(job.teacher.denoiser)
-    trainer = _trainer(job, device)
+    device, teacher = job.device, job.teacher.to(job.device)
+    pairs = None
+    if job.method_class.requires(job.settings):
+        z, labels = (None if t is None else t.to(device) for t in seeded_noise(range(2), teacher.images))
+        assert z is not None
+        pairs = PairStream(z, z, labels, flops=0, seconds=0.0)
+    trainer = Trainer(job.method_class(job.settings, teacher), teacher, budget, device, pairs)
     trainer.iteration()  # measures the operations
-    timings = [_timed(trainer) for _ in range(_TIMED_ITERATIONS)]
+    seconds = statistics.median(_timed(trainer) for _ in range(_TIMED_ITERATIONS))
     ledger = trainer.ledger
-    per_update = {
+    return {
         "images": ledger.images / ledger.updates,
         "updates": 1.0,
         "flops": ledger.flops / ledger.updates,
-        "seconds": statistics.median(timings),
+        "seconds": seconds,
     }
-    updates = job.budget.amount / per_update[job.budget.axis] if per_update[job.budget.axis] else float("nan")
-    if job.recipe.evaluation:
-        points = ", ".join(quantity(p) for p in job.budget.points(job.recipe.evaluation.points))
-        lines.append(f"evaluated at       {points} {job.budget.axis}")
-    for axis in AXES:
-        total = per_update[axis] * updates
-        lines.append(f"{axis:<18} {duration(total) if axis == 'seconds' else quantity(total)}")
-    lines.append(f"peak memory        {quantity(environment.peak_memory(device))}B")
-    for wanted in job.method_class.requires(job.settings):
-        lines.append(
-            f"beside             {wanted.count:,} teacher pairs of {wanted.steps} Heun steps, made once and charged to the budget"
-        )
-    return "\n".join([*lines, "estimated from a few iterations; evaluation and start-up come on top."])
 
 
-def _trainer(job: Job, device: torch.device) -> Trainer:
-    """The real trainer; noise stands in for the teacher's pairs, which cost as much to train on."""
-    assert job.budget is not None
-    teacher = job.teacher.to(device)
-    method = job.method_class(job.settings, teacher)
-    pairs = None
-    if job.method_class.requires(job.settings):
-        z = torch.randn(2, *teacher.images.shape, device=device)
-        labels = torch.eye(teacher.images.label_dim, device=device)[[0, 0]] if teacher.images.label_dim else None
-        pairs = PairStream(z, z, labels, flops=0, seconds=0.0)
-    return Trainer(method, teacher, job.budget, device, pairs)
+def _cost_of_pairs(job: Job, wanted: TeacherPairs) -> tuple[float, float]:
+    """Operations and seconds of all pairs, from one small batch."""
+    few = min(wanted.count, 50)
+    teacher = job.teacher.to(job.device)
+    z, labels = (None if t is None else t.to(job.device) for t in seeded_noise(range(few), teacher.images))
+    assert z is not None
+    started = time.perf_counter()
+    _, flops = sample_measured(teacher, z, labels, wanted.steps)
+    return flops * wanted.count / few, (time.perf_counter() - started) * wanted.count / few
 
 
 def _timed(trainer: Trainer) -> float:

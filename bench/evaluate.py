@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +13,8 @@ from torch import Tensor
 
 from bench import registry
 from bench.checkpoint import load_tensors, save_tensors
-from bench.errors import BenchError, UsageError
+from bench.environment import without_tf32
+from bench.errors import BenchError
 from bench.files import require_writable
 from bench.protocol import FeatureExtractor, Metric, Protocol, seeded_noise, to_uint8
 from bench.record import Evaluation, Measurement
@@ -32,12 +34,6 @@ class Evaluator:
         self.protocol, self.images, self.device = protocol, teacher.images, device
         self.metrics: dict[str, type[Metric]] = {name: registry.get("metric", name) for name in metrics}
         self.extractor: FeatureExtractor = registry.get("extractor", protocol.extractor)().to(device)
-        takes = self.extractor.images
-        if takes and (takes.channels, takes.resolution) != (self.images.channels, self.images.resolution):
-            raise BenchError(
-                f"the protocol {protocol.id} takes {takes.channels}x{takes.resolution}x{takes.resolution} images, the teacher's "
-                f"are {self.images.channels}x{self.images.resolution}x{self.images.resolution}; choose another --protocol."
-            )
         self.references = self._references(teacher)
 
     def measure(self, generate: Generate, replicates: Sequence[int]) -> dict[str, Measurement]:
@@ -61,33 +57,39 @@ class Evaluator:
         for first in range(replicate * n, (replicate + 1) * n, BATCH):
             seeds = range(first, min(first + BATCH, (replicate + 1) * n))
             feed(metrics, self.extractor, to_uint8(generate_images(generate, seeds, self.images, self.device)))
-        return {name: metric.value(self.references.get(name)) for name, metric in metrics.items()}
+        values = {name: metric.value(self.references.get(name)) for name, metric in metrics.items()}
+        for name, value in values.items():
+            if not math.isfinite(value):
+                raise BenchError(
+                    f"the metric {name!r} came out as {value}, which is no number; the run has diverged, or the metric is wrong."
+                )
+        return values
 
     def _references(self, teacher: Teacher) -> dict[str, dict[str, Tensor]]:
-        needed = [name for name, metric in self.metrics.items() if metric.needs_reference]
-        if not needed:
-            return {}
-        if self.protocol.reference is None:
-            dataset: Dataset = registry.get("dataset", teacher.dataset)()
-            return reference_statistics(self.extractor, dataset, {n: self.metrics[n] for n in needed}, self.device)
-        tensors, meta = load_tensors(self.protocol.reference)
-        if meta.get("extractor_digest") != self.extractor.digest():
-            raise BenchError(
-                f"the reference {self.protocol.reference} was made with the extractor {str(meta.get('extractor_digest'))[:12]}, "
-                f"the protocol {self.protocol.id} uses {self.extractor.digest()[:12]}; make it again with `bench stats`."
-            )
-        missing = [name for name in needed if not any(t.startswith(f"{name}.") for t in tensors)]
-        if missing:
-            raise BenchError(
-                f"the reference {self.protocol.reference} has no statistics for {missing[0]!r}; make it again with `bench stats`."
-            )
-        return {n: {k.removeprefix(f"{n}."): t for k, t in tensors.items() if k.startswith(f"{n}.")} for n in needed}
+        needed = {name: metric for name, metric in self.metrics.items() if metric.needs_reference}
+        tensors: dict[str, Tensor] = {}
+        dataset = teacher.dataset
+        if self.protocol.reference is not None:
+            tensors, meta = load_tensors(self.protocol.reference)
+            dataset = meta["dataset"]
+            if meta.get("extractor_digest") != self.extractor.digest():
+                raise BenchError(
+                    f"the reference {self.protocol.reference} was made with the extractor "
+                    f"{str(meta.get('extractor_digest'))[:12]}, the protocol {self.protocol.id} uses "
+                    f"{self.extractor.digest()[:12]}; make it again with `bench stats`."
+                )
+        stored = {n: {k.removeprefix(f"{n}."): t for k, t in tensors.items() if k.startswith(f"{n}.")} for n in needed}
+        missing = {n: metric for n, metric in needed.items() if not stored[n]}
+        if missing:  # a plugin's metric, or a protocol that ships no statistics
+            images: Dataset = registry.get("dataset", dataset)()
+            stored |= reference_statistics(self.extractor, images, missing, self.device)
+        return stored
 
     def best(self, evaluations: Sequence[Evaluation]) -> Evaluation:
-        """The best of several evaluations by the first metric; the earliest of equals."""
-        name, metric = next(iter(self.metrics.items()))
-        choose = min if metric.direction == "lower" else max
-        return choose(evaluations, key=lambda e: e.metrics[name].value)
+        """The one with the best watched value; the earliest of equals."""
+        first = next(iter(self.metrics.values()))
+        sign = 1 if first.direction == "lower" else -1
+        return min(evaluations, key=lambda e: sign * (e.watched if e.watched is not None else math.inf))
 
     def describe(self) -> dict[str, Any]:
         """The protocol in full, as it is stored beside the numbers."""
@@ -100,20 +102,15 @@ class Evaluator:
             "quantisation": "floor(127.5 x + 128) clipped to 0..255",
             "seeds": "noise and label of sample i from seed i; replicate r uses seeds r N to (r + 1) N - 1",
             "labels": "uniform",
-            "network": "weight average of the generator",
+            "precision": "fp32",
         }
 
 
 def feed(metrics: Mapping[str, Metric], extractor: FeatureExtractor, images: Tensor) -> None:
-    """Extract the features of uint8 images once and give each metric the one it asks for."""
-    with torch.no_grad():
+    """Extract the features of uint8 images once, in full float32, and give each metric the one it asks for."""
+    with torch.no_grad(), without_tf32():
         features = extractor(images)
-    for name, metric in metrics.items():
-        if metric.feature not in features:
-            raise UsageError(
-                f"the metric {name!r} needs the feature {metric.feature!r}, and the protocol's extractor gives only "
-                f"{', '.join(features)}; choose another metric or another --protocol."
-            )
+    for metric in metrics.values():
         metric.update(features[metric.feature])
 
 

@@ -17,12 +17,22 @@ class Note:
 
 
 @dataclass(frozen=True)
+class Preparing:
+    """How far something that comes before training is, such as the teacher's pairs."""
+
+    what: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
 class Progress:
-    """How far training is, a few times a second."""
+    """How far training is, a few times a second. ``seconds_left`` goes by the speed since this process began."""
 
     fraction: float
     ledger: Ledger
     images_per_second: float
+    seconds_left: float
 
 
 @dataclass(frozen=True)
@@ -42,4 +52,4 @@ class Finished:
     reused: bool = False
 
 
-Event = Note | Progress | Evaluated | Finished
+Event = Note | Preparing | Progress | Evaluated | Finished

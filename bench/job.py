@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from bench import hyperparameters, registry
 from bench.budget import Budget
+from bench.environment import choose_device, choose_precision
 from bench.errors import UsageError
 from bench.files import sha256
 from bench.method import Method, Settings
-from bench.protocol import Protocol
+from bench.protocol import FeatureExtractor, Metric, Protocol
 from bench.recipe import EvaluationPlan, Recipe, Request
 from bench.teacher import Teacher
 
@@ -30,11 +34,12 @@ class Job:
     settings: Settings
     sources: dict[str, str]
     """Where each setting's value comes from."""
+    tuning: dict[str, Any]
+    """How many runs were tried before these settings, and how."""
     teacher: Teacher
     budget: Budget | None
     protocol: Protocol | None
-    tuning: dict[str, Any]
-    """How many runs were tried before these settings, and how."""
+    device: torch.device
     inputs: dict[str, str]
     """SHA-256 of every file that the request's meaning depends on."""
 
@@ -47,22 +52,32 @@ def resolve(request: Request) -> Job:
     teacher_class: type[Teacher] = registry.get("teacher", request.teacher)
     chosen = hyperparameters.resolve(request.method, method_class, request.teacher, request.settings)
     budget = _budget(request, method_class, chosen.budget)
-    protocol = _protocol(request, teacher_class)
-    path = Path(request.teacher_path).expanduser().absolute() if request.teacher_path else None
+    device = choose_device(request.device)
+    precision = choose_precision(chosen.settings.precision, device)
+    settings = chosen.settings.model_copy(update={"precision": precision})
+    path = Path(request.teacher_path) if request.teacher_path else None
     teacher = teacher_class(path)
+    if request.teacher_digest not in (None, teacher.digest()):
+        raise UsageError(
+            f"the weights of {request.teacher!r} are {teacher.digest()[:12]}, the recipe was made with "
+            f"{str(request.teacher_digest)[:12]}; give those with --teacher-path, or leave the recipe file out."
+        )
+    protocol, plan = _evaluation(request, teacher, trains=method_class.trains)
     recipe = Recipe(
         method=request.method,
+        method_digest=_source_digest(method_class),
         teacher=request.teacher,
         seed=request.seed,
         budget=str(budget) if budget else None,
-        settings=chosen.settings.model_dump(mode="json"),
-        evaluation=_plan(request, teacher_class, protocol, trains=method_class.trains) if protocol else None,
+        settings=settings.model_dump(mode="json"),
+        evaluation=plan,
         teacher_digest=teacher.digest(),
         teacher_path=str(path) if path else None,
-        plugins={str(p): sha256(p) for p in (Path(name).expanduser().absolute() for name in request.plugins)},
+        plugins={p: sha256(Path(p)) for p in request.plugins},
     )
-    inputs = _inputs(recipe, method_class, teacher_class, protocol)
-    return Job(request, recipe, method_class, chosen.settings, chosen.sources, teacher, budget, protocol, chosen.tuning, inputs)
+    classes = [*_own_classes(method_class), teacher_class]
+    inputs = _inputs(classes, hyperparameters.card_file(method_class), recipe, protocol, teacher_class)
+    return Job(request, recipe, method_class, settings, chosen.sources, chosen.tuning, teacher, budget, protocol, device, inputs)
 
 
 def _budget(request: Request, method_class: type[Method], default: str | None) -> Budget | None:
@@ -80,37 +95,65 @@ def _budget(request: Request, method_class: type[Method], default: str | None) -
     return Budget.parse(text)
 
 
-def _protocol(request: Request, teacher_class: type[Teacher]) -> Protocol | None:
+def _evaluation(request: Request, teacher: Teacher, *, trains: bool) -> tuple[Protocol | None, EvaluationPlan | None]:
+    """The protocol and the plan, with everything that could not be measured refused before any work is done."""
     if request.eval == []:
-        return None
-    protocol: Protocol = registry.get("protocol", request.protocol or teacher_class.protocol)
-    for metric in request.eval or ():
-        registry.get("metric", metric)
-    return protocol.with_samples(request.eval_samples) if request.eval_samples else protocol
-
-
-def _plan(request: Request, teacher_class: type[Teacher], protocol: Protocol, *, trains: bool) -> EvaluationPlan:
-    return EvaluationPlan(
-        protocol=request.protocol or teacher_class.protocol,
+        return None, None
+    name = request.protocol or teacher.protocol
+    protocol: Protocol = registry.get("protocol", name)
+    if request.eval_samples:
+        protocol = protocol.with_samples(request.eval_samples)
+    extractor: type[FeatureExtractor] = registry.get("extractor", protocol.extractor)
+    takes, gives = extractor.images, teacher.images
+    if takes and (takes.channels, takes.resolution) != (gives.channels, gives.resolution):
+        raise UsageError(
+            f"the protocol {protocol.id} takes {takes.channels}x{takes.resolution}x{takes.resolution} images, those of "
+            f"{request.teacher!r} are {gives.channels}x{gives.resolution}x{gives.resolution}; choose another --protocol."
+        )
+    metrics = list(dict.fromkeys(request.eval or protocol.metrics))
+    for metric_name in metrics:
+        metric: type[Metric] = registry.get("metric", metric_name)
+        if metric.feature not in extractor.features:
+            raise UsageError(
+                f"the metric {metric_name!r} needs the feature {metric.feature!r}, and the extractor of {protocol.id} gives only "
+                f"{', '.join(extractor.features)}; choose another metric or another --protocol."
+            )
+        if protocol.samples < metric.fewest:
+            raise UsageError(
+                f"the metric {metric_name!r} needs at least {metric.fewest} images, not {protocol.samples}; raise --eval-samples."
+            )
+    plan = EvaluationPlan(
+        protocol=name,
         samples=protocol.samples,
-        metrics=request.eval or list(protocol.metrics),
+        metrics=metrics,
         repeats=request.eval_repeats or protocol.repeats,
         points=(request.eval_points or POINTS) if trains else 1,
+        extractor_digest=extractor().digest(),
+        reference_digest=sha256(protocol.reference) if protocol.reference else teacher.dataset,
     )
+    return protocol, plan
+
+
+def _own_classes(method_class: type[Method]) -> list[type]:
+    """The method's class and those it builds on, outside the suite and its libraries."""
+    outside = ("bench", "abc", "builtins")
+    return [c for c in method_class.__mro__ if c.__module__.partition(".")[0] not in outside]
+
+
+def _source_digest(method_class: type[Method]) -> str:
+    files = sorted({inspect.getfile(c) for c in _own_classes(method_class)}, key=lambda f: Path(f).name)
+    return hashlib.sha256("".join(sha256(Path(f)) for f in files).encode()).hexdigest()
 
 
 def _inputs(
-    recipe: Recipe, method_class: type[Method], teacher_class: type[Teacher], protocol: Protocol | None
+    classes: list[type], card: Path, recipe: Recipe, protocol: Protocol | None, teacher_class: type[Teacher]
 ) -> dict[str, str]:
-    classes: list[type] = [method_class, teacher_class]
-    files = [hyperparameters.card_file(method_class), *map(Path, recipe.plugins)]
-    if recipe.teacher_path:
-        files.append(Path(recipe.teacher_path))
-    elif shipped := getattr(teacher_class, "shipped", None):
-        files.append(shipped)
+    files = [card, *map(Path, recipe.plugins)]
+    shipped = [getattr(teacher_class, "shipped", None)]
     if protocol and recipe.evaluation:
-        classes += [registry.get("extractor", protocol.extractor)]
-        classes += [registry.get("metric", m) for m in recipe.evaluation.metrics]
-        files += [f for f in (protocol.reference, getattr(classes[2], "shipped", None)) if f]
-    files += [Path(inspect.getfile(c)) for c in classes]
+        extractor = registry.get("extractor", protocol.extractor)
+        classes = [*classes, extractor, *(registry.get("metric", m) for m in recipe.evaluation.metrics)]
+        shipped += [protocol.reference, getattr(extractor, "shipped", None)]
+    files += [Path(recipe.teacher_path)] if recipe.teacher_path else []
+    files += [f for f in shipped if f] + [Path(inspect.getfile(c)) for c in classes]
     return {str(f): sha256(f) for f in sorted(set(files)) if f.is_file()}

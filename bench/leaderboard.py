@@ -30,10 +30,11 @@ class Column:
 
 @dataclass(frozen=True)
 class Number:
-    """A mean and its standard deviation over ``count`` seeds, or over evaluation replicates if there is one seed."""
+    """A mean over ``seeds`` and its standard deviation: over the seeds, or over evaluation replicates if there is one."""
 
     mean: float
     std: float | None
+    seeds: int
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,6 @@ class Row:
     variant: str
     """What sets this row apart from the method's other rows, such as ``alpha=1.0``."""
     seeds: int
-    std_over: str
     nfe: int
     data_free: bool
     images: float
@@ -116,25 +116,24 @@ def _columns(data: pd.DataFrame, metrics: Sequence[str] | None) -> list[Column]:
         )
         for metric, protocol, fingerprint, direction in keys.itertuples(index=False)
     ]
-    return sorted(columns, key=lambda c: (order[c.metric], c.label))
+    runs = data.groupby(data["protocol"] + "@" + data["fingerprint"])["run_id"].nunique()
+    return sorted(columns, key=lambda c: (order[c.metric], -runs[c.protocol], c.label))  # the usual protocol ranks
 
 
 def _row(group: pd.DataFrame, columns: list[Column], variants: dict[str, str]) -> Row:
-    first, runs = group.iloc[0], group.drop_duplicates("run_id")
-    many = len(runs) > 1
+    first, runs = group.iloc[0], group.drop_duplicates("seed", keep="last")
     numbers = {}
     for column in columns:
         own = group[(group["metric"] == column.metric) & (group["protocol"] + "@" + group["fingerprint"] == column.protocol)]
+        own = own.drop_duplicates("seed", keep="last")  # a seed measured twice, by other points or repeats, is one seed
         if len(own):
-            std = own["value"].std() if many else own["std"].iloc[0]
-            numbers[column] = Number(float(own["value"].mean()), None if pd.isna(std) else float(std))
-    replicated = not many and group["std"].notna().any()
+            std = own["value"].std() if len(own) > 1 else own["std"].iloc[0]
+            numbers[column] = Number(float(own["value"].mean()), None if pd.isna(std) else float(std), len(own))
     return Row(
         teacher=first["teacher"],
         method=first["method"],
         variant=variants.get(first["group"], ""),
         seeds=len(runs),
-        std_over="seeds" if many else "replicates" if replicated else "",
         nfe=int(first["nfe"]),
         data_free=bool(first["data_free"]),
         numbers=numbers,
@@ -163,11 +162,8 @@ def _variants(records: Sequence[Record]) -> dict[str, str]:
     """For each group, the settings in which it differs from other groups of the same method and teacher."""
     groups: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
     for r in records:
-        flat = {
-            **r.recipe.get("settings", {}),
-            "budget": r.recipe.get("budget"),
-            "weights": r.recipe.get("teacher_digest", "")[:6],
-        }
+        digests = {"weights": r.recipe.get("teacher_digest", "")[:6], "code": r.recipe.get("method_digest", "")[:6]}
+        flat = {**r.recipe.get("settings", {}), "budget": r.recipe.get("budget")} | digests
         groups.setdefault((r.teacher, r.method), {})[_group(r)] = flat
     variants = {}
     for siblings in groups.values():

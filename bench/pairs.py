@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Generator
 
 import torch
 from torch import Tensor
@@ -35,12 +35,9 @@ class PairStream:
         return self.z[chosen], self.images[chosen], None if self.labels is None else self.labels[chosen]
 
 
-def teacher_pairs(
-    teacher: Teacher, wanted: TeacherPairs, device: torch.device, report: Callable[[int], None] = lambda done: None
-) -> PairStream:
-    """The pairs a method requires, from the cache or from the teacher's sampler; ``report(done)`` follows the making."""
-    key = hashlib.sha256(f"{teacher.digest()} {wanted.count} {wanted.steps} {FIRST_SEED}".encode()).hexdigest()[:16]
-    file = cache_folder() / "pairs" / f"{key}.safetensors"
+def teacher_pairs(teacher: Teacher, wanted: TeacherPairs, device: torch.device) -> Generator[int, None, PairStream]:
+    """The pairs a method requires, from the cache or from the teacher's sampler; yields how many are made."""
+    file = cache_folder() / "pairs" / f"{_key(teacher, wanted, device)}.safetensors"
     if file.exists():
         try:
             tensors, meta = load_tensors(file)
@@ -48,9 +45,16 @@ def teacher_pairs(
             file.unlink()  # a damaged cache is made again
         else:
             return _stream(tensors, meta["flops"], meta["seconds"], device)
-    tensors, flops, seconds = _make(teacher, wanted, device, report)
+    tensors, flops, seconds = yield from _make(teacher, wanted, device)
     save_tensors(file, tensors, {"flops": flops, "seconds": seconds, "steps": wanted.steps, "first_seed": FIRST_SEED})
     return _stream(tensors, flops, seconds, device)
+
+
+def _key(teacher: Teacher, wanted: TeacherPairs, device: torch.device) -> str:
+    """Names everything that the images, or the time they took, depend on."""
+    arithmetic = device.type, torch.backends.cuda.matmul.allow_tf32
+    identity = repr((teacher.digest(), type(teacher).__name__, teacher.noise, teacher.images, wanted, FIRST_SEED, arithmetic))
+    return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
 def _stream(tensors: dict[str, Tensor], flops: int, seconds: float, device: torch.device) -> PairStream:
@@ -59,24 +63,26 @@ def _stream(tensors: dict[str, Tensor], flops: int, seconds: float, device: torc
 
 
 def _make(
-    teacher: Teacher, wanted: TeacherPairs, device: torch.device, report: Callable[[int], None]
-) -> tuple[dict[str, Tensor], int, float]:
-    noise, images, all_labels = [], [], []
-    flops_per_image, started = 0.0, time.perf_counter()
+    teacher: Teacher, wanted: TeacherPairs, device: torch.device
+) -> Generator[int, None, tuple[dict[str, Tensor], int, float]]:
+    noise, images, all_labels, flops = [], [], [], 0
+    started = time.perf_counter()
     for first in range(0, wanted.count, _BATCH):
         seeds = range(FIRST_SEED + first, FIRST_SEED + min(first + _BATCH, wanted.count))
-        z, labels = (None if t is None else t.to(device) for t in seeded_noise(seeds, teacher.images))
-        assert z is not None
-        with torch.no_grad():
-            if first == 0:
-                made: list[Tensor] = []
-                cost = measure(lambda: made.append(teacher.sample(z, labels, wanted.steps)), {})  # noqa: B023
-                flops_per_image = cost.flops / len(z)
-                images.append(made[0].cpu())
-            else:
-                images.append(teacher.sample(z, labels, wanted.steps).cpu())
-        noise.append(z.cpu())
-        all_labels += [] if labels is None else [labels.cpu()]
-        report(first + len(z))
+        z, labels = seeded_noise(seeds, teacher.images)
+        made, cost = sample_measured(teacher, z.to(device), None if labels is None else labels.to(device), wanted.steps)
+        flops += cost
+        noise.append(z)
+        images.append(made.cpu())
+        all_labels += [] if labels is None else [labels]
+        yield first + len(z)
     tensors = {"z": torch.cat(noise), "images": torch.cat(images)} | ({"labels": torch.cat(all_labels)} if all_labels else {})
-    return tensors, round(flops_per_image * wanted.count), time.perf_counter() - started
+    return tensors, flops, time.perf_counter() - started
+
+
+@torch.no_grad()
+def sample_measured(teacher: Teacher, z: Tensor, labels: Tensor | None, steps: int) -> tuple[Tensor, int]:
+    """The teacher's images of ``z``, and the operations that they cost."""
+    made: list[Tensor] = []
+    cost = measure(lambda: made.append(teacher.sample(z, labels, steps)), {})
+    return made[0], cost.flops

@@ -54,6 +54,11 @@ def register_dataset(name: str) -> Callable[[T], T]:
     return register("dataset", name)
 
 
+def register_protocol(protocol: Protocol) -> None:
+    """Make a Protocol available as ``--protocol ID``."""
+    register("protocol", protocol.id)(protocol)
+
+
 def open_dataset(name: str) -> Dataset:
     """The data set registered under ``name``."""
     dataset: Dataset = get("dataset", name)()
@@ -96,6 +101,7 @@ __all__ = [
     "register_extractor",
     "register_method",
     "register_metric",
+    "register_protocol",
     "register_teacher",
     "tensors_digest",
     "to_uint8",

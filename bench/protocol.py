@@ -57,10 +57,12 @@ def compact(count: int) -> str:
 class FeatureExtractor(ABC):
     """Turns uint8 images (N, C, H, W) into named features (N, d). In evaluation mode, frozen, in float32."""
 
-    REQUIRED: ClassVar[tuple[str, ...]] = ("images",)
+    REQUIRED: ClassVar[tuple[str, ...]] = ("images", "features")
 
     images: ClassVar[ImageSpec | None]
     """The only size of image it takes, or None for any."""
+    features: ClassVar[tuple[str, ...]]
+    """Names of the features it gives."""
 
     @abstractmethod
     def __call__(self, images: Tensor) -> Features:
@@ -88,6 +90,8 @@ class Metric(ABC):
     feature: ClassVar[str]
     """The feature it is computed from."""
     needs_reference: ClassVar[bool]
+    fewest: ClassVar[int] = 2
+    """Fewest images that it can be computed from."""
 
     @abstractmethod
     def __init__(self, samples: int) -> None:

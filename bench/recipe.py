@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from bench.errors import UsageError
 
@@ -23,7 +23,7 @@ class Request(BaseModel):
     model_config = ConfigDict(extra="forbid")
     method: str
     teacher: str
-    seed: int = Field(0, ge=0, lt=2**63)
+    seed: int = Field(0, ge=0, lt=2**32)
     budget: str | None = None
     settings: dict[str, Any] = {}
     eval: list[str] | None = None
@@ -33,7 +33,18 @@ class Request(BaseModel):
     eval_points: int | None = Field(None, ge=1)
     protocol: str | None = None
     teacher_path: str | None = None
+    teacher_digest: str | None = None
+    """What the teacher's weights must be; given by a recipe file."""
     plugins: list[str] = []
+    device: str = "auto"
+
+    @field_validator("teacher_path", "plugins")
+    @classmethod
+    def _absolute(cls, given: str | list[str] | None) -> str | list[str] | None:
+        """The same words in another folder mean another file."""
+        if isinstance(given, list):
+            return [str(Path(p).expanduser().absolute()) for p in given]
+        return str(Path(given).expanduser().absolute()) if given else None
 
 
 class EvaluationPlan(BaseModel):
@@ -45,6 +56,9 @@ class EvaluationPlan(BaseModel):
     metrics: list[str]
     repeats: int
     points: int
+    extractor_digest: str
+    reference_digest: str
+    """SHA-256 of the reference file, or the name of the data set that is measured when it is needed."""
 
 
 class Recipe(BaseModel):
@@ -52,6 +66,8 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     method: str
+    method_digest: str
+    """SHA-256 of the method's source: an edited method is another run."""
     teacher: str
     seed: int
     budget: str | None
@@ -84,6 +100,7 @@ class Recipe(BaseModel):
             "settings": self.settings,
             "eval": plan.metrics if plan else [],
             "teacher_path": self.teacher_path,
+            "teacher_digest": self.teacher_digest,
             "plugins": list(self.plugins),
         } | (
             {

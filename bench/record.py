@@ -27,6 +27,8 @@ class Evaluation(BaseModel):
     samples: int
     nfe: int
     metrics: dict[str, Measurement]
+    watched: float | None = None
+    """The first metric on replicate 0, the same noise every time: what the choice of the best checkpoint goes by."""
 
 
 class Record(BaseModel):

@@ -7,6 +7,7 @@ A plugin that is broken, or whose name is taken, is reported by name and leaves 
 from __future__ import annotations
 
 import ast
+import hashlib
 import importlib.util
 import inspect
 import itertools
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError, UsageError, unknown
+from bench.files import sha256
 
 
 @dataclass(frozen=True)
@@ -61,14 +63,14 @@ class Entry:
 
 _from_files: dict[tuple[str, str], Entry] = {}
 _loading: list[str] = []  # the --plugin file being executed, so that what it registers is known to come from it
-_loaded_files: dict[Path, None] = {}
+_loaded_files: dict[Path, str] = {}  # and the SHA-256 of what was executed
 
 
 def register(kind: str, name: str) -> Callable[[Any], Any]:
     """Decorator that registers what it decorates under ``name``; the plugin API wraps it once for each kind."""
 
     def decorate(thing: Any) -> Any:
-        origin = _loading[-1] if _loading else f"module {thing.__module__}"
+        origin = _loading[-1] if _loading else f"module {getattr(thing, '__module__', '?')}"
         taken = entries(kind).get(name)
         if taken is not None:
             raise UsageError(
@@ -120,35 +122,41 @@ def get(kind: str, name: str) -> Any:
 
 
 def load_plugin(path: str | Path) -> None:
-    """Execute one plugin file, whose decorators register what it holds; a second call for the same file does nothing."""
-    file = Path(path).expanduser().resolve()
-    if file in _loaded_files:
-        return
+    """Execute one plugin file, whose decorators register what it holds.
+
+    A second call for the same content does nothing; for a file that has changed it replaces what the file had registered.
+    Raises UsageError, leaving everything as it was, for a file that does not exist, does not import, or takes a taken name.
+    """
+    file = Path(path).expanduser().absolute()
     if not file.is_file():
         raise UsageError(f"the plugin file {str(path)!r} does not exist; give --plugin the path of a Python file.")
-    name = f"bench_plugin_{file.stem}"
+    digest = sha256(file)
+    if _loaded_files.get(file) == digest:
+        return
+    name = f"bench_plugin_{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise UsageError(f"the plugin file {str(path)!r} is not a Python file; its name must end in .py.")
     module = importlib.util.module_from_spec(spec)
-    before = dict(_from_files)
+    origin, before = f"the plugin file {file}", dict(_from_files)
+    for key in [key for key, entry in _from_files.items() if entry.origin == origin]:
+        del _from_files[key]
+    others = dict(_from_files)
     sys.modules[name] = module  # dataclasses and pydantic look their module up there
-    _loading.append(f"the plugin file {path}")
+    _loading.append(origin)
     try:
-        spec.loader.exec_module(module)
-    except BenchError:
-        _from_files.clear()
-        _from_files.update(before)
-        raise
+        exec(compile(file.read_bytes(), file, "exec"), module.__dict__)  # not the loader: it may read a stale .pyc
+        if _from_files == others:
+            raise UsageError(f"{origin} registers nothing; decorate a class with @register_method or its kin.")
     except Exception as error:
         _from_files.clear()
         _from_files.update(before)
-        raise UsageError(f"the plugin file {path} does not import: {type(error).__name__}: {error}") from error
+        if isinstance(error, BenchError):
+            raise
+        raise UsageError(f"{origin} does not import: {type(error).__name__}: {error}") from error
     finally:
         _loading.pop()
-    if _from_files == before:
-        raise UsageError(f"the plugin file {path} registers nothing; decorate a class with @register_method or its kin.")
-    _loaded_files[file] = None
+    _loaded_files[file] = digest
 
 
 @cache
@@ -177,7 +185,10 @@ def _first_docstring_line(module: str, attribute: str) -> str:
     source = _source_file(module)
     if source is None:
         return ""
-    tree = ast.parse(source.read_text(encoding="utf-8"))
+    try:
+        tree = ast.parse(source.read_text(encoding="utf-8"))
+    except (SyntaxError, ValueError, OSError):
+        return "(its source cannot be read)"
     for node in tree.body:
         if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == attribute:
             return _first_line(ast.get_docstring(node))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from bench.checkpoint import load_tensors, load_weights, save_tensors
 from bench.engine import Trainer
 from bench.errors import BenchError, Interrupted
 from bench.evaluate import Evaluator, generate_images
-from bench.events import Evaluated, Event, Finished, Note, Progress
+from bench.events import Evaluated, Event, Finished, Note, Preparing, Progress
 from bench.files import sha256
 from bench.job import Job
 from bench.method import Method
@@ -35,13 +35,13 @@ SAMPLES = 64
 """Images in a run's sample grids, from seeds 0 to 63 at every evaluation."""
 
 
-def execute(job: Job, results: Path, device: torch.device, *, fresh: bool = False) -> Iterator[Event]:
+def execute(job: Job, results: Path, *, fresh: bool = False) -> Iterator[Event]:
     """Carry out a job in its run folder: continue it where it stopped, or answer from its record if it is finished.
 
-    Raises UsageError if another process holds the run; Interrupted after SIGINT or SIGTERM, with the checkpoint saved;
+    Raises UsageError if another process holds the run; Interrupted after SIGINT or SIGTERM, with what was done saved;
     BenchError if the run fails. In the last two cases the record says so.
     """
-    precision = environment.choose_precision(job.settings.precision, device)
+    environment.set_precision(job.settings.precision)
     environment.choose_threads(job.teacher.denoiser)
     folder = RunFolder(results / job.recipe.run_id)
     with folder.locked():
@@ -51,29 +51,30 @@ def execute(job: Job, results: Path, device: torch.device, *, fresh: bool = Fals
         if previous is not None and previous.status == "done":
             yield Finished(previous, folder, reused=True)
             return
-        run = _Run(job, folder, device, precision, previous)
-        try:
-            yield from run.prepare()
-            if job.budget is not None:
-                yield from run.train(job.budget)
-            yield from run.finish()
-        except Interrupted:
-            run.close("interrupted")
-            raise
-        except Exception as error:
-            run.close("failed", str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}")
-            raise
+        run = _Run(job, folder, previous)
+        with run.stop_signals():
+            try:
+                yield from run.prepare()
+                if job.budget is not None:
+                    yield from run.train(job.budget)
+                yield from run.finish()
+            except Interrupted:
+                run.close("interrupted")
+                raise
+            except Exception as error:
+                run.close("failed", str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}")
+                raise
 
 
 class _Run:
     """A job being carried out in its folder."""
 
-    def __init__(self, job: Job, folder: RunFolder, device: torch.device, precision: str, previous: Record | None) -> None:
-        self.job, self.folder, self.device = job, folder, device
+    method: Method
+
+    def __init__(self, job: Job, folder: RunFolder, previous: Record | None) -> None:
+        self.job, self.folder, self.device = job, folder, job.device
         self.plan = job.recipe.evaluation
-        self.teacher = job.teacher.to(device)
-        torch.manual_seed(job.recipe.seed)
-        self.method = job.method_class(job.settings, self.teacher)
+        self.teacher = job.teacher.to(job.device)
         self.trainer: Trainer | None = None
         self.evaluator: Evaluator | None = None
         self.interrupted = False
@@ -88,12 +89,11 @@ class _Run:
             inputs=job.inputs,
             sources=job.sources,
             requires=[type(r).__name__ for r in job.method_class.requires(job.settings)],
-            nfe=self.method.nfe,
-            parameters=sum(p.numel() for p in self.method.generator.parameters()),
-            environment=environment.describe(device, precision),
-            started=previous.started if previous else now(),
+            cost=previous.cost if previous else Ledger().as_dict(),
             evaluations=previous.evaluations if previous else [],
             tuning=job.tuning,
+            environment=environment.describe(job.device, job.settings.precision),
+            started=previous.started if previous else now(),
         )
 
     @property
@@ -101,18 +101,22 @@ class _Run:
         return self.trainer.ledger if self.trainer else Ledger()
 
     def prepare(self) -> Iterator[Event]:
-        """The evaluator, the pairs a method requires, the trainer, and the checkpoint to continue from."""
+        """The evaluator, the pairs a method requires, then the seed, the networks, and the checkpoint to continue from.
+
+        What comes before the seed draws random numbers as it likes: training does not depend on how it is measured.
+        """
         if self.plan is not None and self.job.protocol is not None:
             self.evaluator = Evaluator(self.job.protocol, self.plan.metrics, self.teacher, self.device)
             self.record.protocols = {self.job.protocol.id: self.evaluator.describe()}
         self.folder.write_recipe(self.job.recipe)
-        self._write_record()
+        self.folder.write_record(self.record)
+        pairs = yield from self._pairs()
+        torch.manual_seed(self.job.recipe.seed)
+        self.method = self.job.method_class(self.job.settings, self.teacher)
+        self.record.nfe = self.method.nfe
+        self.record.parameters = sum(p.numel() for p in self.method.generator.parameters())
         if self.job.budget is None:
             return
-        pairs: PairStream | None = None
-        for wanted in self.job.method_class.requires(self.job.settings):
-            yield Note(f"{wanted.count:,} noise-image pairs of the teacher, {wanted.steps} Heun steps each")
-            pairs = teacher_pairs(self.teacher, wanted, self.device)
         self.trainer = Trainer(self.method, self.teacher, self.job.budget, self.device, pairs)
         if self.trainer.fraction >= 1:
             raise BenchError(
@@ -125,36 +129,48 @@ class _Run:
         self.record.evaluations = [e for e in self.record.evaluations if e.updates <= self.ledger.updates]
         self.folder.rewind_log(self.ledger.updates)
 
+    def _pairs(self) -> Generator[Event, None, PairStream | None]:
+        pairs: PairStream | None = None
+        for wanted in self.job.method_class.requires(self.job.settings):
+            making = teacher_pairs(self.teacher, wanted, self.device)
+            try:
+                while True:
+                    yield Preparing(f"pairs of noise and image, {wanted.steps} Heun steps each", next(making), wanted.count)
+                    if self.interrupted:
+                        raise Interrupted("stopped while the teacher made pairs; the same command starts them again.")
+            except StopIteration as end:
+                pairs = end.value
+        return pairs
+
     def train(self, budget: Budget) -> Iterator[Event]:
         """Spend the budget; evaluate at its points and save a checkpoint there, every few seconds, and when interrupted."""
         assert self.trainer is not None
         trainer, points = self.trainer, self._points_ahead(budget)
-        saved = reported = time.perf_counter()
-        first_images, first_seconds = self.ledger.images, self.ledger.seconds
-        with self._stop_signals():
-            while True:
-                if points and self.ledger.spent(budget.axis) >= points[0]:
-                    self._let_gpu_catch_up()
-                    points = [p for p in points if p > self.ledger.spent(budget.axis)]
-                    yield self._evaluate(trainer.averaged(), last=trainer.fraction >= 1)
-                    saved = self._checkpoint()
-                if trainer.fraction >= 1:
-                    break
-                self._timed_iteration(log=(self.ledger.updates + 1) % LOG_EVERY == 0)
-                if budget.axis == "flops" and not self.ledger.flops:
-                    raise BenchError(f"an update of {self.record.method!r} counts no operations here; give --budget images=N.")
-                clock = time.perf_counter()
-                if self.interrupted:
-                    self._checkpoint()
-                    raise Interrupted(
-                        f"stopped after {self.ledger.images:,} images with the checkpoint saved; the same command continues."
-                    )
-                if clock - saved > CHECKPOINT_SECONDS:
-                    saved = self._checkpoint()
-                if clock - reported > REPORT_SECONDS:
-                    reported = clock
-                    rate = (self.ledger.images - first_images) / (self.ledger.seconds - first_seconds)
-                    yield Progress(min(trainer.fraction, 1.0), self.ledger, rate)
+        started = saved = reported = time.perf_counter()
+        first, first_images, first_seconds = trainer.fraction, self.ledger.images, self.ledger.seconds
+        while True:
+            if points and self.ledger.spent(budget.axis) >= points[0]:
+                self._let_gpu_catch_up()
+                points = [p for p in points if p > self.ledger.spent(budget.axis)]
+                yield self._evaluate(trainer.averaged(), last=trainer.fraction >= 1)
+                saved = self._checkpoint()
+            if trainer.fraction >= 1:
+                break
+            self._timed_iteration(log=(self.ledger.updates + 1) % LOG_EVERY == 0)
+            if budget.axis == "flops" and not self.ledger.flops:
+                raise BenchError(f"an update of {self.record.method!r} counts no operations here; give --budget images=N.")
+            clock = time.perf_counter()
+            if self.interrupted or clock - saved > CHECKPOINT_SECONDS:
+                saved = self._checkpoint()
+            if self.interrupted:
+                raise Interrupted(
+                    f"stopped after {self.ledger.images:,} images with the checkpoint saved; the same command continues."
+                )
+            if clock - reported > REPORT_SECONDS:
+                reported = clock
+                rate = (self.ledger.images - first_images) / (self.ledger.seconds - first_seconds)
+                left = (clock - started) * (1 - trainer.fraction) / (trainer.fraction - first)
+                yield Progress(min(trainer.fraction, 1.0), self.ledger, rate, max(left, 0.0))
         self._checkpoint()
         self._save_generator(self.folder.weights)
         self.record.checkpoint = {
@@ -163,14 +179,13 @@ class _Run:
         }
 
     def finish(self) -> Iterator[Event]:
-        """The final numbers. A better checkpoint on the way is measured again, on fresh seeds, and called best."""
+        """The final numbers, and those of the checkpoint that the curve would have chosen."""
         if self.evaluator is not None and self.job.budget is None:
             yield Note(f"sampling {self.job.recipe.teacher} with {self.method.nfe} evaluations an image")
             yield self._evaluate(self.method, last=True)
-        history = self.record.evaluations
-        if self.evaluator is not None and history:
-            self.record.final = {name: m.value for name, m in history[-1].metrics.items()}
-            self.record.best = self._best(history)
+        if self.record.evaluations:
+            self.record.final = {name: m.value for name, m in self.record.evaluations[-1].metrics.items()}
+            self.record.best = self._best(self.record.evaluations)
         self.close("done")
         yield Finished(self.record, self.folder)
 
@@ -207,6 +222,9 @@ class _Run:
         """Replicate 0 along the way; at the end replicates 1 to R, which no choice has seen."""
         assert self.evaluator is not None and self.plan is not None
         replicates = range(1, self.plan.repeats + 1) if last else [0]
+        metrics = self.evaluator.measure(sampler.generate, replicates)
+        first = next(iter(metrics))
+        watched = self.evaluator.measure(sampler.generate, [0])[first].value if last else metrics[first].value
         evaluation = Evaluation(
             images=self.ledger.images,
             updates=self.ledger.updates,
@@ -214,7 +232,8 @@ class _Run:
             seconds=self.ledger.seconds,
             samples=self.evaluator.protocol.samples,
             nfe=self.method.nfe,
-            metrics=self.evaluator.measure(sampler.generate, replicates),
+            metrics=metrics,
+            watched=watched,
         )
         grid = generate_images(sampler.generate, range(SAMPLES), self.teacher.images, self.device)
         save_samples(grid, self.folder.samples / f"{self.ledger.images:012d}.png")
@@ -226,18 +245,19 @@ class _Run:
         return Evaluated(evaluation, best)
 
     def _best(self, history: list[Evaluation]) -> dict[str, Any]:
-        """The last checkpoint, or one on the way that is better still when measured again on the seeds of the last."""
+        """The numbers of the checkpoint with the best watched value, on the seeds of the final numbers, which it has not seen."""
         assert self.evaluator is not None and self.plan is not None
         last, best = history[-1], self.evaluator.best(history)
-        selection = f"the last of {len(history)} evaluations"
+        metrics, selection = last.metrics, f"the last of {len(history)} evaluations, also the best of them"
         if best is not last and self.trainer is not None:
-            sampler = self.trainer.averaged()
-            tensors, _ = load_tensors(self.folder.best_weights)
-            load_weights(sampler.generator, tensors, str(self.folder.best_weights))
-            again = best.model_copy(update={"metrics": self.evaluator.measure(sampler.generate, range(1, self.plan.repeats + 1))})
-            if self.evaluator.best([last, again]) is again:
-                last, selection = again, f"the best of {len(history)} evaluations, measured again on fresh seeds"
-        return {name: m.value for name, m in last.metrics.items()} | {"images": last.images, "selection": selection}
+            tensors, meta = load_tensors(self.folder.best_weights)
+            if meta["images"] == best.images:  # a crash may have left those of a later point
+                sampler = self.trainer.averaged()
+                load_weights(sampler.generator, tensors, str(self.folder.best_weights))
+                metrics = self.evaluator.measure(sampler.generate, range(1, self.plan.repeats + 1))
+                selection = f"the best of {len(history)} evaluations, measured again on fresh seeds"
+                last = best
+        return {name: m.value for name, m in metrics.items()} | {"images": last.images, "selection": selection}
 
     def _save_generator(self, path: Path) -> None:
         assert self.trainer is not None
@@ -246,17 +266,19 @@ class _Run:
 
     def _checkpoint(self) -> float:
         assert self.trainer is not None
+        self._let_gpu_catch_up()
         save_tensors(self.folder.state, *self.trainer.state())
         self._write_record()
         return time.perf_counter()
 
     def _write_record(self) -> None:
-        self.ledger.peak_memory_bytes = environment.peak_memory(self.device)
-        self.record.cost = self.ledger.as_dict()
+        if self.trainer is not None:
+            self.ledger.peak_memory_bytes = max(self.ledger.peak_memory_bytes, environment.peak_memory(self.device))
+            self.record.cost = self.ledger.as_dict()
         self.folder.write_record(self.record)
 
     @contextmanager
-    def _stop_signals(self) -> Iterator[None]:
+    def stop_signals(self) -> Iterator[None]:
         """SIGINT and SIGTERM ask for a stop after the current iteration; a second one ends the process as usual."""
         if threading.current_thread() is not threading.main_thread():
             yield

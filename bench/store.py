@@ -111,20 +111,28 @@ class RunFolder:
         write_atomic(file, "".join(kept))
 
 
+def _records(results: Path, prefix: str) -> Iterator[Record]:
+    """The readable finished records whose folder's name begins so."""
+    if not results.is_dir():
+        return
+    for path in sorted(p for p in results.iterdir() if p.name.startswith(prefix)):
+        try:
+            record = RunFolder(path).read_record()
+        except BenchError:
+            continue  # whoever needs this very run will meet it again and say so
+        if record is not None and record.status == "done":
+            yield record
+
+
 def find_finished(request: Request, results: Path) -> Record | None:
     """A finished run that answers exactly this request, found without resolving it, which would import torch.
 
     The run must have been asked for in the same words, and no file that the words' meaning depended on may have changed.
     """
     asked = request.model_dump(mode="json")
-    for path in sorted(results.glob(f"{request.method}-{request.teacher}-s{request.seed}-*")):
-        try:
-            record = RunFolder(path).read_record()
-        except BenchError:
-            continue  # the full resolution will meet it again and say so
-        if record is None or record.status != "done" or record.request != asked:
-            continue
-        if all(Path(f).is_file() and sha256(Path(f)) == digest for f, digest in record.inputs.items()):
+    for record in _records(results, f"{request.method}-{request.teacher}-s{request.seed}-"):
+        unchanged = all(Path(f).is_file() and sha256(Path(f)) == digest for f, digest in record.inputs.items())
+        if record.request == asked and unchanged:
             return record
     return None
 
@@ -132,17 +140,13 @@ def find_finished(request: Request, results: Path) -> Record | None:
 def find_teacher(results: Path, recipe: Recipe) -> Record | None:
     """The finished record of the teacher itself, sampled its own way and measured as ``recipe`` is."""
     plan = recipe.evaluation
-    for path in sorted(results.glob(f"teacher-{recipe.teacher}-s*")):
-        try:
-            record = RunFolder(path).read_record()
-        except BenchError:
-            continue
-        if record is None or record.status != "done" or plan is None:
-            continue
+    for record in _records(results, f"teacher-{recipe.teacher}-s"):
         own = Recipe.model_validate(record.recipe)
-        same = own.evaluation and (own.evaluation.protocol, own.evaluation.samples) == (plan.protocol, plan.samples)
-        same = same and set(plan.metrics) <= set(record.final)
-        if same and own.teacher_digest == recipe.teacher_digest and own.settings.get("steps") is None:
+        if plan is None or own.evaluation is None or own.settings.get("steps") is not None:
+            continue
+        compared = ("protocol", "samples", "extractor_digest", "reference_digest")
+        same_protocol = all(getattr(own.evaluation, name) == getattr(plan, name) for name in compared)
+        if same_protocol and own.teacher_digest == recipe.teacher_digest and set(plan.metrics) <= set(record.final):
             return record
     return None
 

@@ -22,10 +22,10 @@ import torch
 
 from bench.api import carry_out
 from bench.budget import Budget
-from bench.cli.run import _Watch
 from bench.diffusion import denoising_loss, ema_decay, per_image
 from bench.job import resolve
 from bench.recipe import Request, make_request
+from bench.render.watch import Watch
 from methods.sid import LOSS_SCALE, sid_loss
 
 
@@ -75,11 +75,11 @@ def step(optimizer: torch.optim.Optimizer) -> None:
 
 def suite_run(request: Request) -> float:
     """The same through the suite, with its display; returns the seconds of the whole call, start-up and files included."""
-    watch = _Watch()
     os.environ["FORCE_COLOR"] = "1"  # the live display of a terminal, drawn into nothing
     with tempfile.TemporaryDirectory() as folder, Path(os.devnull).open("w") as nowhere, contextlib.redirect_stderr(nowhere):
         started = time.perf_counter()
-        carry_out(request, Path(folder), device="cpu", watch=watch)
+        with Watch() as watch:
+            carry_out(request, Path(folder), watch=watch)
         return time.perf_counter() - started
 
 
@@ -91,7 +91,7 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     Budget.parse(f"images={given.images}")
-    request = make_request(method="sid", teacher="edm-digits", budget=f"images={given.images}", eval=[])
+    request = make_request(method="sid", teacher="edm-digits", budget=f"images={given.images}", eval=[], device="cpu")
     warm = request.model_copy(update={"budget": "images=8k"})
     bare_loop(warm), suite_run(warm)
     blocks = [(bare_loop(request), suite_run(request)) for _ in range(given.blocks)]

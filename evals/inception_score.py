@@ -25,6 +25,7 @@ class InceptionScore(Metric):
     direction = "higher"
     feature = "logits"
     needs_reference = False
+    fewest = SPLITS
 
     def __init__(self, samples: int, splits: int = SPLITS) -> None:
         order = np.random.RandomState(PERMUTATION_SEED).permutation(samples)

@@ -11,6 +11,7 @@ class Pixels(FeatureExtractor):
     """The pixel values themselves, in [-1, 1]; no weights."""
 
     images = None
+    features = ("pool",)
 
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
         return {"pool": from_uint8(images).flatten(1)}

@@ -64,10 +64,10 @@ class RingDenoiser(nn.Module):
         angles = torch.arange(modes) * (2 * math.pi / modes)
         self.register_buffer("centres", radius * torch.stack([angles.cos(), angles.sin()], dim=1))
         self.s = s
-        generator = torch.random.get_rng_state()
-        torch.manual_seed(0)  # the correction's hidden weights are a constant of this teacher
+        state = torch.get_rng_state()
+        torch.default_generator.manual_seed(0)  # its hidden weights are a constant of this teacher; a GPU's state is not touched
         self.correction = ResidualMLP(channels=2, resolution=1, width=96, blocks=2)
-        torch.random.set_rng_state(generator)
+        torch.set_rng_state(state)
 
     def forward(
         self, x: Tensor, sigma: Tensor | float, labels: Tensor | None = None, augment_labels: Tensor | None = None

@@ -51,12 +51,12 @@ def main() -> None:
     """Run the command line; an error is one sentence on stderr and an exit code: 1 failed, 2 usage, 75 interrupted."""
     try:
         app()
-    except BenchError as error:
+    except Exception as error:
         if "--debug" in sys.argv:
             raise
+        if not isinstance(error, BenchError):
+            typer.echo(f"error: {type(error).__name__}: {error}; `bench --debug {' '.join(sys.argv[1:])}` shows where.", err=True)
+            sys.exit(1)
         prefix = "" if isinstance(error, Interrupted) else "error: "
         typer.echo(f"{prefix}{error}", err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("interrupted before training began; the same command starts again.", err=True)
-        sys.exit(Interrupted.exit_code)

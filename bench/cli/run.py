@@ -53,6 +53,7 @@ def run(
     """
     from bench.api import carry_out
     from bench.recipe import Recipe
+    from bench.render.watch import Watch
     from bench.store import find_teacher, results_folder
 
     check_format(format_)
@@ -68,19 +69,17 @@ def run(
         "eval_repeats": eval_repeats,
         "eval_points": eval_points,
         "protocol": protocol,
+        "device": device,
     }
     request = _request(given, set_ or [], precision, recipe)
     folder = results_folder(results)
     if dry_run:
         from bench.estimate import estimate
 
-        typer.echo(estimate(request, device))
+        typer.echo(estimate(request))
         return
-    watch = _Watch()
-    try:
-        record = carry_out(request, folder, device=device, fresh=fresh, with_teacher=not no_teacher, watch=watch)
-    finally:
-        watch.close()
+    with Watch() as watch:
+        record = carry_out(request, folder, fresh=fresh, with_teacher=not no_teacher, watch=watch)
     if format_ == "json":
         typer.echo(record.model_dump_json(indent=1))
         return
@@ -103,40 +102,10 @@ def _request(given: dict[str, Any], settings: list[str], precision: str | None, 
 
     fields = read_recipe(recipe) if recipe else {}
     fields |= {name: value for name, value in given.items() if value is not None}
-    fields["settings"] = fields.get("settings", {}) | dict(parse_setting(text) for text in settings)
+    fields["settings"] = (fields.get("settings") or {}) | dict(parse_setting(text) for text in settings)
     if precision is not None:
         fields["settings"]["precision"] = precision
     for name in ("method", "teacher"):
         if not fields.get(name):
             raise UsageError(f"--{name} is missing; `bench list {name}s` shows what there is.")
     return make_request(**fields)
-
-
-class _Watch:
-    """Opens a display for each run that does any work, the teacher's and then the one asked for."""
-
-    def __init__(self) -> None:
-        self.display: Any = None
-        self.run_id, self.worked = "", False
-
-    def __call__(self, job: Any, event: Any, teacher: Any) -> None:
-        from bench.events import Finished
-        from bench.render.live import Display
-
-        if isinstance(event, Finished):
-            self.worked = self.worked or not event.reused
-            self.close()
-            return
-        if self.run_id != job.recipe.run_id:
-            self.close()
-            self.run_id = job.recipe.run_id
-            final = dict(teacher.final) if teacher else None
-            self.display = Display(job.recipe.method, trains=job.method_class.trains, teacher=final)
-            self.display.__enter__()
-        self.display.show(event)
-
-    def close(self) -> None:
-        """Take the display down, so that what follows is printed below it."""
-        if self.display is not None:
-            self.display.__exit__()
-            self.display = None

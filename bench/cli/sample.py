@@ -34,6 +34,6 @@ def sample(
     from bench.render.images import save_samples
 
     seeds = range(first_seed, first_seed + count)
-    images, nfe = sample_images(source, seeds, results_folder(results), device_name=device, steps=steps)
+    images, nfe = sample_images(source, seeds, results_folder(results), device=device, steps=steps)
     save_samples(images, output, columns)
     typer.echo(f"{output}: {count} images of {source}, NFE {nfe}, seeds {seeds.start}-{seeds.stop - 1}")

@@ -21,16 +21,22 @@ def table(
 
     Example: bench table --teacher edm-digits --format latex -o table.tex
     """
-    from bench.errors import BenchError
+    from bench.errors import BenchError, unknown
     from bench.files import require_writable, write_atomic
     from bench.leaderboard import leaderboard
+    from bench.registry import entries
     from bench.render.table import FORMATS, render
     from bench.store import read_records, results_folder
 
     check_format(format_, FORMATS)
     folder = results_folder(results)
     records, skipped = read_records(folder)
-    board = leaderboard(records, teacher, [m.strip() for m in metrics.split(",")] if metrics else None)
+    wanted_metrics = [m.strip() for m in metrics.split(",")] if metrics else None
+    known = {*entries("metric"), *(m for r in records for m in r.final)}
+    for name in wanted_metrics or []:
+        if name not in known:
+            raise unknown("metric", name, known)
+    board = leaderboard(records, teacher, wanted_metrics)
     open_runs = [r.run_id for r in records if r.status != "done" and (teacher is None or r.teacher == teacher)]
     for sentence in [*skipped, *([f"{len(open_runs)} runs are not finished: {', '.join(open_runs)}."] if open_runs else [])]:
         typer.echo(f"note: {sentence}", err=True)

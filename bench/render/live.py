@@ -6,14 +6,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgressColumn, TextColumn, TimeElapsedColumn
-from rich.table import Column
-from rich.text import Text
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from bench.events import Evaluated, Event, Note
+from bench.events import Evaluated, Event, Note, Preparing
 from bench.events import Progress as ProgressEvent
 from bench.record import Evaluation
-from bench.render.numbers import plus_minus, quantity
+from bench.render.numbers import clock, plus_minus, quantity
 
 _REFRESH = 4
 
@@ -29,7 +27,7 @@ class Display:
             TaskProgressColumn(),
             TextColumn("{task.fields[images]} images"),
             TextColumn("{task.fields[rate]}/s"),
-            _TimeLeft(Column(no_wrap=True)),
+            TextColumn("{task.fields[left]}"),
             TextColumn("{task.fields[quality]}"),
             console=self.console,
             refresh_per_second=_REFRESH,
@@ -37,7 +35,7 @@ class Display:
             transient=True,
             disable=not self.console.is_terminal,
         )
-        self.task = self.progress.add_task(method, total=1.0, images="0", rate="-", quality="")
+        self.task = self.progress.add_task(method, total=1.0, images="0", rate="-", left="", quality="")
 
     def __enter__(self) -> Display:
         self.progress.start()
@@ -50,12 +48,15 @@ class Display:
         """Bring one event before the eye."""
         if isinstance(event, Note):
             self.console.print(event.text, style="dim", highlight=False)
+        elif isinstance(event, Preparing):
+            self.progress.update(self.task, completed=event.done / event.total, quality=event.what, images=quantity(event.done))
         elif isinstance(event, ProgressEvent):
             self.progress.update(
                 self.task,
                 completed=event.fraction,
                 images=quantity(event.ledger.images),
                 rate=quantity(event.images_per_second),
+                left=f"{clock(event.seconds_left)} left",
             )
         elif isinstance(event, Evaluated):
             self.console.print(self.line(event.evaluation), highlight=False)
@@ -77,22 +78,17 @@ class Display:
         return text + (f"  teacher {self.teacher[name]:.2f}" if name in self.teacher else "")
 
 
-class _TimeLeft(ProgressColumn):
-    """Time left at the speed so far, evaluations included."""
-
-    def render(self, task: Task) -> Text:
-        """``1:23 left``."""
-        if not task.completed or task.elapsed is None:
-            return Text("-:-- left")
-        seconds = round(task.elapsed * (1 - task.completed) / task.completed)
-        return Text(f"{seconds // 60}:{seconds % 60:02d} left")
-
-
 @contextmanager
 def training_bar(name: str) -> Iterator[Callable[[float, float], None]]:
     """A bar for ``bench train``: yields ``report(fraction, loss)``."""
     console = Console(stderr=True)
-    columns = (TextColumn("training {task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), _TimeLeft())
+    columns = (
+        TextColumn("training {task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, TextColumn("loss {task.fields[loss]:.3f}"), console=console, transient=True) as progress:
         task = progress.add_task(name, total=1.0, loss=float("nan"))
         yield lambda fraction, loss: progress.update(task, completed=fraction, loss=loss)

@@ -22,3 +22,9 @@ def plus_minus(mean: float, std: float | None) -> str:
     """A mean with its standard deviation where there is one: ``1.42 ± 0.05``; small means get four decimals."""
     digits = 2 if abs(mean) >= 0.1 else 4
     return f"{mean:.{digits}f}" + (f" ± {std:.{digits}f}" if std is not None else "")
+
+
+def clock(seconds: float) -> str:
+    """Seconds as ``0:48``, ``12:05`` or ``3:12:00``."""
+    hours, rest = divmod(round(seconds), 3600)
+    return (f"{hours}:{rest // 60:02d}" if hours else f"{rest // 60}") + f":{rest % 60:02d}"

@@ -25,7 +25,7 @@ def render(board: Leaderboard, form: str) -> str:
 def _header(board: Leaderboard) -> list[str]:
     """Column titles for people; each metric carries its direction and its protocol."""
     metrics = [f"{c.metric.upper()} {ARROWS[c.direction]} ({c.label})" for c in board.columns]
-    return ["teacher", "method", *metrics, "± over", "NFE", "data-free", "images", "FLOPs", "time"]
+    return ["teacher", "method", *metrics, "seeds", "NFE", "data-free", "images", "FLOPs", "time"]
 
 
 def _cells(row: Row, board: Leaderboard) -> list[str]:
@@ -35,7 +35,7 @@ def _cells(row: Row, board: Leaderboard) -> list[str]:
         row.teacher,
         row.method + (f" ({row.variant})" if row.variant else ""),
         *(plus_minus(n.mean, n.std) if n else "-" for n in numbers),
-        f"{row.seeds} seeds" if row.std_over == "seeds" else row.std_over or "-",
+        str(row.seeds),
         str(row.nfe),
         "yes" if row.data_free else "no",
         *cost,
@@ -98,7 +98,8 @@ def _values(board: Leaderboard) -> list[dict[str, Any]]:
         for c in board.columns:
             number = row.numbers.get(c)
             values |= {c.key: number.mean if number else None, f"{c.key}_std": number.std if number else None}
-        values |= {"std_over": row.std_over, "seeds": row.seeds, "nfe": row.nfe, "data_free": row.data_free}
+            values |= {f"{c.key}_seeds": number.seeds if number else 0}
+        values |= {"seeds": row.seeds, "nfe": row.nfe, "data_free": row.data_free}
         values |= {axis: getattr(row, axis) for axis in ("images", "updates", "flops", "seconds")}
         rows.append(values)
     return rows

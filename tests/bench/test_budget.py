@@ -144,11 +144,21 @@ def test_flops_of_the_digits_update_are_the_sum_of_its_measured_passes():
     assert to_input == pytest.approx(forward, rel=0.1)
 
 
+def made(pairs) -> tuple[PairStream, list[int]]:
+    """The result of the generator of pairs, and what it reported on the way."""
+    reports = []
+    while True:
+        try:
+            reports.append(next(pairs))
+        except StopIteration as end:
+            return end.value, reports
+
+
 def test_pairs_are_made_once_and_their_cost_is_charged_to_every_user():
     teacher, wanted = EDMDigits(), TeacherPairs(count=60, steps=5)
-    first = teacher_pairs(teacher, wanted, torch.device("cpu"))
-    reports = []
-    again = teacher_pairs(teacher, wanted, torch.device("cpu"), reports.append)
+    first, reports = made(teacher_pairs(teacher, wanted, torch.device("cpu")))
+    assert reports == [60]
+    again, reports = made(teacher_pairs(teacher, wanted, torch.device("cpu")))
     assert reports == []
     assert torch.equal(first.images, again.images)
     assert (first.flops, first.seconds) == (again.flops, again.seconds)
@@ -164,7 +174,16 @@ def test_a_damaged_pair_cache_is_made_again():
     from bench.files import cache_folder
 
     teacher, wanted = EDMDigits(), TeacherPairs(count=10, steps=2)
-    first = teacher_pairs(teacher, wanted, torch.device("cpu"))
+    first, _ = made(teacher_pairs(teacher, wanted, torch.device("cpu")))
     file = next(cache_folder().glob("pairs/*.safetensors"))
     file.write_bytes(file.read_bytes()[:100])
-    assert torch.equal(teacher_pairs(teacher, wanted, torch.device("cpu")).images, first.images)
+    assert torch.equal(made(teacher_pairs(teacher, wanted, torch.device("cpu")))[0].images, first.images)
+
+
+def test_pairs_of_another_sampler_or_noise_law_are_other_pairs():
+    class Quieter(EDMDigits):
+        noise = NoiseLevels(sigma_max=20)
+
+    usual, _ = made(teacher_pairs(EDMDigits(), TeacherPairs(10, 2), torch.device("cpu")))
+    for teacher, wanted in ((Quieter(), TeacherPairs(10, 2)), (EDMDigits(), TeacherPairs(10, 3))):
+        assert not torch.equal(made(teacher_pairs(teacher, wanted, torch.device("cpu")))[0].images, usual.images)

@@ -36,7 +36,7 @@ BAD = [
     ([*RUN, "--budget", "200k"], "is not of the form AXIS=AMOUNT"),
     ([*RUN, "--seed", "-1"], "seed: input should be greater than or equal to 0, given -1"),
     ([*RUN, "--eval-samples", "1"], "eval_samples: input should be greater than or equal to 2, given 1"),
-    ([*RUN, "--plugin", "none.py"], "the plugin file 'none.py' does not exist"),
+    ([*RUN, "--plugin", "none.py"], "none.py' does not exist; give --plugin"),
     ([*RUN, "--plugin", "{broken}"], "does not import: ZeroDivisionError"),
     ([*RUN, "--plugin", "{taken}"], "already provides that name"),
     ([*RUN, "--teacher-path", "{text}"], "is not a safetensors file"),
@@ -60,6 +60,10 @@ BAD = [
     (["train", "gaussian"], "is not trained by this suite"),
     (["train", "edm-digit"], "unknown teacher or extractor 'edm-digit'"),
     (["table", "--format", "xml"], "unknown format 'xml'"),
+    (["table", "--metrics", "fidd"], "unknown metric 'fidd'; did you mean 'fid'?"),
+    (["run", "--method", "**", "--teacher", "edm-digits"], "unknown method '**'"),
+    (["run", "--method", "/x", "--teacher", "edm-digits"], "unknown method '/x'"),
+    (["run", "--method", "sid", "--teacher", "gaussian", "--eval", "is"], "needs the feature 'logits'"),
 ]
 
 
@@ -162,7 +166,15 @@ def test_the_table_averages_over_seeds_and_tells_settings_apart(bench, three_run
     assert rows["alpha=1.2"]["seeds"] == 2
     assert rows["alpha=1.2"]["fid_digits-60"] == pytest.approx(both["value"].mean())
     assert rows["alpha=1.2"]["fid_digits-60_std"] == pytest.approx(both["value"].std())
-    assert rows["alpha=1.0"]["std_over"] == "replicates"
+    assert rows["alpha=1.0"]["fid_digits-60_seeds"] == 1
+
+
+def test_a_seed_measured_twice_is_one_seed(bench, three_runs):
+    """Other evaluation points or repeats make another run, not another seed."""
+    quick = {"budget": "updates=2", "eval_samples": 60}
+    suite.run("sid", "edm-digits", settings={"batch": 8}, eval_points=3, eval_repeats=3, **quick)
+    rows = {row["variant"]: row for row in json.loads(bench("table", "--format", "json")[1])}
+    assert rows["alpha=1.2"]["seeds"] == 2 == rows["alpha=1.2"]["fid_digits-60_seeds"]
 
 
 def test_every_format_carries_the_same_numbers_and_its_protocol(bench, three_runs, tmp_path):
@@ -233,6 +245,19 @@ def test_sample_writes_a_grid_that_depends_on_seeds_alone(bench, tmp_path):
     assert bench("sample", "teacher:gmm-ring", "-o", str(tmp_path / "ring.png"))[0] == 0
 
 
+def test_an_unexpected_error_is_a_sentence_and_exit_code_1(bench, tmp_path):
+    text = METHOD.format(name="to-zero").replace("self.generate(batch.z).square()", "batch.nothing")
+    settings = [x for s in ("batch=16", "lr=1e-3", "lr_decay=0", "ema_halflife=100", "dropout=0") for x in ("--set", s)]
+    file = str(plugin(tmp_path, text))
+    code, _, err = bench(
+        "run", "--method", "to-zero", "--teacher", "edm-digits", "--plugin", file, *settings, *QUICK, "--eval", "none"
+    )
+    assert code == 1
+    assert "error: AttributeError: 'Batch' object has no attribute 'nothing'" in err
+    assert "bench --debug run" in err
+    assert "Traceback" not in err
+
+
 def test_train_writes_weights_that_a_run_can_use(bench, tmp_path):
     file = tmp_path / "own.safetensors"
     code, out, _ = bench("train", "edm-digits", "--images", "2000", "-o", str(file))
@@ -243,6 +268,14 @@ def test_train_writes_weights_that_a_run_can_use(bench, tmp_path):
     record = json.loads(out)
     assert record["recipe"]["teacher_path"] == str(file)
     assert record["evaluations"] == []
+    teacher = ["run", "--method", "teacher", "--teacher", "edm-digits", "--set", "steps=2", "--eval", "none"]
+    code, out, _ = bench(*teacher, "--teacher-path", str(file), "--format", "json")
+    pictures = []
+    for source in (json.loads(out)["run_id"], "teacher:edm-digits"):
+        picture = tmp_path / "picture.png"
+        assert bench("sample", source, "-n", "4", "-o", str(picture), *(["--steps", "2"] if ":" in source else []))[0] == 0
+        pictures.append(picture.read_bytes())
+    assert pictures[0] != pictures[1]  # the run samples the weights it was made with
 
 
 @pytest.mark.parametrize("what", ["methods", "teachers", "datasets", "evals", "metrics", "extractors", "protocols", "runs"])

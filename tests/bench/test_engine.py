@@ -12,6 +12,9 @@ from hypothesis import strategies as st
 
 from bench.checkpoint import load_tensors, save_tensors
 from bench.diffusion import ema_decay
+from bench.engine import Trainer
+from bench.errors import BenchError
+from teachers.digits import EDMDigits
 from tests.conftest import DATA_FREE, make_trainer
 
 
@@ -112,10 +115,38 @@ def test_continuing_from_a_checkpoint_is_the_same_as_never_stopping(tmp_path, me
     assert meta["ledger"] == other_meta["ledger"]
 
 
-def test_labels_of_a_conditional_teacher_are_one_hot_and_uniform():
-    trainer = make_trainer("sid", batch=4000)
-    object.__setattr__(trainer, "images", type(trainer.images)(1, 8, label_dim=5))
-    labels = trainer._fresh_batch().labels
-    assert labels.shape == (4000, 5)
-    assert torch.equal(labels.sum(1), torch.ones(4000))
-    assert labels.mean(0).min() > 0.17
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda steps: [dataclasses.replace(s, role="same") for s in steps], "several steps of one role"),
+        (lambda steps: steps[:1], "no step of SiD trains its generator"),
+        (lambda steps: [dataclasses.replace(steps[0], reuse=True), steps[1]], "reuses a batch that is not there"),
+        (lambda steps: [steps[0], dataclasses.replace(steps[1], reuse=True, repeat=2)], "reuses a batch that is not there"),
+    ],
+)
+def test_steps_that_could_not_work_are_refused(change, complaint):
+    trainer = make_trainer("sid", batch=4)
+    steps = change(list(trainer.steps))
+    trainer.method.steps = lambda: steps
+    with pytest.raises(BenchError, match=complaint):
+        Trainer(trainer.method, EDMDigits(), trainer.budget, torch.device("cpu"))
+
+
+def test_two_steps_may_train_one_network_and_repeat_on_fresh_batches():
+    """As a discriminator head on the fake-score network, or five fake updates for one of the generator, would."""
+    first = make_trainer("sid", batch=4)
+    fake, generator = first.steps
+    seen = []
+
+    def head_loss(batch):
+        seen.append(batch.z)
+        return first.method.fake(batch.z, 1.0).square().mean((1, 2, 3))
+
+    steps = [fake, dataclasses.replace(fake, role="head", loss=head_loss, repeat=3), generator]
+    first.method.steps = lambda: steps
+    trainer = Trainer(first.method, EDMDigits(), first.budget, torch.device("cpu"))
+    trainer.iteration()
+    assert len(seen) == 3
+    assert not torch.equal(seen[0], seen[1])
+    assert trainer.ledger.updates == 1
+    assert set(trainer.costs) == {"fake", "head", "generator"}

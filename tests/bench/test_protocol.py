@@ -8,10 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench import evaluate
-from bench.errors import BenchError
+from bench.errors import BenchError, UsageError
 from bench.evaluate import Evaluator, generate_images
+from bench.job import resolve
 from bench.plugin import ImageSpec, Protocol, from_uint8, to_uint8
 from bench.protocol import compact, seeded_noise
+from bench.recipe import make_request
 from evals.protocols import DIGITS_5K
 from teachers.digits import EDMDigits
 
@@ -98,20 +100,17 @@ def test_a_reference_of_another_extractor_is_refused_naming_both(tmp_path):
         Evaluator(protocol, ["fid"], EDMDigits(), torch.device("cpu"))
 
 
-def test_a_metric_without_its_feature_is_refused():
-    from bench.errors import UsageError
-    from evals.protocols import PIXELS_5K
-
-    evaluator = Evaluator(PIXELS_5K.with_samples(50), ["is"], EDMDigits(), torch.device("cpu"))
-    with pytest.raises(UsageError, match="needs the feature 'logits'"):
-        evaluator.measure(identity, [0])
-
-
-def test_a_protocol_for_other_images_is_refused():
-    from teachers.analytic import GMMRing
-
-    with pytest.raises(BenchError, match="takes 1x8x8 images, the teacher's are 2x1x1"):
-        Evaluator(DIGITS_5K, ["fid"], GMMRing(), torch.device("cpu"))
+@pytest.mark.parametrize(
+    ("request_", "complaint"),
+    [
+        ({"teacher": "gaussian", "eval": ["is"]}, "needs the feature 'logits'"),
+        ({"teacher": "gmm-ring", "protocol": "digits-5k"}, "takes 1x8x8 images, those of 'gmm-ring' are 2x1x1"),
+        ({"teacher": "edm-digits", "eval_samples": 5}, "'is' needs at least 10 images, not 5"),
+    ],
+)
+def test_what_could_not_be_measured_is_refused_before_any_work(request_, complaint):
+    with pytest.raises(UsageError, match=complaint):
+        resolve(make_request(method="sid", budget="images=1k", **request_))
 
 
 def test_the_teachers_own_samples_score_better_than_noise():

@@ -143,3 +143,43 @@ def test_two_packages_with_one_name_are_both_named_and_the_rest_works(monkeypatc
 def test_an_unknown_name_suggests_the_nearest(given, hint):
     with pytest.raises(UsageError, match=hint):
         registry.get("method", given)
+
+
+def test_an_installed_plugin_that_cannot_be_read_does_not_take_the_listing_down(monkeypatch, tmp_path):
+    (tmp_path / "unreadable.py").write_text("def broken(:")
+    monkeypatch.syspath_prepend(tmp_path)
+    point = EntryPoint("broken", "unreadable:X", "bench.methods")
+    monkeypatch.setattr(registry, "_installed", lambda group: (point, EntryPoint("dmd", "methods.dmd:DMD", "bench.methods")))
+    assert "cannot be read" in registry.entries("method")["broken"].summary()
+    assert registry.entries("method")["dmd"].summary().startswith("Distribution matching")
+
+
+def test_two_plugin_files_of_one_name_keep_their_own_hyper_parameters(tmp_path):
+    from bench.hyperparameters import card
+
+    for name, rate in (("a", 1), ("b", 2)):
+        (tmp_path / name).mkdir()
+        registry.load_plugin(plugin(tmp_path / name, METHOD.format(name=name)))
+        (tmp_path / name / "plugin.yaml").write_text(f"defaults: {{lr: {{value: {rate}, source: here}}}}")
+    assert [card(registry.get("method", name)).defaults["lr"].value for name in "ab"] == [1, 2]
+
+
+def test_a_plugin_can_bring_its_own_protocol_and_extractor(tmp_path):
+    text = """
+from bench.plugin import FeatureExtractor, Protocol, register_extractor, register_protocol
+
+@register_extractor("rows")
+class Rows(FeatureExtractor):
+    images, features = None, ("pool",)
+    def __call__(self, images):
+        return {"pool": images.float().mean((1, 3))}
+    def digest(self):
+        return "rows"
+
+register_protocol(Protocol("rows", 200, "rows", ("fid",)))
+"""
+    registry.load_plugin(plugin(tmp_path, text))
+    import bench as suite
+
+    record = suite.run("teacher", "edm-digits", settings={"steps": 2}, protocol="rows-200", eval_repeats=1)
+    assert record.evaluations[0].metrics["fid"].protocol == "rows-200"

@@ -15,7 +15,7 @@ import bench as suite
 from bench.leaderboard import Column, Leaderboard, Number, Row
 from bench.render.figure import save_curve
 from bench.render.images import save_samples
-from bench.render.numbers import duration, plus_minus, quantity
+from bench.render.numbers import clock, duration, plus_minus, quantity
 from bench.render.table import render
 from bench.store import results_folder
 
@@ -24,7 +24,7 @@ AWKWARD = r"a_b & 50% <script> | $x^2$ ~ \Größe 距離"
 
 
 def board(method: str = AWKWARD) -> Leaderboard:
-    row = Row("t_1", method, "alpha=1.0, lr=1", 3, "seeds", 1, True, 5e5, 2e3, 1.4e12, 40.0, {FID: Number(1.234, 0.056)})
+    row = Row("t_1", method, "alpha=1.0, lr=1", 3, 1, True, 5e5, 2e3, 1.4e12, 40.0, {FID: Number(1.234, 0.056, 3)})
     return Leaderboard([FID], [row])
 
 
@@ -44,7 +44,7 @@ def test_awkward_names_survive_every_format():
 def test_no_number_is_cut_however_narrow_the_terminal(monkeypatch, width):
     monkeypatch.setenv("COLUMNS", str(width))
     text = render(board("sid"), "terminal")
-    for cell in ("1.23 ± 0.06", "500k", "1.4T", "40 s", "3 seeds"):
+    for cell in ("1.23 ± 0.06", "500k", "1.4T", "40 s"):
         assert cell in text
 
 
@@ -60,6 +60,7 @@ def test_means_and_durations():
     assert plus_minus(1.4, 0.05) == "1.40 ± 0.05"
     assert plus_minus(0.0123, None) == "0.0123"
     assert [duration(s) for s in (48, 720, 11_520)] == ["48 s", "12 min", "3.2 h"]
+    assert [clock(s) for s in (48, 725, 11_520)] == ["0:48", "12:05", "3:12:00"]
 
 
 def test_sample_grids_keep_the_images(tmp_path):

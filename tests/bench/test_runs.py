@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -17,16 +18,17 @@ import yaml
 from PIL import Image
 
 import bench as suite
-from bench import runner
+import evals.protocols
+from bench import registry, runner
 from bench.api import carry_out
-from bench.checkpoint import load_tensors
-from bench.environment import choose_device
+from bench.checkpoint import load_tensors, save_tensors
 from bench.errors import BenchError, UsageError
 from bench.events import Evaluated, Finished
 from bench.job import resolve
 from bench.recipe import make_request, read_recipe
 from bench.record import Record
-from bench.store import RunFolder, find_finished, find_run, results_folder
+from bench.store import RunFolder, find_run, results_folder
+from evals.protocols import DIGITS_5K
 from tests.bench.test_registry import METHOD, plugin
 
 SMALL = {"budget": "images=2k", "eval_samples": 100, "eval_repeats": 2, "eval_points": 4}
@@ -61,13 +63,14 @@ def test_a_run_folder_is_complete_in_itself(tmp_path):
     assert written["cost"]["flops"] > 0 < written["cost"]["seconds"]
     assert written["cost"]["peak_memory_bytes"] > 1e7
     assert written["cost"]["one_off"] == {"flops": 0, "seconds": 0}
-    assert [e["images"] for e in written["evaluations"]] == [0, 256, 2048] or len(written["evaluations"]) == 4
+    assert [e["images"] for e in written["evaluations"]] == [0, 64, 256, 2048]
     last = written["evaluations"][-1]
     assert last["metrics"]["fid"]["protocol"] == "digits-100"
     assert last["metrics"]["fid"]["std"] > 0
     assert written["evaluations"][0]["metrics"]["fid"]["std"] is None
     assert written["final"] == {name: m["value"] for name, m in last["metrics"].items()}
-    assert written["best"]["fid"] <= written["final"]["fid"]
+    watched = {e["images"]: e["watched"] for e in written["evaluations"]}
+    assert watched[written["best"]["images"]] == min(watched.values())
     assert written["protocols"]["digits-100"]["directions"] == {"fid": "lower", "is": "higher"}
     file = folder / written["checkpoint"]["path"]
     assert hashlib.sha256(file.read_bytes()).hexdigest() == written["checkpoint"]["sha256"]
@@ -95,15 +98,49 @@ def test_the_recipe_file_repeats_the_run_and_a_seed_does_not(tmp_path):
     assert not equal(weights(tmp_path, first.run_id), weights(tmp_path, other.run_id))
 
 
-def test_a_finished_run_is_not_reused_once_a_file_behind_it_has_changed(tmp_path):
+def test_an_edited_method_is_another_run_with_the_new_code(tmp_path):
+    """In the same process too, where the old code has been imported."""
     file = plugin(tmp_path, METHOD.format(name="to-zero"))
-    request = make_request(
-        method="to-zero", teacher="edm-digits", settings=TO_ZERO, budget="updates=2", eval=[], plugins=[str(file)]
-    )
-    record = carry_out(request, tmp_path / "runs")
-    assert find_finished(request, tmp_path / "runs") == record
-    file.write_text(file.read_text() + "\n# changed\n")
-    assert find_finished(request, tmp_path / "runs") is None
+    request = {"settings": TO_ZERO, "budget": "updates=2", "eval": [], "plugins": [str(file)], "results": tmp_path / "runs"}
+    first = suite.run("to-zero", "edm-digits", **request)
+    assert suite.run("to-zero", "edm-digits", **request) == first
+    file.write_text(file.read_text().replace("self.generate(batch.z).square()", "(self.generate(batch.z) - 1).square()"))
+    second = suite.run("to-zero", "edm-digits", **request)
+    assert second.run_id != first.run_id
+    assert not equal(weights(tmp_path / "runs", first.run_id), weights(tmp_path / "runs", second.run_id))
+
+
+def test_a_changed_reference_is_another_run(tmp_path, monkeypatch):
+    first = suite.run(**REQUEST, results=tmp_path)
+    other = tmp_path / "reference.safetensors"
+    tensors, meta = load_tensors(DIGITS_5K.reference)
+    save_tensors(other, {name: t * 1.1 if "sigma" in name else t for name, t in tensors.items()}, meta)
+    monkeypatch.setattr(evals.protocols, "DIGITS_5K", dataclasses.replace(DIGITS_5K, reference=other))
+    request = make_request(**REQUEST)
+    assert resolve(request).recipe.run_id != first.run_id
+
+
+def test_training_does_not_depend_on_how_it_is_measured(tmp_path):
+    measured = suite.run(**REQUEST, results=tmp_path)
+    unmeasured = suite.run(**REQUEST | {"eval": []}, results=tmp_path)
+    assert measured.run_id != unmeasured.run_id
+    assert equal(weights(tmp_path, measured.run_id), weights(tmp_path, unmeasured.run_id))
+
+
+def test_the_same_words_in_another_folder_mean_another_file(tmp_path, monkeypatch):
+    ids = []
+    for folder, target in (("a", "0"), ("b", "1")):
+        (tmp_path / folder).mkdir()
+        text = METHOD.format(name="to-zero").replace(
+            "self.generate(batch.z).square()", f"(self.generate(batch.z) - {target}).square()"
+        )
+        plugin(tmp_path / folder, text)
+        monkeypatch.chdir(tmp_path / folder)
+        request = {"settings": TO_ZERO, "budget": "updates=2", "eval": [], "plugins": ["plugin.py"], "results": tmp_path / "runs"}
+        registry._from_files.clear()
+        registry._loaded_files.clear()
+        ids.append(suite.run("to-zero", "edm-digits", **request).run_id)
+    assert ids[0] != ids[1]
 
 
 @pytest.mark.parametrize("method", ["sid", "dmd"])
@@ -115,7 +152,7 @@ def test_a_run_stopped_anywhere_continues_to_the_same_weights_and_numbers(tmp_pa
     monkeypatch.setattr(runner, "CHECKPOINT_SECONDS", 0.0)
     monkeypatch.setattr(runner, "REPORT_SECONDS", 0.0)
     for stop_after in (5, 17):
-        for count, _ in enumerate(runner.execute(resolve(request), tmp_path / "stopped", choose_device("cpu"))):
+        for count, _ in enumerate(runner.execute(resolve(request), tmp_path / "stopped")):
             if count == stop_after:
                 break
     folder = RunFolder(tmp_path / "stopped" / straight.run_id)
@@ -124,8 +161,8 @@ def test_a_run_stopped_anywhere_continues_to_the_same_weights_and_numbers(tmp_pa
     continued = carry_out(request, tmp_path / "stopped")
     assert equal(weights(tmp_path / "straight", straight.run_id), weights(tmp_path / "stopped", straight.run_id))
     assert curve(continued) == curve(straight)
-    for axis in ("images", "updates", "flops", "evaluations", "one_off"):
-        assert continued.cost[axis] == (straight.cost[axis] if axis != "one_off" else continued.cost[axis])
+    for cost in ("images", "updates", "flops", "evaluations", "one_off"):  # the pairs' cost comes from their cache
+        assert continued.cost[cost] == straight.cost[cost]
 
 
 def test_a_log_with_a_half_written_line_is_mended_on_resume(tmp_path):
@@ -172,7 +209,7 @@ def test_pairs_that_eat_the_whole_budget_are_refused(tmp_path):
 def test_a_second_process_on_the_same_run_is_refused_naming_the_holder(tmp_path):
     job = resolve(make_request(**REQUEST))
     with RunFolder(tmp_path / job.recipe.run_id).locked(), pytest.raises(UsageError, match=f"held by process {os.getpid()} on "):
-        next(iter(runner.execute(job, tmp_path, choose_device("cpu"))))
+        next(iter(runner.execute(job, tmp_path)))
 
 
 def test_the_teacher_is_a_run_like_any_other_at_any_number_of_steps(tmp_path):
@@ -188,9 +225,9 @@ def test_the_teacher_is_a_run_like_any_other_at_any_number_of_steps(tmp_path):
 
 
 def test_events_come_in_order_and_the_best_never_gets_worse(tmp_path):
-    events = list(runner.execute(resolve(make_request(**REQUEST)), tmp_path, choose_device("cpu")))
+    events = list(runner.execute(resolve(make_request(**REQUEST)), tmp_path))
     evaluations = [e for e in events if isinstance(e, Evaluated)]
-    best = [e.best.metrics["fid"].value for e in evaluations]
+    best = [e.best.watched for e in evaluations]
     assert best == sorted(best, reverse=True)
     assert isinstance(events[-1], Finished)
     assert not events[-1].reused
@@ -249,3 +286,82 @@ def test_the_same_command_continues_after_a_signal(tmp_path, number):
         "sid", "edm-digits", budget="images=30k", eval_samples=100, eval_repeats=1, results=tmp_path / "straight"
     )
     assert equal(weights(tmp_path / "straight", straight.run_id), weights(folder.parent, straight.run_id))
+
+
+CONDITIONAL = """
+import torch
+from bench.plugin import EDMPrecond, ImageSpec, NoiseLevels, Teacher, register_teacher
+
+class Labelled(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.image, self.label = torch.nn.Linear(64, 64), torch.nn.Linear(3, 64, bias=False)
+    def forward(self, x, c_noise, labels, augment_labels):
+        return (self.image(x.flatten(1)) + self.label(labels)).view_as(x)
+
+@register_teacher("three-classes")
+class ThreeClasses(Teacher):
+    images, noise, steps, dataset, protocol = ImageSpec(1, 8, label_dim=3), NoiseLevels(), 4, "digits", "digits-5k"
+    def load(self, path):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            return EDMPrecond(Labelled())
+"""
+
+
+@pytest.mark.parametrize("method", ["sid", "diff-instruct", "dmd"])
+def test_a_class_conditional_teacher_goes_through_every_method_and_resume(tmp_path, monkeypatch, method):
+    file = str(plugin(tmp_path, CONDITIONAL))
+    settings = {"batch": 32, "lr_decay": 0.5, "ema_halflife": 500, "dropout": 0, "lr": 1e-4, "fake_lr": 1e-4}
+    settings |= {"pairs": 40, "pair_steps": 2} if method == "dmd" else {}
+    request = make_request(method=method, teacher="three-classes", settings=settings, plugins=[file], **SMALL)
+    straight = carry_out(request, tmp_path / "straight")
+    monkeypatch.setattr(runner, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(runner, "REPORT_SECONDS", 0.0)
+    for count, _ in enumerate(runner.execute(resolve(request), tmp_path / "stopped")):
+        if count == 6:
+            break
+    continued = carry_out(request, tmp_path / "stopped")
+    assert curve(continued) == curve(straight)
+    assert straight.final["fid"] > 0
+
+
+METRIC = """
+import torch
+from bench.plugin import Metric, register_metric
+
+@register_metric("mean-distance")
+class MeanDistance(Metric):
+    direction, feature, needs_reference = "lower", "pool", True
+    def __init__(self, samples):
+        self.seen, self.sum = 0, 0.0
+    def update(self, features):
+        self.seen, self.sum = self.seen + len(features), self.sum + features.double().sum(0)
+    def statistics(self):
+        return {"mean": self.sum / self.seen}
+    def value(self, reference):
+        return {value}
+"""
+
+
+def test_a_plugin_metric_takes_part_without_a_change_to_the_suite(tmp_path):
+    text = METRIC.replace("{value}", '(self.sum / self.seen - reference["mean"]).norm().item()')
+    request = REQUEST | {"eval": ["mean-distance", "fid"], "plugins": [str(plugin(tmp_path, text))]}
+    record = suite.run(**request, results=tmp_path / "runs")
+    assert set(record.final) == {"mean-distance", "fid"}
+    assert record.final["mean-distance"] > 0
+
+
+def test_a_metric_that_is_no_number_fails_the_run_and_leaves_a_readable_record(tmp_path):
+    request = REQUEST | {"eval": ["mean-distance"], "plugins": [str(plugin(tmp_path, METRIC.replace("{value}", 'float("nan")')))]}
+    with pytest.raises(BenchError, match="came out as nan"):
+        suite.run(**request, results=tmp_path / "runs")
+    assert RunFolder(next((tmp_path / "runs").iterdir())).read_record().status == "failed"
+
+
+def test_a_recipe_made_with_other_weights_is_refused(tmp_path):
+    record = suite.run(**REQUEST, results=tmp_path)
+    recipe = tmp_path / record.run_id / "recipe.yaml"
+    recipe.write_text(recipe.read_text().replace(record.recipe["teacher_digest"], "f" * 64))
+    with pytest.raises(UsageError, match="the recipe was made with ffffffffffff"):
+        resolve(make_request(**read_recipe(recipe)))
