@@ -28,5 +28,6 @@ def unknown(what: str, name: str, known: Iterable[str]) -> UsageError:
     """The error for a name that is not known, with the nearest known one."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names) or 'none'}."
+    some = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
+    hint = f"did you mean {near[0]!r}?" if near else f"known: {some or 'none'}."
     return UsageError(f"unknown {what} {name!r}; {hint}")

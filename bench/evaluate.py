@@ -14,7 +14,7 @@ from torch import Tensor
 from bench import registry
 from bench.checkpoint import load_tensors, save_tensors
 from bench.environment import without_tf32
-from bench.errors import BenchError
+from bench.errors import BenchError, Interrupted
 from bench.files import require_writable
 from bench.protocol import FeatureExtractor, Metric, Protocol, seeded_noise, to_uint8
 from bench.record import Evaluation, Measurement
@@ -30,8 +30,15 @@ BATCH = 500
 class Evaluator:
     """Measures generators of one teacher's kind of image by one protocol; loads extractor and references once."""
 
-    def __init__(self, protocol: Protocol, metrics: Sequence[str], teacher: Teacher, device: torch.device) -> None:
-        self.protocol, self.images, self.device = protocol, teacher.images, device
+    def __init__(
+        self,
+        protocol: Protocol,
+        metrics: Sequence[str],
+        teacher: Teacher,
+        device: torch.device,
+        interrupted: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.protocol, self.images, self.device, self.interrupted = protocol, teacher.images, device, interrupted
         self.metrics: dict[str, type[Metric]] = {name: registry.get("metric", name) for name in metrics}
         self.extractor: FeatureExtractor = registry.get("extractor", protocol.extractor)().to(device)
         self.references = self._references(teacher)
@@ -55,6 +62,8 @@ class Evaluator:
         n = self.protocol.samples
         metrics = {name: metric(n) for name, metric in self.metrics.items()}
         for first in range(replicate * n, (replicate + 1) * n, BATCH):
+            if self.interrupted():
+                raise Interrupted("stopped during an evaluation; the same command continues from before it.")
             seeds = range(first, min(first + BATCH, (replicate + 1) * n))
             feed(metrics, self.extractor, to_uint8(generate_images(generate, seeds, self.images, self.device)))
         values = {name: metric.value(self.references.get(name)) for name, metric in metrics.items()}
@@ -98,7 +107,6 @@ class Evaluator:
             "extractor_digest": self.extractor.digest(),
             "samples": self.protocol.samples,
             "directions": {name: metric.direction for name, metric in self.metrics.items()},
-            "reference_digest": tensors_digest({f"{m}.{k}": t for m, s in self.references.items() for k, t in s.items()}),
             "quantisation": "floor(127.5 x + 128) clipped to 0..255",
             "seeds": "noise and label of sample i from seed i; replicate r uses seeds r N to (r + 1) N - 1",
             "labels": "uniform",

@@ -55,6 +55,8 @@ class Hyperparameters:
     budget: str | None
     sources: dict[str, str]
     tuning: dict[str, Any]
+    note: str
+    """What a person should know before a long run, or nothing."""
 
 
 def card_file(method: type[Method]) -> Path:
@@ -68,9 +70,14 @@ def card(method: type[Method]) -> Card:
     if not file.exists():
         return Card()
     try:
-        return Card.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")) or {})
+        found = Card.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")) or {})
     except (yaml.YAMLError, ValidationError) as error:
         raise BenchError(f"the hyper-parameter file {file} is not valid: {one_sentence(error)}") from error
+    known = {*method.Settings.model_fields, "budget"}
+    for name in (name for values in (found.defaults, *found.teachers.values()) for name in values):
+        if name not in known:
+            raise unknown(f"setting in {file}:", name, known)
+    return found
 
 
 def resolve(name: str, method: type[Method], teacher: str, overrides: Mapping[str, Any]) -> Hyperparameters:
@@ -86,6 +93,15 @@ def resolve(name: str, method: type[Method], teacher: str, overrides: Mapping[st
     values = data.values(teacher)
     budget = values.pop("budget", None)
     sources = dict.fromkeys(fields, "default in the code") | {k: v.source for k, v in values.items()}
+    missing = [f for f, info in fields.items() if info.is_required() and f not in values and f not in overrides]
+    if missing:
+        raise UsageError(
+            f"method {name!r} has no value for {', '.join(missing)} on {teacher!r}; give each with --set NAME=VALUE, or put "
+            f"defaults into {card_file(method).name} beside its source."
+        )
+    note = ""
+    if method.trains and values and teacher not in data.teachers:
+        note = f"{name} has no settings of its own for {teacher}; these are its defaults (`bench show method {name}`)"
     try:
         settings = method.Settings.model_validate({k: v.value for k, v in values.items()} | dict(overrides))
     except ValidationError as error:
@@ -93,7 +109,7 @@ def resolve(name: str, method: type[Method], teacher: str, overrides: Mapping[st
             f"method {name!r}: {one_sentence(error)}; `bench show method {name} --teacher {teacher}` lists the settings."
         ) from error
     tuning = data.tuning[teacher].model_dump() if teacher in data.tuning else {}
-    return Hyperparameters(settings, budget.value if budget else None, sources | dict.fromkeys(overrides, "given"), tuning)
+    return Hyperparameters(settings, budget.value if budget else None, sources | dict.fromkeys(overrides, "given"), tuning, note)
 
 
 def one_sentence(error: Exception) -> str:

@@ -6,7 +6,6 @@ import hashlib
 import inspect
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -32,10 +31,8 @@ class Job:
     recipe: Recipe
     method_class: type[Method]
     settings: Settings
-    sources: dict[str, str]
-    """Where each setting's value comes from."""
-    tuning: dict[str, Any]
-    """How many runs were tried before these settings, and how."""
+    chosen: hyperparameters.Hyperparameters
+    """Where the settings come from, and what went into them."""
     teacher: Teacher
     budget: Budget | None
     protocol: Protocol | None
@@ -77,7 +74,7 @@ def resolve(request: Request) -> Job:
     )
     classes = [*_own_classes(method_class), teacher_class]
     inputs = _inputs(classes, hyperparameters.card_file(method_class), recipe, protocol, teacher_class)
-    return Job(request, recipe, method_class, settings, chosen.sources, chosen.tuning, teacher, budget, protocol, device, inputs)
+    return Job(request, recipe, method_class, settings, chosen, teacher, budget, protocol, device, inputs)
 
 
 def _budget(request: Request, method_class: type[Method], default: str | None) -> Budget | None:

@@ -74,7 +74,7 @@ def frame(records: Sequence[Record]) -> pd.DataFrame:
             "group": _group(r),
             "metric": name,
             "protocol": m.protocol,
-            "fingerprint": _fingerprint(r.protocols.get(m.protocol, {})),
+            "fingerprint": _fingerprint(_measured(r)),
             "direction": r.protocols.get(m.protocol, {}).get("directions", {}).get(name, "lower"),
             "value": r.final[name],
             "std": m.std,
@@ -158,19 +158,37 @@ def _fingerprint(content: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
+def _measured(record: Record) -> dict[str, Any]:
+    """What makes two numbers comparable, beyond the protocol's id: extractor and reference."""
+    plan = record.recipe.get("evaluation") or {}
+    return {name: plan.get(name) for name in ("protocol", "samples", "extractor_digest", "reference_digest")}
+
+
 def _variants(records: Sequence[Record]) -> dict[str, str]:
-    """For each group, the settings in which it differs from other groups of the same method and teacher."""
-    groups: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
-    for r in records:
-        digests = {"weights": r.recipe.get("teacher_digest", "")[:6], "code": r.recipe.get("method_digest", "")[:6]}
-        flat = {**r.recipe.get("settings", {}), "budget": r.recipe.get("budget")} | digests
-        groups.setdefault((r.teacher, r.method), {})[_group(r)] = flat
-    variants = {}
-    for siblings in groups.values():
-        names = dict.fromkeys(name for settings in siblings.values() for name in settings)
-        apart = [n for n in names if len({json.dumps(s.get(n)) for s in siblings.values()}) > 1]
-        for group, settings in siblings.items():
-            variants[group] = ", ".join(
-                str(settings[n]) if n == "budget" else f"{n}={settings[n]}" for n in apart if settings.get(n) is not None
-            )
+    """For each group what was given by hand; and where that does not tell two apart, the settings in which they differ."""
+    flat: dict[str, Record] = {}
+    for r in sorted(records, key=lambda r: len(_given(r)), reverse=True):
+        flat[_group(r)] = r  # the one that needed the fewest words, rather than a repetition of its whole recipe
+    variants = {group: ", ".join(_given(r)) for group, r in flat.items()}
+    alike: dict[tuple[str, str, str], list[str]] = {}
+    for group, r in flat.items():
+        alike.setdefault((r.teacher, r.method, variants[group]), []).append(group)
+    for groups in alike.values():
+        every = {group: _choices(flat[group]) for group in groups}
+        names = dict.fromkeys(name for choices in every.values() for name in choices)
+        apart = [name for name in names if len({json.dumps(c.get(name)) for c in every.values()}) > 1]
+        for group, choices in every.items():
+            variants[group] = ", ".join(filter(None, [variants[group], *(f"{n}={choices[n]}" for n in apart if n in choices)]))
     return variants
+
+
+def _given(record: Record) -> list[str]:
+    """The budget and settings that the run was asked for by hand."""
+    settings = record.recipe.get("settings", {})
+    budget = [record.recipe["budget"]] if record.request.get("budget") else []
+    return budget + [f"{name}={settings[name]}" for name, source in record.sources.items() if source == "given"]
+
+
+def _choices(record: Record) -> dict[str, Any]:
+    digests = {"weights": record.recipe.get("teacher_digest", "")[:6], "code": record.recipe.get("method_digest", "")[:6]}
+    return {"budget": record.recipe.get("budget"), **record.recipe.get("settings", {}), **digests}

@@ -49,6 +49,8 @@ class Record(BaseModel):
     sources: dict[str, str] = {}
     protocols: dict[str, dict[str, Any]] = {}
     """Each protocol id used, in full: extractor and its digest, reference and its digest, samples, seeds, quantisation."""
+    images: dict[str, int] = {}
+    """Channels, resolution and classes of the images."""
     requires: list[str] = []
     """What the method needed beside the teacher; empty means data-free."""
     nfe: int = 1

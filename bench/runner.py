@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -87,11 +88,12 @@ class _Run:
             recipe_hash=job.recipe.hash(),
             request=job.request.model_dump(mode="json"),
             inputs=job.inputs,
-            sources=job.sources,
+            sources=job.chosen.sources,
+            images=asdict(self.teacher.images),
             requires=[type(r).__name__ for r in job.method_class.requires(job.settings)],
             cost=previous.cost if previous else Ledger().as_dict(),
             evaluations=previous.evaluations if previous else [],
-            tuning=job.tuning,
+            tuning=job.chosen.tuning,
             environment=environment.describe(job.device, job.settings.precision),
             started=previous.started if previous else now(),
         )
@@ -106,8 +108,13 @@ class _Run:
         What comes before the seed draws random numbers as it likes: training does not depend on how it is measured.
         """
         if self.plan is not None and self.job.protocol is not None:
-            self.evaluator = Evaluator(self.job.protocol, self.plan.metrics, self.teacher, self.device)
-            self.record.protocols = {self.job.protocol.id: self.evaluator.describe()}
+            self.evaluator = Evaluator(
+                self.job.protocol, self.plan.metrics, self.teacher, self.device, interrupted=lambda: self.interrupted
+            )
+            described = self.evaluator.describe() | {"reference_digest": self.plan.reference_digest}
+            self.record.protocols = {self.job.protocol.id: described}
+        if self.job.chosen.note:
+            yield Note(self.job.chosen.note)
         self.folder.write_recipe(self.job.recipe)
         self.folder.write_record(self.record)
         pairs = yield from self._pairs()
@@ -150,7 +157,7 @@ class _Run:
         first, first_images, first_seconds = trainer.fraction, self.ledger.images, self.ledger.seconds
         while True:
             if points and self.ledger.spent(budget.axis) >= points[0]:
-                self._let_gpu_catch_up()
+                self._checkpoint()  # an interrupted evaluation loses nothing else
                 points = [p for p in points if p > self.ledger.spent(budget.axis)]
                 yield self._evaluate(trainer.averaged(), last=trainer.fraction >= 1)
                 saved = self._checkpoint()
@@ -248,7 +255,7 @@ class _Run:
         """The numbers of the checkpoint with the best watched value, on the seeds of the final numbers, which it has not seen."""
         assert self.evaluator is not None and self.plan is not None
         last, best = history[-1], self.evaluator.best(history)
-        metrics, selection = last.metrics, f"the last of {len(history)} evaluations, also the best of them"
+        metrics, selection = last.metrics, f"the last of {len(history)} evaluations"
         if best is not last and self.trainer is not None:
             tensors, meta = load_tensors(self.folder.best_weights)
             if meta["images"] == best.images:  # a crash may have left those of a later point

@@ -20,6 +20,7 @@ from bench.errors import BenchError, UsageError, unknown
 from bench.files import sha256, write_atomic
 from bench.recipe import Recipe, Request
 from bench.record import SCHEMA, Record
+from bench.registry import entries
 
 
 def results_folder(given: Path | None = None) -> Path:
@@ -177,6 +178,8 @@ def find_run(name: str, results: Path) -> tuple[RunFolder, Record]:
             f"{name!r} is the beginning of {len(matches)} runs: {', '.join(m.name for m in matches)}; give more of it."
         )
     if not matches:
+        if name in entries("teacher"):
+            raise UsageError(f"{name!r} is a teacher and no run; say teacher:{name}.")
         raise unknown("run", name, [f.parent.name for f in results.glob("*/record.json")])
     folder = RunFolder(matches[0])
     record = folder.read_record()

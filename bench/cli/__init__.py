@@ -34,17 +34,22 @@ for name, command in commands.items():
     app.command(name)(command)
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"distill-bench {version('distill-bench')}")
+        raise typer.Exit
+
+
 @app.callback()
 def options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
 ) -> None:
     """Options before the command's name."""
-    if version:
-        from importlib.metadata import version as installed
-
-        typer.echo(f"distill-bench {installed('distill-bench')}")
-        raise typer.Exit
 
 
 def main() -> None:

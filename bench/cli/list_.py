@@ -42,17 +42,19 @@ def list_(
 
         typer.echo(json.dumps(rows, indent=1))
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
-    for i in range(len(rows[0]) if rows else 0):
-        table.add_column(no_wrap=i == 0, overflow="fold")
-    for row in rows:
-        table.add_row(*row.values())
-    Console(highlight=False, markup=False).print(table)
     if not rows:
         typer.echo(f"no {what.value} yet", err=True)
+        return
+    from rich.table import Table
+
+    from bench.render.table import uncut
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+    for name in rows[0]:
+        table.add_column(max_width=72 if name == "summary" else None, overflow="fold")
+    for row in rows:
+        table.add_row(*row.values())
+    typer.echo(uncut(table))
 
 
 def _entries(what: What) -> list[dict[str, str]]:
@@ -76,6 +78,7 @@ def _runs(results: Path | None) -> list[dict[str, str]]:
         {
             "run": r.run_id,
             "status": r.status,
+            "budget": r.recipe["budget"] or "-",
             "final": ", ".join(f"{k} {v:.2f}" for k, v in r.final.items()),
             "started": r.started,
         }

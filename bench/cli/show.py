@@ -68,9 +68,13 @@ def _method(name: str, teacher: str | None) -> dict[str, Any]:
     fields = method.Settings.model_fields
     settings = {
         key: {
-            "value": values[key].value if key in values else fields[key].default,
+            "value": values[key].value if key in values else None if fields[key].is_required() else fields[key].default,
             "meaning": fields[key].description if key in fields else "compute of a run unless --budget says otherwise",
-            "source": values[key].source if key in values else "default in the code",
+            "source": values[key].source
+            if key in values
+            else "none: must be given"
+            if fields[key].is_required()
+            else "default in the code",
         }
         for key in [*fields, *(k for k in values if k not in fields)]
     }
@@ -79,7 +83,7 @@ def _method(name: str, teacher: str | None) -> dict[str, Any]:
         "method": name,
         "summary": (inspect.getdoc(method) or "").partition("\n")[0],
         "citation": data.citation,
-        "teacher": teacher,
+        "teacher": teacher if teacher in data.teachers else None,
         "settings": settings,
         "tuning": tuning.model_dump() if tuning else None,
         "bibtex": data.bibtex,

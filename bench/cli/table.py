@@ -38,8 +38,10 @@ def table(
             raise unknown("metric", name, known)
     board = leaderboard(records, teacher, wanted_metrics)
     open_runs = [r.run_id for r in records if r.status != "done" and (teacher is None or r.teacher == teacher)]
-    for sentence in [*skipped, *([f"{len(open_runs)} runs are not finished: {', '.join(open_runs)}."] if open_runs else [])]:
+    for sentence in [*skipped, *([f"not finished: {', '.join(open_runs)}."] if open_runs else [])]:
         typer.echo(f"note: {sentence}", err=True)
+    if teacher and teacher not in (teachers := {*entries("teacher"), *(r.teacher for r in records)}):
+        raise unknown("teacher", teacher, teachers)
     if not board.rows:
         wanted = " with ".join(
             w for w in (f"teacher {teacher!r}" if teacher else "", f"metrics {metrics!r}" if metrics else "") if w

@@ -47,7 +47,8 @@ def _curve(part: FigureBase, record: Record, points: list[Evaluation], metric: s
     axes.set_ylabel(f"{metric.upper()} ({points[0].metrics[metric].protocol})")
     axes.set_xticks([e.images for e in points], [quantity(e.images) for e in points], minor=False)
     axes.set_xticks([], minor=True)
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+    narrow = max(values) / min(values) < 30
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7) if narrow else (1,)))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter("{x:g}")
     axes.set_title(f"{record.method} distils {record.teacher}", loc="left", color=_INK, fontsize=11)
@@ -63,14 +64,14 @@ def _strip(part: FigureBase, record: Record, folder: Path) -> None:
     if not grids:
         return
     for axes, (e, file) in zip(part.subplots(1, len(grids), squeeze=False)[0], grids, strict=True):
-        axes.imshow(_corner(file), interpolation="nearest")
+        axes.imshow(_corner(file, 0.375 if record.images.get("resolution", 0) > 1 else 1.0))
         axes.set_xlabel(quantity(e.images), color=_MUTED, fontsize=9)
         axes.set_xticks([])
         axes.set_yticks([])
         axes.spines[:].set_visible(False)
 
 
-def _corner(file: Path, fraction: float = 0.375) -> object:
-    """The upper left part of a square grid: enough images to see, large enough to read."""
+def _corner(file: Path, fraction: float) -> object:
+    """The upper left part of a picture: of a square grid, enough images to see and large enough to read."""
     picture = matplotlib.image.imread(file)
     return picture[: int(picture.shape[0] * fraction), : int(picture.shape[1] * fraction)]

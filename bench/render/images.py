@@ -13,7 +13,7 @@ from torch import Tensor
 from bench.files import write_atomic
 from bench.protocol import to_uint8
 
-_SMALLEST = 48
+_SMALLEST = 64
 """Images below this many pixels a side are enlarged by a whole factor, without smoothing, so that they can be seen."""
 
 
@@ -25,13 +25,14 @@ def save_samples(images: Tensor, path: Path, columns: int | None = None) -> None
     write_atomic(path, buffer.getvalue())
 
 
-def _grid(images: Tensor, columns: int | None, pad: int = 2) -> Image.Image:
+def _grid(images: Tensor, columns: int | None) -> Image.Image:
     """Rows of images with a margin between them; one or three channels, more are averaged to grey."""
     pixels = to_uint8(images.cpu()).permute(0, 2, 3, 1)
     pixels = pixels if pixels.shape[-1] == 3 else pixels.float().mean(-1, keepdim=True).to(torch.uint8).expand(-1, -1, -1, 3)
     factor = max(1, math.ceil(_SMALLEST / pixels.shape[1]))
     pixels = pixels.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
     n, side = pixels.shape[:2]
+    pad = max(2, side // 10)
     columns = columns or math.ceil(math.sqrt(n))
     canvas = Image.new("RGB", (columns * (side + pad) + pad, math.ceil(n / columns) * (side + pad) + pad), "white")
     for i, tile in enumerate(pixels):

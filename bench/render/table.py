@@ -50,6 +50,11 @@ def _terminal(board: Leaderboard) -> str:
         table.add_column(title.replace(" (", "\n("), justify="left" if words else "right", max_width=48, overflow="fold")
     for row in board.rows:
         table.add_row(*_cells(row, board))
+    return uncut(table)
+
+
+def uncut(table: Table) -> str:
+    """A table at its natural width, however narrow the terminal."""
     console = Console(highlight=False, markup=False)
     console.width = max(console.width, console.measure(table, options=console.options.update(width=1000)).maximum)
     with console.capture() as captured:

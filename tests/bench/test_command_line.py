@@ -56,6 +56,8 @@ BAD = [
     (["sample", "none"], "unknown run 'none'"),
     (["sample", "teacher:edm-digit"], "did you mean 'edm-digits'?"),
     (["sample", "{text}"], "is not a safetensors file"),
+    (["sample", "edm-digits"], "say teacher:edm-digits"),
+    (["table", "--teacher", "none"], "unknown teacher 'none'"),
     (["sample", "teacher:edm-digits", "-o", "{text}/grid.png"], "cannot write to the folder"),
     (["train", "gaussian"], "is not trained by this suite"),
     (["train", "edm-digit"], "unknown teacher or extractor 'edm-digit'"),
@@ -157,16 +159,17 @@ def test_the_table_averages_over_seeds_and_tells_settings_apart(bench, three_run
     code, out, _ = bench("table", "--format", "json")
     assert code == 0
     rows = {row["variant"]: row for row in json.loads(out)}
-    assert set(rows) == {"alpha=1.2", "alpha=1.0"}
+    plain, changed = "updates=2, batch=8", "updates=2, batch=8, alpha=1.0"
+    assert set(rows) == {plain, changed}  # what was given by hand
     both = (
         three_runs[(three_runs["metric"] == "fid") & (three_runs["seed"].isin([0, 1]))]
         .groupby("group")
         .filter(lambda g: len(g) == 2)
     )
-    assert rows["alpha=1.2"]["seeds"] == 2
-    assert rows["alpha=1.2"]["fid_digits-60"] == pytest.approx(both["value"].mean())
-    assert rows["alpha=1.2"]["fid_digits-60_std"] == pytest.approx(both["value"].std())
-    assert rows["alpha=1.0"]["fid_digits-60_seeds"] == 1
+    assert rows[plain]["seeds"] == 2
+    assert rows[plain]["fid_digits-60"] == pytest.approx(both["value"].mean())
+    assert rows[plain]["fid_digits-60_std"] == pytest.approx(both["value"].std())
+    assert rows[changed]["fid_digits-60_seeds"] == 1
 
 
 def test_a_seed_measured_twice_is_one_seed(bench, three_runs):
@@ -174,7 +177,7 @@ def test_a_seed_measured_twice_is_one_seed(bench, three_runs):
     quick = {"budget": "updates=2", "eval_samples": 60}
     suite.run("sid", "edm-digits", settings={"batch": 8}, eval_points=3, eval_repeats=3, **quick)
     rows = {row["variant"]: row for row in json.loads(bench("table", "--format", "json")[1])}
-    assert rows["alpha=1.2"]["seeds"] == 2 == rows["alpha=1.2"]["fid_digits-60_seeds"]
+    assert rows["updates=2, batch=8"]["seeds"] == 2 == rows["updates=2, batch=8"]["fid_digits-60_seeds"]
 
 
 def test_every_format_carries_the_same_numbers_and_its_protocol(bench, three_runs, tmp_path):
@@ -228,7 +231,7 @@ def test_show_prints_values_with_their_sources(bench):
         "meaning": "weight of the quadratic term",
         "source": "paper and official launch file, CIFAR-10",
     }
-    assert facts["settings"]["budget"]["value"] == "images=512k"
+    assert facts["settings"]["budget"]["value"] == "images=768k"
     assert "tuned here" in bench("show", "method", "sid", "--teacher", "edm-digits")[1]
     assert "made_by: bench train edm-digits" in bench("show", "teacher", "edm-digits")[1]
 
@@ -302,6 +305,46 @@ def test_each_command_has_help_with_an_example(bench, command):
     code, out, _ = bench(command, "--help")
     assert code == 0
     assert "Example: bench " + command in " ".join(out.split())
+
+
+def test_version_is_printed(bench):
+    code, out, _ = bench("--version")
+    assert code == 0
+    assert re.fullmatch(r"distill-bench \d+\.\d+\.\d+\n", out)
+
+
+def test_a_plugin_without_a_card_shows_what_must_be_given(bench, tmp_path):
+    file = str(plugin(tmp_path, METHOD.format(name="to-zero")))
+    facts = json.loads(bench("show", "method", "to-zero", "--plugin", file, "--format", "json")[1])
+    assert facts["settings"]["lr"] == {
+        "value": None,
+        "meaning": "learning rate of the generator",
+        "source": "none: must be given",
+    }
+    code, _, err = bench("run", "--method", "to-zero", "--teacher", "edm-digits", "--plugin", file, "--set", "lr=1e-3")
+    assert code == 2
+    assert "no value for batch, lr_decay, ema_halflife, dropout on 'edm-digits'" in err
+
+
+def test_a_misspelt_setting_in_a_card_is_refused(bench, tmp_path):
+    file = str(plugin(tmp_path, METHOD.format(name="to-zero")))
+    (tmp_path / "plugin.yaml").write_text("defaults: {lr_decya: {value: 0, source: nowhere}}")
+    code, _, err = bench("show", "method", "to-zero", "--plugin", file)
+    assert code == 2
+    assert "'lr_decya'; did you mean 'lr_decay'?" in err
+
+
+def test_adding_a_metric_leaves_the_other_comparable(bench, three_runs):
+    suite.run(
+        "sid", "edm-digits", seed=7, settings={"batch": 8}, budget="updates=2", eval_samples=60, eval=["fid"], eval_repeats=1
+    )
+    rows = json.loads(bench("table", "--format", "json", "--metrics", "fid")[1])
+    assert {key for row in rows for key in row if key.startswith("fid")} == {
+        "fid_digits-60",
+        "fid_digits-60_std",
+        "fid_digits-60_seeds",
+    }
+    assert rows[0]["seeds"] + rows[1]["seeds"] == 4
 
 
 def test_debug_shows_the_traceback(bench):

@@ -68,8 +68,8 @@ def test_sample_grids_keep_the_images(tmp_path):
     images = torch.arange(64).reshape(1, 1, 8, 8).repeat(5, 1, 1, 1) / 127.5 - 1
     save_samples(images, tmp_path / "grid.png", columns=2)
     picture = Image.open(tmp_path / "grid.png")
-    assert picture.size == (2 * 50 + 2, 3 * 50 + 2)
-    assert [picture.getpixel((2 + 6 * i + 3, 2 + 3))[0] for i in range(8)] == list(range(8))
+    assert picture.size == (2 * 70 + 6, 3 * 70 + 6)
+    assert [picture.getpixel((6 + 8 * i + 4, 6 + 4))[0] for i in range(8)] == list(range(8))
     colour = torch.stack([torch.ones(40, 40), -torch.ones(40, 40), torch.zeros(40, 40)])[None]
     save_samples(colour, tmp_path / "colour.png")
     assert Image.open(tmp_path / "colour.png").getpixel((10, 10)) == (255, 0, 128)

@@ -22,7 +22,7 @@ import evals.protocols
 from bench import registry, runner
 from bench.api import carry_out
 from bench.checkpoint import load_tensors, save_tensors
-from bench.errors import BenchError, UsageError
+from bench.errors import BenchError, Interrupted, UsageError
 from bench.events import Evaluated, Finished
 from bench.job import resolve
 from bench.recipe import make_request, read_recipe
@@ -173,6 +173,21 @@ def test_a_log_with_a_half_written_line_is_mended_on_resume(tmp_path):
         file.write('{"updates": 2')
     folder.rewind_log(100)
     assert [json.loads(line)["updates"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == [50, 100]
+
+
+def test_a_stop_during_an_evaluation_is_not_forgotten(tmp_path):
+    """In a sampling-only run, such as the teacher's before the first student."""
+    job = resolve(make_request(method="teacher", teacher="edm-digits", eval_samples=100, eval_repeats=1))
+    asked = []
+    events = runner.execute(job, tmp_path)
+    next(events)  # the note before sampling; the signals are now watched
+    evaluator_asks = lambda: asked.append(1) or len(asked) > 1  # noqa: E731
+    run = events.gi_frame.f_locals["run"]
+    run.evaluator.interrupted = evaluator_asks
+    with pytest.raises(Interrupted, match="during an evaluation"):
+        list(events)
+    assert RunFolder(tmp_path / job.recipe.run_id).read_record().status == "interrupted"
+    assert carry_out(job.request, tmp_path).status == "done"
 
 
 def test_a_diverged_run_fails_with_its_reason_in_the_record(tmp_path):
