@@ -27,7 +27,7 @@ class Preparing:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far training is, a few times a second. ``seconds_left`` goes by the speed since this process began."""
+    """How far training is, twice a second. ``seconds_left`` goes by the speed since this process began."""
 
     fraction: float
     ledger: Ledger

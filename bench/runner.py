@@ -31,7 +31,7 @@ from bench.store import RunFolder, now
 CHECKPOINT_SECONDS = 15.0
 LOG_EVERY = 50
 """Updates between two lines of the training curve."""
-REPORT_SECONDS = 0.2
+REPORT_SECONDS = 0.5
 SAMPLES = 64
 """Images in a run's sample grids, from seeds 0 to 63 at every evaluation."""
 

@@ -39,7 +39,9 @@ class Teacher(ABC):
     REQUIRED: ClassVar[tuple[str, ...]] = ("images", "noise", "steps", "dataset", "protocol")
 
     images: ClassVar[ImageSpec]
+    """Size of its images, and its number of classes."""
     noise: ClassVar[NoiseLevels]
+    """Its noise levels: range, Karras grid, and the law it was trained under."""
     steps: ClassVar[int]
     """Heun steps of its own sampler by default; NFE is ``2 * steps - 1``."""
     dataset: ClassVar[str]

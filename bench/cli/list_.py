@@ -47,7 +47,7 @@ def list_(
         return
     from rich.table import Table
 
-    from bench.render.table import uncut
+    from bench.render.terminal import uncut
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
     for name in rows[0]:

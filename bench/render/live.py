@@ -13,7 +13,7 @@ from bench.events import Progress as ProgressEvent
 from bench.record import Evaluation
 from bench.render.numbers import clock, plus_minus, quantity
 
-_REFRESH = 4
+_REFRESH = 2
 
 
 class Display:

@@ -7,11 +7,11 @@ import io
 import json
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from bench.leaderboard import Leaderboard, Row
 from bench.render.numbers import duration, plus_minus, quantity
+from bench.render.terminal import uncut
 
 ARROWS = {"lower": "↓", "higher": "↑"}
 FORMATS = ("terminal", "md", "latex", "csv", "json")
@@ -51,15 +51,6 @@ def _terminal(board: Leaderboard) -> str:
     for row in board.rows:
         table.add_row(*_cells(row, board))
     return uncut(table)
-
-
-def uncut(table: Table) -> str:
-    """A table at its natural width, however narrow the terminal."""
-    console = Console(highlight=False, markup=False)
-    console.width = max(console.width, console.measure(table, options=console.options.update(width=1000)).maximum)
-    with console.capture() as captured:
-        console.print(table)
-    return "\n".join(line.rstrip() for line in captured.get().rstrip().splitlines())
 
 
 def _markdown(board: Leaderboard) -> str:

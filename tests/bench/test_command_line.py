@@ -112,10 +112,13 @@ def test_a_run_prints_its_numbers_on_stdout_and_talks_on_stderr(bench, tmp_path)
     assert json.loads(out)["status"] == "done"
 
 
-def test_reusing_a_finished_run_imports_no_torch(bench, tmp_path):
+@pytest.mark.parametrize("arguments", [["--help"], ["list", "methods"], ["list", "runs"], [*RUN, *QUICK]], ids=lambda a: a[-1])
+def test_what_should_answer_at_once_imports_neither_torch_nor_pandas(bench, arguments):
+    """Help, lists, and a run that is finished."""
     assert bench(*RUN, *QUICK)[0] == 0
-    code = f"import sys; sys.argv = ['bench', *{[*RUN, *QUICK]!r}]\nfrom bench.cli import main\n"
-    code += "try:\n    main()\nexcept SystemExit as stop:\n    assert not stop.code\nassert 'torch' not in sys.modules"
+    code = f"import sys; sys.argv = ['bench', *{arguments!r}]\nfrom bench.cli import main\n"
+    code += "try:\n    main()\nexcept SystemExit as stop:\n    assert not stop.code\n"
+    code += "heavy = {'torch', 'pandas', 'matplotlib', 'sklearn'} & set(sys.modules)\nassert not heavy, heavy"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
