@@ -107,7 +107,7 @@ def _print_method(facts: dict[str, Any]) -> None:
     console.print(table)
     if facts["tuning"]:
         console.print(f"tuning: {facts['tuning']['runs']} runs; {facts['tuning']['note']}")
-    console.print(facts["bibtex"].rstrip() or "no citation")
+    typer.echo(facts["bibtex"].rstrip() or "no citation")
 
 
 def _teacher(name: str) -> dict[str, Any]:
