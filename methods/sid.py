@@ -35,8 +35,8 @@ class SiD(FakeScoreMethod):
 def sid_loss(x: Tensor, real: Tensor, fake: Tensor, alpha: float) -> Tensor:
     """``sum (D_real - D_fake) ((D_real - x) - alpha (D_real - D_fake)) / w`` of each image, (N,), ``w = mean |x - D_real|``.
 
-    The paper's eq. 23 with the weight of its eq. 25. The value is no measure of progress: with the exact fake score and
-    constant weight its mean is ``(1 - alpha) E|D_real - D_fake|^2``, negative for ``alpha > 1``.
+    The paper's generator loss with its detached weight for each image. The value is no measure of progress: with the exact
+    fake score and constant weight its mean is ``(1 - alpha) E|D_real - D_fake|^2``, negative for ``alpha > 1``.
     """
     weight = (x - real).detach().abs().mean(pixels(x), keepdim=True).clamp_min(1e-5)
     gap = real - fake
