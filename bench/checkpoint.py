@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor, nn
 
-from bench.errors import UsageError
-from bench.files import write_atomic
+from bench.errors import BenchError, UsageError
+from bench.files import cache_folder, replacing, sha256
 
 _META = "distill-bench"
 """The one metadata key, so that equal content gives equal bytes (the format does not order its keys)."""
@@ -19,8 +23,13 @@ _META = "distill-bench"
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
     """Write named tensors and their description, atomically."""
-    tensors = {name: t.detach().cpu().clone().contiguous() for name, t in tensors.items()}  # apart, even if tied
-    write_atomic(path, safetensors.torch.save(tensors, {_META: json.dumps(meta, sort_keys=True)}))
+    apart, seen = {}, set()
+    for name, tensor in tensors.items():
+        own = tensor.detach().cpu().contiguous()
+        apart[name] = own.clone() if own.data_ptr() in seen else own  # the format refuses tied tensors
+        seen.add(own.data_ptr())
+    with replacing(path) as temporary:
+        safetensors.torch.save_file(apart, temporary, {_META: json.dumps(meta, sort_keys=True)})
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -38,19 +47,63 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def load_weights(network: nn.Module, tensors: dict[str, Tensor], where: str) -> None:
-    """Put weights into a network after checking that names and shapes are exactly its own. Raises UsageError otherwise."""
+    """Put weights into a network after checking that names, shapes and types are exactly its own, and all values finite.
+
+    A network on the meta device takes the tensors themselves. Raises UsageError that says what does not fit.
+    """
     wanted = network.state_dict()
-    for name, tensor in wanted.items():
-        if name not in tensors:
-            raise UsageError(f"{where} lacks the tensor {name!r}; expected {len(wanted)} tensors of {type(network).__name__}.")
-        if tensors[name].shape != tensor.shape:
-            raise UsageError(
-                f"{where} has {name!r} of shape {tuple(tensors[name].shape)}, expected {tuple(tensor.shape)}; "
-                "it belongs to another network."
-            )
-        if not tensors[name].isfinite().all():
+    other = [n for n, t in wanted.items() if n in tensors and (tensors[n].shape, tensors[n].dtype) != (t.shape, t.dtype)]
+    unfit = [
+        ("lacks", [name for name in wanted if name not in tensors]),
+        ("has too much", [name for name in tensors if name not in wanted]),
+        ("has of another shape or type", [_difference(n, tensors[n], wanted[n]) for n in other]),
+    ]
+    if any(names for _, names in unfit):
+        parts = [f"{what} {_some(names)}" for what, names in unfit if names]
+        raise UsageError(f"{where} does not fit its network of {len(wanted)} tensors: it {'; it '.join(parts)}.")
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
             raise UsageError(f"{where} has NaN or infinite values in {name!r}; the weights are damaged.")
-    extra = sorted(tensors.keys() - wanted.keys())
-    if extra:
-        raise UsageError(f"{where} has {len(extra)} tensors too many, such as {extra[0]!r}; it belongs to another network.")
-    network.load_state_dict(tensors)
+    network.load_state_dict(tensors, assign=any(t.is_meta for t in wanted.values()))
+
+
+def _difference(name: str, given: Tensor, wanted: Tensor) -> str:
+    kinds = [f"{str(t.dtype).removeprefix('torch.')} {tuple(t.shape)}" for t in (given, wanted)]
+    return f"{name} ({kinds[0]}, expected {kinds[1]})"
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def converted(
+    path: Path, read: Callable[[Path], tuple[dict[str, Tensor], dict[str, Any]]]
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and description of a file in a foreign format: by ``read`` the first time, then from a safetensors copy.
+
+    The copy lies in the cache under the SHA-256 of the file, and is read back and compared before it is trusted; one that has
+    been damaged since is made again.
+    """
+    copy = cache_folder() / "weights" / f"{sha256(path)}.safetensors"
+    if copy.exists():
+        with suppress(UsageError):
+            tensors, meta = load_tensors(copy)
+            if tensors_digest(tensors) == meta["tensors_sha256"]:
+                return tensors, meta
+    tensors, meta = read(path)
+    meta = meta | {"made_from": path.name, "tensors_sha256": tensors_digest(tensors)}
+    save_tensors(copy, tensors, meta)
+    del tensors
+    tensors, _ = load_tensors(copy)
+    if tensors_digest(tensors) != meta["tensors_sha256"]:
+        raise BenchError(f"the copy {str(copy)!r} does not read back as it was written; check the disk, or set BENCH_CACHE.")
+    return tensors, meta
+
+
+def tensors_digest(tensors: dict[str, Tensor]) -> str:
+    """SHA-256 over the names, types, shapes and bytes of named tensors, whatever their order."""
+    h = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        h.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
+        h.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return h.hexdigest()

@@ -1,4 +1,4 @@
-"""The mathematics every method shares: noise levels, EDM preconditioning, the denoising loss, Heun's sampler.
+"""The mathematics every method shares: noise levels, EDM preconditioning, the denoising loss, the weight average.
 
 Equations and symbols follow Karras et al., "Elucidating the Design Space of Diffusion-Based Generative Models"
 (NeurIPS 2022, arXiv 2206.00364), called "EDM" below. Images are (N, C, H, W) in [-1, 1]; sigma is in image units.
@@ -6,7 +6,6 @@ Equations and symbols follow Karras et al., "Elucidating the Design Space of Dif
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -58,7 +57,10 @@ class EDMPrecond(nn.Module):
     """EDM preconditioning: ``D(y; sigma) = c_skip y + c_out F(c_in y; ln(sigma) / 4)`` (EDM eq. 7 and Table 1).
 
     ``model`` is F: it takes the scaled images (N, C, H, W), the noise label (N,), and the class and augmentation labels.
+    With ``float16`` the images reach it in float16, and it computes in the type of its images; all else is as before.
     """
+
+    float16 = False
 
     def __init__(self, model: nn.Module, sigma_data: float = 0.5) -> None:
         super().__init__()
@@ -74,7 +76,8 @@ class EDMPrecond(nn.Module):
         s = per_image(sigma, x)
         variance = s**2 + self.sigma_data**2
         c_skip, c_out, c_in = self.sigma_data**2 / variance, s * self.sigma_data * variance.rsqrt(), variance.rsqrt()
-        return c_skip * x + c_out * self.model(c_in * x, s.flatten().log() / 4, labels, augment_labels)
+        scaled = (c_in * x).half() if self.float16 else c_in * x
+        return c_skip * x + c_out * self.model(scaled, s.flatten().log() / 4, labels, augment_labels).to(x.dtype)
 
 
 def denoising_loss(
@@ -89,36 +92,6 @@ def denoising_loss(
     y = x + per_image(sigma, x) * torch.randn_like(x)
     error = denoiser(y, sigma, labels, augment_labels) - x
     return noise.weight(sigma) * error.square().sum(pixels(x))
-
-
-def heun_levels(steps: int, noise: NoiseLevels) -> list[float]:
-    """``steps`` Karras levels from ``sigma_max`` down to ``sigma_min``, and the final 0 (EDM eq. 5)."""
-    u = torch.linspace(0, 1, steps, dtype=torch.float64) if steps > 1 else torch.zeros(1, dtype=torch.float64)
-    return [*noise.karras(u).tolist(), 0.0]
-
-
-def heun(denoiser: Denoiser, z: Tensor, steps: int, noise: NoiseLevels, labels: Tensor | None = None) -> Tensor:
-    """Integrate the probability-flow ODE from ``sigma_max * z`` to an image by Heun's method (EDM algorithm 1, S_churn = 0).
-
-    Costs ``2 * steps - 1`` evaluations. The state is kept in float64, as in EDM; the denoiser works in the type of ``z``.
-    The last step, to 0, is Euler's and returns the denoiser's output itself.
-    """
-    levels = heun_levels(steps, noise)
-
-    def slope(state: Tensor, sigma: float) -> Tensor:
-        return (state - denoiser(state.to(z.dtype), sigma, labels).double()) / sigma
-
-    y = z.double() * levels[0]
-    for here, there in itertools.pairwise(levels):
-        d = slope(y, here)
-        euler = y + (there - here) * d
-        y = euler if there == 0 else y + (there - here) * (d + slope(euler, there)) / 2
-    return y.to(z.dtype)
-
-
-def heun_nfe(steps: int) -> int:
-    """Network evaluations of ``heun`` with ``steps`` noise levels."""
-    return 2 * steps - 1
 
 
 def ema_decay(images: int, batch: int, halflife: float, rampup: float = 0.05) -> float:

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from bench import registry
-from bench.checkpoint import load_tensors, save_tensors
+from bench.checkpoint import load_tensors
+from bench.dataset import Dataset, open_dataset, prepared
 from bench.environment import without_tf32
 from bench.errors import BenchError, Interrupted
-from bench.files import require_writable
-from bench.protocol import FeatureExtractor, Metric, Protocol, seeded_noise, to_uint8
+from bench.protocol import FeatureExtractor, Metric, Protocol, seeded_draw, seeded_noise, to_uint8
 from bench.record import Evaluation, Measurement
-from bench.teacher import Dataset, ImageSpec, Teacher, tensors_digest
+from bench.teacher import ImageSpec, Teacher
 
-Generate = Callable[[Tensor, Tensor | None], Tensor]
-"""Noise and labels to images in [-1, 1]."""
+Generate = Callable[..., Tensor]
+"""Noise and labels, and if it takes them further draws of noise, to images in [-1, 1]."""
 
 BATCH = 500
-"""Images generated and measured at once."""
+"""Images measured at once."""
 
 
 class Evaluator:
@@ -37,8 +37,10 @@ class Evaluator:
         teacher: Teacher,
         device: torch.device,
         interrupted: Callable[[], bool] = lambda: False,
+        report: Callable[[float], None] = lambda fraction: None,
     ) -> None:
-        self.protocol, self.images, self.device, self.interrupted = protocol, teacher.images, device, interrupted
+        self.protocol, self.images, self.device = protocol, teacher.images, device
+        self.interrupted, self.report = interrupted, report
         self.metrics: dict[str, type[Metric]] = {name: registry.get("metric", name) for name in metrics}
         self.extractor: FeatureExtractor = registry.get("extractor", protocol.extractor)().to(device)
         self.references = self._references(teacher)
@@ -48,7 +50,7 @@ class Evaluator:
 
         Replicate r uses the seeds from r N to (r + 1) N - 1. The training random state is left as it was.
         """
-        values = [self._replicate(generate, r) for r in replicates]
+        values = [self._replicate(generate, r, i / len(replicates), 1 / len(replicates)) for i, r in enumerate(replicates)]
         return {
             name: Measurement(
                 value=statistics.fmean(v[name] for v in values),
@@ -58,12 +60,14 @@ class Evaluator:
             for name in self.metrics
         }
 
-    def _replicate(self, generate: Generate, replicate: int) -> dict[str, float]:
+    def _replicate(self, generate: Generate, replicate: int, begun: float, share: float) -> dict[str, float]:
+        """The metrics of one replicate, which is this share of the work and comes after what has begun it."""
         n = self.protocol.samples
         metrics = {name: metric(n) for name, metric in self.metrics.items()}
         for first in range(replicate * n, (replicate + 1) * n, BATCH):
             if self.interrupted():
                 raise Interrupted("stopped during an evaluation; the same command continues from before it.")
+            self.report(begun + share * (first / n - replicate))
             seeds = range(first, min(first + BATCH, (replicate + 1) * n))
             feed(metrics, self.extractor, to_uint8(generate_images(generate, seeds, self.images, self.device)))
         values = {name: metric.value(self.references.get(name)) for name, metric in metrics.items()}
@@ -77,10 +81,9 @@ class Evaluator:
     def _references(self, teacher: Teacher) -> dict[str, dict[str, Tensor]]:
         needed = {name: metric for name, metric in self.metrics.items() if metric.needs_reference}
         tensors: dict[str, Tensor] = {}
-        dataset = teacher.dataset
+        meta: dict[str, Any] = {"dataset": teacher.dataset}
         if self.protocol.reference is not None:
             tensors, meta = load_tensors(self.protocol.reference)
-            dataset = meta["dataset"]
             if meta.get("extractor_digest") != self.extractor.digest():
                 raise BenchError(
                     f"the reference {self.protocol.reference} was made with the extractor "
@@ -90,7 +93,7 @@ class Evaluator:
         stored = {n: {k.removeprefix(f"{n}."): t for k, t in tensors.items() if k.startswith(f"{n}.")} for n in needed}
         missing = {n: metric for n, metric in needed.items() if not stored[n]}
         if missing:  # a plugin's metric, or a protocol that ships no statistics
-            images: Dataset = registry.get("dataset", dataset)()
+            images = prepared(open_dataset(meta["dataset"]), max_size=meta.get("max_size"), xflip=meta.get("xflip", False))
             stored |= reference_statistics(self.extractor, images, missing, self.device)
         return stored
 
@@ -123,45 +126,39 @@ def feed(metrics: Mapping[str, Metric], extractor: FeatureExtractor, images: Ten
 
 
 def reference_statistics(
-    extractor: FeatureExtractor, dataset: Dataset, metrics: Mapping[str, type[Metric]], device: torch.device | None = None
+    extractor: FeatureExtractor,
+    dataset: Dataset,
+    metrics: Mapping[str, type[Metric]],
+    device: torch.device | None = None,
+    watch: Callable[[Tensor, Tensor | None], None] = lambda images, labels: None,
 ) -> dict[str, dict[str, Tensor]]:
-    """The statistics of real images, by metric."""
+    """The statistics of real images, by metric; ``watch`` is shown every batch of images and labels on its way."""
     accumulators = {name: metric(len(dataset)) for name, metric in metrics.items()}
-    for images, _ in dataset.batches(BATCH):
+    for images, labels in dataset.batches(BATCH):
         feed(accumulators, extractor, images.to(device))
+        watch(images, labels)
     return {name: metric.statistics() for name, metric in accumulators.items()}
 
 
 def generate_images(generate: Generate, seeds: range, images: ImageSpec, device: torch.device) -> Tensor:
     """Images in [-1, 1] of these seeds, without touching the random state. Raises BenchError for images that are not finite."""
+    at_once = generation_batch(images, device)
+    return torch.cat([_generate(generate, seeds[i : i + at_once], images, device) for i in range(0, len(seeds), at_once)])
+
+
+def generation_batch(images: ImageSpec, device: torch.device) -> int:
+    """Images generated at once: as many as are measured, and on a CPU as many as fit into its memory with a large network."""
+    return BATCH if device.type == "cuda" else max(1, min(BATCH, 2**16 // images.resolution**2))
+
+
+def _generate(generate: Generate, seeds: range, images: ImageSpec, device: torch.device) -> Tensor:
     z, labels = seeded_noise(seeds, images)
+    draws = "draw" in inspect.signature(generate).parameters
+    more = {"draw": seeded_draw(seeds, images, device)} if draws else {}
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), torch.no_grad():
-        made = generate(z.to(device), None if labels is None else labels.to(device))
+        made = generate(z.to(device), None if labels is None else labels.to(device), **more)
     if made.shape != z.shape:
         raise BenchError(f"the generator returned images of shape {tuple(made.shape)}, expected {tuple(z.shape)}.")
     if not made.isfinite().all():
         raise BenchError("the generator returns NaN or infinite values: the run has diverged; lower the learning rates.")
     return made
-
-
-def write_reference(teacher_name: str, output: Path) -> str:
-    """Measure the teacher's data set under its protocol and write the statistics; returns a line that describes them."""
-    require_writable(output.parent, "folder")
-    teacher_class: type[Teacher] = registry.get("teacher", teacher_name)
-    protocol: Protocol = registry.get("protocol", teacher_class.protocol)
-    torch.set_num_threads(1)
-    extractor: FeatureExtractor = registry.get("extractor", protocol.extractor)()
-    dataset: Dataset = registry.get("dataset", teacher_class.dataset)()
-    metrics = {name: m for name in registry.entries("metric") if (m := registry.get("metric", name)).needs_reference}
-    statistics = reference_statistics(extractor, dataset, metrics)
-    tensors = {f"{metric}.{key}": t for metric, own in statistics.items() for key, t in own.items()}
-    meta = {
-        "made_by": f"bench stats {teacher_name}",
-        "dataset": teacher_class.dataset,
-        "images": len(dataset),
-        "extractor": protocol.extractor,
-        "extractor_digest": extractor.digest(),
-        "tensors_sha256": tensors_digest(tensors),
-    }
-    save_tensors(output, tensors, meta)
-    return f"{len(dataset):,} images of {teacher_class.dataset}, {', '.join(metrics)}, extractor {extractor.digest()[:12]}"

@@ -43,8 +43,8 @@ class Card(BaseModel):
     """By teacher: the effort behind its values."""
 
     def values(self, teacher: str) -> dict[str, Value]:
-        """Every value that holds for one teacher."""
-        return {**self.defaults, **self.teachers.get(teacher, {})}
+        """Every value that holds for one teacher; ``NAME:SOURCE`` has those of NAME."""
+        return {**self.defaults, **self.teachers.get(teacher.partition(":")[0], {})}
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def resolve(name: str, method: type[Method], teacher: str, overrides: Mapping[st
             f"defaults into {card_file(method).name} beside its source."
         )
     note = ""
-    if method.trains and values and teacher not in data.teachers:
+    if method.trains and values and teacher.partition(":")[0] not in data.teachers:
         note = f"{name} has no settings of its own for {teacher}; these are its defaults (`bench show method {name}`)"
     try:
         settings = method.Settings.model_validate({k: v.value for k, v in values.items()} | dict(overrides))

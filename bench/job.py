@@ -46,17 +46,20 @@ def resolve(request: Request) -> Job:
     for plugin in request.plugins:
         registry.load_plugin(plugin)
     method_class: type[Method] = registry.get("method", request.method)
-    teacher_class: type[Teacher] = registry.get("teacher", request.teacher)
+    teacher_class, source = teacher_named(request.teacher)
     chosen = hyperparameters.resolve(request.method, method_class, request.teacher, request.settings)
     budget = _budget(request, method_class, chosen.budget)
     device = choose_device(request.device)
     precision = choose_precision(chosen.settings.precision, device)
     settings = chosen.settings.model_copy(update={"precision": precision})
     path = Path(request.teacher_path) if request.teacher_path else None
-    teacher = teacher_class(path)
-    if request.teacher_digest not in (None, teacher.digest()):
+    teacher = teacher_class(path, source)
+    if precision == "fp16":
+        teacher.use_half()
+    digest = teacher.digest()
+    if request.teacher_digest not in (None, digest):
         raise UsageError(
-            f"the weights of {request.teacher!r} are {teacher.digest()[:12]}, the recipe was made with "
+            f"the weights of {request.teacher!r} are {digest[:12]}, the recipe was made with "
             f"{str(request.teacher_digest)[:12]}; give those with --teacher-path, or leave the recipe file out."
         )
     protocol, plan = _evaluation(request, teacher, trains=method_class.trains)
@@ -68,13 +71,24 @@ def resolve(request: Request) -> Job:
         budget=str(budget) if budget else None,
         settings=settings.model_dump(mode="json"),
         evaluation=plan,
-        teacher_digest=teacher.digest(),
+        teacher_digest=digest,
         teacher_path=str(path) if path else None,
         plugins={p: sha256(Path(p)) for p in request.plugins},
     )
     classes = [*_own_classes(method_class), teacher_class]
-    inputs = _inputs(classes, hyperparameters.card_file(method_class), recipe, protocol, teacher_class)
+    inputs = _inputs(classes, hyperparameters.card_file(method_class), recipe, protocol, teacher)
     return Job(request, recipe, method_class, settings, chosen, teacher, budget, protocol, device, inputs)
+
+
+def teacher_named(name: str) -> tuple[type[Teacher], str]:
+    """The class behind ``NAME`` or ``NAME:SOURCE``, and the source. Raises UsageError for a source too many or missing."""
+    base, _, source = name.partition(":")
+    teacher_class: type[Teacher] = registry.get("teacher", base)
+    if source and not teacher_class.takes_source:
+        raise UsageError(f"the teacher {base!r} stands for one model, given {name!r}; leave the colon and the rest out.")
+    if teacher_class.takes_source and not source:
+        raise UsageError(f"the teacher {base!r} stands for many models; say which, as in --teacher {base}:FOLDER.")
+    return teacher_class, source
 
 
 def _budget(request: Request, method_class: type[Method], default: str | None) -> Budget | None:
@@ -93,22 +107,50 @@ def _budget(request: Request, method_class: type[Method], default: str | None) -
 
 
 def _evaluation(request: Request, teacher: Teacher, *, trains: bool) -> tuple[Protocol | None, EvaluationPlan | None]:
-    """The protocol and the plan, with everything that could not be measured refused before any work is done."""
+    """The protocol and the plan of a run."""
     if request.eval == []:
         return None, None
-    name = request.protocol or teacher.protocol
+    protocol, metrics = choose_protocol(request.protocol, teacher, request.teacher, request.eval, request.eval_samples)
+    extractor: type[FeatureExtractor] = registry.get("extractor", protocol.extractor)
+    plan = EvaluationPlan(
+        protocol=request.protocol or teacher.protocol or "",
+        samples=protocol.samples,
+        metrics=metrics,
+        repeats=request.eval_repeats or protocol.repeats,
+        points=(request.eval_points or POINTS) if trains else 1,
+        extractor_digest=extractor().digest(),
+        reference_digest=sha256(protocol.reference) if protocol.reference else teacher.dataset or "",
+    )
+    return protocol, plan
+
+
+def choose_protocol(
+    name: str | None, teacher: Teacher, teacher_name: str, metrics: list[str] | None = None, samples: int | None = None
+) -> tuple[Protocol, list[str]]:
+    """The protocol, the teacher's unless another is named, and the metrics, the protocol's unless others are.
+
+    Raises UsageError for whatever could not be measured, before any work is done.
+    """
+    name = name or teacher.protocol
+    if name is None:
+        raise UsageError(f"the teacher {teacher_name!r} names no protocol; give one with --protocol, or --eval none.")
+    if name not in registry.entries("protocol") and name == teacher.protocol:
+        raise UsageError(
+            f"the teacher {teacher_name!r} is measured by the protocol {name!r}, which nothing installed provides; "
+            "give --eval none, or another --protocol of `bench list protocols`."
+        )
     protocol: Protocol = registry.get("protocol", name)
-    if request.eval_samples:
-        protocol = protocol.with_samples(request.eval_samples)
+    if samples:
+        protocol = protocol.with_samples(samples)
     extractor: type[FeatureExtractor] = registry.get("extractor", protocol.extractor)
     takes, gives = extractor.images, teacher.images
     if takes and (takes.channels, takes.resolution) != (gives.channels, gives.resolution):
         raise UsageError(
             f"the protocol {protocol.id} takes {takes.channels}x{takes.resolution}x{takes.resolution} images, those of "
-            f"{request.teacher!r} are {gives.channels}x{gives.resolution}x{gives.resolution}; choose another --protocol."
+            f"{teacher_name!r} are {gives.channels}x{gives.resolution}x{gives.resolution}; choose another --protocol."
         )
-    metrics = list(dict.fromkeys(request.eval or protocol.metrics))
-    for metric_name in metrics:
+    chosen = list(dict.fromkeys(metrics or protocol.metrics))
+    for metric_name in chosen:
         metric: type[Metric] = registry.get("metric", metric_name)
         if metric.feature not in extractor.features:
             raise UsageError(
@@ -119,16 +161,12 @@ def _evaluation(request: Request, teacher: Teacher, *, trains: bool) -> tuple[Pr
             raise UsageError(
                 f"the metric {metric_name!r} needs at least {metric.fewest} images, not {protocol.samples}; raise --eval-samples."
             )
-    plan = EvaluationPlan(
-        protocol=name,
-        samples=protocol.samples,
-        metrics=metrics,
-        repeats=request.eval_repeats or protocol.repeats,
-        points=(request.eval_points or POINTS) if trains else 1,
-        extractor_digest=extractor().digest(),
-        reference_digest=sha256(protocol.reference) if protocol.reference else teacher.dataset,
-    )
-    return protocol, plan
+        if metric.needs_reference and protocol.reference is None and teacher.dataset is None:
+            raise UsageError(
+                f"the metric {metric_name!r} compares with real images, but {protocol.id} has no reference statistics and "
+                f"{teacher_name!r} names no data set; choose another --protocol."
+            )
+    return protocol, chosen
 
 
 def _own_classes(method_class: type[Method]) -> list[type]:
@@ -142,15 +180,14 @@ def _source_digest(method_class: type[Method]) -> str:
     return hashlib.sha256("".join(sha256(Path(f)) for f in files).encode()).hexdigest()
 
 
-def _inputs(
-    classes: list[type], card: Path, recipe: Recipe, protocol: Protocol | None, teacher_class: type[Teacher]
-) -> dict[str, str]:
+def _inputs(classes: list[type], card: Path, recipe: Recipe, protocol: Protocol | None, teacher: Teacher) -> dict[str, str]:
     files = [card, *map(Path, recipe.plugins)]
-    shipped = [getattr(teacher_class, "shipped", None)]
+    shipped = [getattr(teacher, "shipped", None)]
     if protocol and recipe.evaluation:
         extractor = registry.get("extractor", protocol.extractor)
         classes = [*classes, extractor, *(registry.get("metric", m) for m in recipe.evaluation.metrics)]
         shipped += [protocol.reference, getattr(extractor, "shipped", None)]
     files += [Path(recipe.teacher_path)] if recipe.teacher_path else []
+    files += teacher.files
     files += [f for f in shipped if f] + [Path(inspect.getfile(c)) for c in classes]
     return {str(f): sha256(f) for f in sorted(set(files)) if f.is_file()}

@@ -17,8 +17,9 @@ class Settings(BaseModel):
     """Hyper-parameters of a method: validated, immutable; a name that is not declared is refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-    precision: Literal["auto", "fp32", "tf32"] = Field(
-        "auto", description="arithmetic: fp32, or tf32 (GPU only); auto is fp32 on a CPU and tf32 on a GPU"
+    precision: Literal["auto", "fp32", "tf32", "fp16"] = Field(
+        "auto",
+        description="fp32, tf32 (GPU only), or fp16 for the networks with fp32 weights; auto is fp32 on a CPU and tf32 on a GPU",
     )
 
 
@@ -132,4 +133,8 @@ class Method(ABC):
 
     @abstractmethod
     def generate(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Images in [-1, 1] from unit Gaussian noise, both (N, C, H, W)."""
+        """Images in [-1, 1] from unit Gaussian noise, both (N, C, H, W).
+
+        A generator that needs more noise on the way takes a third argument, ``draw``: a function that returns fresh unit
+        Gaussian noise like ``z``. In an evaluation each image's noise comes from its own seed.
+        """

@@ -12,14 +12,15 @@ from torch import Tensor
 from bench.budget import measure
 from bench.checkpoint import load_tensors, save_tensors
 from bench.errors import UsageError
+from bench.evaluate import generation_batch
 from bench.files import cache_folder
 from bench.method import TeacherPairs
 from bench.protocol import seeded_noise
+from bench.sampler import Sampler
 from bench.teacher import Teacher
 
 FIRST_SEED = 2**31
 """Seeds of the pairs start here (the CPU generator keeps 32 bits), so that no pair is an image of an evaluation."""
-_BATCH = 500
 
 
 class PairStream:
@@ -67,8 +68,9 @@ def _make(
 ) -> Generator[int, None, tuple[dict[str, Tensor], int, float]]:
     noise, images, all_labels, flops = [], [], [], 0
     started = time.perf_counter()
-    for first in range(0, wanted.count, _BATCH):
-        seeds = range(FIRST_SEED + first, FIRST_SEED + min(first + _BATCH, wanted.count))
+    at_once = generation_batch(teacher.images, device)
+    for first in range(0, wanted.count, at_once):
+        seeds = range(FIRST_SEED + first, FIRST_SEED + min(first + at_once, wanted.count))
         z, labels = seeded_noise(seeds, teacher.images)
         made, cost = sample_measured(teacher, z.to(device), None if labels is None else labels.to(device), wanted.steps)
         flops += cost
@@ -84,5 +86,5 @@ def _make(
 def sample_measured(teacher: Teacher, z: Tensor, labels: Tensor | None, steps: int) -> tuple[Tensor, int]:
     """The teacher's images of ``z``, and the operations that they cost."""
     made: list[Tensor] = []
-    cost = measure(lambda: made.append(teacher.sample(z, labels, steps)), {})
+    cost = measure(lambda: made.append(teacher.sample(z, labels, Sampler(steps))), {})
     return made[0], cost.flops

@@ -8,23 +8,27 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from bench.checkpoint import load_tensors, load_weights
+from bench.adapters import FlowDenoiser, VPDenoiser
+from bench.assets import Asset, fetch
+from bench.checkpoint import converted, load_tensors, load_weights, tensors_digest
+from bench.dataset import Dataset, InMemory, Mirrored, Subset, label_dim, open_dataset, refuse_path
 from bench.diffusion import (
     Denoiser,
     EDMPrecond,
     NoiseLevels,
     denoising_loss,
     ema_decay,
-    heun,
-    heun_nfe,
     per_image,
     pixels,
 )
 from bench.errors import BenchError, UsageError
+from bench.files import cache_folder
 from bench.method import Adam, Batch, Method, Requirement, Settings, Step, TeacherPairs, TrainingSettings
 from bench.protocol import FeatureExtractor, Features, Metric, Protocol, from_uint8, to_uint8
-from bench.registry import get, register
-from bench.teacher import Dataset, ImageSpec, Teacher, Trainable, tensors_digest
+from bench.registry import register
+from bench.released import Released
+from bench.sampler import Draw, Sampler, few_steps
+from bench.teacher import Augment, ImageSpec, Published, Teacher, Trainable
 
 T = TypeVar("T", bound=type)
 
@@ -59,44 +63,53 @@ def register_protocol(protocol: Protocol) -> None:
     register("protocol", protocol.id)(protocol)
 
 
-def open_dataset(name: str) -> Dataset:
-    """The data set registered under ``name``."""
-    dataset: Dataset = get("dataset", name)()
-    return dataset
-
-
 __all__ = [
     "Adam",
+    "Asset",
+    "Augment",
     "Batch",
     "BenchError",
     "Dataset",
     "Denoiser",
+    "Draw",
     "EDMPrecond",
     "FeatureExtractor",
     "Features",
+    "FlowDenoiser",
     "ImageSpec",
+    "InMemory",
     "Method",
     "Metric",
+    "Mirrored",
     "NoiseLevels",
     "Protocol",
+    "Published",
+    "Released",
     "Requirement",
+    "Sampler",
     "Settings",
     "Step",
+    "Subset",
     "Teacher",
     "TeacherPairs",
     "Trainable",
     "TrainingSettings",
     "UsageError",
+    "VPDenoiser",
+    "cache_folder",
+    "converted",
     "denoising_loss",
     "ema_decay",
+    "fetch",
+    "few_steps",
     "from_uint8",
-    "heun",
-    "heun_nfe",
+    "label_dim",
     "load_tensors",
     "load_weights",
     "open_dataset",
     "per_image",
     "pixels",
+    "refuse_path",
     "register_dataset",
     "register_extractor",
     "register_method",

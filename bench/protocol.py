@@ -15,6 +15,7 @@ from typing import ClassVar, Literal, Self
 import torch
 from torch import Tensor
 
+from bench.sampler import Draw
 from bench.teacher import ImageSpec
 
 Features = Mapping[str, Tensor]
@@ -138,3 +139,22 @@ def seeded_noise(seeds: range, images: ImageSpec) -> tuple[Tensor, Tensor | None
         if images.label_dim:
             torch.randint(images.label_dim, (1,), generator=generator, out=classes[i : i + 1])
     return z, torch.nn.functional.one_hot(classes, images.label_dim).float() if images.label_dim else None
+
+
+def seeded_draw(seeds: range, images: ImageSpec, device: torch.device) -> Draw:
+    """Further noise of the same images: every call gives (N, C, H, W) in float64, each image's from its own seed.
+
+    The streams go on where ``seeded_noise`` left them, as those of EDM's stochastic sampler do.
+    """
+    generators: list[torch.Generator] = []
+
+    def draw() -> Tensor:
+        for seed in seeds if not generators else ():
+            generators.append(torch.Generator().manual_seed(seed))
+            torch.randn(images.shape, generator=generators[-1])
+            if images.label_dim:
+                torch.randint(images.label_dim, (1,), generator=generators[-1])
+        noise = [torch.randn(images.shape, dtype=torch.float64, generator=g) for g in generators]
+        return torch.stack(noise).to(device)
+
+    return draw

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,14 @@ class Request(BaseModel):
         if isinstance(given, list):
             return [str(Path(p).expanduser().absolute()) for p in given]
         return str(Path(given).expanduser().absolute()) if given else None
+
+    @field_validator("teacher")
+    @classmethod
+    def _absolute_source(cls, given: str) -> str:
+        """A teacher ``NAME:FOLDER`` means the same folder wherever the words are said."""
+        name, colon, source = given.partition(":")
+        here = Path(source).expanduser()
+        return f"{name}:{here.absolute()}" if colon and source and here.exists() else given
 
 
 class EvaluationPlan(BaseModel):
@@ -87,7 +96,7 @@ class Recipe(BaseModel):
     @property
     def run_id(self) -> str:
         """``<method>-<teacher>-s<seed>-<hash>``, the name of the run's folder."""
-        return f"{self.method}-{self.teacher}-s{self.seed}-{self.hash()[:10]}"
+        return f"{run_prefix(self.method, self.teacher, self.seed)}{self.hash()[:10]}"
 
     def as_request(self) -> dict[str, Any]:
         """The request that resolves to this recipe."""
@@ -112,6 +121,11 @@ class Recipe(BaseModel):
             if plan
             else {}
         )
+
+
+def run_prefix(method: str, teacher: str, seed: int) -> str:
+    """How the ids of such runs begin; of a teacher ``NAME:SOURCE`` what a folder's name can hold."""
+    return f"{method}-{re.sub(r'[^A-Za-z0-9._-]+', '-', teacher)}-s{seed}-"
 
 
 def read_recipe(path: Path) -> dict[str, Any]:

@@ -37,7 +37,8 @@ class Kind:
 KINDS = {
     "method": Kind("bench.methods", "", "bench.method:Method"),
     "teacher": Kind("bench.teachers", "", "bench.teacher:Teacher"),
-    "dataset": Kind("bench.datasets", "", "bench.teacher:Dataset"),
+    "dataset": Kind("bench.datasets", "", "bench.dataset:Dataset"),
+    "released": Kind("bench.released", "", "bench.released:Released"),
     "metric": Kind("bench.evals", "metric.", "bench.protocol:Metric"),
     "extractor": Kind("bench.evals", "extractor.", "bench.protocol:FeatureExtractor"),
     "protocol": Kind("bench.evals", "protocol.", "bench.protocol:Protocol"),
@@ -171,7 +172,7 @@ def _origin(point: EntryPoint) -> str:
 def _broken_contract(kind: str, thing: Any) -> str:
     """Why ``thing`` is not a valid one of its kind, or the empty string."""
     contract = EntryPoint(kind, KINDS[kind].contract, "").load()
-    if kind == "protocol":
+    if kind in ("protocol", "released"):
         return "" if isinstance(thing, contract) else f"expected an instance of bench.plugin.{contract.__name__}."
     if not (isinstance(thing, type) and issubclass(thing, contract)):
         return f"expected a subclass of bench.plugin.{contract.__name__}."

@@ -113,8 +113,8 @@ class _Run:
             )
             described = self.evaluator.describe() | {"reference_digest": self.plan.reference_digest}
             self.record.protocols = {self.job.protocol.id: described}
-        if self.job.chosen.note:
-            yield Note(self.job.chosen.note)
+        for note in filter(None, (self.teacher.note, self.job.chosen.note)):
+            yield Note(note)
         self.folder.write_recipe(self.job.recipe)
         self.folder.write_record(self.record)
         pairs = yield from self._pairs()

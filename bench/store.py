@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from bench.errors import BenchError, UsageError, unknown
 from bench.files import sha256, write_atomic
-from bench.recipe import Recipe, Request
+from bench.recipe import Recipe, Request, run_prefix
 from bench.record import SCHEMA, Record
 from bench.registry import entries
 
@@ -131,7 +131,7 @@ def find_finished(request: Request, results: Path) -> Record | None:
     The run must have been asked for in the same words, and no file that the words' meaning depended on may have changed.
     """
     asked = request.model_dump(mode="json")
-    for record in _records(results, f"{request.method}-{request.teacher}-s{request.seed}-"):
+    for record in _records(results, run_prefix(request.method, request.teacher, request.seed)):
         unchanged = all(Path(f).is_file() and sha256(Path(f)) == digest for f, digest in record.inputs.items())
         if record.request == asked and unchanged:
             return record
@@ -141,15 +141,20 @@ def find_finished(request: Request, results: Path) -> Record | None:
 def find_teacher(results: Path, recipe: Recipe) -> Record | None:
     """The finished record of the teacher itself, sampled its own way and measured as ``recipe`` is."""
     plan = recipe.evaluation
-    for record in _records(results, f"teacher-{recipe.teacher}-s"):
+    for record in _records(results, run_prefix("teacher", recipe.teacher, 0).removesuffix("0-")):
         own = Recipe.model_validate(record.recipe)
-        if plan is None or own.evaluation is None or own.settings.get("steps") is not None:
+        if plan is None or own.evaluation is None or not _own_way(own):
             continue
         compared = ("protocol", "samples", "extractor_digest", "reference_digest")
         same_protocol = all(getattr(own.evaluation, name) == getattr(plan, name) for name in compared)
         if same_protocol and own.teacher_digest == recipe.teacher_digest and set(plan.metrics) <= set(record.final):
             return record
     return None
+
+
+def _own_way(recipe: Recipe) -> bool:
+    """Whether a teacher was sampled by its own sampler, with nothing about it chosen."""
+    return all(recipe.settings.get(name) is None for name in ("steps", "solver", "churn"))
 
 
 def read_records(results: Path) -> tuple[list[Record], list[str]]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Self
@@ -13,7 +12,11 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from bench.diffusion import NoiseLevels, heun
+from bench.assets import Asset
+from bench.checkpoint import tensors_digest
+from bench.diffusion import NoiseLevels
+from bench.errors import UsageError
+from bench.sampler import Draw, Sampler
 
 
 @dataclass(frozen=True)
@@ -30,26 +33,55 @@ class ImageSpec:
         return self.channels, self.resolution, self.resolution
 
 
+@dataclass(frozen=True)
+class Published:
+    """What the authors of a model report of it."""
+
+    fid: float
+    nfe: int
+    source: str
+    """Where the number stands, and under which conditions."""
+
+
+Augment = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""Images (N, C, H, W) to augmented images and the labels that say what was done to them, (N, augment_dim)."""
+
+
 class Teacher(ABC):
     """A pretrained diffusion model as an EDM denoiser: ``D(x, sigma, labels=None, augment_labels=None) -> x0``.
 
-    ``denoiser`` is frozen and in evaluation mode. ``path`` is a file of weights to read in place of the usual ones.
+    ``denoiser`` is frozen and in evaluation mode. ``path`` is a file of weights to read in place of the usual ones. A teacher
+    that stands for many models is named ``NAME:SOURCE`` and is given the source.
     """
 
-    REQUIRED: ClassVar[tuple[str, ...]] = ("images", "noise", "steps", "dataset", "protocol")
+    REQUIRED: ClassVar[tuple[str, ...]] = ("images", "noise", "sampler", "dataset", "protocol")
 
-    images: ClassVar[ImageSpec]
+    images: ImageSpec
     """Size of its images, and its number of classes."""
-    noise: ClassVar[NoiseLevels]
+    noise: NoiseLevels
     """Its noise levels: range, Karras grid, and the law it was trained under."""
-    steps: ClassVar[int]
-    """Heun steps of its own sampler by default; NFE is ``2 * steps - 1``."""
-    dataset: ClassVar[str]
-    """Name of the data set it was trained on."""
-    protocol: ClassVar[str]
-    """Id of the protocol its students are measured by unless another is asked for."""
+    sampler: Sampler
+    """How it makes images by itself."""
+    dataset: str | None
+    """Name of the data set it was trained on, or None if that is not known."""
+    protocol: str | None
+    """Id of the protocol its students are measured by unless another is asked for; None asks for one."""
 
-    def __init__(self, path: Path | None = None) -> None:
+    assets: ClassVar[tuple[Asset, ...]] = ()
+    """The files that it needs and that have to be fetched."""
+    published: ClassVar[Published | None] = None
+    """What its authors measured."""
+    takes_source: ClassVar[bool] = False
+    """Whether its name goes on after a colon."""
+    augment: Augment | None = None
+    """What was done to its training images, and what it was told of that; None if nothing was."""
+    files: Sequence[Path] = ()
+    """The files that were read, apart from a ``path`` given and from what this project ships."""
+    note: str = ""
+    """What a person should know about the weights that were read."""
+
+    def __init__(self, path: Path | None = None, source: str = "") -> None:
+        self.source = source
         self.denoiser = self.load(path).eval().requires_grad_(False)
 
     @abstractmethod
@@ -64,9 +96,13 @@ class Teacher(ABC):
                 module.p = dropout
         return network
 
-    def sample(self, z: Tensor, labels: Tensor | None = None, steps: int | None = None) -> Tensor:
-        """Images from unit Gaussian noise (N, C, H, W) by the teacher's own deterministic sampler."""
-        return heun(self.denoiser, z, steps or self.steps, self.noise, labels)
+    def sample(self, z: Tensor, labels: Tensor | None = None, sampler: Sampler | None = None, draw: Draw | None = None) -> Tensor:
+        """Images from unit Gaussian noise (N, C, H, W), by the teacher's own sampler unless another is given."""
+        return (sampler or self.sampler)(self.denoiser, z, self.noise, labels, draw)
+
+    def use_half(self) -> None:
+        """Compute in float16, with weights and everything outside of the network in float32. Trainable copies follow."""
+        raise UsageError("this teacher's network does not compute in fp16; use --precision auto.")
 
     def to(self, device: torch.device) -> Self:
         """Move the denoiser to ``device``."""
@@ -76,26 +112,6 @@ class Teacher(ABC):
     def digest(self) -> str:
         """SHA-256 of the denoiser: of the names, shapes and bytes of all its tensors."""
         return tensors_digest(self.denoiser.state_dict())
-
-
-def tensors_digest(tensors: dict[str, Tensor]) -> str:
-    """SHA-256 over the names, types, shapes and bytes of named tensors, whatever their order."""
-    h = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        h.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
-        h.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return h.hexdigest()
-
-
-class Dataset(ABC):
-    """Real images in a fixed order."""
-
-    @abstractmethod
-    def __len__(self) -> int: ...
-
-    @abstractmethod
-    def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """All images in order: uint8 (N, C, H, W), and their class indices (N,) or None."""
 
 
 class Trainable(ABC):

@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 
 from bench import environment, registry
-from bench.checkpoint import load_tensors, save_tensors
+from bench.checkpoint import load_tensors, save_tensors, tensors_digest
 from bench.errors import UsageError, unknown
 from bench.files import require_writable
-from bench.teacher import Trainable, tensors_digest
+from bench.teacher import Trainable
 
 
 @dataclass(frozen=True)

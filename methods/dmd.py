@@ -70,10 +70,10 @@ class DMD(FakeScoreMethod):
 
     def fake_loss(self, batch: Batch) -> Tensor:
         """The denoising loss on the images that the generator made before its update, a mean over pixels."""
-        x = batch.memo["x"]
+        x, augment_labels = self.augmented(batch.memo["x"])
         sigma = self.levels(x, lowest=0, highest=LEVELS - 1)
         y = x + per_image(sigma, x) * torch.randn_like(x)
-        return self.noise.weight(sigma) * (self.fake(y, sigma, batch.labels) - x).square().mean(pixels(x))
+        return self.noise.weight(sigma) * (self.fake(y, sigma, batch.labels, augment_labels) - x).square().mean(pixels(x))
 
     def levels(self, x: Tensor, lowest: int, highest: int) -> Tensor:
         """A noise level for each image, (N,), uniform over the grid points ``lowest`` to ``highest``, both included."""

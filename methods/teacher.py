@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Literal
+
 from pydantic import Field
 from torch import Tensor
 
 from bench import plugin
-from bench.plugin import Method, Step, Teacher, heun_nfe
+from bench.plugin import Draw, Method, Sampler, Step, Teacher
 
 
 class TeacherSampling(Method):
-    """The teacher's own Heun sampler at any number of steps; nothing is trained (Karras et al., NeurIPS 2022)."""
+    """The teacher itself, by its own sampler or by other steps; nothing is trained (Karras et al., NeurIPS 2022)."""
 
     class Settings(plugin.Settings):
-        steps: int | None = Field(ge=1, description="Heun steps, of which NFE is 2 * steps - 1; null is the teacher's own number")
+        steps: int | None = Field(ge=1, description="noise levels; null is the teacher's own number, as for the next two")
+        solver: Literal["heun", "euler"] | None = Field(description="heun (NFE 2 * steps - 1) or euler (NFE steps)")
+        churn: float | None = Field(ge=0, description="S_churn, fresh noise along the way; 0 is deterministic")
 
     settings: Settings
     trains = False
@@ -21,13 +26,15 @@ class TeacherSampling(Method):
     def build(self, teacher: Teacher) -> None:
         self.teacher = teacher
         self.generator = teacher.denoiser
+        given = self.settings.model_dump(include={"steps", "solver", "churn"}, exclude_none=True)
+        self.sampler: Sampler = replace(teacher.sampler, **given)
 
     @property
     def nfe(self) -> int:
-        return heun_nfe(self.settings.steps or self.teacher.steps)
+        return self.sampler.nfe
 
     def steps(self) -> list[Step]:
         return []
 
-    def generate(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        return self.teacher.sample(z, labels, self.settings.steps)
+    def generate(self, z: Tensor, labels: Tensor | None = None, draw: Draw | None = None) -> Tensor:
+        return self.teacher.sample(z, labels, self.sampler, draw)

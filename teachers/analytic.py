@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from bench.plugin import Dataset, ImageSpec, NoiseLevels, Teacher, UsageError, per_image, to_uint8
+from bench.plugin import ImageSpec, InMemory, NoiseLevels, Sampler, Teacher, UsageError, per_image, refuse_path, to_uint8
 from teachers.mlp import ResidualMLP
 
 DRAWS = 20_000
@@ -40,7 +39,7 @@ class Gaussian(Teacher):
 
     images = ImageSpec(channels=1, resolution=8)
     noise = NoiseLevels()
-    steps = 18
+    sampler = Sampler(steps=18)
     dataset = "gaussian"
     protocol = "pixels-5k"
     mu, s = 0.1, 0.2
@@ -86,7 +85,7 @@ class GMMRing(Teacher):
 
     images = ImageSpec(channels=2, resolution=1)
     noise = NoiseLevels()
-    steps = 18
+    sampler = Sampler(steps=18)
     dataset = "gmm-ring"
     protocol = "pixels-5k"
     radius, s = 0.7, 0.05
@@ -104,27 +103,22 @@ def refuse_weights(name: str, path: Path | None) -> None:
         )
 
 
-class GaussianImages(Dataset):
+class GaussianImages(InMemory):
     """Exact samples of the ``gaussian`` teacher's distribution."""
 
-    def __len__(self) -> int:
-        return DRAWS
-
-    def batches(self, size: int) -> Iterator[tuple[Tensor, None]]:
+    def __init__(self, path: Path | None = None) -> None:
+        refuse_path("gaussian", path)
         generator = torch.Generator().manual_seed(0)
-        draws = Gaussian.mu + Gaussian.s * torch.randn(DRAWS, *Gaussian.images.shape, generator=generator)
-        return ((batch, None) for batch in to_uint8(draws).split(size))
+        super().__init__(to_uint8(Gaussian.mu + Gaussian.s * torch.randn(DRAWS, *Gaussian.images.shape, generator=generator)))
 
 
-class RingPoints(Dataset):
+class RingPoints(InMemory):
     """Exact samples of the ``gmm-ring`` teacher's distribution, with the index of their mode."""
 
-    def __len__(self) -> int:
-        return DRAWS
-
-    def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def __init__(self, path: Path | None = None) -> None:
+        refuse_path("gmm-ring", path)
         generator = torch.Generator().manual_seed(0)
         centres = RingDenoiser(GMMRing.radius, GMMRing.s).centres
         modes = torch.randint(len(centres), (DRAWS,), generator=generator)
         draws = centres[modes] + GMMRing.s * torch.randn(DRAWS, 2, generator=generator)
-        return zip(to_uint8(draws[:, :, None, None]).split(size), modes.split(size), strict=True)
+        super().__init__(to_uint8(draws[:, :, None, None]), modes)

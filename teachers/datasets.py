@@ -1,28 +1,172 @@
-"""Data sets that teachers were trained on."""
+"""Data sets that teachers were trained on, by name, and those in any file or folder."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bench.plugin import Dataset
+from bench.plugin import Asset, Dataset, ImageSpec, InMemory, UsageError, cache_folder, fetch, refuse_path
+from teachers.datasets_cifar import cifar_archive
+from teachers.datasets_idx import idx_folder, is_idx_folder
+from teachers.datasets_images import ImageFiles
+
+CIFAR10_ARCHIVE = Asset(
+    id="cifar10-python",
+    file="cifar-10-python.tar.gz",
+    url="https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+    licence="not stated by its authors",
+    source="NVlabs/edm README; md5 from FastGen's download script",
+    md5="c58f30108f718f92721af3b95e74349a",
+)
 
 
-class Digits(Dataset):
+class Digits(InMemory):
     """The 1,797 handwritten digits of scikit-learn, 1x8x8, their 17 grey levels spread over 0 to 255."""
 
-    def __init__(self) -> None:
+    def __init__(self, path: Path | None = None) -> None:
+        refuse_path("digits", path)
         from sklearn.datasets import load_digits  # a second to import, so only when the images are needed
 
         values, classes = load_digits(return_X_y=True)
-        self.images = torch.from_numpy(np.rint(values * (255 / 16)).astype(np.uint8)).reshape(-1, 1, 8, 8)
-        self.classes = torch.from_numpy(classes)
+        pixels = torch.from_numpy(np.rint(values * (255 / 16)).astype(np.uint8)).reshape(-1, 1, 8, 8)
+        super().__init__(pixels, torch.from_numpy(classes))
+
+
+def read_files(path: Path, *, labels: bool = True) -> Dataset:
+    """The data set in a file or folder, read as what it is: EDM zip, image folder, CIFAR-10 archive, or folder of idx files.
+
+    Raises UsageError for a path that does not exist or holds none of these.
+    """
+    if path.is_dir():
+        return idx_folder(path, labels=labels) if is_idx_folder(path) else ImageFiles(path, labels=labels)
+    if not path.is_file():  # opening a pipe would wait for its other end
+        raise UsageError(f"the data set {str(path)!r} does not exist; give a file or folder.")
+    try:
+        with path.open("rb") as file:
+            head = file.read(512)
+    except OSError as error:
+        raise UsageError(f"the data set {str(path)!r} cannot be read ({error.strerror}); check its permissions.") from None
+    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        return ImageFiles(path, labels=labels)
+    if head.startswith(b"\x1f\x8b") or head[257:262] == b"ustar":
+        return cifar_archive(path, labels=labels)
+    raise UsageError(
+        f"{str(path)!r} is no data set that this suite reads; expected an EDM zip, a folder of images, "
+        "the CIFAR-10 python archive, or a folder of idx files."
+    )
+
+
+class Files(Dataset):
+    """Any file or folder given as path: an EDM zip, an image folder, the CIFAR-10 archive, or a folder of idx files."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.source = self.open(path)
+
+    def open(self, path: Path | None) -> Dataset:
+        """The data set in ``path``."""
+        if path is None:
+            raise UsageError("the data set 'files' is whatever a file or folder holds; give its path.")
+        return read_files(path)
+
+    @property
+    def images(self) -> ImageSpec:
+        return self.source.images
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.source)
 
-    def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        return zip(self.images.split(size), self.classes.split(size), strict=True)
+    def read(self, indices: Sequence[int]) -> tuple[Tensor, Tensor | None]:
+        return self.source.read(indices)
+
+
+class Declared(Files):
+    """A known data set: its files are looked for in their usual place, and must hold images and labels as declared."""
+
+    name: ClassVar[str]
+    declared: ClassVar[ImageSpec]
+
+    @abstractmethod
+    def usual_place(self) -> Path:
+        """Its file or folder. Raises UsageError saying how to get it where it is not there."""
+
+    def open(self, path: Path | None) -> Dataset:
+        """The data set in ``path`` or in its usual place; an unlabelled one is read without labels, as EDM trains on it.
+
+        EDM's tool makes classes of the folders that the images came from, which says nothing of faces sorted by number.
+        """
+        path = path or self.usual_place()
+        found = read_files(path, labels=self.declared.label_dim > 0)
+        if found.images != self.declared:
+            raise UsageError(
+                f"{str(path)!r} has {_described(found.images)}, expected {_described(self.declared)}; "
+                f"give the file of the data set {self.name!r}."
+            )
+        return found
+
+
+class CIFAR10(Declared):
+    """CIFAR-10's training set: 50,000 photographs of 10 classes, 3x32x32; downloaded when needed, or an EDM zip as path."""
+
+    name, declared = "cifar10", ImageSpec(3, 32, 10)
+
+    def usual_place(self) -> Path:
+        return fetch(CIFAR10_ARCHIVE)
+
+
+class Placed(Declared):
+    """A data set that cannot be downloaded: a person puts it into the folder ``datasets`` of the cache."""
+
+    file: ClassVar[str]
+    how: ClassVar[str]
+
+    def usual_place(self) -> Path:
+        place = cache_folder() / "datasets" / self.file
+        if not place.exists():
+            raise UsageError(
+                f"the data set {self.name!r} is not in {str(place)!r} and cannot be downloaded by the suite; {self.how}, "
+                "and put it there or give its path."
+            )
+        return place
+
+
+class FashionMNIST(Placed):
+    """Fashion-MNIST's training set: 60,000 grey pictures of 10 kinds of clothes, 1x28x28, from its idx files."""
+
+    name, declared, file = "fashion-mnist", ImageSpec(1, 28, 10), "fashion-mnist"
+    how = "get train-images-idx3-ubyte.gz and train-labels-idx1-ubyte.gz from its authors in one folder"
+
+
+def _made_by_dataset_tool(source: str, options: str) -> str:
+    return f"make it with EDM's `python dataset_tool.py --source={source} --dest=FILE.zip {options}`"
+
+
+class FFHQ64(Placed):
+    """FFHQ: 70,000 faces, 3x64x64, no labels; an EDM zip made by the user."""
+
+    name, declared, file = "ffhq64", ImageSpec(3, 64), "ffhq-64x64.zip"
+    how = _made_by_dataset_tool("images1024x1024", "--resolution=64x64")
+
+
+class AFHQv2(Placed):
+    """AFHQv2: 15,803 animal faces, 3x64x64, no labels; an EDM zip made by the user."""
+
+    name, declared, file = "afhqv2-64", ImageSpec(3, 64), "afhqv2-64x64.zip"
+    how = _made_by_dataset_tool("afhqv2", "--resolution=64x64")
+
+
+class ImageNet64(Placed):
+    """ImageNet's training set: 1,281,167 photographs of 1,000 classes, 3x64x64; an EDM zip made by the user."""
+
+    name, declared, file = "imagenet64", ImageSpec(3, 64, 1000), "imagenet-64x64.zip"
+    how = _made_by_dataset_tool("ILSVRC/Data/CLS-LOC/train", "--resolution=64x64 --transform=center-crop")
+
+
+def _described(images: ImageSpec) -> str:
+    classes = f"{images.label_dim:,} classes" if images.label_dim else "no labels"
+    return f"images {images.channels}x{images.resolution}x{images.resolution} with {classes}"

@@ -13,6 +13,7 @@ from bench.plugin import (
     EDMPrecond,
     ImageSpec,
     NoiseLevels,
+    Sampler,
     Teacher,
     Trainable,
     denoising_loss,
@@ -29,7 +30,7 @@ class EDMDigits(Teacher, Trainable):
 
     images = ImageSpec(channels=1, resolution=8)
     noise = NoiseLevels()
-    steps = 18
+    sampler = Sampler(steps=18)
     dataset = "digits"
     protocol = "digits-5k"
     training_images = 1_536_000

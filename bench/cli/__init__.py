@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli import doctor, list_, run, sample, show, stats, table, train
+from bench.cli import doctor, eval_, fetch, list_, run, sample, show, stats, table, train
 from bench.errors import BenchError, Interrupted
 
 app = typer.Typer(
@@ -26,8 +26,10 @@ commands: dict[str, Callable[..., None]] = {
     "list": list_.list_,
     "show": show.show,
     "sample": sample.sample,
+    "eval": eval_.eval_,
     "train": train.train,
     "stats": stats.stats,
+    "fetch": fetch.fetch,
     "doctor": doctor.doctor,
 }
 for name, command in commands.items():

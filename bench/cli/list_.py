@@ -21,6 +21,7 @@ class What(StrEnum):
     metrics = "metrics"
     extractors = "extractors"
     protocols = "protocols"
+    released = "released"
     runs = "runs"
 
 
@@ -30,7 +31,7 @@ def list_(
     results: Results = None,
     plugin: Plugins = None,
 ) -> None:
-    """List methods, teachers, evals or runs.
+    """List methods, teachers, evals, released generators or runs.
 
     Example: bench list methods
     """

@@ -15,6 +15,13 @@ Results = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 TeacherPath = Annotated[str | None, typer.Option(metavar="FILE", help="Weights to read in place of the teacher's usual ones.")]
+SourceName = Annotated[
+    str,
+    typer.Argument(metavar="RUN|FILE|teacher:NAME|released:NAME", help="A run, its generator's weights, or what is named so."),
+]
+SourcePath = Annotated[
+    str | None, typer.Option("--path", "--teacher-path", metavar="FILE", help="Weights in place of the usual ones.")
+]
 Json = Annotated[str, typer.Option("--format", help="terminal or json.")]
 
 

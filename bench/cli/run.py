@@ -26,7 +26,7 @@ def run(
     recipe: Annotated[Path | None, typer.Option(metavar="FILE", help="A run's recipe.yaml; flags override it.")] = None,
     results: Results = None,
     device: Device = "auto",
-    precision: Annotated[str | None, typer.Option(help="auto, fp32 or tf32; short for --set precision=...")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, fp32, tf32 or fp16; short for --set precision=...")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over, even if the run is finished.")] = False,
     teacher_path: TeacherPath = None,
     plugin: Plugins = None,

@@ -1,4 +1,4 @@
-"""``bench sample``: images of a run, of a weights file, or of a teacher."""
+"""``bench sample``: images of a run, of a weights file, of a teacher, or of a released generator."""
 
 from __future__ import annotations
 
@@ -7,33 +7,40 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.options import Device, Plugins, Results, load_plugins
+from bench.cli.options import Device, Plugins, Results, SourceName, SourcePath, load_plugins
 
 
 def sample(
-    source: Annotated[str, typer.Argument(metavar="RUN|FILE|teacher:NAME", help="What to sample.")],
+    source: SourceName,
     count: Annotated[int, typer.Option("-n", min=1, help="How many images.")] = 64,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="PNG to write.")] = Path("grid.png"),
     first_seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the first image; the others follow.")] = 0,
-    steps: Annotated[int | None, typer.Option(min=1, help="Heun steps, for a teacher.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Noise levels, for a teacher [default: its own].")] = None,
+    solver: Annotated[str | None, typer.Option(help="heun or euler, for a teacher [default: its own].")] = None,
+    churn: Annotated[float | None, typer.Option(min=0, help="S_churn, for a teacher; 0 is deterministic.")] = None,
     columns: Annotated[int | None, typer.Option(min=1, help="Images in a row [default: a square].")] = None,
+    path: SourcePath = None,
     device: Device = "auto",
     results: Results = None,
     plugin: Plugins = None,
 ) -> None:
     """Write a grid of samples as a PNG; image i depends on its seed alone.
 
-    Example: bench sample teacher:edm-digits -n 64 --steps 6 -o grid.png
+    Example: bench sample teacher:edm-cifar10 -n 64 --steps 18 -o grid.png
     """
     from bench.files import require_writable
-    from bench.sampling import sample_images
+    from bench.source import open_source, sample_images
     from bench.store import results_folder
 
     load_plugins(plugin)
     require_writable(output.parent, "folder")
     from bench.render.images import save_samples
+    from bench.render.live import progress_bar
 
+    settings = {k: v for k, v in (("steps", steps), ("solver", solver), ("churn", churn)) if v is not None}
     seeds = range(first_seed, first_seed + count)
-    images, nfe = sample_images(source, seeds, results_folder(results), device=device, steps=steps)
+    generator = open_source(source, results_folder(results), device=device, settings=settings, path=path)
+    with progress_bar(f"sampling {source}, NFE {generator.nfe}") as report:
+        images = sample_images(generator, seeds, report)
     save_samples(images, output, columns)
-    typer.echo(f"{output}: {count} images of {source}, NFE {nfe}, seeds {seeds.start}-{seeds.stop - 1}")
+    typer.echo(f"{output}: {count} images of {source}, NFE {generator.nfe}, seeds {seeds.start}-{seeds.stop - 1}")

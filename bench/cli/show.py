@@ -15,6 +15,7 @@ class What(StrEnum):
 
     method = "method"
     teacher = "teacher"
+    released = "released"
     run = "run"
 
 
@@ -26,7 +27,7 @@ def show(
     results: Results = None,
     plugin: Plugins = None,
 ) -> None:
-    """Show what exactly a method will use and where each value comes from, or a teacher's facts, or a run's record.
+    """Show what a method will use and where each value comes from, or the facts of a teacher, a released generator or a run.
 
     Example: bench show method sid --teacher edm-digits
     """
@@ -40,6 +41,8 @@ def show(
         facts["folder"] = str(folder.path)
     elif what is What.teacher:
         facts = _teacher(name)
+    elif what is What.released:
+        facts = _released(name)
     else:
         facts = _method(name, teacher)
     if format_ == "json":
@@ -111,28 +114,64 @@ def _print_method(facts: dict[str, Any]) -> None:
 
 
 def _teacher(name: str) -> dict[str, Any]:
+    """A teacher's facts; those of its weights too if they are at hand, as showing downloads nothing."""
     import dataclasses
     import inspect
 
-    from bench import registry
-    from bench.diffusion import heun_nfe
+    from bench.job import teacher_named
 
-    teacher_class = registry.get("teacher", name)
-    teacher = teacher_class()
+    teacher_class, source = teacher_named(name)
+    missing = [asset for asset in teacher_class.assets if not asset.path.exists()]
+    teacher = teacher_class if missing else teacher_class(None, source)
     facts: dict[str, Any] = {
         "teacher": name,
         "summary": (inspect.getdoc(teacher_class) or "").partition("\n")[0],
         "images": dataclasses.asdict(teacher.images),
         "noise": dataclasses.asdict(teacher.noise),
-        "sampler": {"heun_steps": teacher.steps, "nfe": heun_nfe(teacher.steps)},
+        "sampler": _sampler(teacher.sampler),
         "dataset": teacher.dataset,
         "protocol": teacher.protocol,
-        "parameters": sum(p.numel() for p in teacher.denoiser.parameters()),
-        "digest": teacher.digest(),
     }
+    if teacher.published:
+        facts["published"] = dataclasses.asdict(teacher.published)
+    if teacher.assets:
+        facts["files"] = [_asset(asset) for asset in teacher.assets]
+    if isinstance(teacher, type):
+        return facts | {"weights": f"not at hand; get them by `bench fetch teacher:{name}`, or give --teacher-path FILE"}
+    facts |= {"parameters": sum(p.numel() for p in teacher.denoiser.parameters()), "digest": teacher.digest()}
+    if teacher.note:
+        facts["note"] = teacher.note
     shipped = getattr(teacher_class, "shipped", None)
     if shipped is not None:
         from bench.checkpoint import load_tensors
 
         facts["weights"] = load_tensors(shipped)[1]
     return facts
+
+
+def _sampler(sampler: Any) -> dict[str, Any]:
+    """What matters of a sampler: the churn's settings only if it churns."""
+    names = ("steps", "solver", *(("churn", "churn_min", "churn_max", "churn_noise") if sampler.churn else ()))
+    return {name: getattr(sampler, name) for name in names} | {"nfe": sampler.nfe}
+
+
+def _released(name: str) -> dict[str, Any]:
+    import dataclasses
+
+    from bench import registry
+
+    released = registry.get("released", name)
+    return {
+        "released": name,
+        "method": released.method,
+        "teacher": released.teacher,
+        "sigmas": list(released.sigmas),
+        "nfe": len(released.sigmas),
+        "published": dataclasses.asdict(released.published) if released.published else None,
+        "files": [_asset(asset) for asset in released.assets],
+    }
+
+
+def _asset(asset: Any) -> dict[str, Any]:
+    facts = {"file": asset.file, "url": asset.url, "licence": asset.licence, "source": asset.source, "sha256": asset.digest()}
+    return facts | {"at": str(asset.path) if asset.path.exists() else "not fetched"}

@@ -11,16 +11,41 @@ from bench.cli.options import Plugins
 
 
 def stats(
-    teacher: Annotated[str, typer.Argument(help="Teacher whose data set and protocol are meant, such as edm-digits.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")] = Path("reference.safetensors"),
+    dataset: Annotated[str, typer.Argument(metavar="DATASET|PATH", help="Name (`bench list datasets`), or a file or folder.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="File to write.")] = Path(
+        "reference.safetensors"
+    ),
+    protocol: Annotated[
+        str | None, typer.Option(metavar="ID", help="Protocol [default: that of the teachers of this data set].")
+    ] = None,
+    path: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="File or folder of the named data set in place of its usual one.")
+    ] = None,
+    xflip: Annotated[bool, typer.Option("--xflip", help="Add every image mirrored left to right, as EDM does.")] = False,
+    max_size: Annotated[int | None, typer.Option(min=1, metavar="N", help="At most N images, chosen by EDM's rule.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, auto, cuda or cuda:N; last bits differ between devices.")] = "cpu",
     plugin: Plugins = None,
 ) -> None:
-    """Write the reference statistics of a teacher's data set under its protocol.
+    """Write the reference statistics of a data set under a protocol.
 
-    Example: bench stats edm-digits -o digits_reference.safetensors
+    Example: bench stats digits -o digits_reference.safetensors
     """
     from bench.cli.options import load_plugins
-    from bench.evaluate import write_reference
+    from bench.environment import choose_device
+    from bench.reference import write_reference
+    from bench.render.live import progress_bar
 
-    load_plugins(plugin)
-    typer.echo(f"{output}: {write_reference(teacher, output)}")
+    plugins = load_plugins(plugin)
+    with progress_bar(f"measuring {dataset}") as report:
+        described = write_reference(
+            dataset,
+            output,
+            path=path,
+            protocol_id=protocol,
+            xflip=xflip,
+            max_size=max_size,
+            plugins=plugins,
+            device=choose_device(device),
+            report=report,
+        )
+    typer.echo(f"{output}: {described}")

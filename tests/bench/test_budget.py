@@ -21,6 +21,7 @@ from bench.method import TeacherPairs
 from bench.pairs import PairStream, teacher_pairs
 from bench.plugin import ImageSpec, Teacher
 from bench.registry import get
+from bench.sampler import Sampler
 from teachers.digits import EDMDigits
 from tests.conftest import make_trainer
 
@@ -164,7 +165,7 @@ def test_pairs_are_made_once_and_their_cost_is_charged_to_every_user():
     assert (first.flops, first.seconds) == (again.flops, again.seconds)
     forward = flops_of(lambda: teacher.denoiser(first.z, 1.0))
     assert first.flops == 9 * forward
-    torch.testing.assert_close(teacher.sample(first.z, steps=5), first.images)
+    torch.testing.assert_close(teacher.sample(first.z, sampler=Sampler(5)), first.images)
     trainer = Trainer(make_trainer("dmd", batch=8).method, teacher, Budget("flops", 1e12), torch.device("cpu"), again)
     assert trainer.ledger.spent("flops") == first.flops == trainer.ledger.one_off["flops"]
     assert trainer.ledger.spent("images") == 0

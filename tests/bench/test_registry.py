@@ -119,7 +119,7 @@ def test_a_plugin_file_that_does_not_exist_or_is_not_python_is_refused(tmp_path)
         (
             "from bench.plugin import register_teacher, Teacher\n@register_teacher('x')\n"
             "class X(Teacher):\n  def load(self, path): pass",
-            "X does not define images, noise, steps, dataset, protocol",
+            "X does not define images, noise, sampler, dataset, protocol",
         ),
     ],
 )

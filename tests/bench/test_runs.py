@@ -305,7 +305,7 @@ def test_the_same_command_continues_after_a_signal(tmp_path, number):
 
 CONDITIONAL = """
 import torch
-from bench.plugin import EDMPrecond, ImageSpec, NoiseLevels, Teacher, register_teacher
+from bench.plugin import EDMPrecond, ImageSpec, NoiseLevels, Sampler, Teacher, register_teacher
 
 class Labelled(torch.nn.Module):
     def __init__(self):
@@ -316,7 +316,8 @@ class Labelled(torch.nn.Module):
 
 @register_teacher("three-classes")
 class ThreeClasses(Teacher):
-    images, noise, steps, dataset, protocol = ImageSpec(1, 8, label_dim=3), NoiseLevels(), 4, "digits", "digits-5k"
+    images, noise, sampler = ImageSpec(1, 8, label_dim=3), NoiseLevels(), Sampler(4)
+    dataset, protocol = "digits", "digits-5k"
     def load(self, path):
         with torch.random.fork_rng():
             torch.manual_seed(0)

@@ -1,8 +1,7 @@
-"""The analytic teachers' denoisers against numerical posterior means, and Heun's sampler against its closed form."""
+"""The analytic teachers' denoisers against numerical posterior means."""
 
 from __future__ import annotations
 
-import itertools
 import math
 
 import numpy as np
@@ -11,40 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.diffusion import NoiseLevels, heun, heun_levels
 from bench.plugin import open_dataset
-from teachers.analytic import Gaussian, GaussianDenoiser, GMMRing, RingDenoiser
-
-NODES_18 = [80, 57.586, 40.786, 28.375, 19.352, 12.910, 8.4009, 5.3152, 3.2568, 1.9233, 1.0882, 0.58535, 0.29644]
-NODES_18 += [0.13952, 0.05995, 0.02293, 0.00753, 0.002, 0]
-
-
-def test_heun_levels_are_edms():
-    assert heun_levels(18, NoiseLevels()) == pytest.approx(NODES_18, rel=5e-4)
-    assert heun_levels(1, NoiseLevels()) == pytest.approx([80, 0])
-
-
-@pytest.mark.parametrize(("steps", "factor"), [(18, 1.010156), (40, 0.997473), (256, 0.994801)])
-def test_heun_on_gaussian_data_multiplies_the_step_factors(steps, factor):
-    """From y = 40 for data N(0.7, 0.6^2): stored values, and the product of the step factors."""
-    mu, s = 0.7, 0.6
-    denoiser = GaussianDenoiser(mu, s).double()
-    y = heun(denoiser, torch.full((1, 1, 1, 1), 0.5, dtype=torch.float64), steps, NoiseLevels()).item()
-    levels, product = heun_levels(steps, NoiseLevels()), 1.0
-    for a, b in itertools.pairwise(levels):
-        euler = 1 + (b - a) * a / (s**2 + a**2)
-        product *= euler if b == 0 else 1 + 0.5 * (b - a) * (a / (s**2 + a**2) + euler * b / (s**2 + b**2))
-    assert y == pytest.approx(mu + (40 - mu) * product, abs=1e-6)  # the denoiser was made in float32
-    assert y == pytest.approx(factor, abs=1e-6)
-
-
-def test_heun_converges_to_the_exact_flow_at_second_order():
-    mu, s = 0.7, 0.6
-    exact = mu + (40 - mu) * s / math.sqrt(s**2 + 80**2)
-    z = torch.full((1, 1, 1, 1), 0.5, dtype=torch.float64)
-    errors = [abs(heun(GaussianDenoiser(mu, s).double(), z, n, NoiseLevels()).item() - exact) for n in (64, 128, 256)]
-    assert errors[0] / errors[1] == pytest.approx(4, rel=0.3)
-    assert errors[1] / errors[2] == pytest.approx(4, rel=0.3)
+from teachers.analytic import Gaussian, GMMRing, RingDenoiser
 
 
 @settings(max_examples=25, deadline=None)

@@ -66,10 +66,10 @@ def test_weights_that_do_not_fit_are_refused_in_a_sentence(tmp_path, damage):
     else:
         save_tensors(file, tensors, {})
     expected = {
-        "missing": "lacks the tensor 'model.first.weight'",
-        "shape": r"shape \(3, 3\), expected \(128, 64\)",
+        "missing": "lacks model.first.weight",
+        "shape": r"model.first.weight \(float32 \(3, 3\), expected float32 \(128, 64\)\)",
         "nan": "NaN or infinite values in 'model.first.bias'",
-        "extra": "too many, such as 'other'",
+        "extra": "has too much other",
         "text": "is not a safetensors file",
     }
     with pytest.raises(UsageError, match=expected[damage]):

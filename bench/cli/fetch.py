@@ -1,0 +1,75 @@
+"""``bench fetch``: get the files that something needs, ahead of its use."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bench.cli.options import Json, Plugins, check_format, load_plugins
+
+if TYPE_CHECKING:
+    from bench.assets import Asset
+
+
+def fetch(
+    names: Annotated[list[str], typer.Argument(metavar="KIND:NAME", help="What needs files, such as teacher:edm-cifar10.")],
+    format_: Json = "terminal",
+    plugin: Plugins = None,
+) -> None:
+    """Download and verify the files that a teacher, data set or other part needs. Exit code 1 if one cannot be had.
+
+    Example: bench fetch teacher:edm-cifar10
+    """
+    from bench import assets
+    from bench.errors import BenchError
+
+    check_format(format_)
+    load_plugins(plugin)
+    rows, failed = [], False
+    wanted = [(name, asset) for name in names for asset in _assets(name)]  # a mistyped name is found before any download
+    for name, asset in wanted:
+        try:
+            rows.append(_row(name, asset, assets.fetch(asset).stat().st_size))
+        except BenchError as error:
+            typer.echo(f"error: {error}", err=True)
+            failed = True
+            continue
+        if format_ == "terminal":
+            typer.echo("{path}  {bytes:,} bytes  sha256 {sha256} ({digest})".format(**rows[-1]))
+    if format_ == "json":
+        import json
+
+        typer.echo(json.dumps(rows, indent=1))
+    if failed:
+        raise typer.Exit(1)
+
+
+def _assets(name: str) -> tuple[Asset, ...]:
+    """The files that ``KIND:NAME`` needs. Raises UsageError if there is no such thing."""
+    from bench.errors import UsageError, unknown
+    from bench.registry import KINDS, entries, get
+
+    kind, colon, part = name.partition(":")
+    if not colon:
+        meant = " or ".join(f"{k}:{name}" for k in KINDS if name in entries(k))
+        raise UsageError(f"{name!r} is not of the form KIND:NAME; say {meant or 'for example teacher:edm-cifar10'}.")
+    if kind not in KINDS:
+        raise unknown("kind", kind, KINDS)
+    assets: tuple[Asset, ...] = getattr(get(kind, part), "assets", ())
+    if not assets:
+        typer.echo(f"{name} needs no download", err=True)
+    return assets
+
+
+def _row(name: str, asset: Asset, size: int) -> dict[str, str | int | None]:
+    return {
+        "name": name,
+        "file": asset.file,
+        "path": str(asset.path),
+        "bytes": size,
+        "sha256": asset.digest(),
+        "digest": "pinned" if asset.sha256 else "recorded",
+        "licence": asset.licence,
+        "source": asset.source,
+    }

@@ -1,0 +1,127 @@
+"""Anything that generates, opened by its name: a run, a file of generator weights, a teacher, a released generator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench import environment, registry
+from bench.assets import fetch
+from bench.checkpoint import load_tensors, load_weights
+from bench.errors import UsageError
+from bench.evaluate import Evaluator, Generate, generate_images, generation_batch
+from bench.job import choose_protocol, resolve, teacher_named
+from bench.recipe import Recipe, make_request
+from bench.record import Measurement
+from bench.released import Released
+from bench.sampler import few_steps
+from bench.store import find_run
+from bench.teacher import Teacher
+
+
+@dataclass(frozen=True)
+class Source:
+    """A generator on its device, ready to be called, and the teacher whose kind of image it makes."""
+
+    generate: Generate
+    nfe: int
+    network: nn.Module
+    teacher_name: str
+    teacher: Teacher
+    device: torch.device
+
+
+def open_source(
+    name: str, results: Path, *, device: str = "auto", settings: Mapping[str, Any] | None = None, path: str | None = None
+) -> Source:
+    """The generator that ``name`` means: ``teacher:NAME``, ``released:NAME``, a weights file, or a run by its folder or id.
+
+    ``settings`` are those of the method ``teacher``: steps, solver, churn. ``path`` is a file in place of the usual weights.
+    """
+    kind, _, rest = name.partition(":")
+    if settings and kind != "teacher":
+        raise UsageError(f"the sampler can be chosen for teacher:NAME, given {name!r}; a generator has its own number of steps.")
+    if path and kind not in ("teacher", "released"):
+        raise UsageError(f"a weights file can be given for teacher:NAME and released:NAME, not for {name!r}; leave --path out.")
+    if kind == "teacher":
+        return _of_a_recipe({"method": "teacher", "teacher": rest, "settings": settings or {}, "teacher_path": path}, device)
+    if kind == "released":
+        return _released(rest, path, device)
+    return _trained(name, results, device)
+
+
+def sample_images(source: Source, seeds: range, report: Callable[[float], None] = lambda fraction: None) -> Tensor:
+    """Images (N, C, H, W) in [-1, 1] of these seeds, on the CPU; ``report(fraction)`` follows the work."""
+    images, at_once = source.teacher.images, generation_batch(source.teacher.images, source.device)
+    made = []
+    for i in range(0, len(seeds), at_once):
+        made.append(generate_images(source.generate, seeds[i : i + at_once], images, source.device).cpu())
+        report((i + len(made[-1])) / len(seeds))
+    return torch.cat(made)
+
+
+def measure_source(
+    source: Source,
+    protocol_name: str | None = None,
+    metrics: list[str] | None = None,
+    samples: int | None = None,
+    repeats: int | None = None,
+    report: Callable[[float], None] = lambda fraction: None,
+) -> dict[str, Measurement]:
+    """Metrics of a generator by a protocol, its teacher's unless another is named, over the replicates of a final number."""
+    protocol, chosen = choose_protocol(protocol_name, source.teacher, source.teacher_name, metrics, samples)
+    evaluator = Evaluator(protocol, chosen, source.teacher, source.device, report=report)
+    return evaluator.measure(source.generate, range(1, (repeats or protocol.repeats) + 1))
+
+
+def _of_a_recipe(request: Mapping[str, Any], device: str, weights: Path | None = None) -> Source:
+    """A method's generator: as it starts, or with the weights of a file."""
+    job = resolve(make_request(**request, eval=[], device=device))
+    environment.set_precision(job.settings.precision)
+    environment.choose_threads(job.teacher.denoiser)
+    method = job.method_class(job.settings, job.teacher)
+    if weights is not None:
+        load_weights(method.generator, load_tensors(weights)[0], f"the weights file {str(weights)!r}")
+    method.generator.eval().to(job.device)
+    return Source(method.generate, method.nfe, method.generator, job.recipe.teacher, job.teacher.to(job.device), job.device)
+
+
+def _released(name: str, path: str | None, device: str) -> Source:
+    """A released generator: its teacher's network with other weights, called at its noise levels."""
+    released: Released = registry.get("released", name)
+    where = environment.choose_device(device)
+    environment.set_precision(environment.choose_precision("auto", where))
+    teacher_class, _ = teacher_named(released.teacher)
+    student = teacher_class(Path(path) if path else fetch(released.weights)).to(where)
+    environment.choose_threads(student.denoiser)
+
+    def generate(z: Tensor, labels: Tensor | None = None, draw: Any = None) -> Tensor:
+        return few_steps(student.denoiser, z, released.sigmas, labels, draw)
+
+    return Source(generate, len(released.sigmas), student.denoiser, released.teacher, student, where)
+
+
+def _trained(name: str, results: Path, device: str) -> Source:
+    """A run by its id or folder, or a generator's safetensors file, which carries its recipe."""
+    file = Path(name)
+    if file.is_file():
+        _, meta = load_tensors(file)
+        if "recipe" not in meta:
+            raise UsageError(
+                f"the weights file {name!r} does not say which run made it; give a run's checkpoints/generator.safetensors, "
+                "or name what it is, as in `teacher:edm-cifar10 --path FILE`."
+            )
+        recipe = Recipe.model_validate(meta["recipe"])
+    else:
+        folder, record = find_run(name, results)
+        recipe, file = Recipe.model_validate(record.recipe), folder.weights
+        if recipe.budget is not None and not file.exists():
+            raise UsageError(f"the run {record.run_id} has no generator yet, its status is {record.status!r}; finish it first.")
+    request = {k: v for k, v in recipe.as_request().items() if not k.startswith("eval")}
+    request["settings"] = request["settings"] | {"precision": "auto"}  # trained on a GPU, perhaps, and sampled elsewhere
+    return _of_a_recipe(request, device, file if recipe.budget is not None else None)

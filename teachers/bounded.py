@@ -1,0 +1,41 @@
+"""Reading what may be larger, or less sound, than it says."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from pathlib import Path
+from typing import Protocol
+
+from bench.plugin import UsageError
+
+_CHUNK = 2**20
+
+
+class Readable(Protocol):
+    """An open file."""
+
+    def read(self, size: int, /) -> bytes:
+        """At most ``size`` bytes; none at the end."""
+        ...
+
+
+def read_at_most(file: Readable, limit: int, what: str) -> bytes:
+    """Everything in an open file. Raises UsageError beyond ``limit`` bytes, whatever size was declared anywhere."""
+    content = bytearray()
+    while chunk := file.read(_CHUNK):
+        content += chunk
+        if len(content) > limit:
+            raise UsageError(f"{what} holds more than {limit:,} bytes, which no genuine one does; check where it is from.")
+    return bytes(content)
+
+
+def read_gzip(path: Path, limit: int) -> bytes:
+    """The content of a file, unpacked if it is gzipped. Raises UsageError for a damaged one, or beyond ``limit`` bytes."""
+    try:
+        with path.open("rb") as raw:
+            packed = raw.read(2) == b"\x1f\x8b"
+        with gzip.open(path) if packed else path.open("rb") as file:
+            return read_at_most(file, limit, f"the file {str(path)!r}")
+    except (OSError, EOFError, zlib.error) as error:
+        raise UsageError(f"the file {str(path)!r} cannot be read ({error}); get it again.") from None

@@ -1,0 +1,151 @@
+"""EDM's data set archives: a zip or a folder of images, with their labels beside them."""
+
+from __future__ import annotations
+
+import os
+import warnings
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import IO, Protocol
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from bench.plugin import Dataset, ImageSpec, UsageError, label_dim
+from teachers.bounded import read_at_most
+from teachers.datasets_labels import parse_labels
+
+LABELS = "dataset.json"
+FORMATS = ("PNG", "JPEG", "BMP", "PPM", "TIFF", "WEBP")
+"""Formats that are decoded: those of photographs, none that PIL hands to another program."""
+CHANNELS = {"L": 1, "RGB": 3}
+LARGEST = 2048
+"""Pixels in a row, at most."""
+IMAGE_BYTES, LABELS_BYTES = 2**26, 2**28
+
+
+class Files(Protocol):
+    """Named files: a zip's or a folder's."""
+
+    names: list[str]
+
+    def open(self, name: str) -> IO[bytes]:
+        """One of them, to read."""
+        ...
+
+
+class ZipFiles:
+    """The files in a zip; they are read where they lie and never unpacked, so that names lead nowhere."""
+
+    def __init__(self, path: Path) -> None:
+        self.zip = zipfile.ZipFile(path)
+        self.names = [entry.filename for entry in self.zip.infolist() if not entry.is_dir()]
+        if len(set(self.names)) < len(self.names):
+            raise UsageError(f"the zip {str(path)!r} holds two files of one name; make it again with EDM's dataset_tool.")
+
+    def open(self, name: str) -> IO[bytes]:
+        return self.zip.open(name)
+
+
+class FolderFiles:
+    """The files in a folder and in those below it, by their path from there."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        found = [Path(folder, file) for folder, _, files in os.walk(path, onerror=_fail) for file in files]
+        self.names = [file.relative_to(path).as_posix() for file in found if file.is_file()]  # no pipe to wait for
+
+    def open(self, name: str) -> IO[bytes]:
+        return (self.path / name).open("rb")
+
+
+def _fail(error: OSError) -> None:
+    raise error  # where os.walk would leave out what it may not read
+
+
+class ImageFiles(Dataset):
+    """Images of a zip or a folder in the order of their names, and the labels of its ``dataset.json``, as EDM reads them.
+
+    All are square, of one size, and RGB or grey. Without ``dataset.json`` they have no labels: folders are not classes.
+    Raises UsageError for anything else; for an image, when it is read.
+    """
+
+    def __init__(self, path: Path, *, labels: bool = True) -> None:
+        self.where = repr(str(path))
+        with self._sound("the data set"):
+            self.files: Files = FolderFiles(path) if path.is_dir() else ZipFiles(path)
+        known = Image.registered_extensions()
+        self.names = sorted(name for name in self.files.names if os.path.splitext(name)[1].lower() in known)
+        if not self.names:
+            raise UsageError(f"there are no images in {self.where}; give an EDM data set: a zip or a folder of PNG files.")
+        _, self.size = self._open(self.names[0])
+        channels, width, height = self.size
+        if width != height or width > LARGEST:
+            raise UsageError(
+                f"the images of {self.where} are {width}x{height}, expected square ones of at most {LARGEST}; "
+                "make the data set with EDM's dataset_tool."
+            )
+        self.labels = None
+        if labels and LABELS in self.files.names:
+            self.labels = parse_labels(self._bytes(LABELS, LABELS_BYTES), self.names, self.where)
+        self._images = ImageSpec(channels, width, label_dim(self.labels))
+
+    @property
+    def images(self) -> ImageSpec:
+        return self._images
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def read(self, indices: Sequence[int]) -> tuple[Tensor, Tensor | None]:
+        pixels = torch.empty(len(indices), *self.images.shape, dtype=torch.uint8)
+        for image, index in zip(pixels, indices, strict=True):
+            image.copy_(self._pixels(self.names[index]))
+        return pixels, None if self.labels is None else self.labels[torch.as_tensor(indices, dtype=torch.int64)]
+
+    def _pixels(self, name: str) -> Tensor:
+        image, size = self._open(name)
+        if size != self.size:  # so that no more is decoded than was expected
+            found, first = ("x".join(map(str, s)) for s in (size, self.size))
+            raise UsageError(
+                f"the image {name!r} of {self.where} is {found} and the first one {first}, expected one size; "
+                "make the data set with EDM's dataset_tool."
+            )
+        with self._sound(f"the image {name!r}"):
+            decoded = np.array(image)
+        return torch.from_numpy(decoded).reshape(size[2], size[1], size[0]).permute(2, 0, 1)
+
+    def _open(self, name: str) -> tuple[Image.Image, tuple[int, int, int]]:
+        """An image that is not decoded yet, and its channels, width and height."""
+        content = self._bytes(name, IMAGE_BYTES)
+        with self._sound(f"the image {name!r}"), warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image: Image.Image = Image.open(BytesIO(content), formats=FORMATS)
+        if image.mode not in CHANNELS:
+            raise UsageError(
+                f"the image {name!r} of {self.where} has the mode {image.mode!r}, expected L (grey) or RGB; "
+                "make the data set with EDM's dataset_tool."
+            )
+        return image, (CHANNELS[image.mode], image.width, image.height)
+
+    def _bytes(self, name: str, limit: int) -> bytes:
+        with self._sound(f"the file {name!r}"), self.files.open(name) as file:
+            return read_at_most(file, limit, f"the file {name!r} of {self.where}")
+
+    @contextmanager
+    def _sound(self, what: str) -> Iterator[None]:
+        """Turn what zipfile and PIL raise on damaged bytes, errors of some ten unrelated types, into one sentence."""
+        try:
+            yield
+        except UsageError:
+            raise
+        except Exception as error:
+            reason = " ".join(str(error).split())[:200] or "damaged"
+            raise UsageError(
+                f"{what} of {self.where} cannot be read ({type(error).__name__}: {reason}); get it or make it again."
+            ) from None

@@ -1,0 +1,57 @@
+"""The labels of EDM's data set archives: the file ``dataset.json``."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.plugin import UsageError
+
+MOST_CLASSES = 100_000
+"""A larger class index is taken for damage: one-hot vectors are that long."""
+
+
+def parse_labels(text: bytes, names: list[str], where: str) -> Tensor | None:
+    """Labels of the images ``names`` from ``{"labels": [[name, label], ...]}`` or ``{"labels": null}``.
+
+    Returns int64 classes (N,) if all labels are integers, float32 (N, d) if all are lists of d numbers, None for null.
+    Raises UsageError unless each image has exactly one label, all of one kind, and nothing else has any.
+    """
+    where = f"dataset.json of {where}"
+    try:
+        pairs = json.loads(text)["labels"]
+        found = None if pairs is None else dict(pairs)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UsageError(
+            f'{where} is not of the form {{"labels": [["name.png", 0], ...]}} ({type(error).__name__}); make it with EDM\'s tool.'
+        ) from None
+    if found is None:
+        return None
+    if len(found) < len(pairs):
+        raise UsageError(f"{where} has {len(pairs):,} labels for {len(found):,} images, so some twice; make it again.")
+    for what, odd in (("lacks", set(names) - found.keys()), ("has labels for", found.keys() - set(names))):
+        if odd:
+            which = "images" if what == "lacks" else "images that are not there"
+            raise UsageError(f"{where} {what} {len(odd):,} {which}, such as {str(min(odd, key=str))[:100]!r}; make it again.")
+    labels = [found[name] for name in names]
+    kinds = {_kind(label): name for name, label in zip(names, labels, strict=True)}
+    if len(kinds) == 1:
+        (kind,) = kinds
+        if kind != _OTHER:
+            return torch.tensor(labels, dtype=torch.int64 if kind == _CLASS else torch.float32)
+    examples = ", ".join(f"{kind} ({name[:100]})" for kind, name in list(kinds.items())[:3])
+    raise UsageError(f"{where} has {examples}; expected a {_CLASS} for every image, or a vector of one length for every image.")
+
+
+_CLASS, _OTHER = f"class from 0 to {MOST_CLASSES - 1:,}", "something that is no label"
+
+
+def _kind(label: Any) -> str:
+    if type(label) is int and 0 <= label < MOST_CLASSES:
+        return _CLASS
+    if isinstance(label, list) and label and all(type(v) in (int, float) and abs(v) < 2**53 for v in label):
+        return f"vector of {len(label)}"  # NaN and infinity fail the comparison
+    return _OTHER

@@ -1,0 +1,108 @@
+"""ADM (Dhariwal and Nichol, "Diffusion Models Beat GANs on Image Synthesis", NeurIPS 2021) as EDM trains it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from teachers.unet import Conv2d, GroupNorm, Linear, PositionalEmbedding, Resampling, UNetBlock
+
+_CHANNELS_PER_HEAD = 64
+
+
+class DhariwalUNet(nn.Module):
+    """F(x; c_noise) of the "adm" file; arguments as of SongUNet. A block of fewer than 64 channels has no attention."""
+
+    def __init__(
+        self,
+        img_resolution: int,
+        in_channels: int,
+        out_channels: int,
+        label_dim: int = 0,
+        augment_dim: int = 0,
+        model_channels: int = 192,
+        channel_mult: Sequence[int] = (1, 2, 3, 4),
+        channel_mult_emb: int = 4,
+        num_blocks: int = 3,
+        attn_resolutions: Sequence[int] = (32, 16, 8),
+        dropout: float = 0.10,
+    ) -> None:
+        super().__init__()
+        self.label_dim, self.augment_dim = label_dim, augment_dim
+        embedding = model_channels * channel_mult_emb
+
+        def block(inputs: int, outputs: int, *, attend: bool = False, resampling: Resampling | None = None) -> UNetBlock:
+            heads = outputs // _CHANNELS_PER_HEAD if attend else 0
+            return UNetBlock(inputs, outputs, embedding, resampling=resampling, heads=heads, dropout=dropout, project_skip=False)
+
+        self.map_noise = PositionalEmbedding(model_channels, endpoint=False)
+        if augment_dim:
+            self.map_augment = Linear(augment_dim, model_channels, bias=False)
+        self.map_layer0 = Linear(model_channels, embedding)
+        self.map_layer1 = Linear(embedding, embedding)
+        if label_dim:
+            self.map_label = Linear(label_dim, embedding, bias=False)
+
+        self.enc = nn.ModuleDict()
+        skips, c = [], model_channels * channel_mult[0]
+        for level, mult in enumerate(channel_mult):
+            size = img_resolution >> level
+            if level == 0:
+                self.enc[f"{size}x{size}_conv"] = Conv2d(in_channels, c, 3)
+            else:
+                self.enc[f"{size}x{size}_down"] = block(c, c, resampling="down")
+            skips.append(c)
+            for i in range(num_blocks):
+                self.enc[f"{size}x{size}_block{i}"] = block(c, model_channels * mult, attend=size in attn_resolutions)
+                c = model_channels * mult
+                skips.append(c)
+
+        self.dec = nn.ModuleDict()
+        for level, mult in reversed(list(enumerate(channel_mult))):
+            size = img_resolution >> level
+            if level == len(channel_mult) - 1:
+                self.dec[f"{size}x{size}_in0"] = block(c, c, attend=True)
+                self.dec[f"{size}x{size}_in1"] = block(c, c)
+            else:
+                self.dec[f"{size}x{size}_up"] = block(c, c, resampling="up")
+            for i in range(num_blocks + 1):
+                attend = size in attn_resolutions
+                self.dec[f"{size}x{size}_block{i}"] = block(c + skips.pop(), model_channels * mult, attend=attend)
+                c = model_channels * mult
+        self.out_norm = GroupNorm(c, 1e-5)
+        self.out_conv = Conv2d(c, out_channels, 3)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """Torch's own uniform law is ADM's; what ends a residual branch, or the network, starts at zero."""
+        for name, layer in self.named_modules():
+            if name.rpartition(".")[2] in ("conv1", "proj", "out_conv", "map_augment"):
+                for parameter in layer.parameters():
+                    nn.init.zeros_(parameter)
+        if self.label_dim:
+            nn.init.normal_(self.map_label.weight)
+
+    def embed(self, c_noise: Tensor, labels: Tensor | None, augment_labels: Tensor | None) -> Tensor:
+        """Noise level, class and augmentation as one vector, (N, embedding)."""
+        e = self.map_noise(c_noise)
+        if self.augment_dim and augment_labels is not None:
+            e = e + self.map_augment(augment_labels.to(e.dtype))
+        e = self.map_layer1(F.silu(self.map_layer0(e)))
+        if self.label_dim and labels is not None:
+            e = e + self.map_label(labels.to(e.dtype))
+        return F.silu(e)
+
+    def forward(self, x: Tensor, c_noise: Tensor, labels: Tensor | None = None, augment_labels: Tensor | None = None) -> Tensor:
+        embedding, skips = self.embed(c_noise, labels, augment_labels), []
+        for layer in self.enc.values():
+            x = layer(x, embedding) if isinstance(layer, UNetBlock) else layer(x)
+            skips.append(x)
+        for block in self.dec.values():
+            if block.inputs != x.shape[1]:
+                x = torch.cat([x, skips.pop()], dim=1)
+            x = block(x, embedding)
+        out: Tensor = self.out_conv(F.silu(self.out_norm(x)))
+        return out

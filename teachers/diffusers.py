@@ -1,0 +1,245 @@
+"""Teachers that the library diffusers saved: pixel-space models that predict noise, v, the image, or a flow's velocity."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from bench.plugin import (
+    FlowDenoiser,
+    ImageSpec,
+    NoiseLevels,
+    Sampler,
+    Teacher,
+    UsageError,
+    VPDenoiser,
+    load_tensors,
+    load_weights,
+    tensors_digest,
+)
+
+MODEL = "UNet2DModel"
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+
+VP_SCHEDULERS = (
+    "DDIMScheduler",
+    "DDPMScheduler",
+    "DEISMultistepScheduler",
+    "DPMSolverMultistepScheduler",
+    "DPMSolverSinglestepScheduler",
+    "EulerAncestralDiscreteScheduler",
+    "EulerDiscreteScheduler",
+    "HeunDiscreteScheduler",
+    "PNDMScheduler",
+    "UniPCMultistepScheduler",
+)
+"""Samplers of one and the same process, whose levels they call ``alphas_cumprod``."""
+FLOW_SCHEDULERS = ("FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler")
+OTHER_TIMES = {"timestep_type": "continuous", "use_flow_sigmas": True, "invert_sigmas": True}
+"""Options with which a scheduler gives its network times of another meaning."""
+
+OLD_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+"""Of the attention's layers in weights saved before 2023, among them those of the CIFAR-10 DDPM."""
+
+
+class DiffusersTeacher(Teacher):
+    """A pixel-space model of the library diffusers: ``diffusers:FOLDER``, or ``diffusers:REPOSITORY`` on its hub.
+
+    The folder holds a pipeline, or a UNet2DModel with its scheduler_config.json. Only JSON and safetensors files are read.
+    Of the scheduler only the process counts: neither its steps nor its clipping of the image is used.
+    Downloads stay in the hub's own cache; with ``BENCH_OFFLINE=1`` only what is there is used.
+    Images, noise levels and digest are known once it is loaded; the data set and the protocol are not.
+    """
+
+    sampler = Sampler()
+    dataset = None
+    protocol = None
+    takes_source = True
+
+    files: tuple[Path, ...]
+    """What it was read from: two configurations and the weights."""
+
+    @property
+    def images(self) -> ImageSpec:  # type: ignore[override]  # of each model, not of the class
+        return self._images
+
+    @property
+    def noise(self) -> NoiseLevels:  # type: ignore[override]
+        return self._noise
+
+    def load(self, path: Path | None) -> nn.Module:
+        if not self.source:
+            raise UsageError("the teacher 'diffusers' needs a model; name one as diffusers:FOLDER or diffusers:REPOSITORY.")
+        folder = _snapshot(self.source, "*.json")
+        files = _configuration_files(folder, self.source)
+        network, process = map(_read_json, files)
+        if network.get("_class_name") != MODEL:
+            raise UsageError(f"the network of {self.source!r} is a {network.get('_class_name')}; only {MODEL} can be a teacher.")
+        unet = _build(MODEL, network)
+        self._images = _image_spec(unet.config, self.source)
+        denoiser = _denoiser(LabelledUNet(unet, self._images.label_dim), process, self.source)
+        weights = path or _weights(folder, files[0].parent, self.source)
+        tensors, _ = load_tensors(weights)
+        tensors = {_new_name(name): tensor.float() for name, tensor in tensors.items()}  # some are published in float16
+        load_weights(unet, tensors, f"the weights file {str(weights)!r}")
+        if not _is_folder(self.source):
+            self.note = f"commit {folder.name} of {self.source}"
+        self._noise, self.files = denoiser.noise, (*files, weights)
+        self._settings = json.dumps([_settled(network), _settled(process)], sort_keys=True)
+        return denoiser
+
+    def digest(self) -> str:
+        """SHA-256 of the weights and of the two configurations: the same weights under another schedule are another denoiser."""
+        return hashlib.sha256((tensors_digest(self.denoiser.state_dict()) + self._settings).encode()).hexdigest()
+
+
+class LabelledUNet(nn.Module):
+    """A UNet2DModel as ``model(x, t, labels)``, the labels one-hot (N, label_dim), and ignored where label_dim is 0."""
+
+    def __init__(self, unet: nn.Module, label_dim: int) -> None:
+        super().__init__()
+        self.unet, self.label_dim = unet, label_dim
+
+    def forward(self, x: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
+        if not self.label_dim:
+            return self.unet(x, t, return_dict=False)[0]
+        if labels is None:
+            raise UsageError(f"this model knows {self.label_dim} classes, and no labels were given; give one-hot labels.")
+        return self.unet(x, t, labels.argmax(1), return_dict=False)[0]
+
+
+def _library() -> Any:
+    try:
+        import diffusers  # seconds to import, and an extra
+    except ImportError as error:
+        raise UsageError(
+            f"the teacher 'diffusers' needs the library diffusers ({error}); pip install 'distill-bench[diffusers]'."
+        ) from None
+    return diffusers
+
+
+def _is_folder(source: str) -> bool:
+    return Path(source).expanduser().is_dir()
+
+
+def _snapshot(source: str, pattern: str, revision: str | None = None) -> Path:
+    """The folder ``source``, or that with the files of a hub repository that match ``pattern``, downloaded if need be."""
+    if _is_folder(source):
+        return Path(source).expanduser()
+    _library()
+    from huggingface_hub import snapshot_download
+
+    offline = os.environ.get("BENCH_OFFLINE") == "1"
+    try:
+        found = snapshot_download(source, revision=revision, allow_patterns=[pattern], local_files_only=offline)
+    except (OSError, ValueError) as error:  # the hub's errors are of these kinds
+        why = "BENCH_OFFLINE=1 and the hub's cache does not have it" if offline else str(error).partition("\n")[0]
+        raise UsageError(
+            f"{source!r} is neither a folder nor a repository that the hub gives ({why}); give diffusers:FOLDER or "
+            "diffusers:REPOSITORY."
+        ) from None
+    return Path(found)
+
+
+def _configuration_files(folder: Path, source: str) -> tuple[Path, Path]:
+    """The files that configure the network and the scheduler, each in its own folder or all in one."""
+    index = _read_json(folder / "model_index.json") if (folder / "model_index.json").is_file() else {}
+    latent = [name for name in ("vae", "vqvae", "movq") if index.get(name) not in (None, [None, None])]
+    if latent:
+        raise UsageError(f"{source!r} works in the latents of its {latent[0]!r}; give a model of the images themselves.")
+    network = _first(folder, source, "config.json", "unet", "transformer")
+    return network, _first(folder, source, "scheduler_config.json", "scheduler")
+
+
+def _first(folder: Path, source: str, file: str, *parts: str) -> Path:
+    """``file`` in one of the parts of ``folder``, or in ``folder`` itself."""
+    places = [folder / part / file for part in (*parts, "")]
+    for place in places:
+        if place.is_file():
+            return place
+    names = ", ".join(str(place.relative_to(folder)) for place in places)
+    raise UsageError(f"{source!r} has no {file}, looked for at {names}; give what diffusers' save_pretrained wrote.")
+
+
+def _weights(folder: Path, model: Path, source: str) -> Path:
+    """The safetensors file of the network in ``model``, a folder in ``folder``, downloaded if need be."""
+    file = model / WEIGHTS
+    if not file.is_file():
+        file = _snapshot(source, str(file.relative_to(folder)), revision=folder.name) / file.relative_to(folder)
+    if not file.is_file():
+        raise UsageError(
+            f"{source!r} has no {WEIGHTS} beside its network's config.json, and pickled weights (.bin) are never read; load it "
+            "in diffusers and save it again by save_pretrained, which writes safetensors."
+        )
+    return file
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"the configuration {str(file)!r} cannot be read ({error}); save the model again.") from None
+    if not isinstance(content, dict):
+        raise UsageError(f"the configuration {str(file)!r} holds no JSON object; save the model again.")
+    return content
+
+
+def _build(name: str, config: dict[str, Any]) -> Any:
+    """An object of diffusers' class ``name``, always one of the names in this file, from its configuration."""
+    try:
+        return getattr(_library(), name).from_config(config)
+    except (ArithmeticError, AttributeError, LookupError, NotImplementedError, TypeError, ValueError, RuntimeError) as error:
+        why = str(error).partition("\n")[0]
+        raise UsageError(f"diffusers cannot build a {name} from its configuration ({why}); save the model again.") from None
+
+
+def _image_spec(config: Any, source: str) -> ImageSpec:
+    """What the network makes, from its configuration with the defaults filled in."""
+    size = config.sample_size
+    sizes = {size} if isinstance(size, int) else set(size or ())
+    channels, out, times, classes = config.in_channels, config.out_channels, config.time_embedding_type, config.class_embed_type
+    unfit = {
+        f"images of size {size}, expected one square": len(sizes) != 1,
+        f"{channels} channels in and {out} out, expected as many or twice as many": out not in (channels, 2 * channels),
+        f"time_embedding_type {times!r}, expected 'positional'": times != "positional",
+        f"class_embed_type {classes!r}, expected none or class indices": classes is not None,
+    }
+    for reason, applies in unfit.items():
+        if applies:
+            raise UsageError(f"the network of {source!r} has {reason}; such a model cannot be a teacher.")
+    return ImageSpec(channels, sizes.pop(), config.num_class_embeds or 0)
+
+
+def _denoiser(network: nn.Module, config: dict[str, Any], source: str) -> VPDenoiser | FlowDenoiser:
+    """The network as an EDM denoiser, by the process that its scheduler's configuration describes."""
+    name = config.get("_class_name")
+    for option, value in OTHER_TIMES.items():
+        if config.get(option) == value:
+            raise UsageError(
+                f"the {name} of {source!r} has {option}={value}, by which times mean something else; it cannot be used."
+            )
+    if name in FLOW_SCHEDULERS:
+        return FlowDenoiser(network, time_scale=config.get("num_train_timesteps", 1000))
+    if name not in VP_SCHEDULERS:
+        known = ", ".join(VP_SCHEDULERS + FLOW_SCHEDULERS)
+        raise UsageError(f"the scheduler of {source!r} is a {name}; expected one of {known}.")
+    scheduler = _build(name, config)
+    alphas = scheduler.alphas_cumprod.clone()
+    if config.get("rescale_betas_zero_snr"):
+        alphas[-1] = 0  # some samplers write 2^-24 there, which is above the level before it
+    return VPDenoiser(network, alphas, scheduler.config.prediction_type)
+
+
+def _new_name(tensor: str) -> str:
+    *path, layer, kind = tensor.split(".")
+    return ".".join([*path, OLD_NAMES.get(layer, layer), kind])
+
+
+def _settled(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration without what says only who wrote it."""
+    return {key: value for key, value in config.items() if key not in ("_diffusers_version", "_name_or_path")}

@@ -1,0 +1,214 @@
+"""The EDM teachers that NVIDIA publishes, as data: network, weights, sampler, data set, reference statistics, reported FID.
+
+Karras et al., "Elucidating the Design Space of Diffusion-Based Generative Models" (NeurIPS 2022, arXiv 2206.00364).
+The addresses stand in the README of NVlabs/edm, which states no checksums; the network arguments are those that its training
+options produce, and a file's own recorded arguments are compared with them when it is read.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from bench.plugin import (
+    Asset,
+    EDMPrecond,
+    ImageSpec,
+    NoiseLevels,
+    Published,
+    Sampler,
+    Teacher,
+    UsageError,
+    fetch,
+)
+from teachers.augment import AugmentPipe
+from teachers.checkpoints import load_network
+from teachers.networks import NetworkConfig
+
+_SITE = "https://nvlabs-fi-cdn.nvidia.com/edm"
+_LICENCE = "CC BY-NC-SA 4.0 (NVIDIA): not for commercial use"
+_SOURCE = "NVlabs/edm README, example.py and generate.py"
+_TABLE_2 = "EDM paper, Table 2, and NVlabs/edm example.py: the smallest of three FIDs of 50,000 images each"
+
+
+def weights(file: str) -> Asset:
+    """A published network."""
+    return Asset(Path(file).stem, file, f"{_SITE}/pretrained/{file}", _LICENCE, _SOURCE)
+
+
+def reference(file: str) -> Asset:
+    """Published mean and covariance of a data set's Inception features."""
+    return Asset(f"fid-ref-{Path(file).stem}", file, f"{_SITE}/fid-refs/{file}", _LICENCE, "NVlabs/edm README")
+
+
+def ddpmpp(resolution: int, label_dim: int = 0) -> NetworkConfig:
+    """The network of the "vp" files for images of 32 or 64 pixels."""
+    return NetworkConfig(
+        model_type="SongUNet",
+        embedding_type="positional",
+        encoder_type="standard",
+        decoder_type="standard",
+        channel_mult_noise=1,
+        resample_filter=[1, 1],
+        model_channels=128,
+        channel_mult=[2, 2, 2] if resolution == 32 else [1, 2, 2, 2],
+        augment_dim=9,
+        img_resolution=resolution,
+        img_channels=3,
+        label_dim=label_dim,
+    )
+
+
+def ncsnpp(resolution: int, label_dim: int = 0) -> NetworkConfig:
+    """The network of the "ve" files: the same with Fourier features, a residual input pyramid and a smoother filter."""
+    ve = {"embedding_type": "fourier", "encoder_type": "residual", "channel_mult_noise": 2, "resample_filter": [1, 3, 3, 1]}
+    return ddpmpp(resolution, label_dim).model_copy(update=ve)
+
+
+class EDMTeacher(Teacher):
+    """An EDM network, and how to read it from any file that holds one."""
+
+    network: ClassVar[NetworkConfig]
+    noise = NoiseLevels()
+    weights: ClassVar[Asset]
+    reference: ClassVar[Asset]
+    """Statistics of its data set; one of another protocol than EDM's does not compare."""
+
+    def load(self, path: Path | None) -> nn.Module:
+        file = path or fetch(self.weights)
+        network, config = load_network(file, self.network)
+        if config.images != self.images:
+            raise UsageError(
+                f"the weights file {str(file)!r} makes {_words(config.images)}, this teacher {_words(self.images)}; "
+                "give it to the teacher that it belongs to."
+            )
+        if differences := config.differs(self.network):
+            self.note = f"{file.name} is not the published network: {', '.join(differences)}"
+            if not config.augment_dim:
+                self.augment = None  # it would not be told
+        return network
+
+    def use_half(self) -> None:
+        assert isinstance(self.denoiser, EDMPrecond)
+        self.denoiser.float16 = True
+        self.denoiser.to(memory_format=torch.channels_last)  # what tensor cores read without a transposition
+
+
+def _words(images: ImageSpec) -> str:
+    classes = f"{images.label_dim} classes" if images.label_dim else "no classes"
+    return f"{images.channels}x{images.resolution}x{images.resolution} images of {classes}"
+
+
+class EDMCifar10(EDMTeacher):
+    """EDM on CIFAR-10, unconditional: DDPM++, 55.7M parameters, FID 1.97 at NFE 35 as published."""
+
+    augment = AugmentPipe(0.12)
+    network = ddpmpp(32)
+    images = network.images
+    sampler = Sampler(steps=18)
+    dataset = "cifar10"
+    protocol = "edm-50k"
+    weights = weights("edm-cifar10-32x32-uncond-vp.pkl")
+    reference = reference("cifar10-32x32.npz")
+    assets = (weights, reference)
+    published: ClassVar[Published | None] = Published(1.97, 35, _TABLE_2)
+
+
+class EDMCifar10Cond(EDMCifar10):
+    """EDM on CIFAR-10, by class: DDPM++, 55.7M parameters, FID 1.79 at NFE 35 as published."""
+
+    network = ddpmpp(32, label_dim=10)
+    images = network.images
+    weights = weights("edm-cifar10-32x32-cond-vp.pkl")
+    assets = (weights, EDMCifar10.reference)
+    published: ClassVar[Published | None] = Published(1.79, 35, _TABLE_2)
+
+
+class EDMCifar10VE(EDMCifar10):
+    """EDM on CIFAR-10, unconditional: NCSN++, 56.4M parameters, the "ve" variant."""
+
+    network = ncsnpp(32)
+    weights = weights("edm-cifar10-32x32-uncond-ve.pkl")
+    assets = (weights, EDMCifar10.reference)
+    published: ClassVar[Published | None] = Published(1.98, 35, "README of D2O (github.com/Zyriix/GDD)")
+
+
+class EDMCifar10CondVE(EDMCifar10Cond):
+    """EDM on CIFAR-10, by class: NCSN++, the "ve" variant."""
+
+    network = ncsnpp(32, label_dim=10)
+    weights = weights("edm-cifar10-32x32-cond-ve.pkl")
+    assets = (weights, EDMCifar10.reference)
+    published: ClassVar[Published | None] = None
+
+
+class EDMFFHQ64(EDMTeacher):
+    """EDM on faces (FFHQ at 64x64): DDPM++, 61.8M parameters, FID 2.39 at NFE 79 as published."""
+
+    augment = AugmentPipe(0.15)
+    network = ddpmpp(64)
+    images = network.images
+    sampler = Sampler(steps=40)
+    dataset = "ffhq64"
+    protocol = "edm-50k"
+    weights = weights("edm-ffhq-64x64-uncond-vp.pkl")
+    reference = reference("ffhq-64x64.npz")
+    assets = (weights, reference)
+    published: ClassVar[Published | None] = Published(2.39, 79, _TABLE_2)
+
+
+class EDMFFHQ64VE(EDMFFHQ64):
+    """EDM on faces (FFHQ at 64x64): NCSN++, 62.8M parameters, the "ve" variant."""
+
+    network = ncsnpp(64)
+    weights = weights("edm-ffhq-64x64-uncond-ve.pkl")
+    assets = (weights, EDMFFHQ64.reference)
+    published: ClassVar[Published | None] = None
+
+
+class EDMAFHQv2(EDMTeacher):
+    """EDM on animal faces (AFHQv2 at 64x64): DDPM++, 61.8M parameters, FID 1.96 at NFE 79 as published."""
+
+    augment = AugmentPipe(0.15)
+    network = ddpmpp(64)
+    images = network.images
+    sampler = Sampler(steps=40)
+    dataset = "afhqv2-64"
+    protocol = "edm-50k"
+    weights = weights("edm-afhqv2-64x64-uncond-vp.pkl")
+    reference = reference("afhqv2-64x64.npz")
+    assets = (weights, reference)
+    published: ClassVar[Published | None] = Published(1.96, 79, _TABLE_2)
+
+
+class EDMAFHQv2VE(EDMAFHQv2):
+    """EDM on animal faces (AFHQv2 at 64x64): NCSN++, 62.8M parameters, the "ve" variant."""
+
+    network = ncsnpp(64)
+    weights = weights("edm-afhqv2-64x64-uncond-ve.pkl")
+    assets = (weights, EDMAFHQv2.reference)
+    published: ClassVar[Published | None] = None
+
+
+class EDMImageNet64(EDMTeacher):
+    """EDM on ImageNet at 64x64, by class: ADM, 295.9M parameters, FID 1.36 at NFE 511 (stochastic) as published."""
+
+    network = NetworkConfig(
+        model_type="DhariwalUNet",
+        model_channels=192,
+        channel_mult=[1, 2, 3, 4],
+        img_resolution=64,
+        img_channels=3,
+        label_dim=1000,
+    )
+    images = network.images
+    sampler = Sampler(steps=256, churn=40, churn_min=0.05, churn_max=50, churn_noise=1.003)
+    dataset = "imagenet64"
+    protocol = "edm-50k"
+    weights = weights("edm-imagenet-64x64-cond-adm.pkl")
+    reference = reference("imagenet-64x64.npz")
+    assets = (weights, reference)
+    published: ClassVar[Published | None] = Published(1.36, 511, _TABLE_2)

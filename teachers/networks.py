@@ -1,0 +1,86 @@
+"""EDM's networks from their recorded constructor arguments, checked before anything is built."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from bench.plugin import EDMPrecond, ImageSpec, UsageError
+from teachers.dhariwal_unet import DhariwalUNet
+from teachers.song_unet import SongUNet
+
+_Size = Annotated[int, Field(ge=1, le=1024)]
+
+
+class NetworkConfig(BaseModel):
+    """The arguments of ``EDMPrecond`` under the reference's names; what is not given is the network family's default.
+
+    The ranges hold every published network and keep a hostile file from asking for one that fills the memory.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    model_type: Literal["SongUNet", "DhariwalUNet"]
+    img_resolution: int = Field(ge=8, le=512)
+    img_channels: int = Field(ge=1, le=16)
+    label_dim: int = Field(default=0, ge=0, le=100_000)
+    augment_dim: int = Field(default=0, ge=0, le=64)
+    model_channels: int = Field(default=128, ge=4, le=1024)
+    channel_mult: list[_Size] = Field(default=[1, 2, 2, 2], min_length=1, max_length=8)
+    channel_mult_emb: int = Field(default=4, ge=1, le=16)
+    num_blocks: int = Field(default=4, ge=1, le=16)
+    attn_resolutions: list[_Size] = Field(default=[16], max_length=8)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    embedding_type: Literal["positional", "fourier"] = "positional"
+    channel_mult_noise: int = Field(default=1, ge=1, le=16)
+    encoder_type: Literal["standard", "residual"] = "standard"
+    resample_filter: list[Annotated[float, Field(gt=0, le=1000)]] = Field(default=[1, 1], min_length=2, max_length=8)
+    # what says nothing about the weights, or has one value that is supported
+    decoder_type: Literal["standard"] = "standard"
+    label_dropout: float = Field(default=0, ge=0, lt=1)
+    use_fp16: bool = False
+    sigma_min: float = Field(default=0, ge=0)
+    sigma_max: float = Field(default=float("inf"), gt=0)
+    sigma_data: float = Field(default=0.5, gt=0, le=100)
+
+    @classmethod
+    def checked(cls, kwargs: Any, where: str) -> Self:
+        """From recorded arguments. Raises UsageError naming the first that is unknown or out of range."""
+        try:
+            return cls.model_validate(kwargs)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name, given = ".".join(str(part) for part in first["loc"])[:60], str(first["input"])[:60]
+            raise UsageError(
+                f"{where} records a network that is not one of EDM's: {name} = {given}, {first['msg'].lower()}; "
+                "expected the arguments of a DDPM++, NCSN++ or ADM network."
+            ) from None
+
+    @property
+    def images(self) -> ImageSpec:
+        """Size of the network's images, and its number of classes."""
+        return ImageSpec(self.img_channels, self.img_resolution, self.label_dim)
+
+    def build(self) -> EDMPrecond:
+        """The untrained network, in evaluation mode."""
+        family = {"SongUNet": SongUNet, "DhariwalUNet": DhariwalUNet}[self.model_type]
+        given = self.model_dump(include=self.model_fields_set, exclude=_NOT_OF_THE_FAMILY)
+        return EDMPrecond(family(in_channels=self.img_channels, out_channels=self.img_channels, **given), self.sigma_data).eval()
+
+    def on_meta(self) -> EDMPrecond:
+        """The network without numbers: names and shapes, at no cost."""
+        with torch.device("meta"):
+            return self.build()
+
+    def differs(self, other: NetworkConfig) -> list[str]:
+        """What makes this another architecture than ``other``, in words; empty if nothing does."""
+        mine, theirs = (c.model_dump(exclude=_NOT_OF_THE_ARCHITECTURE) for c in (self, other))
+        return [f"{name} {mine[name]} where {theirs[name]} was published" for name in mine if mine[name] != theirs[name]]
+
+
+_NOT_OF_THE_FAMILY = {
+    "model_type", "img_channels", "use_fp16", "sigma_min", "sigma_max", "sigma_data", "decoder_type", "label_dropout",
+}  # fmt: skip
+_NOT_OF_THE_ARCHITECTURE = {"use_fp16", "sigma_min", "sigma_max", "dropout", "label_dropout"}

@@ -1,0 +1,283 @@
+"""A reader of pickles as data: it imports nothing, calls nothing, and builds nothing but plain Python values.
+
+A pickle is a program for a stack machine. This one knows the operations that occur in published checkpoints and in the
+CIFAR-10 archive, and no other; where Python's own would import a name it keeps the name, and where it would call a function
+it keeps the function's name and its arguments. What the names mean is decided afterwards, by code that walks the result.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench.plugin import UsageError
+
+MAX_OPERATIONS = 1_000_000
+"""A genuine snapshot needs some 100,000; this bounds time to seconds and memory to a few hundred MB."""
+MAX_TEXT = 2**24
+"""Bytes of text in all; a genuine snapshot has some source files of 36 kB, and names. Binary strings are not copied."""
+
+
+class Malformed(UsageError):
+    """The bytes are not a pickle of the kind that this reader reads; the message says what and where."""
+
+
+@dataclass(frozen=True)
+class Global:
+    """A name that the stream refers to. It is never imported."""
+
+    module: str
+    name: str
+
+
+@dataclass(eq=False, repr=False)
+class Call:
+    """A function's name and what the stream would have had it called with; ``state`` is what it would then be given."""
+
+    function: Global
+    args: tuple[Any, ...]
+    state: Any = None
+    items: dict[Any, Any] = field(default_factory=dict)
+    """What the stream would have put into it as into a dict."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Persistent:
+    """A reference to something outside the stream."""
+
+    id: Any
+
+
+class _Mark:
+    """Where the arguments of a variadic operation begin on the stack."""
+
+
+_MARK = _Mark()
+
+
+def parse(
+    data: bytes | memoryview, allowed: Collection[tuple[str, str]], start: int = 0, *, persistent: bool = False
+) -> tuple[Any, int]:
+    """The value that one pickle describes, and the position after it.
+
+    Args:
+        data: the bytes; binary strings in the result are views of them, without a copy.
+        allowed: pairs (module, name) that the stream may mention.
+        start: where the pickle begins.
+        persistent: whether it may refer to things outside.
+
+    Raises Malformed for an operation, a name or a value that does not occur in the files this suite reads, for a stream that
+    ends early, and for one that is too long.
+    """
+    machine = _Machine(memoryview(data), frozenset(allowed), start, persistent)
+    try:
+        return machine.run(), machine.position
+    except (IndexError, struct.error):
+        raise Malformed(f"the pickle is damaged at byte {machine.position:,}: its stack is empty or its end is missing") from None
+    except UnicodeDecodeError:
+        raise Malformed(f"the pickle is damaged at byte {machine.position:,}: a text is not UTF-8") from None
+
+
+class _Machine:
+    """The stack, the memo, and one method for each operation."""
+
+    def __init__(self, data: memoryview, allowed: frozenset[tuple[str, str]], start: int, persistent: bool) -> None:
+        self.data, self.allowed, self.position, self.persistent = data, allowed, start, persistent
+        self.stack: list[Any] = []
+        self.memo: dict[int, Any] = {}
+        self.text_read = 0
+
+    def run(self) -> Any:
+        for _ in range(MAX_OPERATIONS):
+            code = self.data[self.position]
+            self.position += 1
+            if code == _STOP:
+                value = self.pop()
+                if self.stack:
+                    raise self.damaged("it ends with a stack that is not empty")
+                return value
+            operation = _OPERATIONS.get(code)
+            if operation is None:
+                raise self.damaged(f"the operation {bytes([code])!r} does not occur in checkpoints")
+            operation(self)
+        raise self.damaged(f"it has more than {MAX_OPERATIONS:,} operations")
+
+    def damaged(self, why: str) -> Malformed:
+        return Malformed(f"the pickle is refused at byte {self.position:,}: {why}")
+
+    # -- reading ---------------------------------------------------------------------------------------------------------
+
+    def take(self, count: int) -> memoryview:
+        if count > len(self.data) - self.position:
+            raise self.damaged(f"it declares {count:,} bytes and {len(self.data) - self.position:,} are left")
+        self.position += count
+        return self.data[self.position - count : self.position]
+
+    def unsigned(self, width: int) -> int:
+        return int.from_bytes(self.take(width), "little")
+
+    def signed(self, width: int) -> int:
+        return int.from_bytes(self.take(width), "little", signed=True)
+
+    def text(self, length: int) -> str:
+        self.text_read += length
+        if self.text_read > MAX_TEXT:
+            raise self.damaged(f"it has more than {MAX_TEXT:,} bytes of text")
+        return str(self.take(length), "utf-8")
+
+    def line(self) -> str:
+        for length in range(256):
+            if self.data[self.position + length] == 0x0A:
+                return self.text(length + 1)[:-1]
+        raise self.damaged("a name is longer than 255 bytes")
+
+    # -- the stack -------------------------------------------------------------------------------------------------------
+
+    def push(self, value: Any) -> None:
+        self.stack.append(value)
+
+    def pop(self) -> Any:
+        value = self.stack.pop()
+        if value is _MARK:
+            raise self.damaged("a mark stands where a value is expected")
+        return value
+
+    def pop_to_mark(self) -> list[Any]:
+        for index in range(len(self.stack) - 1, -1, -1):
+            if self.stack[index] is _MARK:
+                values = self.stack[index + 1 :]
+                del self.stack[index:]
+                return values
+        raise self.damaged("a mark is missing")
+
+    def top(self) -> Any:
+        value = self.stack[-1]
+        if value is _MARK:
+            raise self.damaged("a mark stands where a value is expected")
+        return value
+
+    # -- operations that need more than a line ---------------------------------------------------------------------------
+
+    def protocol(self) -> None:
+        if (version := self.unsigned(1)) not in range(2, 6):
+            raise self.damaged(f"its protocol is {version}, expected 2 to 5")
+
+    def long(self) -> None:
+        if (length := self.unsigned(1)) > 16:
+            raise self.damaged(f"it has an integer of {length} bytes, expected at most 16")
+        self.push(self.signed(length))
+
+    def push_global(self, module: Any, name: Any) -> None:
+        if not (isinstance(module, str) and isinstance(name, str)):
+            raise self.damaged("a name is not text")
+        if (module, name) not in self.allowed:
+            raise self.damaged(f"it mentions {f'{module}.{name}'[:100]!r}, which no checkpoint needs and which could run code")
+        self.push(Global(module, name))
+
+    def stack_global(self) -> None:
+        name, module = self.pop(), self.pop()
+        self.push_global(module, name)
+
+    def call(self) -> None:
+        args, function = self.pop(), self.pop()
+        if not isinstance(function, Global):
+            raise self.damaged("it calls something that is not a name")
+        if not isinstance(args, tuple):
+            raise self.damaged("it calls with something that is not a tuple")
+        self.push(Call(function, args))
+
+    def build(self) -> None:
+        state, target = self.pop(), self.top()
+        if not isinstance(target, Call) or target.state is not None:
+            raise self.damaged("it sets the state of something that has none")
+        target.state = state
+
+    def append(self, values: list[Any]) -> None:
+        target = self.top()
+        if not isinstance(target, list):
+            raise self.damaged("it appends to something that is not a list")
+        target.extend(values)
+
+    def set_items(self, values: list[Any]) -> None:
+        target = self.top()
+        items = target.items if isinstance(target, Call) else target
+        if not isinstance(items, dict) or len(values) % 2:
+            raise self.damaged("it sets items of something that is not a dict")
+        for key, value in zip(values[::2], values[1::2], strict=True):
+            if not isinstance(key, str | int | bytes):
+                raise self.damaged(f"a key is a {type(key).__name__}, expected text, bytes or an integer")
+            items[key] = value
+
+    def memoize(self, index: int) -> None:
+        self.memo[index] = self.top()
+
+    def recall(self, index: int) -> None:
+        if index not in self.memo:
+            raise self.damaged(f"it recalls the value {index}, which it has not kept")
+        self.push(self.memo[index])
+
+    def refer(self) -> None:
+        if not self.persistent:
+            raise self.damaged("it refers to something outside itself")
+        self.push(Persistent(self.pop()))
+
+    def tuple_of(self, count: int) -> None:
+        values = [self.pop() for _ in range(count)]
+        self.push(tuple(reversed(values)))
+
+
+_STOP = ord(".")
+_OPERATIONS = {
+    ord(letter): operation
+    for letter, operation in {
+        "\x80": _Machine.protocol,
+        "\x95": lambda m: m.take(8),  # FRAME: its length says nothing that the operations do not
+        "(": lambda m: m.push(_MARK),
+        # constants
+        "N": lambda m: m.push(None),
+        "\x88": lambda m: m.push(True),
+        "\x89": lambda m: m.push(False),
+        "J": lambda m: m.push(m.signed(4)),
+        "K": lambda m: m.push(m.unsigned(1)),
+        "M": lambda m: m.push(m.unsigned(2)),
+        "\x8a": _Machine.long,
+        "G": lambda m: m.push(struct.unpack(">d", m.take(8))[0]),
+        # strings: text, then binary, of which Python 2's "U" and "T" are both
+        "\x8c": lambda m: m.push(m.text(m.unsigned(1))),
+        "X": lambda m: m.push(m.text(m.unsigned(4))),
+        "\x8d": lambda m: m.push(m.text(m.unsigned(8))),
+        "C": lambda m: m.push(m.take(m.unsigned(1))),
+        "B": lambda m: m.push(m.take(m.unsigned(4))),
+        "\x8e": lambda m: m.push(m.take(m.unsigned(8))),
+        "U": lambda m: m.push(bytes(m.take(m.unsigned(1)))),
+        "T": lambda m: m.push(m.take(m.unsigned(4))),
+        # containers
+        "}": lambda m: m.push({}),
+        "]": lambda m: m.push([]),
+        ")": lambda m: m.push(()),
+        "\x8f": lambda m: m.push(set()),
+        "t": lambda m: m.push(tuple(m.pop_to_mark())),
+        "\x85": lambda m: m.tuple_of(1),
+        "\x86": lambda m: m.tuple_of(2),
+        "\x87": lambda m: m.tuple_of(3),
+        "a": lambda m: m.append([m.pop()]),
+        "e": lambda m: m.append(m.pop_to_mark()),
+        "s": lambda m: m.set_items([m.pop(), m.pop()][::-1]),
+        "u": lambda m: m.set_items(m.pop_to_mark()),
+        # the memo
+        "\x94": lambda m: m.memoize(len(m.memo)),
+        "q": lambda m: m.memoize(m.unsigned(1)),
+        "r": lambda m: m.memoize(m.unsigned(4)),
+        "h": lambda m: m.recall(m.unsigned(1)),
+        "j": lambda m: m.recall(m.unsigned(4)),
+        # names, and calls that are written down and never made
+        "c": lambda m: m.push_global(m.line(), m.line()),
+        "\x93": _Machine.stack_global,
+        "R": _Machine.call,
+        "\x81": _Machine.call,
+        "b": _Machine.build,
+        "Q": _Machine.refer,
+    }.items()
+}

@@ -1,0 +1,150 @@
+"""DDPM++ and NCSN++ (Song et al., "Score-Based Generative Modeling through SDEs", ICLR 2021) as EDM trains them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from teachers.unet import Conv2d, FourierEmbedding, FusedDownConv2d, GroupNorm, Linear, PositionalEmbedding, Resampling, UNetBlock
+
+_EPS = 1e-6
+
+
+class SongUNet(nn.Module):
+    """F(x; c_noise) of the "vp" files (DDPM++: positional, standard) and of the "ve" files (NCSN++: fourier, residual).
+
+    Args:
+        img_resolution, in_channels, out_channels: of the images; the resolution is halved at every level but the first.
+        label_dim: classes; 0 is unconditional.
+        augment_dim: length of the augmentation label; 0 is none.
+        model_channels, channel_mult: channels of level i are ``model_channels * channel_mult[i]``.
+        channel_mult_emb, channel_mult_noise: sizes of the embedding and of the noise features, in ``model_channels``.
+        num_blocks: residual blocks a level in the encoder; the decoder has one more.
+        attn_resolutions: where blocks attend.
+        dropout: probability in training mode.
+        resample_filter: taps of the resampling filter.
+    """
+
+    def __init__(
+        self,
+        img_resolution: int,
+        in_channels: int,
+        out_channels: int,
+        label_dim: int = 0,
+        augment_dim: int = 0,
+        model_channels: int = 128,
+        channel_mult: Sequence[int] = (1, 2, 2, 2),
+        channel_mult_emb: int = 4,
+        num_blocks: int = 4,
+        attn_resolutions: Sequence[int] = (16,),
+        dropout: float = 0.10,
+        embedding_type: Literal["positional", "fourier"] = "positional",
+        channel_mult_noise: int = 1,
+        encoder_type: Literal["standard", "residual"] = "standard",
+        resample_filter: Sequence[float] = (1, 1),
+    ) -> None:
+        super().__init__()
+        self.label_dim, self.augment_dim = label_dim, augment_dim
+        features, embedding = model_channels * channel_mult_noise, model_channels * channel_mult_emb
+
+        def block(inputs: int, outputs: int, *, attend: bool = False, resampling: Resampling | None = None) -> UNetBlock:
+            return UNetBlock(
+                inputs,
+                outputs,
+                embedding,
+                resampling=resampling,
+                taps=resample_filter,
+                heads=int(attend),
+                dropout=dropout,
+                skip_scale=math.sqrt(0.5),
+                eps=_EPS,
+                adaptive=False,
+            )
+
+        if embedding_type == "positional":
+            self.map_noise: nn.Module = PositionalEmbedding(features, endpoint=True)
+        else:
+            self.map_noise = FourierEmbedding(features)
+        if label_dim:
+            self.map_label = Linear(label_dim, features)
+        if augment_dim:
+            self.map_augment = Linear(augment_dim, features, bias=False)
+        self.map_layer0 = Linear(features, embedding)
+        self.map_layer1 = Linear(embedding, embedding)
+
+        self.enc = nn.ModuleDict()
+        skips, c, c_aux = [], model_channels, in_channels
+        for level, mult in enumerate(channel_mult):
+            size = img_resolution >> level
+            if level == 0:
+                self.enc[f"{size}x{size}_conv"] = Conv2d(in_channels, c, 3)
+            else:
+                self.enc[f"{size}x{size}_down"] = block(c, c, resampling="down")
+                if encoder_type == "residual":
+                    self.enc[f"{size}x{size}_aux_residual"] = FusedDownConv2d(c_aux, c, 3, resample_filter)
+                    c_aux = c
+            skips.append(c)
+            for i in range(num_blocks):
+                self.enc[f"{size}x{size}_block{i}"] = block(c, model_channels * mult, attend=size in attn_resolutions)
+                c = model_channels * mult
+                skips.append(c)
+
+        self.dec = nn.ModuleDict()
+        for level, mult in reversed(list(enumerate(channel_mult))):
+            size = img_resolution >> level
+            if level == len(channel_mult) - 1:
+                self.dec[f"{size}x{size}_in0"] = block(c, c, attend=True)
+                self.dec[f"{size}x{size}_in1"] = block(c, c)
+            else:
+                self.dec[f"{size}x{size}_up"] = block(c, c, resampling="up")
+            for i in range(num_blocks + 1):
+                attend = i == num_blocks and size in attn_resolutions
+                self.dec[f"{size}x{size}_block{i}"] = block(c + skips.pop(), model_channels * mult, attend=attend)
+                c = model_channels * mult
+        self.dec[f"{img_resolution}x{img_resolution}_aux_norm"] = GroupNorm(c, _EPS)
+        self.dec[f"{img_resolution}x{img_resolution}_aux_conv"] = Conv2d(c, out_channels, 3)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """Xavier-uniform weights and zero biases; what ends a residual branch starts near zero."""
+        gains = {"conv1": 1e-5, "proj": 1e-5, "qkv": math.sqrt(0.2)}
+        for name, layer in self.named_modules():
+            if isinstance(layer, nn.Linear | nn.Conv2d):
+                gain = 1e-5 if name.endswith("aux_conv") else gains.get(name.rpartition(".")[2], 1.0)
+                nn.init.xavier_uniform_(layer.weight, gain)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
+
+    def embed(self, c_noise: Tensor, labels: Tensor | None, augment_labels: Tensor | None) -> Tensor:
+        """Noise level, class and augmentation as one vector, (N, embedding)."""
+        cosines, sines = self.map_noise(c_noise).chunk(2, dim=1)
+        e = torch.cat([sines, cosines], dim=1)
+        if self.label_dim:
+            labels = e.new_zeros(1, self.label_dim) if labels is None else labels.to(e.dtype)
+            e = e + self.map_label(labels * math.sqrt(self.label_dim))
+        if self.augment_dim and augment_labels is not None:
+            e = e + self.map_augment(augment_labels.to(e.dtype))
+        return F.silu(self.map_layer1(F.silu(self.map_layer0(e))))
+
+    def forward(self, x: Tensor, c_noise: Tensor, labels: Tensor | None = None, augment_labels: Tensor | None = None) -> Tensor:
+        embedding = self.embed(c_noise, labels, augment_labels)
+        skips: list[Tensor] = []
+        aux = x
+        for name, layer in self.enc.items():
+            if name.endswith("aux_residual"):
+                x = skips[-1] = aux = (x + layer(aux)) / math.sqrt(2)
+            else:
+                x = layer(x, embedding) if isinstance(layer, UNetBlock) else layer(x)
+                skips.append(x)
+        *blocks, norm, conv = self.dec.values()
+        for block in blocks:
+            if block.inputs != x.shape[1]:
+                x = torch.cat([x, skips.pop()], dim=1)
+            x = block(x, embedding)
+        out: Tensor = conv(F.silu(norm(x)))
+        return out

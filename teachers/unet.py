@@ -1,0 +1,201 @@
+"""The parts that EDM's two U-Nets share: layers that compute in their input's type, resampling, and the residual block.
+
+Names follow the published checkpoints, so that a state dict fits as it is. Parameters stay in float32 and are cast where they
+are used: a half-precision input gives half-precision convolutions with float32 master weights.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Resampling = Literal["up", "down"]
+
+
+class Linear(nn.Linear):
+    """``x W^T + b`` in the type of ``x``."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight.to(x.dtype), None if self.bias is None else self.bias.to(x.dtype))
+
+
+class GroupNorm(nn.GroupNorm):
+    """Group normalisation in the type of ``x``, with ``channels / 4`` groups but at most 32."""
+
+    def __init__(self, channels: int, eps: float) -> None:
+        super().__init__(min(32, channels // 4), channels, eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.group_norm(x, self.num_groups, self.weight.to(x.dtype), self.bias.to(x.dtype), self.eps)
+
+
+class Resample(nn.Module):
+    """Twice or half the resolution by a separable filter, the same for every channel: (N, C, H, W) to (N, C, 2H, 2W) or so.
+
+    The filter [1, 1] duplicates pixels, or averages squares of four.
+    """
+
+    resample_filter: Tensor
+
+    def __init__(self, resampling: Resampling, taps: Sequence[float]) -> None:
+        super().__init__()
+        self.resampling = resampling
+        self.register_buffer("resample_filter", separable(taps))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return resample(x, self.resample_filter, self.resampling)
+
+
+class Conv2d(nn.Conv2d):
+    """A convolution in the type of ``x``, zero-padded to keep the size, after resampling if that is asked for."""
+
+    resample_filter: Tensor
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, resampling: Resampling | None = None, taps: Sequence[float] = (1, 1)
+    ) -> None:
+        super().__init__(inputs, outputs, kernel, padding=kernel // 2)
+        self.resampling = resampling
+        if resampling is not None:
+            self.register_buffer("resample_filter", separable(taps))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.resampling is not None:
+            x = resample(x, self.resample_filter, self.resampling)
+        return self.convolve(x, self.kernel_size[0] // 2)
+
+    def convolve(self, x: Tensor, padding: int) -> Tensor:
+        """The convolution alone."""
+        return F.conv2d(x, self.weight.to(x.dtype), None if self.bias is None else self.bias.to(x.dtype), padding=padding)
+
+
+class FusedDownConv2d(Conv2d):
+    """A convolution followed by the filter at stride 2, with all padding before both: NCSN++'s residual input."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, taps: Sequence[float]) -> None:
+        super().__init__(inputs, outputs, kernel, "down", taps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        margin = (self.resample_filter.shape[-1] - 1) // 2
+        x = self.convolve(x, self.kernel_size[0] // 2 + margin)
+        return F.conv2d(x, _depthwise(self.resample_filter, x), groups=x.shape[1], stride=2)
+
+
+def separable(taps: Sequence[float]) -> Tensor:
+    """The normalised outer product of a filter with itself, (1, 1, K, K)."""
+    row = torch.tensor([float(t) for t in taps], device="cpu")  # has values even where the network itself has none yet
+    return (row[:, None] * row / row.sum() ** 2)[None, None]
+
+
+def resample(x: Tensor, kernel: Tensor, resampling: Resampling) -> Tensor:
+    """Twice or half the resolution of ``x`` by the filter ``kernel`` (1, 1, K, K)."""
+    padding, weight = (kernel.shape[-1] - 1) // 2, _depthwise(kernel, x)
+    if resampling == "up":
+        return F.conv_transpose2d(x, 4 * weight, groups=x.shape[1], stride=2, padding=padding)
+    return F.conv2d(x, weight, groups=x.shape[1], stride=2, padding=padding)
+
+
+def _depthwise(kernel: Tensor, x: Tensor) -> Tensor:
+    return kernel.to(x.dtype).expand(x.shape[1], -1, -1, -1)
+
+
+class PositionalEmbedding(nn.Module):
+    """Cosines and sines of the noise label (N,) at geometrically spaced frequencies, (N, channels).
+
+    ``endpoint`` says whether the lowest frequency is exactly 1/10000.
+    """
+
+    def __init__(self, channels: int, *, endpoint: bool) -> None:
+        super().__init__()
+        self.frequencies, self.endpoint = channels // 2, endpoint
+
+    def forward(self, label: Tensor) -> Tensor:
+        position = torch.arange(self.frequencies, dtype=torch.float32, device=label.device) / (self.frequencies - self.endpoint)
+        angles = torch.outer(label, ((1 / 10_000) ** position).to(label.dtype))  # frequencies of a float32 network, always
+        return torch.cat([angles.cos(), angles.sin()], dim=1)
+
+
+class FourierEmbedding(nn.Module):
+    """Cosines and sines of the noise label (N,) at random frequencies that belong to the weights, (N, channels)."""
+
+    freqs: Tensor
+
+    def __init__(self, channels: int, scale: float = 16.0) -> None:
+        super().__init__()
+        self.register_buffer("freqs", torch.randn(channels // 2) * scale)
+
+    def forward(self, label: Tensor) -> Tensor:
+        angles = torch.outer(label, (2 * math.pi * self.freqs).to(label.dtype))
+        return torch.cat([angles.cos(), angles.sin()], dim=1)
+
+
+class UNetBlock(nn.Module):
+    """A residual block that is told the noise level, with optional resampling and self-attention.
+
+    ``h = conv1(dropout(silu(norm1(conv0(silu(norm0(x)))) with the embedding)))``, plus the skip, times ``skip_scale``; then
+    the same with attention in place of the convolutions.
+
+    Args:
+        inputs, outputs: channels.
+        embedding: size of the noise embedding.
+        heads: of attention; 0 means none.
+        adaptive: the embedding scales and shifts the normalised ``h``; otherwise it is added before normalisation.
+        skip_scale: of the sum of block and skip; ``sqrt(1/2)`` keeps the variance.
+        project_skip: resampling skips have a 1x1 convolution even where the number of channels stays.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        embedding: int,
+        *,
+        resampling: Resampling | None = None,
+        taps: Sequence[float] = (1, 1),
+        heads: int = 0,
+        dropout: float = 0.0,
+        skip_scale: float = 1.0,
+        eps: float = 1e-5,
+        project_skip: bool = True,
+        adaptive: bool = True,
+    ) -> None:
+        super().__init__()
+        self.inputs, self.heads, self.skip_scale, self.adaptive = inputs, heads, skip_scale, adaptive
+        self.norm0 = GroupNorm(inputs, eps)
+        self.conv0 = Conv2d(inputs, outputs, 3, resampling, taps)
+        self.affine = Linear(embedding, outputs * (2 if adaptive else 1))
+        self.norm1 = GroupNorm(outputs, eps)
+        self.dropout = nn.Dropout(dropout)
+        self.conv1 = Conv2d(outputs, outputs, 3)
+        self.skip: nn.Module = nn.Identity()
+        if inputs != outputs or (resampling and project_skip):
+            self.skip = Conv2d(inputs, outputs, 1, resampling, taps)
+        elif resampling:
+            self.skip = Resample(resampling, taps)
+        if heads:
+            self.norm2 = GroupNorm(outputs, eps)
+            self.qkv = Conv2d(outputs, 3 * outputs, 1)
+            self.proj = Conv2d(outputs, outputs, 1)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        h = self.conv0(F.silu(self.norm0(x)))
+        told = self.affine(embedding)[:, :, None, None].to(h.dtype)
+        if self.adaptive:
+            scale, shift = told.chunk(2, dim=1)
+            h = F.silu(torch.addcmul(shift, self.norm1(h), scale + 1))
+        else:
+            h = F.silu(self.norm1(h + told))
+        h = (self.conv1(self.dropout(h)) + self.skip(x)) * self.skip_scale
+        return (self.proj(self.attention(self.qkv(self.norm2(h)))) + h) * self.skip_scale if self.heads else h
+
+    def attention(self, qkv: Tensor) -> Tensor:
+        """Each pixel attends to all: (N, 3C, H, W) to (N, C, H, W). The channels run head, channel in head, then q, k, v."""
+        n, channels, height, width = qkv.shape
+        q, k, v = qkv.reshape(n, self.heads, channels // 3 // self.heads, 3, height * width).transpose(2, 4).unbind(3)
+        a = F.scaled_dot_product_attention(q, k, v)
+        return a.transpose(2, 3).reshape(n, channels // 3, height, width)
