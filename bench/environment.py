@@ -18,7 +18,7 @@ from torch import nn
 from bench.errors import UsageError
 
 PACKAGES = ("distill-bench", "torch", "numpy", "pydantic", "safetensors", "scikit-learn", "clean-fid", "torch-fidelity")
-_ONE_THREAD_BELOW = 2_000_000
+_LARGE = 2_000_000
 """Networks with fewer parameters train faster on one CPU thread than on several, above all on a busy machine."""
 
 
@@ -56,8 +56,12 @@ _ALL_THREADS = torch.get_num_threads()
 
 def choose_threads(network: nn.Module) -> None:
     """One CPU thread for a small network; torch's own choice for a large one."""
-    small = sum(p.numel() for p in network.parameters()) < _ONE_THREAD_BELOW
-    torch.set_num_threads(1 if small else _ALL_THREADS)
+    torch.set_num_threads(_ALL_THREADS if is_large(network) else 1)
+
+
+def is_large(network: nn.Module) -> bool:
+    """Whether a network is of the size of a published one rather than of the embedded ones."""
+    return sum(p.numel() for p in network.parameters()) >= _LARGE
 
 
 @contextmanager

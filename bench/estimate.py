@@ -19,6 +19,8 @@ from bench.recipe import Request
 from bench.render.numbers import duration, quantity
 
 _TIMED_ITERATIONS = 5
+_PROBES = {"cpu": (1, 3), "cuda": (16, 32)}
+"""Images on which a large network is tried."""
 
 
 def estimate(request: Request) -> str:
@@ -51,12 +53,15 @@ def _costs(job: Job, budget: Budget) -> list[str]:
     for axis in AXES:
         total = each[axis] * updates + once.get(axis, 0.0)
         lines.append(f"{axis:<18} {duration(total) if axis == 'seconds' else quantity(total)}")
-    lines.append(f"peak memory        {quantity(environment.peak_memory(job.device))}B")
+    lines.append(f"peak memory        {quantity(each['memory'])}B")
     return [*lines, "estimated from a few iterations; evaluation and start-up come on top."]
 
 
 def _cost_of_an_update(job: Job, budget: Budget) -> dict[str, float]:
-    """By axis. Noise stands in for the teacher's pairs, which cost as much to train on."""
+    """By axis, and ``memory`` in bytes. Noise stands in for the teacher's pairs, which cost as much to train on.
+
+    A large network is tried on few images, of which the whole batch is the straight continuation.
+    """
     environment.set_precision(job.settings.precision)
     environment.choose_threads(job.teacher.denoiser)
     device, teacher = job.device, job.teacher.to(job.device)
@@ -66,15 +71,31 @@ def _cost_of_an_update(job: Job, budget: Budget) -> dict[str, float]:
         assert z is not None
         pairs = PairStream(z, z, labels, flops=0, seconds=0.0)
     trainer = Trainer(job.method_class(job.settings, teacher), teacher, budget, device, pairs)
-    trainer.iteration()  # measures the operations
-    seconds = statistics.median(_timed(trainer) for _ in range(_TIMED_ITERATIONS))
-    ledger = trainer.ledger
+    batch = trainer.settings.batch
+    tried = [n for n in _PROBES[device.type] if n < batch] if environment.is_large(teacher.denoiser) else []
+    tried = tried if len(tried) == 2 else [batch]
+    seconds, memory = [], []
+    for images in tried:
+        trainer.settings = trainer.settings.model_copy(update={"batch": images})
+        trainer.iteration()  # the first of all measures the operations
+        seconds.append(statistics.median(_timed(trainer) for _ in range(1 if len(tried) > 1 else _TIMED_ITERATIONS)))
+        memory.append(float(environment.peak_memory(device)))
+    updates = sum(step.repeat for step in trainer.steps if step.network is trainer.method.generator)
+    flops = sum(trainer.costs[step.role].flops * step.repeat for step in trainer.steps)
     return {
-        "images": ledger.images / ledger.updates,
+        "images": float(batch),
         "updates": 1.0,
-        "flops": ledger.flops / ledger.updates,
-        "seconds": seconds,
+        "flops": flops * batch / tried[0] / updates,
+        "seconds": _continued(tried, seconds, batch) / updates,
+        "memory": _continued(tried, memory, batch),
     }
+
+
+def _continued(at: list[int], values: list[float], to: int) -> float:
+    """The value at ``to`` on the rising line through two points; that of the one point if there is only one."""
+    if len(at) == 1:
+        return values[0]
+    return values[1] + max(values[1] - values[0], 0.0) / (at[1] - at[0]) * (to - at[1])
 
 
 def _cost_of_pairs(job: Job, wanted: TeacherPairs) -> tuple[float, float]:

@@ -30,10 +30,10 @@ def test_the_example_method_runs_by_the_command_beside_it(bench, tmp_path, monke
 
 
 def test_every_command_in_the_readme_exists():
-    commands = set(re.findall(r"\bbench (run|table|list|show|sample|train|stats|doctor|[a-z]+) ", "\n".join(blocks())))
+    commands = set(re.findall(r"\bbench (run|table|list|show|sample|train|stats|fetch|eval|doctor|[a-z]+) ", "\n".join(blocks())))
     known = {c.name for c in app.registered_commands}
     assert commands <= known
-    assert {"run", "table", "list", "show", "sample", "doctor"} <= commands
+    assert {"run", "table", "list", "show", "sample", "eval", "fetch", "stats", "doctor"} <= commands
 
 
 @pytest.mark.parametrize("target", re.findall(r"\]\(([^)#]+)\)", README))

@@ -5,16 +5,18 @@ from __future__ import annotations
 
 def quantity(value: float) -> str:
     """A count in three digits with its suffix: 512000 is ``512k``, 2.1e15 is ``2.1P``."""
-    for size, suffix in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+    for size, suffix in ((1e21, "Z"), (1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size * 0.9995:
             return f"{value / size:.3g}{suffix}"
     return f"{value:.3g}"
 
 
 def duration(seconds: float) -> str:
-    """Seconds as ``48 s``, ``12 min`` or ``3.2 h``."""
+    """Seconds as ``48 s``, ``12 min``, ``3.2 h`` or ``12 days``."""
     if seconds < 120:
         return f"{seconds:.0f} s"
+    if seconds >= 172_800:
+        return f"{seconds / 86_400:,.0f} days"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 

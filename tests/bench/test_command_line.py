@@ -132,6 +132,25 @@ def test_a_dry_run_estimates_and_writes_nothing(bench, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize("method", ["sid", "dmd"])
+def test_a_large_networks_batch_is_estimated_from_a_few_images(method, monkeypatch):
+    """Operations are proportional to the batch, so that trying one image and three tells those of all."""
+    from bench import environment, estimate
+    from bench.budget import Budget
+    from bench.job import resolve
+    from bench.recipe import make_request
+
+    job = resolve(make_request(method=method, teacher="edm-digits", settings={"batch": 64}))
+    whole = estimate._cost_of_an_update(job, Budget("updates", 1))
+    monkeypatch.setattr(environment, "_LARGE", 0)
+    tried = estimate._cost_of_an_update(job, Budget("updates", 1))
+    assert tried["images"] == whole["images"] == 64
+    assert tried["flops"] == pytest.approx(whole["flops"], rel=1e-9)
+    assert tried["seconds"] > 0
+    assert estimate._continued([1, 3], [5.0, 9.0], 10) == 23
+    assert estimate._continued([1, 3], [5.0, 4.0], 10) == 4  # noise
+
+
 def test_plugin_method_takes_part_in_everything(bench, tmp_path):
     file = str(plugin(tmp_path, METHOD.format(name="to-zero")))
     settings = [x for s in ("batch=16", "lr=1e-3", "lr_decay=0", "ema_halflife=100", "dropout=0") for x in ("--set", s)]

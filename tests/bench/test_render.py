@@ -59,7 +59,7 @@ def test_quantities(value, text):
 def test_means_and_durations():
     assert plus_minus(1.4, 0.05) == "1.40 ± 0.05"
     assert plus_minus(0.0123, None) == "0.0123"
-    assert [duration(s) for s in (48, 720, 11_520)] == ["48 s", "12 min", "3.2 h"]
+    assert [duration(s) for s in (48, 720, 11_520, 1e8)] == ["48 s", "12 min", "3.2 h", "1,157 days"]
     assert [clock(s) for s in (48, 725, 11_520)] == ["0:48", "12:05", "3:12:00"]
 
 

@@ -1,0 +1,244 @@
+"""Published teachers and generators from files of the true format: small networks, and the full-size CIFAR-10 one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from bench.errors import UsageError
+from bench.plugin import to_uint8
+from bench.protocol import seeded_noise
+from bench.registry import entries, get
+from bench.source import open_source, sample_images
+from teachers import checkpoints
+from teachers.edm import EDMFFHQ64, EDMCifar10, EDMCifar10Cond, EDMImageNet64
+from tests.teachers.edm_fixtures import PUBLISHED, config, network, stored, tensor, weights
+from tests.teachers.snapshot_writer import write_snapshot
+
+SMALL, COND = "ddpmpp_uncond_aug", "ddpmpp_cond"
+
+
+def kwargs(name):
+    return json.loads(str(stored(name)["config_json"]))
+
+
+@pytest.fixture
+def snapshot(tmp_path):
+    """A small network of CIFAR-10's shape in the format of a published file."""
+
+    def write(name=SMALL, form="edm", **options):
+        file = tmp_path / f"{name}-{form}.pkl"
+        write_snapshot(file, kwargs(name), weights(name), form, **options)
+        return file
+
+    return write
+
+
+@pytest.mark.parametrize("form", ["edm", "sid", "sida"])
+def test_a_published_pickle_gives_the_references_denoiser(snapshot, form):
+    teacher = EDMCifar10(snapshot(form=form))
+    x, sigma, augment = (tensor(SMALL, f"in/{k}") for k in ("x", "sigma", "augment_labels"))
+    out = teacher.denoiser(x, sigma, None, augment)
+    torch.testing.assert_close(out, tensor(SMALL, "out/D_f32"), rtol=0, atol=2e-6 * out.abs().max().item())
+    assert not any(p.requires_grad for p in teacher.denoiser.parameters())
+    assert not teacher.denoiser.training
+    assert "model_channels 16 where 128 was published" in teacher.note
+
+
+@pytest.mark.parametrize("kind", ["zip", "legacy", "safetensors"])
+def test_a_state_dict_in_any_format_is_the_same_network(tmp_path, monkeypatch, kind):
+    """Such a file records no architecture: it must hold the teacher's own."""
+    file = tmp_path / "weights.bin"
+    if kind == "safetensors":
+        save_file(weights(SMALL), file)
+    else:
+        torch.save(weights(SMALL), file, _use_new_zipfile_serialization=kind == "zip")
+    with pytest.raises(UsageError, match=r"does not fit its network of 425 tensors: it lacks .* and \d+ more; it has of another"):
+        EDMCifar10(file)
+    monkeypatch.setattr(EDMCifar10, "network", config(SMALL))
+    teacher = EDMCifar10(file)
+    assert all(torch.equal(t, weights(SMALL)[n]) for n, t in teacher.denoiser.state_dict().items())
+    assert teacher.note == ""
+
+
+def test_a_pickle_is_read_once_and_then_its_copy(snapshot, monkeypatch, tmp_path):
+    file = snapshot()
+    digest = EDMCifar10(file).digest()
+
+    def refuse(path):
+        raise AssertionError("the pickle was read again")
+
+    monkeypatch.setattr(checkpoints, "read_checkpoint", refuse)
+    moved = file.rename(tmp_path / "elsewhere.pkl")  # the copy goes by content
+    assert EDMCifar10(moved).digest() == digest
+    monkeypatch.undo()
+    copy = next((tmp_path / "cache" / "weights").iterdir())
+    content = bytearray(copy.read_bytes())
+    content[-1] ^= 1
+    copy.write_bytes(content)
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
+    assert EDMCifar10(moved).digest() == digest  # a damaged copy is made again
+
+
+def test_a_copy_is_itself_a_weights_file_that_says_its_architecture(snapshot, tmp_path):
+    digest = EDMCifar10(snapshot()).digest()
+    copy = next((tmp_path / "cache" / "weights").iterdir())
+    assert EDMCifar10(copy).digest() == digest
+
+
+@pytest.mark.parametrize(
+    ("teacher", "name", "message"),
+    [
+        (EDMCifar10, "ddpmpp_64", "makes 3x64x64 images of no classes, this teacher 3x32x32 images of no classes"),
+        (EDMCifar10, COND, "images of 10 classes, this teacher 3x32x32 images of no classes"),
+        (EDMCifar10Cond, SMALL, "images of no classes, this teacher 3x32x32 images of 10 classes"),
+    ],
+)
+def test_a_network_of_other_images_is_refused(snapshot, teacher, name, message):
+    with pytest.raises(UsageError, match=message):
+        teacher(snapshot(name))
+
+
+def test_the_samplers_are_those_of_the_published_numbers():
+    for name in entries("teacher"):
+        teacher = get("teacher", name)
+        if teacher.published is not None:
+            assert teacher.sampler.nfe == teacher.published.nfe
+    assert (EDMCifar10.sampler.nfe, EDMFFHQ64.sampler.nfe, EDMImageNet64.sampler.nfe) == (35, 79, 511)
+    assert (EDMImageNet64.sampler.churn, EDMImageNet64.sampler.churn_noise) == (40, 1.003)
+
+
+def test_augmentation_is_the_teachers_own_and_is_off_for_a_network_that_cannot_be_told(snapshot):
+    assert EDMCifar10(snapshot()).augment.probability == 0.12
+    assert EDMFFHQ64.augment.probability == 0.15
+    assert EDMImageNet64.augment is None
+
+
+def test_a_run_distils_a_published_file_in_any_precision_and_says_what_is_unusual(snapshot, bench):
+    file = str(snapshot(COND))
+    arguments = ["--teacher-path", file, "--budget", "updates=1", "--set", "batch=2", "--eval", "none"]
+    ids = set()
+    for precision in ("fp32", "fp16"):
+        code, out, err = bench("run", "--method", "sid", "--teacher", "edm-cifar10-cond", "--precision", precision, *arguments)
+        assert code == 0, err
+        assert "is not the published network" in err
+        ids.add(out.split()[1])
+    assert len(ids) == 2
+
+
+def test_sampling_a_teacher_takes_steps_solver_and_churn(snapshot, bench, tmp_path):
+    file, grid = str(snapshot()), tmp_path / "grid.png"
+    pictures = []
+    for flags, nfe in (
+        (["--steps", "2"], 3),
+        (["--steps", "2", "--solver", "euler"], 2),
+        (["--steps", "2", "--churn", "40"], 3),
+    ):
+        code, out, err = bench("sample", "teacher:edm-cifar10", "--path", file, "-n", "2", "-o", str(grid), *flags)
+        assert code == 0, err
+        assert f"NFE {nfe}" in out
+        pictures.append(grid.read_bytes())
+    assert len(set(pictures)) == 3
+    with Image.open(grid) as image:
+        assert image.mode == "RGB"
+
+
+@pytest.mark.parametrize(("form", "name"), [("sid", "sid-cifar10-cond-alpha1.2"), ("sida", "sida-cifar10-cond-alpha1.0")])
+def test_a_released_generator_is_one_call_of_its_network(snapshot, tmp_path, form, name):
+    source = open_source(f"released:{name}", tmp_path, device="cpu", path=str(snapshot(COND, form)))
+    assert source.nfe == 1
+    images = sample_images(source, range(5, 8))
+    z, labels = seeded_noise(range(5, 8), source.teacher.images)
+    with torch.no_grad():
+        expected = network(COND)(2.5 * z, 2.5, labels)
+    torch.testing.assert_close(images, expected, rtol=0, atol=1e-5)
+
+
+def test_a_released_generator_is_measured_under_a_protocol(snapshot, bench, tmp_path, monkeypatch):
+    """Against a folder of its own images the pixel distance is zero; from other seeds it is not."""
+    monkeypatch.setattr(EDMCifar10, "images", config("adm_cond").images)  # 16x16 pixels: fewer dimensions
+    file = str(snapshot("adm_cond"))
+    source = open_source("released:sid-cifar10-alpha1.2", tmp_path, device="cpu", path=file)
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for i, image in enumerate(to_uint8(sample_images(source, range(16, 32)))):
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / f"{i:03}.png")
+    monkeypatch.setattr(EDMCifar10, "dataset", str(folder))
+    common = ["eval", "released:sid-cifar10-alpha1.2", "--path", file, "--protocol", "pixels-5k", "--format", "json"]
+    values = {}
+    for repeats in ("1", "2"):  # replicate 1 is seeds 16 to 31
+        code, out, err = bench(*common, "--eval-samples", "16", "--eval-repeats", repeats)
+        assert code == 0, err
+        values[repeats] = json.loads(out)["metrics"]["fid"]
+    assert values["1"]["value"] == pytest.approx(0, abs=1e-6)
+    assert values["2"]["value"] > 1e-4
+    assert values["1"]["protocol"] == "pixels-16"
+
+
+def test_what_is_released_names_a_teacher_and_a_file_of_its_own():
+    released = {name: get("released", name) for name in entries("released")}
+    assert len(released) == 27
+    assert {r.teacher for r in released.values()} <= set(entries("teacher"))
+    assert len({r.weights.id for r in released.values()}) == len(released)
+    assert all(r.weights.url.endswith(r.weights.file) for r in released.values())
+    assert released["sid-cifar10-alpha1.2"].weights.sha256.startswith("13cb3be1")
+    assert released["dmd2-imagenet64-fid1.28"].sigmas == (80.0,)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["show", "teacher", "edm-imagenet64"], ["show", "released", "sid-ffhq64-alpha1.2"], ["list", "released"]],
+)
+def test_looking_at_what_is_published_needs_no_network(bench, arguments):
+    code, out, err = bench(*arguments, "--format", "json")
+    assert code == 0, err
+    json.loads(out, parse_constant=lambda text: pytest.fail(f"{text} is not JSON"))
+
+
+def test_a_missing_file_offline_says_where_it_is_and_where_to_put_it(bench):
+    code, _, err = bench("run", "--method", "sid", "--teacher", "edm-cifar10", "--eval", "none", "--budget", "updates=1")
+    assert code != 0
+    assert "edm-cifar10-32x32-uncond-vp.pkl" in err
+    assert "https://nvlabs-fi-cdn.nvidia.com/edm/pretrained/" in err
+    assert "BENCH_OFFLINE" in err
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_full_size_cifar10_network_loads_in_seconds_and_is_distilled(tmp_path):
+    """Random weights in the genuine format, 223 MB: under 10 s and 1.5 GB, under 1 s from the copy, then two updates of SiD."""
+    facts = PUBLISHED["edm-cifar10-32x32-uncond-vp"]
+    from teachers.networks import NetworkConfig
+
+    torch.manual_seed(0)
+    file = tmp_path / "edm-cifar10-32x32-uncond-vp.pkl"
+    write_snapshot(file, facts["init_kwargs"], NetworkConfig.checked(facts["init_kwargs"], "x").build().state_dict())
+    assert file.stat().st_size > 220e6
+    script = (
+        "import json, resource, sys, time; from pathlib import Path; from teachers.edm import EDMCifar10;"
+        "before = time.perf_counter(); teacher = EDMCifar10(Path(sys.argv[1])); seconds = time.perf_counter() - before;"
+        "print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, teacher.note]))"
+    )
+    for limit in (10, 1 if os.cpu_count() > 2 else 3):  # a busy machine of two cores is given some room
+        run = subprocess.run([sys.executable, "-c", script, str(file)], capture_output=True, text=True, check=True)
+        seconds, memory, note = json.loads(run.stdout)
+        assert seconds < limit
+        assert memory < 1.5e9
+        assert note == ""
+    begun = time.perf_counter()
+    command = ["run", "--method", "sid", "--teacher", "edm-cifar10", "--teacher-path", str(file)]
+    command += ["--budget", "updates=2", "--set", "batch=2", "--eval", "none", "--format", "json"]
+    run = subprocess.run([sys.executable, "-m", "bench", *command], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    record = json.loads(run.stdout)
+    assert record["cost"]["updates"] == 2
+    assert record["cost"]["flops"] == pytest.approx(2 * 2 * 11 * 42.4e9, rel=0.02)
+    assert time.perf_counter() - begun < 500
