@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from bench.errors import BenchError, UsageError
+from bench.errors import BenchError, UsageError, one_line
 from bench.files import cache_folder, replacing, sha256
 
 _META = "distill-bench"
@@ -37,12 +37,15 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             meta = json.loads((file.metadata() or {}).get(_META, "{}"))
+            if not isinstance(meta, dict):
+                raise ValueError("its description is not a JSON object")
             return {name: file.get_tensor(name) for name in file.keys()}, meta  # noqa: SIM118 - not a dict
     except FileNotFoundError:
         raise UsageError(f"the weights file {str(path)!r} does not exist; check the path.") from None
-    except (safetensors.SafetensorError, OSError, ValueError) as error:
+    except (safetensors.SafetensorError, OSError, ValueError, TypeError, RecursionError, MemoryError) as error:
         raise UsageError(
-            f"the weights file {str(path)!r} is not a safetensors file ({error}); give one that this suite or safetensors wrote."
+            f"the weights file {str(path)!r} is not a safetensors file ({one_line(error)}); "
+            "give one that this suite or safetensors wrote."
         ) from None
 
 
@@ -69,11 +72,11 @@ def load_weights(network: nn.Module, tensors: dict[str, Tensor], where: str) -> 
 
 def _difference(name: str, given: Tensor, wanted: Tensor) -> str:
     kinds = [f"{str(t.dtype).removeprefix('torch.')} {tuple(t.shape)}" for t in (given, wanted)]
-    return f"{name} ({kinds[0]}, expected {kinds[1]})"
+    return f"{name} ({kinds[0][:80]}, expected {kinds[1]})"
 
 
 def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return ", ".join(one_line(name, 120) for name in names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
 
 
 def converted(
@@ -88,7 +91,7 @@ def converted(
     if copy.exists():
         with suppress(UsageError):
             tensors, meta = load_tensors(copy)
-            if tensors_digest(tensors) == meta["tensors_sha256"]:
+            if tensors_digest(tensors) == meta.get("tensors_sha256"):
                 return tensors, meta
     tensors, meta = read(path)
     meta = meta | {"made_from": path.name, "tensors_sha256": tensors_digest(tensors)}

@@ -31,3 +31,16 @@ def unknown(what: str, name: str, known: Iterable[str]) -> UsageError:
     some = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
     hint = f"did you mean {near[0]!r}?" if near else f"known: {some or 'none'}."
     return UsageError(f"unknown {what} {name!r}; {hint}")
+
+
+def shown(value: object) -> str:
+    """A value that came from a file, as a few printable characters: what it is, if it is not a short one."""
+    if value is None or isinstance(value, int | float):
+        return str(value)
+    return ascii(value[:40])[:60] if isinstance(value, str) else f"a {type(value).__name__}"
+
+
+def one_line(message: object, limit: int = 160) -> str:
+    """What a library says of a file, cut so that it fits into a sentence."""
+    words = " ".join("".join(c if c.isprintable() else " " for c in str(message)[: 4 * limit]).split())
+    return words.replace(". ", "; ")[:limit].rstrip(".")

@@ -21,7 +21,7 @@ from bench.diffusion import (
     per_image,
     pixels,
 )
-from bench.errors import BenchError, UsageError
+from bench.errors import BenchError, UsageError, one_line, shown
 from bench.files import cache_folder
 from bench.method import Adam, Batch, Method, Requirement, Settings, Step, TeacherPairs, TrainingSettings
 from bench.protocol import FeatureExtractor, Features, Metric, Protocol, from_uint8, to_uint8
@@ -106,6 +106,7 @@ __all__ = [
     "label_dim",
     "load_tensors",
     "load_weights",
+    "one_line",
     "open_dataset",
     "per_image",
     "pixels",
@@ -116,6 +117,7 @@ __all__ = [
     "register_metric",
     "register_protocol",
     "register_teacher",
+    "shown",
     "tensors_digest",
     "to_uint8",
 ]

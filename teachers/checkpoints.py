@@ -2,37 +2,57 @@
 
 from __future__ import annotations
 
-import pickle
-import warnings
+import mmap
+import stat
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from bench.plugin import EDMPrecond, UsageError, converted, load_tensors, load_weights
 from teachers.networks import NetworkConfig
+from teachers.pickles import Malformed
 from teachers.snapshots import read_snapshot
+from teachers.torch_files import LEGACY, ZIP, read_state_dict
 
-_TORCH_LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
-_TORCH_ZIP = b"PK\x03\x04"
-_PICKLE = b"\x80"
+MOST_BYTES = 2**31
+"""Of a weights file; the largest published network has 1.2e9."""
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Any] | None, dict[str, Tensor]]:
     """The recorded network arguments, if the file has them, and the tensors by name. Raises UsageError for any other file."""
+    require_weights(path)
+    with path.open("rb") as file:
+        data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))  # unmapped with the last view of it
     try:
-        with path.open("rb") as file:
-            start = file.read(len(_TORCH_LEGACY))
+        if bytes(data[: len(LEGACY)]) == LEGACY or bytes(data[: len(ZIP)]) == ZIP:
+            return None, read_state_dict(data)
+        if bytes(data[:1]) == b"\x80":
+            snapshot = read_snapshot(data)
+            return snapshot.kwargs, snapshot.tensors
+    except Malformed as error:
+        raise UsageError(
+            f"the weights file {str(path)!r} is refused, and nothing in it was run: {error}; expected a snapshot of EDM, SiD or "
+            "SiDA, a state dict of torch, or safetensors."
+        ) from None
+    tensors, meta = load_tensors(path)
+    network = meta.get("network")
+    return network if isinstance(network, dict) else None, tensors
+
+
+def require_weights(path: Path) -> None:
+    """Raise UsageError unless ``path`` is a file of a possible size; a pipe would be waited for without end."""
+    try:
+        status = path.stat()
     except OSError as error:
         raise UsageError(f"the weights file {str(path)!r} cannot be read ({error.strerror}); check the path.") from None
-    if start.startswith((_TORCH_ZIP, _TORCH_LEGACY)):
-        return None, _torch_state_dict(path)
-    if start.startswith(_PICKLE):
-        snapshot = read_snapshot(path)
-        return snapshot.kwargs, snapshot.tensors
-    tensors, meta = load_tensors(path)
-    return meta.get("network"), tensors
+    if not stat.S_ISREG(status.st_mode):
+        raise UsageError(f"the weights file {str(path)!r} is not a file; check the path.")
+    if not 0 < status.st_size <= MOST_BYTES:
+        raise UsageError(
+            f"the weights file {str(path)!r} has {status.st_size:,} bytes, expected more than 0 and at most {MOST_BYTES:,}; "
+            "fetch it again."
+        )
 
 
 def load_network(path: Path, usual: NetworkConfig) -> tuple[EDMPrecond, NetworkConfig]:
@@ -41,6 +61,7 @@ def load_network(path: Path, usual: NetworkConfig) -> tuple[EDMPrecond, NetworkC
     A file in a foreign format is converted once, to a safetensors file in the cache. Raises UsageError for a file that is
     not a network of EDM, or whose tensors are not exactly those of the network it records.
     """
+    require_weights(path)
     where = f"the weights file {str(path)!r}"
 
     def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -54,20 +75,3 @@ def load_network(path: Path, usual: NetworkConfig) -> tuple[EDMPrecond, NetworkC
     network = config.on_meta()
     load_weights(network, tensors, where)
     return network, config
-
-
-def _torch_state_dict(path: Path) -> dict[str, Tensor]:
-    """A flat dict of tensors, read by torch with ``weights_only``, which builds tensors and runs nothing."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, OSError, ValueError, TypeError, LookupError, AttributeError, EOFError) as error:
-        reason = str(error).partition("\n")[0][:160]
-        raise UsageError(
-            f"the weights file {str(path)!r} is not a state dict that torch reads without running code ({reason}); "
-            "save one with torch.save(network.state_dict(), FILE), or as safetensors."
-        ) from None
-    if not isinstance(content, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items()):
-        raise UsageError(f"the weights file {str(path)!r} does not hold a flat dict of named tensors; save a state dict.")
-    return content

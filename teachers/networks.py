@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from bench.plugin import EDMPrecond, ImageSpec, UsageError
+from bench.plugin import EDMPrecond, ImageSpec, UsageError, one_line, shown
 from teachers.dhariwal_unet import DhariwalUNet
 from teachers.song_unet import SongUNet
 
@@ -47,16 +47,22 @@ class NetworkConfig(BaseModel):
 
     @classmethod
     def checked(cls, kwargs: Any, where: str) -> Self:
-        """From recorded arguments. Raises UsageError naming the first that is unknown or out of range."""
+        """From recorded arguments. Raises UsageError naming what is unknown, out of range, or makes no network together."""
         try:
-            return cls.model_validate(kwargs)
+            config = cls.model_validate(kwargs)
+            config.on_meta()
         except ValidationError as error:
-            first = error.errors()[0]
-            name, given = ".".join(str(part) for part in first["loc"])[:60], str(first["input"])[:60]
-            raise UsageError(
-                f"{where} records a network that is not one of EDM's: {name} = {given}, {first['msg'].lower()}; "
-                "expected the arguments of a DDPM++, NCSN++ or ADM network."
-            ) from None
+            first = error.errors(include_url=False)[0]
+            name = ".".join(str(part)[:60] for part in first["loc"])
+            reason = f"{shown(name)} is {shown(first['input'])}, {one_line(first['msg'].lower(), 80)}"
+        except (TypeError, ValueError) as error:
+            reason = one_line(error)
+        else:
+            return config
+        raise UsageError(
+            f"{where} records a network that is not one of EDM's: {reason}; expected the arguments of a DDPM++, NCSN++ "
+            "or ADM network."
+        )
 
     @property
     def images(self) -> ImageSpec:
@@ -64,7 +70,7 @@ class NetworkConfig(BaseModel):
         return ImageSpec(self.img_channels, self.img_resolution, self.label_dim)
 
     def build(self) -> EDMPrecond:
-        """The untrained network, in evaluation mode."""
+        """The untrained network, in evaluation mode. Raises TypeError or ValueError for arguments that make none together."""
         family = {"SongUNet": SongUNet, "DhariwalUNet": DhariwalUNet}[self.model_type]
         given = self.model_dump(include=self.model_fields_set, exclude=_NOT_OF_THE_FAMILY)
         return EDMPrecond(family(in_channels=self.img_channels, out_channels=self.img_channels, **given), self.sigma_data).eval()

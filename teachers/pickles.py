@@ -12,7 +12,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.plugin import UsageError
+from bench.plugin import UsageError, shown
 
 MAX_OPERATIONS = 1_000_000
 """A genuine snapshot needs some 100,000; this bounds time to seconds and memory to a few hundred MB."""
@@ -58,7 +58,12 @@ _MARK = _Mark()
 
 
 def parse(
-    data: bytes | memoryview, allowed: Collection[tuple[str, str]], start: int = 0, *, persistent: bool = False
+    data: bytes | memoryview,
+    allowed: Collection[tuple[str, str]],
+    start: int = 0,
+    *,
+    references: list[Any] | None = None,
+    operations: int = MAX_OPERATIONS,
 ) -> tuple[Any, int]:
     """The value that one pickle describes, and the position after it.
 
@@ -66,14 +71,15 @@ def parse(
         data: the bytes; binary strings in the result are views of them, without a copy.
         allowed: pairs (module, name) that the stream may mention.
         start: where the pickle begins.
-        persistent: whether it may refer to things outside.
+        references: where to note the ids of what it refers to outside of itself; None forbids that it does.
+        operations: how many it may have.
 
     Raises Malformed for an operation, a name or a value that does not occur in the files this suite reads, for a stream that
     ends early, and for one that is too long.
     """
-    machine = _Machine(memoryview(data), frozenset(allowed), start, persistent)
+    machine = _Machine(memoryview(data), frozenset(allowed), start, references)
     try:
-        return machine.run(), machine.position
+        return machine.run(operations), machine.position
     except (IndexError, struct.error):
         raise Malformed(f"the pickle is damaged at byte {machine.position:,}: its stack is empty or its end is missing") from None
     except UnicodeDecodeError:
@@ -83,14 +89,14 @@ def parse(
 class _Machine:
     """The stack, the memo, and one method for each operation."""
 
-    def __init__(self, data: memoryview, allowed: frozenset[tuple[str, str]], start: int, persistent: bool) -> None:
-        self.data, self.allowed, self.position, self.persistent = data, allowed, start, persistent
+    def __init__(self, data: memoryview, allowed: frozenset[tuple[str, str]], start: int, references: list[Any] | None) -> None:
+        self.data, self.allowed, self.position, self.references = data, allowed, start, references
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
         self.text_read = 0
 
-    def run(self) -> Any:
-        for _ in range(MAX_OPERATIONS):
+    def run(self, operations: int) -> Any:
+        for _ in range(operations):
             code = self.data[self.position]
             self.position += 1
             if code == _STOP:
@@ -102,7 +108,7 @@ class _Machine:
             if operation is None:
                 raise self.damaged(f"the operation {bytes([code])!r} does not occur in checkpoints")
             operation(self)
-        raise self.damaged(f"it has more than {MAX_OPERATIONS:,} operations")
+        raise self.damaged(f"it has more than {operations:,} operations")
 
     def damaged(self, why: str) -> Malformed:
         return Malformed(f"the pickle is refused at byte {self.position:,}: {why}")
@@ -173,7 +179,7 @@ class _Machine:
         if not (isinstance(module, str) and isinstance(name, str)):
             raise self.damaged("a name is not text")
         if (module, name) not in self.allowed:
-            raise self.damaged(f"it mentions {f'{module}.{name}'[:100]!r}, which no checkpoint needs and which could run code")
+            raise self.damaged(f"it mentions {shown(f'{module}.{name}')}, which no checkpoint needs and which could run code")
         self.push(Global(module, name))
 
     def stack_global(self) -> None:
@@ -206,8 +212,8 @@ class _Machine:
         if not isinstance(items, dict) or len(values) % 2:
             raise self.damaged("it sets items of something that is not a dict")
         for key, value in zip(values[::2], values[1::2], strict=True):
-            if not isinstance(key, str | int | bytes):
-                raise self.damaged(f"a key is a {type(key).__name__}, expected text, bytes or an integer")
+            if not isinstance(key, str | bytes):  # whose hashes nobody can choose; those of numbers could be made to collide
+                raise self.damaged(f"a key is {shown(key)}, expected text or bytes")
             items[key] = value
 
     def memoize(self, index: int) -> None:
@@ -219,9 +225,10 @@ class _Machine:
         self.push(self.memo[index])
 
     def refer(self) -> None:
-        if not self.persistent:
+        if self.references is None:
             raise self.damaged("it refers to something outside itself")
         self.push(Persistent(self.pop()))
+        self.references.append(self.stack[-1].id)
 
     def tuple_of(self, count: int) -> None:
         values = [self.pop() for _ in range(count)]
