@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.plugin import ImageSpec, InMemory, NoiseLevels, Sampler, Teacher, UsageError, per_image, refuse_path, to_uint8
-from teachers.mlp import ResidualMLP
+from teachers.networks.mlp import ResidualMLP
 
 DRAWS = 20_000
 """Exact samples in the data set of an analytic teacher."""

@@ -22,7 +22,7 @@ from bench.plugin import (
     load_weights,
     open_dataset,
 )
-from teachers.mlp import ResidualMLP
+from teachers.networks.mlp import ResidualMLP
 
 
 class EDMDigits(Teacher, Trainable):

@@ -24,9 +24,9 @@ from bench.plugin import (
     UsageError,
     fetch,
 )
-from teachers.augment import AugmentPipe
-from teachers.checkpoints import load_network
-from teachers.networks import NetworkConfig
+from teachers.files.checkpoints import load_network
+from teachers.networks.augment import AugmentPipe
+from teachers.networks.config import NetworkConfig
 
 _SITE = "https://nvlabs-fi-cdn.nvidia.com/edm"
 _LICENCE = "CC BY-NC-SA 4.0 (NVIDIA): not for commercial use"

@@ -141,8 +141,8 @@ def warm_up(folder: Path) -> None:
     import torch
     from safetensors.torch import save_file
 
-    from teachers.checkpoints import read_checkpoint
-    from teachers.networks import NetworkConfig
+    from teachers.files.checkpoints import read_checkpoint
+    from teachers.networks.config import NetworkConfig
 
     NetworkConfig.model_validate({"model_type": "SongUNet", "img_resolution": 8, "img_channels": 1}).on_meta()
     codecs.lookup("cp437")  # of names in zips
@@ -198,8 +198,8 @@ def _died(status: int) -> dict[str, Any]:
 
 def _read(path: Path, network: dict[str, Any] | bool) -> dict[str, Any]:
     from bench.checkpoint import load_weights
-    from teachers.checkpoints import read_checkpoint
-    from teachers.networks import NetworkConfig
+    from teachers.files.checkpoints import read_checkpoint
+    from teachers.networks.config import NetworkConfig
 
     where = f"the weights file {str(path)!r}"
     outcome: dict[str, Any] = {"error": None, "message": "", "tensors": {}}

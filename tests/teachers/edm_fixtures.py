@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from bench.plugin import EDMPrecond
-from teachers.networks import NetworkConfig
+from teachers.networks.config import NetworkConfig
 from tests.conftest import FIXTURES
 
 CONFIGURATIONS = ["ddpmpp_uncond_aug", "ddpmpp_cond", "ncsnpp_uncond_aug", "adm_cond", "ddpmpp_64"]

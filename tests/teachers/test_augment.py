@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from teachers.augment import AugmentPipe, Transform, flip, warp
+from teachers.networks.augment import AugmentPipe, Transform, flip, warp
 from tests.teachers.edm_fixtures import stored
 
 CASES = json.loads(str(stored("augment_pipe")["cases_json"]))

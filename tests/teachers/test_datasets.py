@@ -179,7 +179,7 @@ def test_the_cifar_archive_is_read_in_the_order_of_its_batches(tmp_path, write):
 
 
 def test_the_cifar_test_split_is_the_test_batch(tmp_path):
-    from teachers.datasets_cifar import cifar_archive
+    from teachers.datasets.cifar import cifar_archive
 
     pixels, classes = chw(COLOUR).numpy(), np.arange(12) % 10
     dataset = cifar_archive(cifar_tar(tmp_path / "c.tar.gz", pixels, classes), labels=False, split="test")
@@ -520,7 +520,7 @@ def test_a_zip_that_holds_one_name_twice_is_refused(tmp_path):
 
 
 def test_a_file_in_a_zip_that_unpacks_without_end_is_given_up(tmp_path, monkeypatch):
-    import teachers.datasets_images as reader
+    import teachers.datasets.images as reader
 
     monkeypatch.setattr(reader, "LABELS_BYTES", 2**20)
     monkeypatch.setattr(reader, "IMAGE_BYTES", 2**20)
@@ -595,7 +595,7 @@ def test_a_hostile_tar_is_refused_and_its_links_are_not_followed(tmp_path):
 
 
 def test_a_gzip_that_is_cut_damaged_or_unpacks_without_end_is_refused(tmp_path, monkeypatch):
-    import teachers.datasets_cifar as reader
+    import teachers.datasets.cifar as reader
 
     path = cifar_tar(tmp_path / "c.tar.gz", chw(COLOUR).numpy(), np.arange(12) % 10)
     content = path.read_bytes()

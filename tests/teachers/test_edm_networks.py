@@ -13,7 +13,7 @@ from bench.diffusion import NoiseLevels
 from bench.plugin import few_steps
 from bench.protocol import ImageSpec, seeded_draw, seeded_noise
 from bench.sampler import Sampler
-from teachers.networks import NetworkConfig
+from teachers.networks.config import NetworkConfig
 from tests.teachers.edm_fixtures import CONFIGURATIONS, PUBLISHED, config, network, stored, tensor, weights
 
 TOLERANCE = {torch.float32: 2e-6, torch.float64: 1e-9}

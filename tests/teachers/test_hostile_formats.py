@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import struct
@@ -9,14 +10,15 @@ import warnings
 import zipfile
 import zlib
 from io import BytesIO
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
 from bench.errors import UsageError
-from teachers.checkpoints import load_network
-from teachers.networks import NetworkConfig
+from teachers.files.checkpoints import load_network, read_checkpoint
+from teachers.networks.config import NetworkConfig
 from tests.teachers.apart import assert_refused, assert_sentence
 from tests.teachers.handmade import (
     MAGIC,
@@ -34,6 +36,7 @@ from tests.teachers.handmade import (
     tensor,
     zip_holding,
 )  # fmt: skip
+from tests.teachers.snapshot_writer import write_snapshot
 from tests.teachers.tiny import TINY, tiny
 
 BIAS = "model.map_layer0.bias"
@@ -281,6 +284,8 @@ SAFETENSORS = {
     "names with line breaks, badly placed": tensors_file({"a\nb" * 1000: entry(span=(1, 2))}, ONES),
     "names of rare characters": tensors_file({"\U000e0001" * 1000: entry()}, ONES),
     "100,000 names": tensors_file({f"a{i}": entry((0,), (0, 0)) for i in range(100_000)}),
+    "600,000 names": lambda: tensors_file({f"a{i}": entry((0,), (0, 0)) for i in range(600_000)}),
+    "a description of 30 million lists": lambda: described(**{"distill-bench": "[" + "[]," * 30_000_000 + "0]"}),
     "a description that nests": described(**{"distill-bench": "[" * 200_000}),
     "a description that is a list": described(**{"distill-bench": "[]"}),
     "a description that is not JSON": described(**{"distill-bench": "{"}),
@@ -295,7 +300,8 @@ SAFETENSORS = {
 @pytest.mark.parametrize("title", SAFETENSORS)
 def test_hostile_safetensors_are_refused(reader, tmp_path, title):
     path = tmp_path / "network.safetensors"
-    path.write_bytes(SAFETENSORS[title])
+    content = SAFETENSORS[title]
+    path.write_bytes(content() if callable(content) else content)
     recorded = "network that" in title or "network of" in title
     assert_refused(reader, path, network=True if recorded and "None" not in title else TINY)
 
@@ -391,6 +397,20 @@ def test_what_is_not_a_file_of_weights_is_refused(reader, tmp_path, make):
     path = tmp_path / "network.pkl"
     make(path)
     assert_refused(reader, path)
+
+
+@pytest.mark.parametrize("load", [read_checkpoint, lambda path: load_network(path, NetworkConfig.checked(TINY, "here"))])
+def test_a_file_that_may_not_be_read_is_refused(tmp_path, monkeypatch, load):
+    path = tmp_path / "network.pkl"
+    write_snapshot(path, TINY, tiny())
+
+    def forbidden(*_args, **_kwargs):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "open", forbidden)
+    with pytest.raises(UsageError) as refusal:
+        load(path)
+    assert_sentence(str(refusal.value), path)
 
 
 @pytest.mark.parametrize("make", [nothing, a_folder, a_loop, a_pipe], ids=lambda make: make.__name__)

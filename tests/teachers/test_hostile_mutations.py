@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import itertools
 import pickletools
 import random
 import resource
@@ -17,9 +19,24 @@ from torch import nn
 
 from bench.errors import UsageError
 from bench.plugin import load_weights
-from teachers.checkpoints import read_checkpoint
+from teachers.files.checkpoints import read_checkpoint
 from tests.teachers.apart import MEGABYTES, SECONDS, assert_cheap, assert_sentence, warm_up, watched
-from tests.teachers.handmade import Call, floats, module, record, snapshot, stream, tensor
+from tests.teachers.handmade import (
+    FLOATS,
+    NO_HOOKS,
+    Call,
+    Raw,
+    floats,
+    module,
+    name,
+    network,
+    pickle_of,
+    record,
+    snapshot,
+    storage,
+    stream,
+    tensor,
+)
 from tests.teachers.snapshot_writer import write_snapshot
 from tests.teachers.tiny import TINY, tiny
 
@@ -160,6 +177,62 @@ def mutated(content, positions, chance):
             case 8 if chance.random() < 0.1:
                 del data[at:]
     return bytes(data)
+
+
+ODD = [
+    None,
+    True,
+    0,
+    -1,
+    2**31,
+    2**62,
+    -(2**100),
+    1.5,
+    float("nan"),
+    "",
+    "a" * 1000,
+    "\n\U000e0001",
+    b"",
+    b"ab",
+    (),
+    [],
+    {},
+    set(),
+]
+ODD += [("a",), [1], {"a": 1}, NO_HOOKS, network(), Raw(name("torch._utils", "_rebuild_tensor_v2")), FLOATS]
+ODD += [Raw(b")" + b"\x85" * 5_000), Raw(b"]\x94h\x00a"), Raw(b")" + b"2\x86" * 60)]
+
+
+def replaced(value, odd):
+    """Copies of a value in which one thing, at any depth, is an odd one."""
+    yield odd
+    match value:
+        case dict():
+            yield from (value | {key: new} for key, part in value.items() for new in replaced(part, odd))
+            yield from ({new: part for key, part in value.items() for new in [odd if key == one else key]} for one in value)
+        case tuple() | list():
+            yield from (
+                type(value)((*value[:i], new, *value[i + 1 :])) for i, part in enumerate(value) for new in replaced(part, odd)
+            )
+        case Call():
+            yield from (dataclasses.replace(value, args=new) for new in replaced(value.args, odd))
+
+
+def test_any_part_may_be_anything(tmp_path):
+    """Each part of a right snapshot and of its storage, replaced by things of every kind."""
+    path, right = tmp_path / "network.pkl", {"ema": network(kwargs=TINY)}
+    parts = ("magic", "version", "system", "reference", "keys", "kind", "key", "place", "count", "view")
+    for odd in ODD:
+        storages = [storage(floats(*[1.0] * 6), **{part: odd, "count_again": 6}) for part in parts]
+        snapshots = [{"ema": network(record("SongUNet", module({"weight": tensor(held=held)})))} for held in storages]
+        for content in itertools.chain(replaced(right, odd), snapshots):
+            path.write_bytes(pickle_of(content))
+            try:
+                _, tensors = read_checkpoint(path)
+            except UsageError as error:
+                assert_sentence(str(error), path)
+            else:
+                torch.testing.assert_close(tensors, {"model.weight": torch.ones(2, 3)} if tensors else {})
 
 
 def test_thousands_of_mutations_do_no_harm(valid, tmp_path, reader):

@@ -7,8 +7,8 @@ import safetensors.torch
 import torch
 
 from bench.errors import UsageError
-from teachers.checkpoints import load_network
-from teachers.networks import NetworkConfig
+from teachers.files.checkpoints import load_network
+from teachers.networks.config import NetworkConfig
 from tests.teachers.apart import assert_refused
 from tests.teachers.handmade import snapshot
 from tests.teachers.snapshot_writer import write_snapshot

@@ -111,6 +111,28 @@ def slow_storages():
     return net({f"a{i}": tensor((1,), held=blob) for i, blob in enumerate(blobs)})
 
 
+def slow_storages_of_their_own(**part):
+    """12 storages, each with a pickle of 800,000 operations that do nothing."""
+    blob = stream(floats(1), **part)
+    return net({f"a{i}": tensor((1,), held=Call("torch.storage", "_load_from_bytes", (blob,))) for i in range(12)})
+
+
+def slow_references():
+    reference = Raw(b"\x80\x02" * 800_000 + code(("storage", FLOATS, "94", "cpu", 1, None)) + b"Q")
+    return slow_storages_of_their_own(reference=reference)
+
+
+def slow_keys():
+    return slow_storages_of_their_own(keys=Raw(b"\x80\x02" * 800_000 + code(["94"])))
+
+
+def many_references():
+    """Storages that refer to their numbers 100,000 times."""
+    again = code(("storage", FLOATS, "94", "cpu", 1, None)) + b"r\x01\x00\x00\x00Q"
+    reference = Raw(b"(" + again + b"j\x01\x00\x00\x00Q" * 100_000 + b"t")
+    return slow_storages_of_their_own(reference=reference)
+
+
 def repeated_storages():
     """300 tensors, each of a storage of its own, of the same 16 MB."""
     first, again = shared(stream(bytes(2**24)))
@@ -135,6 +157,11 @@ def repeated_text():
     """A list of 64 lists of 64 times one text of 15 MB."""
     first, again = shared("a" * 15_000_000)
     return snapshot(kwargs=KWARGS | {"model_type": [[first] + [again] * 63] + [[again] * 64] * 63})
+
+
+def awkward_memories():
+    """Values kept under numbers that fall together in a table."""
+    return pickle_of({"ema": Raw(b"N" + b"".join(struct.pack("<cI", b"r", i << 13) for i in range(2**19 - 100)))})
 
 
 def cycle_around_bytes():
@@ -301,6 +328,9 @@ STORAGES = {
     "refers to a number": held(reference=Raw(code(1) + b"Q")),
     "is not referred to": held(reference=("storage", FLOATS, "94", "cpu", 6, None)),
     "slow": slow_storages,
+    "slow, its reference": slow_references,
+    "slow, its keys": slow_keys,
+    "of many references": many_references,
     "the same, often": repeated_storages,
     "of text, often": storages_of_text,
 }
@@ -396,6 +426,7 @@ BOMBS = {
     "wide texts": b"\x80\x04" + code("\U000e0001" + "a" * (2**24 - 10)) + b".",
     "colliding keys": colliding_keys,
     "a cycle around bytes": cycle_around_bytes,
+    "awkward memories": awkward_memories,
 }
 
 GROUPS = [TOP, RECORDS, NAMES, TENSORS, STORAGES, ARGUMENTS, OPERATIONS, BOMBS]

@@ -9,7 +9,7 @@ import sys
 import pytest
 import torch
 
-from teachers.checkpoints import read_checkpoint
+from teachers.files.checkpoints import read_checkpoint
 from tests.teachers.edm_fixtures import CONFIGURATIONS, stored, weights
 from tests.teachers.snapshot_writer import write_snapshot
 

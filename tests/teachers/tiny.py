@@ -6,7 +6,7 @@ import functools
 
 import torch
 
-from teachers.networks import NetworkConfig
+from teachers.networks.config import NetworkConfig
 
 TINY = {"model_type": "SongUNet", "model_channels": 4, "channel_mult": [1], "channel_mult_emb": 1, "num_blocks": 1}
 TINY |= {"attn_resolutions": [], "img_resolution": 8, "img_channels": 1, "label_dim": 0}

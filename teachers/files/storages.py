@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from bench.plugin import shown
-from teachers.pickles import Call, Global, Malformed, Persistent, parse
+from teachers.files.pickles import Call, Global, Malformed, Persistent, parse
 
 ORDERED_DICT = Global("collections", "OrderedDict")
 PARAMETER = Global("torch._utils", "_rebuild_parameter")

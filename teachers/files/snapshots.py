@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from bench.plugin import shown
-from teachers.pickles import Call, Global, Malformed, parse
-from teachers.storages import ORDERED_DICT, PARAMETER, TENSOR, TYPES, Reference, entries, read_legacy, rebuild
+from teachers.files.pickles import Call, Global, Malformed, parse
+from teachers.files.storages import ORDERED_DICT, PARAMETER, TENSOR, TYPES, Reference, entries, read_legacy, rebuild
 
 _RECORD = Global("torch_utils.persistence", "_reconstruct_persistent_obj")
 _MODULE_DICT = Global("torch.nn.modules.container", "ModuleDict")

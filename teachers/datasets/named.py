@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from bench.plugin import Asset, Dataset, ImageSpec, InMemory, UsageError, cache_folder, fetch, refuse_path
-from teachers.datasets_cifar import cifar_archive
-from teachers.datasets_idx import idx_folder, is_idx_folder
-from teachers.datasets_images import ImageFiles
+from teachers.datasets.cifar import cifar_archive
+from teachers.datasets.idx import idx_folder, is_idx_folder
+from teachers.datasets.images import ImageFiles
 
 CIFAR10_ARCHIVE = Asset(
     id="cifar10-python",

@@ -17,8 +17,8 @@ from PIL import Image
 from torch import Tensor
 
 from bench.plugin import Dataset, ImageSpec, UsageError, label_dim
-from teachers.bounded import read_at_most
-from teachers.datasets_labels import parse_labels
+from teachers.datasets.bounded import read_at_most
+from teachers.datasets.labels import parse_labels
 
 LABELS = "dataset.json"
 FORMATS = ("PNG", "JPEG", "BMP", "PPM", "TIFF", "WEBP")

@@ -10,8 +10,8 @@ from typing import Any
 from torch import Tensor
 
 from bench.plugin import shown
-from teachers.pickles import Malformed, parse
-from teachers.storages import ORDERED_DICT, PARAMETER, TENSOR, TYPES, Reference, entries, read_legacy, rebuild
+from teachers.files.pickles import Malformed, parse
+from teachers.files.storages import ORDERED_DICT, PARAMETER, TENSOR, TYPES, Reference, entries, read_legacy, rebuild
 
 LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 ZIP = b"PK\x03\x04"

@@ -10,10 +10,10 @@ from typing import Any
 from torch import Tensor
 
 from bench.plugin import EDMPrecond, UsageError, converted, load_tensors, load_weights
-from teachers.networks import NetworkConfig
-from teachers.pickles import Malformed
-from teachers.snapshots import read_snapshot
-from teachers.torch_files import LEGACY, ZIP, read_state_dict
+from teachers.files.pickles import Malformed
+from teachers.files.snapshots import read_snapshot
+from teachers.files.state_dicts import LEGACY, ZIP, read_state_dict
+from teachers.networks.config import NetworkConfig
 
 MOST_BYTES = 2**31
 """Of a weights file; the largest published network has 1.2e9."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bench.plugin import InMemory, UsageError
-from teachers.bounded import read_gzip
+from teachers.datasets.bounded import read_gzip
 
 IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 BYTES = 2**30

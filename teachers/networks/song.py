@@ -10,7 +10,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from teachers.unet import Conv2d, FourierEmbedding, FusedDownConv2d, GroupNorm, Linear, PositionalEmbedding, Resampling, UNetBlock
+from teachers.networks.unet import (
+    Conv2d,
+    FourierEmbedding,
+    FusedDownConv2d,
+    GroupNorm,
+    Linear,
+    PositionalEmbedding,
+    Resampling,
+    UNetBlock,
+)
 
 _EPS = 1e-6
 

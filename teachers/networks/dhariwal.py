@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from teachers.unet import Conv2d, GroupNorm, Linear, PositionalEmbedding, Resampling, UNetBlock
+from teachers.networks.unet import Conv2d, GroupNorm, Linear, PositionalEmbedding, Resampling, UNetBlock
 
 _CHANNELS_PER_HEAD = 64
 

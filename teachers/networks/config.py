@@ -8,8 +8,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench.plugin import EDMPrecond, ImageSpec, UsageError, one_line, shown
-from teachers.dhariwal_unet import DhariwalUNet
-from teachers.song_unet import SongUNet
+from teachers.networks.dhariwal import DhariwalUNet
+from teachers.networks.song import SongUNet
 
 _Size = Annotated[int, Field(ge=1, le=1024)]
 

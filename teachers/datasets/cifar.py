@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from bench.plugin import InMemory, UsageError
-from teachers.bounded import read_gzip
-from teachers.pickles import Call, Global, Malformed, parse
+from teachers.datasets.bounded import read_gzip
+from teachers.files.pickles import Call, Global, Malformed, parse
 
 BYTES = 2**29
 """The genuine archive unpacks to 186 MB."""

@@ -1,0 +1,1 @@
+"""Real images: the data sets by name, and one reader for each format of file."""
