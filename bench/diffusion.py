@@ -76,8 +76,9 @@ class EDMPrecond(nn.Module):
         s = per_image(sigma, x)
         variance = s**2 + self.sigma_data**2
         c_skip, c_out, c_in = self.sigma_data**2 / variance, s * self.sigma_data * variance.rsqrt(), variance.rsqrt()
-        scaled = (c_in * x).half() if self.float16 else c_in * x
-        return c_skip * x + c_out * self.model(scaled, s.flatten().log() / 4, labels, augment_labels).to(x.dtype)
+        kept, scaled = c_skip * x, c_in * x
+        predicted = self.model(scaled.half() if self.float16 else scaled, s.flatten().log() / 4, labels, augment_labels)
+        return kept + c_out * predicted.to(x.dtype)
 
 
 def denoising_loss(

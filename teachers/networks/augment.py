@@ -131,7 +131,7 @@ def warp(images: Tensor, matrix: Tensor) -> Tensor:
 
     x = F.conv_transpose2d(x, row, groups=channels, stride=(1, 2), padding=(0, reach))
     x = F.conv_transpose2d(x, column, groups=channels, stride=(2, 1), padding=(reach, 0))
-    half, one = matrix.new_tensor(0.5), matrix.new_tensor(1.0)
+    half, one = matrix.new_full((), 0.5), matrix.new_full((), 1.0)  # fills: nothing is copied from the host
     matrix = _scaling(2 * one, 2 * one) @ matrix @ _scaling(half, half)
     matrix = _translation(-half, -half) @ matrix @ _translation(half, half)
 

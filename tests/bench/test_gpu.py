@@ -14,6 +14,8 @@ from bench.job import resolve
 from bench.recipe import make_request
 from evals.protocols import DIGITS_5K
 from teachers.digits import EDMDigits
+from teachers.networks.augment import AugmentPipe, Transform, warp
+from tests.teachers.edm_fixtures import CONFIGURATIONS, network, tensor
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")]
 CUDA = torch.device("cuda")
@@ -28,13 +30,13 @@ def trainer(seed: int = 0) -> Trainer:
 
 def test_tf32_is_the_default_and_fp32_turns_it_off():
     assert environment.choose_precision("auto", CUDA) == "tf32"
-    assert torch.backends.cuda.matmul.allow_tf32
-    environment.choose_precision("fp32", CUDA)
-    assert not torch.backends.cuda.matmul.allow_tf32
+    for name, allowed in (("tf32", True), ("fp32", False), ("fp16", False)):
+        environment.set_precision(name)
+        assert torch.backends.cuda.matmul.allow_tf32 == torch.backends.cudnn.allow_tf32 == allowed
 
 
 def test_the_teacher_scores_the_same_on_both_devices():
-    environment.choose_precision("fp32", CUDA)
+    environment.set_precision("fp32")
     scores = {}
     for device in (torch.device("cpu"), CUDA):
         teacher = EDMDigits().to(device)
@@ -45,7 +47,7 @@ def test_the_teacher_scores_the_same_on_both_devices():
 
 
 def test_continuing_from_a_checkpoint_follows_the_uninterrupted_run(tmp_path):
-    environment.choose_precision("fp32", CUDA)
+    environment.set_precision("fp32")
     straight, stopped = trainer(), None
     for _ in range(6):
         straight.iteration()
@@ -67,3 +69,33 @@ def test_a_whole_run_learns_and_counts_its_memory(tmp_path):
     assert record.final["fid"] < 6
     assert record.environment["precision"] == "tf32"
     assert record.cost["peak_memory_bytes"] > 1e6
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+@pytest.mark.parametrize(("float16", "tolerance"), [(False, 1e-4), (True, 1e-2)])
+def test_edms_networks_give_the_references_numbers(name, float16, tolerance):
+    environment.set_precision("fp32")
+    denoiser = network(name).to(CUDA)
+    denoiser.float16 = float16
+    if float16:
+        denoiser.to(memory_format=torch.channels_last)
+    inputs = (tensor(name, f"in/{k}") for k in ("x", "sigma", "class_labels", "augment_labels"))
+    x, sigma, labels, augment = (None if t is None else t.to(CUDA) for t in inputs)
+    with torch.no_grad():
+        out = denoiser(x, sigma, labels, augment).cpu()
+    reference = tensor(name, "out/D_f32")
+    assert (out - reference).abs().max() <= tolerance * reference.abs().max()
+
+
+def test_augmentation_waits_for_nothing_and_gives_the_same_images():
+    images = torch.rand(8, 3, 32, 32) * 2 - 1
+    torch.manual_seed(0)
+    matrix = Transform.draw(images, 1.0).matrix(32, 32)
+    torch.testing.assert_close(warp(images.to(CUDA), matrix.to(CUDA)).cpu(), warp(images, matrix), rtol=0, atol=1e-4)
+    AugmentPipe(1.0)(images.to(CUDA))  # the filter is on the device from here on
+    on_device = images.to(CUDA)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        AugmentPipe(1.0)(on_device)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
