@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from bench.errors import BenchError, UsageError, one_line
 from bench.files import cache_folder, replacing, sha256
 
+_LARGEST_HEADER = 2**22
 _META = "distill-bench"
 """The one metadata key, so that equal content gives equal bytes (the format does not order its keys)."""
 
@@ -35,6 +36,9 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Named tensors and their description. Raises UsageError if the file is missing or is not safetensors."""
     try:
+        with path.open("rb") as start:
+            if int.from_bytes(start.read(8), "little") > _LARGEST_HEADER:
+                raise ValueError(f"its header is larger than {_LARGEST_HEADER:,} bytes")
         with safetensors.safe_open(path, framework="pt") as file:
             meta = json.loads((file.metadata() or {}).get(_META, "{}"))
             if not isinstance(meta, dict):
@@ -44,7 +48,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise UsageError(f"the weights file {str(path)!r} does not exist; check the path.") from None
     except (safetensors.SafetensorError, OSError, ValueError, TypeError, RecursionError, MemoryError) as error:
         raise UsageError(
-            f"the weights file {str(path)!r} is not a safetensors file ({one_line(error)}); "
+            f"the weights file {str(path)!r} is not a safetensors file ({one_line(error) or type(error).__name__}); "
             "give one that this suite or safetensors wrote."
         ) from None
 

@@ -44,6 +44,8 @@ def require_weights(path: Path) -> None:
     """Raise UsageError unless ``path`` is a file of a possible size; a pipe would be waited for without end."""
     try:
         status = path.stat()
+        if stat.S_ISREG(status.st_mode):
+            path.open("rb").close()  # it may be read
     except OSError as error:
         raise UsageError(f"the weights file {str(path)!r} cannot be read ({error.strerror}); check the path.") from None
     if not stat.S_ISREG(status.st_mode):

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from bench.plugin import shown
 from teachers.files.pickles import Call, Global, Malformed, parse
-from teachers.files.storages import ORDERED_DICT, PARAMETER, TENSOR, TYPES, Reference, entries, read_legacy, rebuild
+from teachers.files.storages import FEW, ORDERED_DICT, PARAMETER, TENSOR, TYPES, Reference, entries, read_legacy, rebuild
 
 _RECORD = Global("torch_utils.persistence", "_reconstruct_persistent_obj")
 _MODULE_DICT = Global("torch.nn.modules.container", "ModuleDict")
@@ -26,8 +26,10 @@ _DICTS = (ORDERED_DICT, Global("dnnlib.util", "EasyDict"))
 _STORAGE = Global("torch.storage", "_load_from_bytes")
 _SCALARS = (Global("numpy._core.multiarray", "scalar"), Global("numpy.core.multiarray", "scalar"))
 _DTYPE = Global("numpy", "dtype")
+_SET = Global("builtins", "set")
+"""What protocol 3, which has no operation for it, calls to make a set; the sets of a snapshot are not looked at."""
 
-_ALLOWED = [(g.module, g.name) for g in (_RECORD, _MODULE_DICT, *_DICTS, PARAMETER, TENSOR, _STORAGE, *_SCALARS, _DTYPE)]
+_ALLOWED = [(g.module, g.name) for g in (_RECORD, _MODULE_DICT, *_DICTS, PARAMETER, TENSOR, _STORAGE, *_SCALARS, _DTYPE, _SET)]
 _STORAGE_TYPES = [(g.module, g.name) for g, dtype in TYPES.items() if dtype == torch.float32]
 _RECORD_KEYS = {"type", "version", "module_src", "class_name", "state"}
 _VERSION = 6
@@ -114,7 +116,7 @@ class _Walk:
         if id(blob) in self.used:
             raise Malformed("two tensors share a storage")
         self.used.add(id(blob))
-        content, storages = read_legacy(blob, _STORAGE_TYPES)
+        content, storages = read_legacy(blob, _STORAGE_TYPES, FEW)
         reference = Reference.of(content)
         return reference, storages[reference.key]
 

@@ -49,7 +49,7 @@ def _read_zip(data: memoryview) -> tuple[Any, dict[str, memoryview]]:
     archive = next((name.removesuffix("data.pkl") for name in members if name.count("/") == 1 and name.endswith("/data.pkl")), "")
     if not archive or f"{archive}constants.pkl" in members:
         raise Malformed("it is not a zip of one object that torch.save wrote")
-    if bytes(members.get(f"{archive}byteorder", memoryview(b"little"))) != b"little":
+    if members.get(f"{archive}byteorder", memoryview(b"little")) != memoryview(b"little"):
         raise Malformed("its numbers are not little-endian")
     stream = members[f"{archive}data.pkl"]
     content, end = parse(stream, _ALLOWED, references=[])

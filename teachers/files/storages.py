@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from bench.plugin import shown
-from teachers.files.pickles import Call, Global, Malformed, Persistent, parse
+from teachers.files.pickles import MAX_OPERATIONS, Call, Global, Malformed, Persistent, parse
 
 ORDERED_DICT = Global("collections", "OrderedDict")
 PARAMETER = Global("torch._utils", "_rebuild_parameter")
@@ -29,7 +29,7 @@ TYPES = {
 """Storage classes that a state dict may mention, and the type of their numbers."""
 _MAGIC = 0x1950A86A20F9469CFC6C
 _VERSION = 1001
-_FEW = 64
+FEW = 64
 """Operations of a pickle that holds a number or a short dict."""
 
 
@@ -60,7 +60,9 @@ class Reference:
         return self.count * self.dtype.itemsize
 
 
-def read_legacy(data: memoryview, allowed: Collection[tuple[str, str]]) -> tuple[Any, dict[str, memoryview]]:
+def read_legacy(
+    data: memoryview, allowed: Collection[tuple[str, str]], operations: int = MAX_OPERATIONS
+) -> tuple[Any, dict[str, memoryview]]:
     """What ``torch.save`` wrote before its zip format: an object, and the raw numbers of the storages that it refers to, by key.
 
     Five pickles in a row (a magic number, a version, facts of the system, the object, the keys), then for every key a count
@@ -68,15 +70,15 @@ def read_legacy(data: memoryview, allowed: Collection[tuple[str, str]]) -> tuple
     """
     at, header = 0, []
     for _ in range(3):
-        part, at = parse(data, (), at, operations=_FEW)
+        part, at = parse(data, (), at, operations=FEW)
         header.append(part)
     magic, version, system = header
     if magic != _MAGIC or version != _VERSION or not isinstance(system, dict) or system.get("little_endian") is not True:
         raise Malformed("it is not a little-endian stream of torch.save")
     references: list[Any] = []
-    content, at = parse(data, allowed, at, references=references)
+    content, at = parse(data, allowed, at, references=references, operations=operations)
     known = {r.key: r for r in (Reference.of(Persistent(id_)) for id_ in references)}
-    keys, at = parse(data, (), at, operations=_FEW + 4 * len(known))
+    keys, at = parse(data, (), at, operations=FEW + 4 * len(known))
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys) or sorted(keys) != sorted(known):
         raise Malformed("its storages are not those that it refers to")
     storages = {}

@@ -27,7 +27,7 @@ class NetworkConfig(BaseModel):
     img_channels: int = Field(ge=1, le=16)
     label_dim: int = Field(default=0, ge=0, le=100_000)
     augment_dim: int = Field(default=0, ge=0, le=64)
-    model_channels: int = Field(default=128, ge=4, le=1024)
+    model_channels: int = Field(default=128, ge=4, le=1024, multiple_of=4)
     channel_mult: list[_Size] = Field(default=[1, 2, 2, 2], min_length=1, max_length=8)
     channel_mult_emb: int = Field(default=4, ge=1, le=16)
     num_blocks: int = Field(default=4, ge=1, le=16)

@@ -9,6 +9,7 @@ import codecs
 import contextlib
 import copyreg
 import functools
+import gc
 import json
 import os
 import pickle
@@ -42,6 +43,7 @@ class Outcome:
     """Class of the exception; None if the file was read."""
     message: str
     seconds: float
+    """Of work; a busy machine takes longer."""
     megabytes: int
     """Peak of the whole process, some 500 of which are torch."""
     touched: list[str]
@@ -162,6 +164,7 @@ def _work() -> None:
     """Answer questions, each from a fork."""
     with tempfile.TemporaryDirectory() as folder:
         warm_up(Path(folder))
+    gc.freeze()  # so that children do not copy what they do not change
     answers = {"read": _read, "unpickle": _unpickle}
     for line in sys.stdin:
         what, paths, network = json.loads(line)
@@ -185,8 +188,9 @@ def _work() -> None:
 
 
 def _limit() -> None:
-    """What hangs ends, and what asks for more than ``SPARE`` is refused it."""
-    signal.alarm(2 * SECONDS)
+    """What hangs ends, be it busy or waiting, and what asks for more than ``SPARE`` is refused it."""
+    signal.alarm(6 * SECONDS)
+    resource.setrlimit(resource.RLIMIT_CPU, (2 * SECONDS, 2 * SECONDS))
     size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (size + SPARE, size + SPARE))
 
@@ -203,7 +207,7 @@ def _read(path: Path, network: dict[str, Any] | bool) -> dict[str, Any]:
 
     where = f"the weights file {str(path)!r}"
     outcome: dict[str, Any] = {"error": None, "message": "", "tensors": {}}
-    start = time.monotonic()
+    start = time.process_time()
     with warnings.catch_warnings(record=True) as caught, watched() as touched:
         warnings.simplefilter("always")
         try:
@@ -214,7 +218,7 @@ def _read(path: Path, network: dict[str, Any] | bool) -> dict[str, Any]:
             outcome["tensors"] = {n: [str(t.dtype), list(t.shape), bool(t.isfinite().all())] for n, t in tensors.items()}
         except BaseException as error:
             outcome |= {"error": type(error).__name__, "message": str(error)[:2000]}
-    return outcome | {"seconds": time.monotonic() - start, "touched": touched, "warned": [str(w.message) for w in caught]}
+    return outcome | {"seconds": time.process_time() - start, "touched": touched, "warned": [str(w.message) for w in caught]}
 
 
 def _unpickle(path: Path, _network: bool) -> dict[str, Any]:
