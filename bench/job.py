@@ -143,12 +143,7 @@ def choose_protocol(
     if samples:
         protocol = protocol.with_samples(samples)
     extractor: type[FeatureExtractor] = registry.get("extractor", protocol.extractor)
-    takes, gives = extractor.images, teacher.images
-    if takes and (takes.channels, takes.resolution) != (gives.channels, gives.resolution):
-        raise UsageError(
-            f"the protocol {protocol.id} takes {takes.channels}x{takes.resolution}x{takes.resolution} images, those of "
-            f"{teacher_name!r} are {gives.channels}x{gives.resolution}x{gives.resolution}; choose another --protocol."
-        )
+    extractor.require(teacher.images, teacher_name, protocol.id)
     chosen = list(dict.fromkeys(metrics or protocol.metrics))
     for metric_name in chosen:
         metric: type[Metric] = registry.get("metric", metric_name)

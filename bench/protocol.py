@@ -15,6 +15,7 @@ from typing import ClassVar, Literal, Self
 import torch
 from torch import Tensor
 
+from bench.errors import UsageError
 from bench.sampler import Draw
 from bench.teacher import ImageSpec
 
@@ -76,6 +77,15 @@ class FeatureExtractor(ABC):
     def to(self, device: torch.device) -> Self:
         """Move it to ``device``."""
         return self
+
+    @classmethod
+    def require(cls, given: ImageSpec, whose: str, protocol: str) -> None:
+        """Raise UsageError if it does not take images of this size."""
+        if cls.images and cls.images.shape != given.shape:
+            takes, gives = ("x".join(map(str, spec.shape)) for spec in (cls.images, given))
+            raise UsageError(
+                f"the protocol {protocol} takes {takes} images, those of {whose!r} are {gives}; choose another --protocol."
+            )
 
 
 class Metric(ABC):

@@ -114,12 +114,7 @@ def usual_protocol(dataset: str) -> str:
 
 def _measurable(protocol: Protocol, extractor: FeatureExtractor, dataset: Dataset, name: str) -> dict[str, type[Metric]]:
     """The metrics that have reference statistics under this protocol, by name. Raises UsageError if it cannot measure the set."""
-    takes, gives = extractor.images, dataset.images
-    if takes and (takes.channels, takes.resolution) != (gives.channels, gives.resolution):
-        raise UsageError(
-            f"the protocol {protocol.id} takes {takes.channels}x{takes.resolution}x{takes.resolution} images, those of "
-            f"{name!r} are {gives.channels}x{gives.resolution}x{gives.resolution}; choose another --protocol."
-        )
+    extractor.require(dataset.images, name, protocol.id)
     metrics: dict[str, type[Metric]] = {m: registry.get("metric", m) for m in registry.entries("metric")}
     found = {m: metric for m, metric in metrics.items() if metric.needs_reference and metric.feature in extractor.features}
     if not found:
