@@ -99,7 +99,12 @@ def converted(
                 return tensors, meta
     tensors, meta = read(path)
     meta = meta | {"made_from": path.name, "tensors_sha256": tensors_digest(tensors)}
-    save_tensors(copy, tensors, meta)
+    try:
+        save_tensors(copy, tensors, meta)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise BenchError(
+            f"cannot keep a copy of {str(path)!r} in the cache ({one_line(error)}); make room, or set BENCH_CACHE elsewhere."
+        ) from None
     del tensors
     tensors, _ = load_tensors(copy)
     if tensors_digest(tensors) != meta["tensors_sha256"]:

@@ -38,11 +38,11 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_precision(name: str, device: torch.device) -> str:
-    """Settle ``auto``: tf32 on a GPU, fp32 elsewhere. Raises UsageError for tf32 without a GPU."""
+    """Settle ``auto``: tf32 on a GPU, fp32 elsewhere. Raises UsageError for what needs a GPU and has none."""
     if name == "auto":
         name = "tf32" if device.type == "cuda" else "fp32"
-    if name == "tf32" and device.type != "cuda":
-        raise UsageError("the precision 'tf32' needs a GPU, the device is a CPU; use --precision fp32.")
+    if name in ("tf32", "fp16") and device.type != "cuda":
+        raise UsageError(f"the precision {name!r} needs a GPU, the device is a CPU; use --precision fp32.")
     return name
 
 

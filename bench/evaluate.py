@@ -113,7 +113,7 @@ class Evaluator:
             "quantisation": "floor(127.5 x + 128) clipped to 0..255",
             "seeds": "noise and label of sample i from seed i; replicate r uses seeds r N to (r + 1) N - 1",
             "labels": "uniform",
-            "precision": "fp32",
+            "extractor_precision": "fp32",
         }
 
 

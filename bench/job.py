@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,8 +54,12 @@ def resolve(request: Request) -> Job:
     precision = choose_precision(chosen.settings.precision, device)
     settings = chosen.settings.model_copy(update={"precision": precision})
     path = Path(request.teacher_path) if request.teacher_path else None
+    if request.eval != [] and not source:  # before anything is downloaded
+        choose_protocol(request.protocol, teacher_class, request.teacher, request.eval, request.eval_samples)
     teacher = teacher_class(path, source)
     if precision == "fp16":
+        if method_class.trains:  # a mean over pixels and a large batch fall below its range, and the engine scales no loss
+            raise UsageError("training in fp16 is not in this version, which has no loss scaling; use --precision tf32.")
         teacher.use_half()
     digest = teacher.digest()
     if request.teacher_digest not in (None, digest):
@@ -65,18 +70,19 @@ def resolve(request: Request) -> Job:
     protocol, plan = _evaluation(request, teacher, trains=method_class.trains)
     recipe = Recipe(
         method=request.method,
-        method_digest=_source_digest(method_class),
+        method_digest=_source_digest(_own_files([method_class])),
         teacher=request.teacher,
         seed=request.seed,
         budget=str(budget) if budget else None,
         settings=settings.model_dump(mode="json"),
         evaluation=plan,
         teacher_digest=digest,
+        teacher_code=_teacher_code(teacher),
         teacher_path=str(path) if path else None,
         plugins={p: sha256(Path(p)) for p in request.plugins},
     )
-    classes = [*_own_classes(method_class), teacher_class]
-    inputs = _inputs(classes, hyperparameters.card_file(method_class), recipe, protocol, teacher)
+    files = [*_own_files([method_class]), *_teacher_files(teacher)]
+    inputs = _inputs(files, hyperparameters.card_file(method_class), recipe, protocol, teacher)
     return Job(request, recipe, method_class, settings, chosen, teacher, budget, protocol, device, inputs)
 
 
@@ -125,7 +131,11 @@ def _evaluation(request: Request, teacher: Teacher, *, trains: bool) -> tuple[Pr
 
 
 def choose_protocol(
-    name: str | None, teacher: Teacher, teacher_name: str, metrics: list[str] | None = None, samples: int | None = None
+    name: str | None,
+    teacher: Teacher | type[Teacher],
+    teacher_name: str,
+    metrics: list[str] | None = None,
+    samples: int | None = None,
 ) -> tuple[Protocol, list[str]]:
     """The protocol, the teacher's unless another is named, and the metrics, the protocol's unless others are.
 
@@ -133,11 +143,11 @@ def choose_protocol(
     """
     name = name or teacher.protocol
     if name is None:
-        raise UsageError(f"the teacher {teacher_name!r} names no protocol; give one with --protocol, or --eval none.")
+        raise UsageError(f"the teacher {teacher_name!r} names no protocol; give one with --protocol, or a run --eval none.")
     if name not in registry.entries("protocol") and name == teacher.protocol:
         raise UsageError(
-            f"the teacher {teacher_name!r} is measured by the protocol {name!r}, which nothing installed provides; "
-            "give --eval none, or another --protocol of `bench list protocols`."
+            f"the teacher {teacher_name!r} is measured by the protocol {name!r}, which this version does not have "
+            "yet; give another --protocol of `bench list protocols`, or a run --eval none."
         )
     protocol: Protocol = registry.get("protocol", name)
     if samples:
@@ -164,25 +174,34 @@ def choose_protocol(
     return protocol, chosen
 
 
-def _own_classes(method_class: type[Method]) -> list[type]:
-    """The method's class and those it builds on, outside the suite and its libraries."""
-    outside = ("bench", "abc", "builtins")
-    return [c for c in method_class.__mro__ if c.__module__.partition(".")[0] not in outside]
+def _own_files(classes: Iterable[type]) -> list[Path]:
+    """The source files of these classes and of those they build on, outside the suite and the libraries."""
+    outside = ("bench", "abc", "builtins", "torch", "diffusers", "typing")
+    own = {c for each in classes for c in each.__mro__ if c.__module__.partition(".")[0] not in outside}
+    return sorted({Path(inspect.getfile(c)) for c in own}, key=lambda file: file.name)
 
 
-def _source_digest(method_class: type[Method]) -> str:
-    files = sorted({inspect.getfile(c) for c in _own_classes(method_class)}, key=lambda f: Path(f).name)
-    return hashlib.sha256("".join(sha256(Path(f)) for f in files).encode()).hexdigest()
+def _source_digest(files: Iterable[Path]) -> str:
+    return hashlib.sha256("".join(sha256(f) for f in files).encode()).hexdigest()
 
 
-def _inputs(classes: list[type], card: Path, recipe: Recipe, protocol: Protocol | None, teacher: Teacher) -> dict[str, str]:
-    files = [card, *map(Path, recipe.plugins)]
+def _teacher_files(teacher: Teacher) -> list[Path]:
+    return _own_files({type(teacher), *(type(module) for module in teacher.denoiser.modules())})
+
+
+def _teacher_code(teacher: Teacher) -> str:
+    facts = repr((teacher.images, teacher.noise, teacher.sampler, teacher.augment))
+    return hashlib.sha256((_source_digest(_teacher_files(teacher)) + facts).encode()).hexdigest()
+
+
+def _inputs(sources: list[Path], card: Path, recipe: Recipe, protocol: Protocol | None, teacher: Teacher) -> dict[str, str]:
+    files = [card, *sources, *map(Path, recipe.plugins)]
     shipped = [getattr(teacher, "shipped", None)]
     if protocol and recipe.evaluation:
         extractor = registry.get("extractor", protocol.extractor)
-        classes = [*classes, extractor, *(registry.get("metric", m) for m in recipe.evaluation.metrics)]
+        files += _own_files([extractor, *(registry.get("metric", m) for m in recipe.evaluation.metrics)])
         shipped += [protocol.reference, getattr(extractor, "shipped", None)]
     files += [Path(recipe.teacher_path)] if recipe.teacher_path else []
     files += teacher.files
-    files += [f for f in shipped if f] + [Path(inspect.getfile(c)) for c in classes]
+    files += [f for f in shipped if f]
     return {str(f): sha256(f) for f in sorted(set(files)) if f.is_file()}

@@ -19,7 +19,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     precision: Literal["auto", "fp32", "tf32", "fp16"] = Field(
         "auto",
-        description="fp32, tf32 (GPU only), or fp16 for the networks with fp32 weights; auto is fp32 on a CPU and tf32 on a GPU",
+        description="fp32, tf32 (GPU only), or fp16 networks (GPU, sampling only); auto is fp32 on a CPU and tf32 on a GPU",
     )
 
 

@@ -53,7 +53,7 @@ def teacher_pairs(teacher: Teacher, wanted: TeacherPairs, device: torch.device) 
 
 def _key(teacher: Teacher, wanted: TeacherPairs, device: torch.device) -> str:
     """Names everything that the images, or the time they took, depend on."""
-    arithmetic = device.type, torch.backends.cuda.matmul.allow_tf32
+    arithmetic = device.type, torch.backends.cuda.matmul.allow_tf32, getattr(teacher.denoiser, "float16", False)
     identity = repr((teacher.digest(), type(teacher).__name__, teacher.noise, teacher.images, wanted, FIRST_SEED, arithmetic))
     return hashlib.sha256(identity.encode()).hexdigest()[:16]
 

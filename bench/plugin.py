@@ -58,6 +58,11 @@ def register_dataset(name: str) -> Callable[[T], T]:
     return register("dataset", name)
 
 
+def register_released(name: str) -> Callable[[Released], Released]:
+    """Make a Released generator available as ``released:NAME``: ``register_released("mine")(Released(...))``."""
+    return register("released", name)
+
+
 def register_protocol(protocol: Protocol) -> None:
     """Make a Protocol available as ``--protocol ID``."""
     register("protocol", protocol.id)(protocol)
@@ -116,6 +121,7 @@ __all__ = [
     "register_method",
     "register_metric",
     "register_protocol",
+    "register_released",
     "register_teacher",
     "shown",
     "tensors_digest",

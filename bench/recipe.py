@@ -84,6 +84,8 @@ class Recipe(BaseModel):
     settings: dict[str, Any]
     evaluation: EvaluationPlan | None
     teacher_digest: str
+    teacher_code: str = ""
+    """SHA-256 of the teacher's source, and of its noise levels, sampler and augmentation: a changed teacher is another run."""
     teacher_path: str | None = None
     plugins: dict[str, str] = {}
     """Plugin files and their SHA-256."""
@@ -91,6 +93,9 @@ class Recipe(BaseModel):
     def hash(self) -> str:
         """SHA-256 of what determines the result: file contents count, their places do not."""
         identity = self.model_dump(exclude={"teacher_path"}) | {"plugins": sorted(self.plugins.values())}
+        kind, colon, source = self.teacher.partition(":")
+        if colon and Path(source).is_absolute():  # its digest says what lies there
+            identity["teacher"] = kind
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
     @property
@@ -125,7 +130,9 @@ class Recipe(BaseModel):
 
 def run_prefix(method: str, teacher: str, seed: int) -> str:
     """How the ids of such runs begin; of a teacher ``NAME:SOURCE`` what a folder's name can hold."""
-    return f"{method}-{re.sub(r'[^A-Za-z0-9._-]+', '-', teacher)}-s{seed}-"
+    kind, colon, source = teacher.partition(":")
+    short = kind + colon + (Path(source).name if Path(source).is_absolute() else source)
+    return f"{method}-{re.sub(r'[^A-Za-z0-9._-]+', '-', short)[:60]}-s{seed}-"
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
@@ -146,6 +153,14 @@ def read_recipe(path: Path) -> dict[str, Any]:
         return Recipe.model_validate(content).as_request()
     except ValidationError as error:
         raise UsageError(f"the recipe file {str(path)!r} does not hold: {_first(error)}.") from None
+
+
+def read_recorded(content: Any, whose: str) -> Recipe:
+    """The recipe in a record or in a weights file. Raises UsageError for one that is not of this suite's making."""
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        raise UsageError(f"{whose} carries a recipe that does not hold: {_first(error)}.") from None
 
 
 def parse_setting(text: str) -> tuple[str, Any]:

@@ -109,7 +109,13 @@ def usual_protocol(dataset: str) -> str:
             f"no protocol follows from the data set {dataset!r}, as {why}; "
             f"choose one with --protocol ({', '.join(registry.entries('protocol'))})."
         )
-    return found.pop()
+    usual: str = found.pop()
+    if usual not in registry.entries("protocol"):
+        raise UsageError(
+            f"the teachers of {dataset!r} are measured by the protocol {usual!r}, which this version does not have yet; choose "
+            f"another with --protocol ({', '.join(registry.entries('protocol'))})."
+        )
+    return usual
 
 
 def _measurable(protocol: Protocol, extractor: FeatureExtractor, dataset: Dataset, name: str) -> dict[str, type[Metric]]:

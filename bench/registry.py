@@ -12,7 +12,7 @@ import importlib.util
 import inspect
 import itertools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.machinery import PathFinder
@@ -158,6 +158,16 @@ def load_plugin(path: str | Path) -> None:
     finally:
         _loading.pop()
     _loaded_files[file] = digest
+
+
+def require_plugins(digests: Mapping[str, str], whose: str) -> None:
+    """Raise UsageError unless plugins of these SHA-256 have been loaded; what a file names is not run for its asking."""
+    for path, digest in digests.items():
+        if digest not in _loaded_files.values():
+            raise UsageError(
+                f"{whose} was made with the plugin {Path(path).name!r} of SHA-256 {digest[:12]}, which has not been given; "
+                "give that very file with --plugin."
+            )
 
 
 @cache

@@ -16,7 +16,7 @@ from bench.checkpoint import load_tensors, load_weights
 from bench.errors import UsageError
 from bench.evaluate import Evaluator, Generate, generate_images, generation_batch
 from bench.job import choose_protocol, resolve, teacher_named
-from bench.recipe import Recipe, make_request
+from bench.recipe import make_request, read_recorded
 from bench.record import Measurement
 from bench.released import Released
 from bench.sampler import few_steps
@@ -35,6 +35,11 @@ class Source:
     teacher: Teacher
     device: torch.device
 
+    @property
+    def note(self) -> str:
+        """What a person should know about the weights."""
+        return self.teacher.note
+
 
 def open_source(
     name: str, results: Path, *, device: str = "auto", settings: Mapping[str, Any] | None = None, path: str | None = None
@@ -47,7 +52,7 @@ def open_source(
     if settings and kind != "teacher":
         raise UsageError(f"the sampler can be chosen for teacher:NAME, given {name!r}; a generator has its own number of steps.")
     if path and kind not in ("teacher", "released"):
-        raise UsageError(f"a weights file can be given for teacher:NAME and released:NAME, not for {name!r}; leave --path out.")
+        raise UsageError(f"a weights file can be given for teacher:NAME and released:NAME, not for {name!r}; leave it out.")
     if kind == "teacher":
         return _of_a_recipe({"method": "teacher", "teacher": rest, "settings": settings or {}, "teacher_path": path}, device)
     if kind == "released":
@@ -116,12 +121,15 @@ def _trained(name: str, results: Path, device: str) -> Source:
                 f"the weights file {name!r} does not say which run made it; give a run's checkpoints/generator.safetensors, "
                 "or name what it is, as in `teacher:edm-cifar10 --path FILE`."
             )
-        recipe = Recipe.model_validate(meta["recipe"])
+        recipe = read_recorded(meta["recipe"], f"the weights file {name!r}")
     else:
         folder, record = find_run(name, results)
-        recipe, file = Recipe.model_validate(record.recipe), folder.weights
+        recipe, file = read_recorded(record.recipe, f"the run {record.run_id}"), folder.weights
         if recipe.budget is not None and not file.exists():
             raise UsageError(f"the run {record.run_id} has no generator yet, its status is {record.status!r}; finish it first.")
-    request = {k: v for k, v in recipe.as_request().items() if not k.startswith("eval")}
-    request["settings"] = request["settings"] | {"precision": "auto"}  # trained on a GPU, perhaps, and sampled elsewhere
+    registry.require_plugins(recipe.plugins, f"{name!r}")
+    where = environment.choose_device(device)
+    request = {k: v for k, v in recipe.as_request().items() if not k.startswith("eval")} | {"plugins": []}
+    if where.type == "cpu":  # trained on a GPU, perhaps, in an arithmetic that is not there
+        request["settings"] = request["settings"] | {"precision": "auto"}
     return _of_a_recipe(request, device, file if recipe.budget is not None else None)

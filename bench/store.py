@@ -147,7 +147,8 @@ def find_teacher(results: Path, recipe: Recipe) -> Record | None:
             continue
         compared = ("protocol", "samples", "extractor_digest", "reference_digest")
         same_protocol = all(getattr(own.evaluation, name) == getattr(plan, name) for name in compared)
-        if same_protocol and own.teacher_digest == recipe.teacher_digest and set(plan.metrics) <= set(record.final):
+        same_teacher = (own.teacher_digest, own.teacher_code) == (recipe.teacher_digest, recipe.teacher_code)
+        if same_protocol and same_teacher and set(plan.metrics) <= set(record.final):
             return record
     return None
 

@@ -89,10 +89,13 @@ class Teacher(ABC):
         """The denoiser, from ``path`` or from where this teacher usually lies. Raises UsageError for a file that does not fit."""
 
     def trainable_copy(self, dropout: float = 0.0) -> nn.Module:
-        """A network of its own that starts as the denoiser and can be trained, with this dropout probability."""
+        """A network of its own that starts as the denoiser and can be trained, with this dropout probability.
+
+        It is that of the layers called ``dropout``, those of residual blocks; attention's have other names and stay as they are.
+        """
         network = copy.deepcopy(self.denoiser).requires_grad_(True)
-        for module in network.modules():
-            if isinstance(module, nn.Dropout):
+        for name, module in network.named_modules():
+            if isinstance(module, nn.Dropout) and name.endswith("dropout"):
                 module.p = dropout
         return network
 

@@ -18,7 +18,9 @@ class TeacherSampling(Method):
     class Settings(plugin.Settings):
         steps: int | None = Field(ge=1, description="noise levels; null is the teacher's own number, as for the next two")
         solver: Literal["heun", "euler"] | None = Field(description="heun (NFE 2 * steps - 1) or euler (NFE steps)")
-        churn: float | None = Field(ge=0, description="S_churn, fresh noise along the way; 0 is deterministic")
+        churn: float | None = Field(
+            ge=0, description="S_churn, fresh noise along the way; null with steps or solver chosen is 0, deterministic"
+        )
 
     settings: Settings
     trains = False
@@ -27,6 +29,8 @@ class TeacherSampling(Method):
         self.teacher = teacher
         self.generator = teacher.denoiser
         given = self.settings.model_dump(include={"steps", "solver", "churn"}, exclude_none=True)
+        if given:  # a churn that suits the teacher's own steps suits no others
+            given.setdefault("churn", 0.0)
         self.sampler: Sampler = replace(teacher.sampler, **given)
 
     @property

@@ -98,9 +98,7 @@ class GMMRing(Teacher):
 def refuse_weights(name: str, path: Path | None) -> None:
     """An analytic teacher has no weights to read."""
     if path is not None:
-        raise UsageError(
-            f"the teacher {name!r} has a closed form and reads no weights, given {str(path)!r}; leave --teacher-path out."
-        )
+        raise UsageError(f"the teacher {name!r} has a closed form and reads no weights, given {str(path)!r}; leave the path out.")
 
 
 class GaussianImages(InMemory):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from bench.plugin import (
@@ -20,6 +22,8 @@ from bench.plugin import (
     VPDenoiser,
     load_tensors,
     load_weights,
+    one_line,
+    shown,
     tensors_digest,
 )
 
@@ -42,6 +46,23 @@ VP_SCHEDULERS = (
 FLOW_SCHEDULERS = ("FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler")
 OTHER_TIMES = {"timestep_type": "continuous", "use_flow_sigmas": True, "invert_sigmas": True}
 """Options with which a scheduler gives its network times of another meaning."""
+
+NETWORK_RANGES = {
+    "attention_head_dim": (1, 2048),
+    "block_out_channels": (1, 2048),
+    "in_channels": (1, 32),
+    "layers_per_block": (1, 16),
+    "norm_num_groups": (1, 2048),
+    "num_class_embeds": (1, 100_000),
+    "out_channels": (1, 32),
+    "sample_size": (4, 1024),
+}
+"""By which a network would grow without end, or loop; they are wider than any pixel-space model is."""
+SCHEDULER_RANGES = {"num_train_timesteps": (1, 10_000), "solver_order": (1, 10)}
+"""Some schedulers compute in the square of the first when they are made."""
+LISTS = ("block_out_channels", "sample_size")
+MOST_ENTRIES = 8
+CONFIGURATION_BYTES = 2**20
 
 OLD_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 """Of the attention's layers in weights saved before 2023, among them those of the CIFAR-10 DDPM."""
@@ -79,14 +100,21 @@ class DiffusersTeacher(Teacher):
         files = _configuration_files(folder, self.source)
         network, process = map(_read_json, files)
         if network.get("_class_name") != MODEL:
-            raise UsageError(f"the network of {self.source!r} is a {network.get('_class_name')}; only {MODEL} can be a teacher.")
-        unet = _build(MODEL, network)
+            found = one_line(network.get("_class_name"), 60)
+            raise UsageError(f"the network of {self.source!r} is a {found}; only {MODEL} can be a teacher.")
+        _check_ranges(network, NETWORK_RANGES, f"the network of {self.source!r}")
+        _check_ranges(process, SCHEDULER_RANGES, f"the scheduler of {self.source!r}")
+        unet = _build(MODEL, network, on_meta=True)  # so that nothing is larger than the weights that lie there
         self._images = _image_spec(unet.config, self.source)
-        denoiser = _denoiser(LabelledUNet(unet, self._images.label_dim), process, self.source)
+        labelled = LabelledUNet(unet, self._images.label_dim)
+        denoiser = _denoiser(labelled, process, self.source)
         weights = path or _weights(folder, files[0].parent, self.source)
         tensors, _ = load_tensors(weights)
         tensors = {_new_name(name): tensor.float() for name, tensor in tensors.items()}  # some are published in float16
         load_weights(unet, tensors, f"the weights file {str(weights)!r}")
+        if any(buffer.is_meta for buffer in unet.buffers()):  # of filters that no file holds
+            labelled.unet = _build(MODEL, network)
+            labelled.unet.load_state_dict(tensors)
         if not _is_folder(self.source):
             self.note = f"commit {folder.name} of {self.source}"
         self._noise, self.files = denoiser.noise, (*files, weights)
@@ -181,20 +209,49 @@ def _weights(folder: Path, model: Path, source: str) -> Path:
 
 def _read_json(file: Path) -> dict[str, Any]:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"the configuration {str(file)!r} cannot be read ({error}); save the model again.") from None
+        with file.open("rb") as opened:
+            text = opened.read(CONFIGURATION_BYTES + 1)
+        if len(text) > CONFIGURATION_BYTES:
+            raise ValueError(f"it is larger than {CONFIGURATION_BYTES:,} bytes")
+        content = json.loads(text)
+    except (OSError, ValueError, RecursionError, MemoryError) as error:
+        why = one_line(error) or type(error).__name__
+        raise UsageError(f"the configuration {str(file)!r} cannot be read ({why}); save the model again.") from None
     if not isinstance(content, dict):
         raise UsageError(f"the configuration {str(file)!r} holds no JSON object; save the model again.")
     return content
 
 
-def _build(name: str, config: dict[str, Any]) -> Any:
+def _check_ranges(config: dict[str, Any], ranges: dict[str, tuple[int, int]], what: str) -> None:
+    """Raise UsageError unless the integers of a configuration lie in ``ranges``, or are left to their defaults."""
+    for name, (low, high) in ranges.items():
+        value = config.get(name)
+        values = value if name in LISTS and isinstance(value, list) else [value]
+        odd = [v for v in values if type(v) is not int or not low <= v <= high]
+        if value is not None and (odd or not 1 <= len(values) <= MOST_ENTRIES):
+            found = shown(odd[0]) if odd else f"{len(values):,} times"
+            several = f", or 1 to {MOST_ENTRIES} of them" if name in LISTS else ""
+            raise UsageError(
+                f"{what} has {name} {found}, expected an integer from {low} to {high:,}{several}; save the model again."
+            )
+
+
+def _build(name: str, config: dict[str, Any], *, on_meta: bool = False) -> Any:
     """An object of diffusers' class ``name``, always one of the names in this file, from its configuration."""
     try:
-        return getattr(_library(), name).from_config(config)
-    except (ArithmeticError, AttributeError, LookupError, NotImplementedError, TypeError, ValueError, RuntimeError) as error:
-        why = str(error).partition("\n")[0]
+        with torch.device("meta") if on_meta else nullcontext():
+            return getattr(_library(), name).from_config(config)
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        MemoryError,
+        NotImplementedError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
+        why = one_line(error) or type(error).__name__
         raise UsageError(f"diffusers cannot build a {name} from its configuration ({why}); save the model again.") from None
 
 
@@ -206,8 +263,8 @@ def _image_spec(config: Any, source: str) -> ImageSpec:
     unfit = {
         f"images of size {size}, expected one square": len(sizes) != 1,
         f"{channels} channels in and {out} out, expected as many or twice as many": out not in (channels, 2 * channels),
-        f"time_embedding_type {times!r}, expected 'positional'": times != "positional",
-        f"class_embed_type {classes!r}, expected none or class indices": classes is not None,
+        f"time_embedding_type {shown(times)}, expected 'positional'": times != "positional",
+        f"class_embed_type {shown(classes)}, expected none or class indices": classes is not None,
     }
     for reason, applies in unfit.items():
         if applies:
@@ -221,13 +278,20 @@ def _denoiser(network: nn.Module, config: dict[str, Any], source: str) -> VPDeno
     for option, value in OTHER_TIMES.items():
         if config.get(option) == value:
             raise UsageError(
-                f"the {name} of {source!r} has {option}={value}, by which times mean something else; it cannot be used."
+                f"the {one_line(name, 60)} of {source!r} has {option}={value}, by which times mean "
+                "something else; it cannot be used."
             )
     if name in FLOW_SCHEDULERS:
         return FlowDenoiser(network, time_scale=config.get("num_train_timesteps", 1000))
     if name not in VP_SCHEDULERS:
         known = ", ".join(VP_SCHEDULERS + FLOW_SCHEDULERS)
-        raise UsageError(f"the scheduler of {source!r} is a {name}; expected one of {known}.")
+        raise UsageError(f"the scheduler of {source!r} is a {one_line(name, 60)}; expected one of {known}.")
+    betas = config.get("trained_betas")
+    most = SCHEDULER_RANGES["num_train_timesteps"][1]
+    if isinstance(betas, list) and len(betas) > most:
+        raise UsageError(
+            f"the scheduler of {source!r} has {len(betas):,} trained_betas, expected at most {most:,}; save it again."
+        )
     scheduler = _build(name, config)
     alphas = scheduler.alphas_cumprod.clone()
     if config.get("rescale_betas_zero_snr"):

@@ -7,6 +7,7 @@ options produce, and a file's own recorded arguments are compared with them when
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -85,6 +86,7 @@ class EDMTeacher(Teacher):
                 f"the weights file {str(file)!r} makes {_words(config.images)}, this teacher {_words(self.images)}; "
                 "give it to the teacher that it belongs to."
             )
+        self.noise = replace(self.noise, sigma_data=config.sigma_data)
         if differences := config.differs(self.network):
             self.note = f"{file.name} is not the published network: {', '.join(differences)}"
             if not config.augment_dim:

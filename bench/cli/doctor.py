@@ -16,6 +16,7 @@ def doctor(results: Results = None, plugin: Plugins = None) -> None:
     import platform
 
     from bench import registry
+    from bench.assets import offline
     from bench.errors import BenchError
     from bench.files import cache_folder, require_writable
     from bench.store import results_folder
@@ -49,7 +50,7 @@ def doctor(results: Results = None, plugin: Plugins = None) -> None:
             line(True, what, str(folder))
         except BenchError as error:
             line(False, what, str(error))
-    line(True, "network", "off (BENCH_OFFLINE=1)" if os.environ.get("BENCH_OFFLINE") == "1" else "allowed")
+    line(True, "network", "off (BENCH_OFFLINE=1)" if offline() else "allowed")
     for kind in registry.KINDS:
         for name, entry in registry.entries(kind).items():
             try:

@@ -37,6 +37,8 @@ def eval_(
 
     generator = open_source(source, results_folder(results), device=device, path=path)
     wanted = [name.strip() for name in metrics.split(",")] if metrics else None
+    if generator.note:
+        typer.echo(f"note: {generator.note}", err=True)
     with progress_bar(f"measuring {source}, NFE {generator.nfe}") as report:
         measured = measure_source(generator, protocol, wanted, samples, repeats, report)
     if format_ == "json":

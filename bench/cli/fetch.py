@@ -56,6 +56,13 @@ def _assets(name: str) -> tuple[Asset, ...]:
         raise UsageError(f"{name!r} is not of the form KIND:NAME; say {meant or 'for example teacher:edm-cifar10'}.")
     if kind not in KINDS:
         raise unknown("kind", kind, KINDS)
+    if kind == "teacher" and ":" in part:
+        from bench.job import teacher_named
+
+        teacher_class, source = teacher_named(part)
+        teacher_class(None, source)  # what stands for many models fetches by itself
+        typer.echo(f"{name} is at hand", err=True)
+        return ()
     assets: tuple[Asset, ...] = getattr(get(kind, part), "assets", ())
     if not assets:
         typer.echo(f"{name} needs no download", err=True)

@@ -40,6 +40,8 @@ def sample(
     settings = {k: v for k, v in (("steps", steps), ("solver", solver), ("churn", churn)) if v is not None}
     seeds = range(first_seed, first_seed + count)
     generator = open_source(source, results_folder(results), device=device, settings=settings, path=path)
+    if generator.note:
+        typer.echo(f"note: {generator.note}", err=True)
     with progress_bar(f"sampling {source}, NFE {generator.nfe}") as report:
         images = sample_images(generator, seeds, report)
     save_samples(images, output, columns)

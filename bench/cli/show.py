@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -121,8 +122,11 @@ def _teacher(name: str) -> dict[str, Any]:
     from bench.job import teacher_named
 
     teacher_class, source = teacher_named(name)
-    missing = [asset for asset in teacher_class.assets if not asset.path.exists()]
-    teacher = teacher_class if missing else teacher_class(None, source)
+    weights = getattr(teacher_class, "weights", None)
+    at_hand = Path(source).exists() if source else weights is None or weights.path.exists()
+    if source and not at_hand:
+        return {"teacher": name, "weights": "not in a folder here; they are fetched when the teacher is used"}
+    teacher = teacher_class(None, source) if at_hand else teacher_class
     facts: dict[str, Any] = {
         "teacher": name,
         "summary": (inspect.getdoc(teacher_class) or "").partition("\n")[0],

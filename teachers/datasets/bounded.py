@@ -20,17 +20,17 @@ class Readable(Protocol):
         ...
 
 
-def read_at_most(file: Readable, limit: int, what: str) -> bytes:
+def read_at_most(file: Readable, limit: int, what: str) -> bytearray:
     """Everything in an open file. Raises UsageError beyond ``limit`` bytes, whatever size was declared anywhere."""
     content = bytearray()
     while chunk := file.read(_CHUNK):
         content += chunk
         if len(content) > limit:
             raise UsageError(f"{what} holds more than {limit:,} bytes, which no genuine one does; check where it is from.")
-    return bytes(content)
+    return content
 
 
-def read_gzip(path: Path, limit: int) -> bytes:
+def read_gzip(path: Path, limit: int) -> bytearray:
     """The content of a file, unpacked if it is gzipped. Raises UsageError for a damaged one, or beyond ``limit`` bytes."""
     try:
         with path.open("rb") as raw:

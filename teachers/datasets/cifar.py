@@ -14,8 +14,8 @@ from bench.plugin import InMemory, UsageError
 from teachers.datasets.bounded import read_gzip
 from teachers.files.pickles import Call, Global, Malformed, parse
 
-BYTES = 2**29
-"""The genuine archive unpacks to 186 MB."""
+BYTES, MEMBERS = 2**28, 100
+"""The genuine archive has 9 members and unpacks to 186 MB."""
 SPLITS = {"train": tuple(f"data_batch_{i}" for i in range(1, 6)), "test": ("test_batch",)}
 _RECONSTRUCT = {("numpy.core.multiarray", "_reconstruct"), ("numpy._core.multiarray", "_reconstruct")}
 _ALLOWED = _RECONSTRUCT | {("numpy", "ndarray"), ("numpy", "dtype")}
@@ -35,13 +35,15 @@ def cifar_archive(path: Path, *, labels: bool = True, split: str = "train") -> I
     return InMemory(pixels, torch.tensor([c for _, classes in batches for c in classes]) if labels else None)
 
 
-def _members(archive: bytes, path: Path) -> dict[str, memoryview]:
+def _members(archive: bytearray, path: Path) -> dict[str, memoryview]:
     """The contents of all regular files in a tar, by the last part of their names."""
     found: dict[str, memoryview] = {}
     view, end = memoryview(archive), 0
     try:
         with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as tar:
-            for member in tar:
+            for number, member in enumerate(tar, 1):
+                if number > MEMBERS:
+                    raise tarfile.ReadError(f"it has more than {MEMBERS} members, where the genuine one has 9")
                 first, last = member.offset_data, member.offset_data + member.size
                 name = member.name.rpartition("/")[2]
                 if first < end or not first <= last <= len(archive) or (name in found and member.isreg()):

@@ -13,7 +13,8 @@ from bench.plugin import InMemory, UsageError
 from teachers.datasets.bounded import read_gzip
 
 IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
-BYTES = 2**30
+IMAGES_BYTES, LABELS_BYTES = 2**27, 2**20
+"""The 60,000 images of MNIST and of its successors are 47 MB."""
 
 
 def is_idx_folder(path: Path) -> bool:
@@ -26,12 +27,12 @@ def idx_folder(path: Path, *, labels: bool = True) -> InMemory:
 
     Raises UsageError unless both files are there, of the length that their headers declare, and of equal count.
     """
-    pixels = _read(_file(path, IMAGES), dimensions=3)
+    pixels = _read(_file(path, IMAGES), 3, IMAGES_BYTES)
     if pixels.shape[1] != pixels.shape[2]:
         raise UsageError(f"the idx file {str(_file(path, IMAGES))!r} has images {tuple(pixels.shape)}, expected square ones.")
     if not labels:
         return InMemory(pixels[:, None])
-    classes = _read(_file(path, LABELS), dimensions=1)
+    classes = _read(_file(path, LABELS), 1, LABELS_BYTES)
     if len(classes) != len(pixels):
         raise UsageError(
             f"the idx files in {str(path)!r} have {len(pixels):,} images and {len(classes):,} labels; expected as many of both."
@@ -45,9 +46,9 @@ def _file(folder: Path, name: str) -> Path:
     return plain if plain.is_file() else folder / f"{name}.gz"
 
 
-def _read(file: Path, dimensions: int) -> Tensor:
+def _read(file: Path, dimensions: int, limit: int) -> Tensor:
     """An array of bytes: after two zeros, type 8 and the number of dimensions come their sizes, each four bytes."""
-    content = read_gzip(file, BYTES)
+    content = read_gzip(file, limit)
     header = 4 + 4 * dimensions
     if len(content) < header or content[:4] != bytes([0, 0, 8, dimensions]):
         raise UsageError(
@@ -60,4 +61,4 @@ def _read(file: Path, dimensions: int) -> Tensor:
             f"the idx file {str(file)!r} declares {' x '.join(map(str, sizes))} bytes, "
             f"and has {len(content) - header:,}, expected as many and some; get it again."
         )
-    return torch.frombuffer(bytearray(content[header:]), dtype=torch.uint8).reshape(sizes)
+    return torch.frombuffer(content, dtype=torch.uint8, offset=header).reshape(sizes)

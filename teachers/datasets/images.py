@@ -26,7 +26,9 @@ FORMATS = ("PNG", "JPEG", "BMP", "PPM", "TIFF", "WEBP")
 CHANNELS = {"L": 1, "RGB": 3}
 LARGEST = 2048
 """Pixels in a row, at most."""
-IMAGE_BYTES, LABELS_BYTES = 2**26, 2**28
+IMAGE_BYTES = 2**26
+LABELS_BYTES, LABEL_BYTES = 2**20, 200
+"""``dataset.json`` at most, and more for each image: parsed it is up to 25 times larger. ImageNet's has 40 for each."""
 
 
 class Files(Protocol):
@@ -92,7 +94,8 @@ class ImageFiles(Dataset):
             )
         self.labels = None
         if labels and LABELS in self.files.names:
-            self.labels = parse_labels(self._bytes(LABELS, LABELS_BYTES), self.names, self.where)
+            text = self._bytes(LABELS, LABELS_BYTES + LABEL_BYTES * len(self.names))
+            self.labels = parse_labels(text, self.names, self.where)
         self._images = ImageSpec(channels, width, label_dim(self.labels))
 
     @property
@@ -133,7 +136,7 @@ class ImageFiles(Dataset):
             )
         return image, (CHANNELS[image.mode], image.width, image.height)
 
-    def _bytes(self, name: str, limit: int) -> bytes:
+    def _bytes(self, name: str, limit: int) -> bytearray:
         with self._sound(f"the file {name!r}"), self.files.open(name) as file:
             return read_at_most(file, limit, f"the file {name!r} of {self.where}")
 

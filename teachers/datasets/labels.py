@@ -14,7 +14,7 @@ MOST_CLASSES = 100_000
 """A larger class index is taken for damage: one-hot vectors are that long."""
 
 
-def parse_labels(text: bytes, names: list[str], where: str) -> Tensor | None:
+def parse_labels(text: bytes | bytearray, names: list[str], where: str) -> Tensor | None:
     """Labels of the images ``names`` from ``{"labels": [[name, label], ...]}`` or ``{"labels": null}``.
 
     Returns int64 classes (N,) if all labels are integers, float32 (N, d) if all are lists of d numbers, None for null.
@@ -24,7 +24,7 @@ def parse_labels(text: bytes, names: list[str], where: str) -> Tensor | None:
     try:
         pairs = json.loads(text)["labels"]
         found = None if pairs is None else dict(pairs)
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, MemoryError) as error:
         raise UsageError(
             f'{where} is not of the form {{"labels": [["name.png", 0], ...]}} ({type(error).__name__}); make it with EDM\'s tool.'
         ) from None

@@ -113,7 +113,7 @@ class Declared(Files):
 class CIFAR10(Declared):
     """CIFAR-10's training set: 50,000 photographs of 10 classes, 3x32x32; downloaded when needed, or an EDM zip as path."""
 
-    name, declared = "cifar10", ImageSpec(3, 32, 10)
+    name, declared, assets = "cifar10", ImageSpec(3, 32, 10), (CIFAR10_ARCHIVE,)
 
     def usual_place(self) -> Path:
         return fetch(CIFAR10_ARCHIVE)

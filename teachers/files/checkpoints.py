@@ -35,9 +35,19 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any] | None, dict[str, Tensor
             f"the weights file {str(path)!r} is refused, and nothing in it was run: {error}; expected a snapshot of EDM, SiD or "
             "SiDA, a state dict of torch, or safetensors."
         ) from None
+    if not is_safetensors(data):
+        raise UsageError(
+            f"the weights file {str(path)!r} is none of a snapshot of EDM, SiD or SiDA (.pkl), a state dict of torch (.pt, .pth, "
+            ".bin) and safetensors; fetch it again."
+        )
     tensors, meta = load_tensors(path)
     network = meta.get("network")
     return network if isinstance(network, dict) else None, tensors
+
+
+def is_safetensors(data: memoryview | bytes) -> bool:
+    """Whether these bytes begin as the format does: the length of a description, and the description."""
+    return len(data) > 8 and bytes(data[8:9]) == b"{"
 
 
 def require_weights(path: Path) -> None:
@@ -72,7 +82,9 @@ def load_network(path: Path, usual: NetworkConfig) -> tuple[EDMPrecond, NetworkC
         load_weights(config.on_meta(), tensors, where)  # nothing that does not fit is kept
         return tensors, {} if kwargs is None else {"network": config.model_dump(mode="json", exclude_unset=True)}
 
-    tensors, meta = converted(path, read)
+    with path.open("rb") as file:
+        own = is_safetensors(file.read(9))
+    tensors, meta = load_tensors(path) if own else converted(path, read)
     config = NetworkConfig.checked(meta["network"], where) if "network" in meta else usual
     network = config.on_meta()
     load_weights(network, tensors, where)

@@ -83,7 +83,7 @@ def _directory(data: memoryview) -> tuple[int, int]:
     end = tail.rfind(_END)
     if end < 0:
         raise Malformed("it begins as a zip and has no directory at its end; the file is cut")
-    count, _size, start = struct.unpack("<H I I", tail[end + 10 : end + 20].ljust(10)) if len(tail) >= end + 20 else (0, 0, 0)
+    count, _size, start = struct.unpack("<H I I", tail[end + 10 : end + 20]) if len(tail) >= end + 20 else (0, 0, 0)
     position = len(data) - len(tail) + end
     if position >= 20 and data[position - 20 : position - 16] == _LOCATOR64:
         (at,) = struct.unpack("<Q", data[position - 12 : position - 4])

@@ -95,14 +95,14 @@ class Transform:
         return type(self)(*(getattr(self, f.name).double() for f in fields(self)))
 
 
+@dataclass(frozen=True)
 class AugmentPipe:
     """Flips, scaling, rotation, stretching and shifting, each with probability ``probability``; the horizontal flip with 1/2.
 
     A call maps images (N, C, H, W) to transformed images of the same shape and the labels (N, 9) that describe the transforms.
     """
 
-    def __init__(self, probability: float) -> None:
-        self.probability = probability
+    probability: float
 
     def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
         transform = Transform.draw(images, self.probability)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Annotated, Any, Literal, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bench.plugin import EDMPrecond, ImageSpec, UsageError, one_line, shown
 from teachers.networks.dhariwal import DhariwalUNet
@@ -45,6 +46,16 @@ class NetworkConfig(BaseModel):
     sigma_max: float = Field(default=float("inf"), gt=0)
     sigma_data: float = Field(default=0.5, gt=0, le=100)
 
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        """Levels halve the resolution, and heads divide the channels. Raises ValueError otherwise."""
+        if self.img_resolution % 2 ** (len(self.channel_mult) - 1):
+            raise ValueError(f"{len(self.channel_mult)} levels do not halve the resolution {self.img_resolution}")
+        widths = [self.model_channels * m for m in self.channel_mult]
+        if self.model_type == "DhariwalUNet" and any(w >= 64 and w % (w // 64) for w in widths):
+            raise ValueError(f"the channels {widths} are not divided by their heads, one for each 64")
+        return self
+
     @classmethod
     def checked(cls, kwargs: Any, where: str) -> Self:
         """From recorded arguments. Raises UsageError naming what is unknown, out of range, or makes no network together."""
@@ -69,11 +80,16 @@ class NetworkConfig(BaseModel):
         """Size of the network's images, and its number of classes."""
         return ImageSpec(self.img_channels, self.img_resolution, self.label_dim)
 
+    @property
+    def family(self) -> type[SongUNet] | type[DhariwalUNet]:
+        """The inner network's class."""
+        return SongUNet if self.model_type == "SongUNet" else DhariwalUNet
+
     def build(self) -> EDMPrecond:
         """The untrained network, in evaluation mode. Raises TypeError or ValueError for arguments that make none together."""
-        family = {"SongUNet": SongUNet, "DhariwalUNet": DhariwalUNet}[self.model_type]
         given = self.model_dump(include=self.model_fields_set, exclude=_NOT_OF_THE_FAMILY)
-        return EDMPrecond(family(in_channels=self.img_channels, out_channels=self.img_channels, **given), self.sigma_data).eval()
+        network = self.family(in_channels=self.img_channels, out_channels=self.img_channels, **given)
+        return EDMPrecond(network, self.sigma_data).eval()
 
     def on_meta(self) -> EDMPrecond:
         """The network without numbers: names and shapes, at no cost."""
@@ -82,11 +98,21 @@ class NetworkConfig(BaseModel):
 
     def differs(self, other: NetworkConfig) -> list[str]:
         """What makes this another architecture than ``other``, in words; empty if nothing does."""
-        mine, theirs = (c.model_dump(exclude=_NOT_OF_THE_ARCHITECTURE) for c in (self, other))
-        return [f"{name} {mine[name]} where {theirs[name]} was published" for name in mine if mine[name] != theirs[name]]
+        mine, theirs = self.architecture(), other.architecture()
+        return [f"{n} {mine[n]} where {theirs.get(n)} was published" for n in mine if mine[n] != theirs.get(n)]
+
+    def architecture(self) -> dict[str, Any]:
+        """Every argument that says what the network is, with the family's defaults for those that are not given."""
+        parameters = inspect.signature(self.family).parameters.values()
+        defaults = {p.name: list(p.default) if isinstance(p.default, tuple) else p.default for p in parameters}
+        given = self.model_dump(include=self.model_fields_set)
+        whole = defaults | {"sigma_data": self.sigma_data} | given
+        return {name: value for name, value in whole.items() if name not in _NOT_OF_THE_ARCHITECTURE}
 
 
 _NOT_OF_THE_FAMILY = {
     "model_type", "img_channels", "use_fp16", "sigma_min", "sigma_max", "sigma_data", "decoder_type", "label_dropout",
 }  # fmt: skip
-_NOT_OF_THE_ARCHITECTURE = {"use_fp16", "sigma_min", "sigma_max", "dropout", "label_dropout"}
+_NOT_OF_THE_ARCHITECTURE = {
+    "use_fp16", "sigma_min", "sigma_max", "dropout", "label_dropout", "decoder_type", "in_channels", "out_channels",
+}  # fmt: skip

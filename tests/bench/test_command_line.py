@@ -11,9 +11,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 import bench as suite
+from bench import registry
 from tests.bench.test_registry import METHOD, plugin
 
 RUN = ["run", "--method", "sid", "--teacher", "edm-digits"]
@@ -374,3 +376,47 @@ def test_debug_shows_the_traceback(bench):
 
     with pytest.raises(UsageError):
         bench("--debug", "run", "--method", "none", "--teacher", "edm-digits")
+
+
+def test_a_weights_file_names_a_plugin_and_it_is_not_run_for_that(bench, tmp_path, monkeypatch):
+    """A generator made with a plugin is sampled only if that very file is given again."""
+    from bench.checkpoint import load_tensors, save_tensors
+
+    monkeypatch.chdir(tmp_path)
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(
+        "from bench.plugin import register_method\nfrom methods.sid import SiD\n\n"
+        '@register_method(\'mine\')\nclass Mine(SiD):\n    """SiD again."""\n'
+    )
+    settings = "alpha=1.2 tmax=0.8 batch=8 lr=1e-4 fake_lr=1e-4 lr_decay=0 ema_halflife=100 dropout=0 init_sigma=2.5"
+    flags = [word for setting in [*settings.split(), "augment=false", "beta1=0"] for word in ("--set", setting)]
+    run = ["run", "--plugin", "mine.py", "--method", "mine", "--teacher", "edm-digits", "--budget", "updates=1", "--eval", "none"]
+    code, _, err = bench(*run, *flags)
+    assert code == 0, err
+    weights = next((tmp_path / "runs").glob("mine-*/checkpoints/generator.safetensors"))
+    tensors, meta = load_tensors(weights)
+    sentinel = tmp_path / "executed"
+    evil = tmp_path / "evil.py"
+    evil.write_text(f"open({str(sentinel)!r}, 'w')")
+    meta["recipe"]["plugins"] = {str(evil): meta["recipe"]["plugins"][str(plugin)]}
+    save_tensors(tmp_path / "hostile.safetensors", tensors, meta)
+    registry._from_files.clear()
+    registry._loaded_files.clear()
+    for file in ("hostile.safetensors", str(weights)):
+        code, _, err = bench("sample", file, "-n", "1")
+        assert code == 2
+        assert "which has not been given; give that very file with --plugin" in err
+    assert not sentinel.exists()
+    code, _, err = bench("sample", str(weights), "-n", "1", "--plugin", "mine.py")
+    assert code == 0, err
+
+
+@pytest.mark.parametrize("recipe", [{"method": "sid"}, [], "sid"])
+def test_a_recipe_that_is_none_in_a_weights_file_is_one_sentence(bench, tmp_path, recipe):
+    from bench.checkpoint import save_tensors
+
+    save_tensors(tmp_path / "w.safetensors", {"a": torch.zeros(1)}, {"recipe": recipe})
+    code, _, err = bench("sample", str(tmp_path / "w.safetensors"), "-n", "1")
+    assert code == 2
+    assert err.count("\n") == 1
+    assert "carries a recipe that does not hold" in err

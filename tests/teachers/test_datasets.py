@@ -10,8 +10,10 @@ import os
 import pickle
 import struct
 import tarfile
+import tracemalloc
 import zipfile
 import zlib
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -522,16 +524,58 @@ def test_a_zip_that_holds_one_name_twice_is_refused(tmp_path):
 def test_a_file_in_a_zip_that_unpacks_without_end_is_given_up(tmp_path, monkeypatch):
     import teachers.datasets.images as reader
 
-    monkeypatch.setattr(reader, "LABELS_BYTES", 2**20)
     monkeypatch.setattr(reader, "IMAGE_BYTES", 2**20)
     with zipfile.ZipFile(tmp_path / "set.zip", "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("a.png", png(COLOUR[0]))
         file.writestr("b.png", bytes(2**23))
         file.writestr("dataset.json", b" " * 2**23)
-    with pytest.raises(UsageError, match=r"'dataset.json'.*more than 1,048,576 bytes"):
+    with pytest.raises(UsageError, match=r"'dataset.json'.*more than 1,048,976 bytes"):  # 2^20 and 200 for each image
         open_dataset(str(tmp_path / "set.zip"))
     with pytest.raises(UsageError, match=r"'b.png'.*more than 1,048,576 bytes"):
         reader.ImageFiles(tmp_path / "set.zip", labels=False).read([1])
+
+
+def test_the_labels_may_be_as_large_as_their_images_are_many(tmp_path, monkeypatch):
+    import teachers.datasets.images as reader
+
+    monkeypatch.setattr(reader, "LABELS_BYTES", 0)
+    path = edm_zip(tmp_path / "set.zip", COLOUR[:, :1, :1], [999] * 12)
+    assert open_dataset(str(path)).images == ImageSpec(3, 1, 1000)
+    long = edm_zip(tmp_path / "long.zip", COLOUR[:, :1, :1], [[0.5] * 100] * 12)
+    with pytest.raises(UsageError, match=r"'dataset.json'.*more than 2,400 bytes"):
+        open_dataset(str(long))
+
+
+def test_labels_that_are_millions_of_empty_lists_cost_little(tmp_path):
+    """12 MB of them in a zip of a few kB; parsed they would be 25 times larger."""
+    with zipfile.ZipFile(tmp_path / "set.zip", "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("a.png", png(COLOUR[0]))
+        file.writestr("dataset.json", b"[" + b"[]," * 2**22 + b"[]]")
+    with pytest.raises(UsageError, match=r"'dataset.json'.*more than 1,048,776 bytes"), limited_memory(2**25):
+        open_dataset(str(tmp_path / "set.zip"))
+
+
+@pytest.mark.parametrize("error", [MemoryError, RecursionError])
+def test_labels_that_exhaust_the_machine_are_one_sentence(tmp_path, monkeypatch, error):
+    def loads(text):
+        raise error
+
+    path = edm_zip(tmp_path / "set.zip", COLOUR[:2], [0, 1])
+    monkeypatch.setattr(json, "loads", loads)
+    with pytest.raises(UsageError, match=f"dataset.json of .* is not of the form .*{error.__name__}"):
+        open_dataset(str(path))
+
+
+@contextmanager
+def limited_memory(most):
+    """Fails if Python has ever more than ``most`` bytes meanwhile."""
+    tracemalloc.start()
+    try:
+        yield
+    finally:
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < most
 
 
 class Evil:
@@ -588,6 +632,9 @@ def test_a_hostile_tar_is_refused_and_its_links_are_not_followed(tmp_path):
     twice = raw_tar(tmp_path / "twice.tar.gz", tar_header("a/data_batch_1", 0), tar_header("b/data_batch_1", 0))
     with pytest.raises(UsageError, match="there twice"):
         open_dataset(str(twice))
+    many = raw_tar(tmp_path / "many.tar.gz", *(tar_header(f"{i}", 0) for i in range(101)))
+    with pytest.raises(UsageError, match="it has more than 100 members, where the genuine one has 9"):
+        open_dataset(str(many))
     link = tarfile.TarInfo("data_batch_1")
     link.type, link.linkname = tarfile.SYMTYPE, str(tmp_path / "secret")
     with pytest.raises(UsageError, match="lacks data_batch_1, data_batch_2"):
@@ -635,6 +682,17 @@ def test_idx_headers_are_checked_against_the_files_true_length(tmp_path):
     label_file.unlink()
     with pytest.raises(UsageError, match=r"train-labels-idx1-ubyte.gz' cannot be read"):
         open_dataset(str(tmp_path / "f"))
+
+
+def test_idx_files_are_held_once_and_are_not_larger_than_the_largest_of_them(tmp_path):
+    pixels = np.zeros((20_000, 28, 28), np.uint8)
+    folder = idx_files(tmp_path / "f", pixels, np.zeros(20_000))
+    with limited_memory(1.5 * pixels.nbytes):
+        assert len(open_dataset(str(folder))) == 20_000
+    for name, limit, most in (("labels-idx1", 2**20, "1,048,576"), ("images-idx3", 2**27, "134,217,728")):
+        (folder / f"train-{name}-ubyte.gz").write_bytes(gzip.compress(bytes(limit + 1), 1))
+        with pytest.raises(UsageError, match=f"{name}.*more than {most} bytes"):
+            open_dataset(str(folder))
 
 
 def test_what_is_no_data_set_at_all_is_refused(tmp_path, monkeypatch):

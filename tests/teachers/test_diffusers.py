@@ -192,7 +192,8 @@ def test_a_predicted_variance_is_not_used(tmp_path):
 def test_a_trainable_copy_starts_as_the_denoiser_and_learns_alone(folder):
     teacher = DiffusersTeacher(source=folder)
     network = teacher.trainable_copy(dropout=0.1)
-    assert {m.p for m in network.modules() if isinstance(m, torch.nn.Dropout)} == {0.1}
+    drops = {name: m.p for name, m in network.named_modules() if isinstance(m, torch.nn.Dropout)}
+    assert {p for name, p in drops.items() if name.endswith("dropout")} == {0.1}
     y, sigma = torch.randn(2, 1, 8, 8, requires_grad=True), torch.tensor([0.5, 5.0])
     with FlopCounterMode(display=False) as counter:
         out = network(y, sigma)
@@ -286,6 +287,24 @@ REFUSED = {
         ({"down_block_types": ["NoBlock2D", "NoBlock2D"]}, "diffusers cannot build a UNet2DModel"),
         ({"block_out_channels": 3}, "diffusers cannot build a UNet2DModel"),
         ({"block_out_channels": [8, 32]}, "the weights file"),
+        ({"block_out_channels": [2048, 2048]}, "the weights file"),
+        ({"num_class_embeds": 100_000, "time_embedding_dim": 2**40}, "the weights file|cannot build"),
+        ({"layers_per_block": 10**8}, "has layers_per_block 100000000, expected an integer from 1 to 16;"),
+        ({"layers_per_block": True}, "has layers_per_block True, expected an integer"),
+        ({"layers_per_block": [1]}, "has layers_per_block a list, expected an integer"),
+        ({"block_out_channels": [16384]}, "has block_out_channels 16384, expected an integer from 1 to 2,048, or 1 to 8"),
+        ({"block_out_channels": [8] * 10**5}, "has block_out_channels 100,000 times"),
+        ({"block_out_channels": []}, "has block_out_channels 0 times"),
+        ({"in_channels": 10**9}, "has in_channels 1000000000,"),
+        ({"out_channels": "1"}, "has out_channels '1',"),
+        ({"sample_size": 2**30}, "has sample_size 1073741824, expected an integer from 4 to 1,024"),
+        ({"sample_size": [8, [8]]}, "has sample_size a list,"),
+        ({"norm_num_groups": 0}, "has norm_num_groups 0,"),
+        ({"attention_head_dim": -1}, "has attention_head_dim -1,"),
+        ({"num_class_embeds": 10**10}, "has num_class_embeds 10000000000, expected an integer from 1 to 100,000"),
+        ({"act_fn": "\n" * 9 + "x" * 10**5}, "diffusers cannot build a UNet2DModel"),
+        ({"_class_name": "x\n" * 10**5}, "is a x x x .*; only UNet2DModel"),
+        ({"note": "x" * 2**20}, "it is larger than 1,048,576 bytes"),
     ],
     "scheduler/scheduler_config.json": [
         ({"_class_name": "ScoreSdeVeScheduler"}, "is a ScoreSdeVeScheduler; expected one of DDIMScheduler"),
@@ -293,6 +312,10 @@ REFUSED = {
         ({"prediction_type": "flow_prediction"}, "'flow_prediction' is not known"),
         ({"beta_schedule": "none"}, "diffusers cannot build a DDPMScheduler"),
         ({"trained_betas": [0.1, -0.2, 0.1]}, "do not fall"),
+        ({"trained_betas": [1e-4] * 10_001}, "has 10,001 trained_betas, expected at most 10,000"),
+        ({"num_train_timesteps": 10**10}, "has num_train_timesteps 10000000000, expected an integer from 1 to 10,000"),
+        ({"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": "1"}, "has num_train_timesteps '1'"),
+        ({"_class_name": "UniPCMultistepScheduler", "solver_order": 10**10}, "has solver_order 10000000000,"),
         ({"_class_name": "EulerDiscreteScheduler", "timestep_type": "continuous"}, "timestep_type=continuous"),
         ({"_class_name": "FlowMatchEulerDiscreteScheduler", "invert_sigmas": True}, "invert_sigmas=True"),
     ],
@@ -305,6 +328,34 @@ def test_a_model_of_another_kind_is_refused_in_a_sentence(folder, file, changes,
     with pytest.raises(UsageError, match=sentence) as error:
         DiffusersTeacher(source=folder)
     assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 600
+
+
+def test_a_configuration_that_is_nested_too_deeply_is_refused(folder):
+    (Path(folder) / "unet" / "config.json").write_text("[" * 10**5)
+    with pytest.raises(UsageError, match="cannot be read"):
+        DiffusersTeacher(source=folder)
+
+
+def test_no_network_larger_than_its_weights_is_built(folder):
+    """Of the largest network that a configuration may ask for, 30 GB, nothing is allocated before its weights are seen to fit."""
+    blocks = {"down_block_types": ["DownBlock2D"] * 8, "up_block_types": ["UpBlock2D"] * 8}
+    edit(f"{folder}/unet/config.json", block_out_channels=[2048] * 8, layers_per_block=4, **blocks)
+    with pytest.raises(UsageError, match="does not fit its network"):
+        DiffusersTeacher(source=folder)
+
+
+@pytest.mark.parametrize("kind", ["", "K"])
+def test_nothing_of_the_network_stays_without_values(tmp_path, kind):
+    """The filters of the K-blocks are constants that no file holds."""
+    blocks = {"down_block_types": (f"{kind}DownBlock2D",) * 2, "up_block_types": (f"{kind}UpBlock2D",) * 2}
+    unet = small_unet(block_out_channels=(32, 32), **blocks)
+    teacher = DiffusersTeacher(source=save_pipeline(tmp_path / "model", diffusers.DDPMScheduler(), unet))
+    read = teacher.denoiser.model.unet
+    assert any(True for _ in read.buffers()) == (kind == "K")
+    assert not any(t.is_meta for t in (*teacher.denoiser.parameters(), *teacher.denoiser.buffers()))
+    x = torch.randn(2, 1, 8, 8)
+    torch.testing.assert_close(read(x, 3).sample, unet(x, 3).sample, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("file", ["unet/config.json", "scheduler/scheduler_config.json"])

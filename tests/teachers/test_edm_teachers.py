@@ -11,13 +11,17 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from bench.diffusion import NoiseLevels
 from bench.errors import UsageError
-from bench.plugin import to_uint8
+from bench.job import resolve
+from bench.plugin import Sampler, to_uint8
 from bench.protocol import seeded_noise
+from bench.recipe import make_request
 from bench.registry import entries, get
 from bench.source import open_source, sample_images
 from teachers.edm import EDMFFHQ64, EDMCifar10, EDMCifar10Cond, EDMImageNet64
 from teachers.files import checkpoints
+from teachers.networks.augment import AugmentPipe
 from tests.teachers.edm_fixtures import PUBLISHED, config, network, stored, tensor, weights
 from tests.teachers.snapshot_writer import write_snapshot
 
@@ -120,16 +124,56 @@ def test_augmentation_is_the_teachers_own_and_is_off_for_a_network_that_cannot_b
     assert EDMImageNet64.augment is None
 
 
-def test_a_run_distils_a_published_file_in_any_precision_and_says_what_is_unusual(snapshot, bench):
+def test_a_run_distils_a_published_file_and_says_what_is_unusual(snapshot, bench):
     file = str(snapshot(COND))
-    arguments = ["--teacher-path", file, "--budget", "updates=1", "--set", "batch=2", "--eval", "none"]
-    ids = set()
-    for precision in ("fp32", "fp16"):
-        code, out, err = bench("run", "--method", "sid", "--teacher", "edm-cifar10-cond", "--precision", precision, *arguments)
-        assert code == 0, err
-        assert "is not the published network" in err
-        ids.add(out.split()[1])
-    assert len(ids) == 2
+    run = ["run", "--method", "sid", "--teacher", "edm-cifar10-cond", "--teacher-path", file]
+    run += ["--budget", "updates=1", "--set", "batch=2", "--eval", "none"]
+    code, _, err = bench(*run)
+    assert code == 0, err
+    assert "is not the published network" in err
+    code, _, err = bench(*run, "--precision", "fp16")
+    assert code == 2
+    assert "'fp16' needs a GPU" in err
+
+
+def test_a_teacher_whose_code_or_facts_change_is_another_run(snapshot, monkeypatch):
+    request = make_request(method="sid", teacher="edm-cifar10", teacher_path=str(snapshot()), eval=[], budget="updates=1")
+    ids = {resolve(request).recipe.run_id}
+    for name, value in (("sampler", Sampler(3)), ("noise", NoiseLevels(p_mean=0.0)), ("augment", AugmentPipe(0.5))):
+        with monkeypatch.context() as change:
+            change.setattr(EDMCifar10, name, value)
+            ids.add(resolve(request).recipe.run_id)
+    assert len(ids) == 4
+    assert resolve(request).recipe.run_id in ids
+    assert any(path.endswith("networks/song.py") for path in resolve(request).inputs)
+
+
+def test_sigma_data_of_a_file_is_that_of_the_teachers_noise(tmp_path):
+    file = tmp_path / "network.pkl"
+    write_snapshot(file, kwargs(SMALL) | {"sigma_data": 1.0}, weights(SMALL))
+    teacher = EDMCifar10(file)
+    assert teacher.denoiser.sigma_data == teacher.noise.sigma_data == 1.0
+    assert "sigma_data 1.0 where 0.5 was published" in teacher.note
+
+
+def test_an_architecture_differs_from_another_only_where_it_does():
+    published = EDMImageNet64.network
+    spelt_out = published.model_copy(update={"num_blocks": 3, "attn_resolutions": [32, 16, 8], "dropout": 0.3})
+    assert spelt_out.differs(published) == published.differs(spelt_out) == []
+    assert published.model_copy(update={"num_blocks": 2}).differs(published) == ["num_blocks 2 where 3 was published"]
+
+
+def test_safetensors_are_read_where_they_lie(tmp_path, monkeypatch):
+    monkeypatch.setattr(EDMCifar10, "network", config(SMALL))
+    save_file(weights(SMALL), tmp_path / "weights.safetensors")
+    EDMCifar10(tmp_path / "weights.safetensors")
+    assert not (tmp_path / "cache" / "weights").exists()
+
+
+def test_what_is_wrong_with_the_evaluation_is_said_before_anything_is_downloaded(bench):
+    code, _, err = bench("run", "--method", "sid", "--teacher", "edm-cifar10")
+    assert code == 2
+    assert "the protocol 'edm-50k'" in err
 
 
 def test_sampling_a_teacher_takes_steps_solver_and_churn(snapshot, bench, tmp_path):
