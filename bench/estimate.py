@@ -60,7 +60,7 @@ def _costs(job: Job, budget: Budget) -> list[str]:
 def _cost_of_an_update(job: Job, budget: Budget) -> dict[str, float]:
     """By axis, and ``memory`` in bytes. Noise stands in for the teacher's pairs, which cost as much to train on.
 
-    A large network is tried on few images, of which the whole batch is the straight continuation.
+    A large network is tried on few images: operations and time are proportional to them, memory is a constant and a slope.
     """
     environment.set_precision(job.settings.precision)
     environment.choose_threads(job.teacher.denoiser)
@@ -78,7 +78,7 @@ def _cost_of_an_update(job: Job, budget: Budget) -> dict[str, float]:
     for images in tried:
         trainer.settings = trainer.settings.model_copy(update={"batch": images})
         trainer.iteration()  # the first of all measures the operations
-        seconds.append(statistics.median(_timed(trainer) for _ in range(1 if len(tried) > 1 else _TIMED_ITERATIONS)))
+        seconds.append(statistics.median(_timed(trainer) for _ in range(2 if len(tried) > 1 else _TIMED_ITERATIONS)))
         memory.append(float(environment.peak_memory(device)))
     updates = sum(step.repeat for step in trainer.steps if step.network is trainer.method.generator)
     flops = sum(trainer.costs[step.role].flops * step.repeat for step in trainer.steps)
@@ -86,7 +86,7 @@ def _cost_of_an_update(job: Job, budget: Budget) -> dict[str, float]:
         "images": float(batch),
         "updates": 1.0,
         "flops": flops * batch / tried[0] / updates,
-        "seconds": _continued(tried, seconds, batch) / updates,
+        "seconds": seconds[-1] * batch / tried[-1] / updates,  # a slope would be at the mercy of one slow timing
         "memory": _continued(tried, memory, batch),
     }
 

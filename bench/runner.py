@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -154,6 +155,7 @@ class _Run:
         assert self.trainer is not None
         trainer, points = self.trainer, self._points_ahead(budget)
         started = saved = reported = time.perf_counter()
+        writing = 0.0
         first, first_images, first_seconds = trainer.fraction, self.ledger.images, self.ledger.seconds
         while True:
             if points and self.ledger.spent(budget.axis) >= points[0]:
@@ -167,8 +169,9 @@ class _Run:
             if budget.axis == "flops" and not self.ledger.flops:
                 raise BenchError(f"an update of {self.record.method!r} counts no operations here; give --budget images=N.")
             clock = time.perf_counter()
-            if self.interrupted or clock - saved > CHECKPOINT_SECONDS:
+            if self.interrupted or clock - saved > max(CHECKPOINT_SECONDS, 20 * writing):
                 saved = self._checkpoint()
+                writing = saved - clock  # of a large network: no more than a twentieth of the time
             if self.interrupted:
                 raise Interrupted(
                     f"stopped after {self.ledger.images:,} images with the checkpoint saved; the same command continues."
@@ -294,6 +297,7 @@ class _Run:
         def ask(number: int, frame: Any) -> None:
             self.interrupted = True
             signal.signal(number, before[number])
+            os.write(2, b"stopping after this update; once more to stop at once\n")  # which a signal handler may do
 
         before = {number: signal.getsignal(number) for number in (int(signal.SIGINT), int(signal.SIGTERM))}
         for number in before:

@@ -46,18 +46,19 @@ def open_source(
 ) -> Source:
     """The generator that ``name`` means: ``teacher:NAME``, ``released:NAME``, a weights file, or a run by its folder or id.
 
-    ``settings`` are those of the method ``teacher``: steps, solver, churn. ``path`` is a file in place of the usual weights.
+    ``settings`` are those of the method ``teacher``: steps, solver, churn. ``path`` is a file in place of the usual weights; for
+    a run, of its teacher's.
     """
     kind, _, rest = name.partition(":")
     if settings and kind != "teacher":
         raise UsageError(f"the sampler can be chosen for teacher:NAME, given {name!r}; a generator has its own number of steps.")
-    if path and kind not in ("teacher", "released"):
-        raise UsageError(f"a weights file can be given for teacher:NAME and released:NAME, not for {name!r}; leave it out.")
+    if name in registry.entries("teacher"):
+        raise UsageError(f"{name!r} is a teacher; say teacher:{name}.")
     if kind == "teacher":
         return _of_a_recipe({"method": "teacher", "teacher": rest, "settings": settings or {}, "teacher_path": path}, device)
     if kind == "released":
         return _released(rest, path, device)
-    return _trained(name, results, device)
+    return _trained(name, path, results, device)
 
 
 def sample_images(source: Source, seeds: range, report: Callable[[float], None] = lambda fraction: None) -> Tensor:
@@ -111,11 +112,11 @@ def _released(name: str, path: str | None, device: str) -> Source:
     return Source(generate, len(released.sigmas), student.denoiser, released.teacher, student, where)
 
 
-def _trained(name: str, results: Path, device: str) -> Source:
-    """A run by its id or folder, or a generator's safetensors file, which carries its recipe."""
+def _trained(name: str, teacher_path: str | None, results: Path, device: str) -> Source:
+    """A run by its id or folder, or a generator's safetensors file, which carries its recipe; its teacher may have moved."""
     file = Path(name)
     if file.is_file():
-        _, meta = load_tensors(file)
+        meta = load_tensors(file)[1] if file.suffix == ".safetensors" else {}
         if "recipe" not in meta:
             raise UsageError(
                 f"the weights file {name!r} does not say which run made it; give a run's checkpoints/generator.safetensors, "
@@ -130,6 +131,8 @@ def _trained(name: str, results: Path, device: str) -> Source:
     registry.require_plugins(recipe.plugins, f"{name!r}")
     where = environment.choose_device(device)
     request = {k: v for k, v in recipe.as_request().items() if not k.startswith("eval")} | {"plugins": []}
+    if teacher_path:
+        request["teacher_path"] = teacher_path
     if where.type == "cpu":  # trained on a GPU, perhaps, in an arithmetic that is not there
         request["settings"] = request["settings"] | {"precision": "auto"}
     return _of_a_recipe(request, device, file if recipe.budget is not None else None)

@@ -51,7 +51,8 @@ class Teacher(ABC):
     """A pretrained diffusion model as an EDM denoiser: ``D(x, sigma, labels=None, augment_labels=None) -> x0``.
 
     ``denoiser`` is frozen and in evaluation mode. ``path`` is a file of weights to read in place of the usual ones. A teacher
-    that stands for many models is named ``NAME:SOURCE`` and is given the source.
+    that stands for many models is named ``NAME:SOURCE`` and is given the source. The facts are class attributes, or properties
+    where they are known only once it is loaded.
     """
 
     REQUIRED: ClassVar[tuple[str, ...]] = ("images", "noise", "sampler", "dataset", "protocol")

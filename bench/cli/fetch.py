@@ -63,7 +63,10 @@ def _assets(name: str) -> tuple[Asset, ...]:
         teacher_class(None, source)  # what stands for many models fetches by itself
         typer.echo(f"{name} is at hand", err=True)
         return ()
-    assets: tuple[Asset, ...] = getattr(get(kind, part), "assets", ())
+    thing = get(kind, part)
+    assets: tuple[Asset, ...] = getattr(thing, "assets", ())
+    if not assets and kind == "dataset" and part != "files":
+        thing()  # one that a person has to put in its place says so
     if not assets:
         typer.echo(f"{name} needs no download", err=True)
     return assets

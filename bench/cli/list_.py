@@ -31,7 +31,7 @@ def list_(
     results: Results = None,
     plugin: Plugins = None,
 ) -> None:
-    """List methods, teachers, evals, released generators or runs.
+    """List methods, teachers, released generators, data sets, evals or runs.
 
     Example: bench list methods
     """

@@ -20,7 +20,8 @@ SourceName = Annotated[
     typer.Argument(metavar="RUN|FILE|teacher:NAME|released:NAME", help="A run, its generator's weights, or what is named so."),
 ]
 SourcePath = Annotated[
-    str | None, typer.Option("--path", "--teacher-path", metavar="FILE", help="Weights in place of the usual ones.")
+    str | None,
+    typer.Option("--path", "--teacher-path", metavar="FILE", help="Weights in place of the usual ones."),
 ]
 Json = Annotated[str, typer.Option("--format", help="terminal or json.")]
 

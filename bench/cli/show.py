@@ -63,10 +63,11 @@ def _method(name: str, teacher: str | None) -> dict[str, Any]:
 
     from bench import registry
     from bench.hyperparameters import card
+    from bench.job import teacher_named
 
     method = registry.get("method", name)
     if teacher is not None:
-        registry.get("teacher", teacher)
+        teacher_named(teacher)
     data = card(method)
     values = data.values(teacher or "")
     fields = method.Settings.model_fields

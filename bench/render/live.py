@@ -1,7 +1,9 @@
-"""The display of a run: a progress bar with the latest and best FID in a terminal, a plain line per evaluation elsewhere."""
+"""The display of a run: a progress bar with the latest and best FID in a terminal, a plain line per evaluation and
+a minute elsewhere."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -23,6 +25,8 @@ from bench.record import Evaluation
 from bench.render.numbers import clock, plus_minus, quantity
 
 _REFRESH = 2
+_LINE_SECONDS = 60.0
+"""Between two lines about a run where there is no terminal."""
 
 
 class Display:
@@ -30,6 +34,7 @@ class Display:
 
     def __init__(self, method: str, *, trains: bool, teacher: dict[str, float] | None = None) -> None:
         self.console, self.method, self.trains, self.teacher = Console(stderr=True), method, trains, teacher or {}
+        self.told = time.monotonic()
         self.progress = Progress(
             TextColumn("[bold]{task.description}"),
             BarColumn(bar_width=None),
@@ -60,6 +65,12 @@ class Display:
         elif isinstance(event, Preparing):
             self.progress.update(self.task, completed=event.done / event.total, quality=event.what, images=quantity(event.done))
         elif isinstance(event, ProgressEvent):
+            if not self.console.is_terminal and time.monotonic() - self.told > _LINE_SECONDS:
+                self.told = time.monotonic()
+                words = (
+                    f"{event.ledger.images:>12,} images  {quantity(event.images_per_second)}/s  {clock(event.seconds_left)} left"
+                )
+                self.console.print(words, highlight=False)
             self.progress.update(
                 self.task,
                 completed=event.fraction,
