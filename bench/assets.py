@@ -70,7 +70,7 @@ def fetch(asset: Asset) -> Path:
         ) from error
     except OSError as error:
         raise BenchError(
-            f"cannot keep {asset.file} from {asset.url} in the cache ({error.strerror or error}); make room and run the same command again, "
+            f"cannot keep {asset.file} in the cache ({error.strerror or error}); make room and run the same command again, "
             f"set BENCH_CACHE to another folder, or {_by_hand(asset)}."
         ) from error
     return asset.path
@@ -125,13 +125,11 @@ def _require_download(asset: Asset, problem: str) -> None:
     if not asset.url:
         raise UsageError(f"{what}, and it cannot be downloaded by this suite; {_by_hand(asset)}.")
     if offline():
-        raise UsageError(
-            f"{what}, and BENCH_OFFLINE=1 forbids downloading it from {asset.url}; unset that, or {_by_hand(asset)}."
-        )
+        raise UsageError(f"{what}, and BENCH_OFFLINE=1 forbids downloading it; unset that, or {_by_hand(asset)}.")
 
 
 def _by_hand(asset: Asset) -> str:
-    where = "from there" if asset.url else f"as {asset.source} says"
+    where = f"from {asset.url}" if asset.url else f"as {asset.source} says"
     note = f" ({asset.note})" if asset.note else ""
     return f"get it {where}{note} and put it at {asset.path}"
 

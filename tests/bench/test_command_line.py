@@ -41,7 +41,7 @@ BAD = [
     ([*RUN, "--plugin", "none.py"], "none.py' does not exist; give --plugin"),
     ([*RUN, "--plugin", "{broken}"], "does not import: ZeroDivisionError"),
     ([*RUN, "--plugin", "{taken}"], "already provides that name"),
-    ([*RUN, "--teacher-path", "{text}"], "does not say which run made it"),
+    ([*RUN, "--teacher-path", "{text}"], "is not a safetensors file"),
     ([*RUN, "--teacher-path", "none.safetensors"], "does not exist"),
     (["run", "--method", "sid", "--teacher", "gaussian", "--teacher-path", "{text}"], "reads no weights"),
     ([*RUN, "--results", "{text}/runs"], "cannot write to the results folder"),
