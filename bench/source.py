@@ -71,6 +71,17 @@ def sample_images(source: Source, seeds: range, report: Callable[[float], None] 
     return torch.cat(made)
 
 
+def require_measurable(name: str, protocol: str | None, metrics: list[str] | None, samples: int | None) -> None:
+    """Raise UsageError for a measurement that could not be made of ``name``, where that is known before anything is fetched."""
+    kind, _, rest = name.partition(":")
+    if kind == "released":
+        rest = registry.get("released", rest).teacher
+    if kind in ("teacher", "released"):
+        teacher_class, source = teacher_named(rest)
+        if not source:
+            choose_protocol(protocol, teacher_class, rest, metrics, samples)
+
+
 def measure_source(
     source: Source,
     protocol_name: str | None = None,

@@ -32,11 +32,12 @@ def eval_(
     from bench.checkpoint import tensors_digest
     from bench.render.live import progress_bar
     from bench.render.numbers import plus_minus
-    from bench.source import measure_source, open_source
+    from bench.source import measure_source, open_source, require_measurable
     from bench.store import results_folder
 
-    generator = open_source(source, results_folder(results), device=device, path=path)
     wanted = [name.strip() for name in metrics.split(",")] if metrics else None
+    require_measurable(source, protocol, wanted, samples)
+    generator = open_source(source, results_folder(results), device=device, path=path)
     if generator.note:
         typer.echo(f"note: {generator.note}", err=True)
     with progress_bar(f"measuring {source}, NFE {generator.nfe}") as report:

@@ -171,9 +171,10 @@ def test_safetensors_are_read_where_they_lie(tmp_path, monkeypatch):
 
 
 def test_what_is_wrong_with_the_evaluation_is_said_before_anything_is_downloaded(bench):
-    code, _, err = bench("run", "--method", "sid", "--teacher", "edm-cifar10")
-    assert code == 2
-    assert "the protocol 'edm-50k'" in err
+    for command in (["run", "--method", "sid", "--teacher", "edm-cifar10"], ["eval", "released:sid-cifar10-alpha1.2"]):
+        code, _, err = bench(*command)
+        assert code == 2
+        assert "the protocol 'edm-50k'" in err
 
 
 def test_sampling_a_teacher_takes_steps_solver_and_churn(snapshot, bench, tmp_path):
