@@ -54,12 +54,12 @@ def resolve(request: Request) -> Job:
     precision = choose_precision(chosen.settings.precision, device)
     settings = chosen.settings.model_copy(update={"precision": precision})
     path = Path(request.teacher_path) if request.teacher_path else None
-    if request.eval != [] and not source:  # before anything is downloaded
+    if request.eval != [] and known_before_loading(teacher_class):  # before anything is downloaded
         choose_protocol(request.protocol, teacher_class, request.teacher, request.eval, request.eval_samples)
+    if precision == "fp16" and method_class.trains:  # a mean over pixels and a large batch fall below its range
+        raise UsageError("training in fp16 is not in this version, which has no loss scaling; use --precision tf32.")
     teacher = teacher_class(path, source)
     if precision == "fp16":
-        if method_class.trains:  # a mean over pixels and a large batch fall below its range, and the engine scales no loss
-            raise UsageError("training in fp16 is not in this version, which has no loss scaling; use --precision tf32.")
         teacher.use_half()
     digest = teacher.digest()
     if request.teacher_digest not in (None, digest):
@@ -95,6 +95,11 @@ def teacher_named(name: str) -> tuple[type[Teacher], str]:
     if teacher_class.takes_source and not source:
         raise UsageError(f"the teacher {base!r} stands for many models; say which, as in --teacher {base}:FOLDER.")
     return teacher_class, source
+
+
+def known_before_loading(teacher_class: type[Teacher]) -> bool:
+    """Whether a teacher's facts are class attributes, so that what does not suit them can be refused at once."""
+    return not any(isinstance(getattr(teacher_class, name), property) for name in ("images", "dataset", "protocol"))
 
 
 def _budget(request: Request, method_class: type[Method], default: str | None) -> Budget | None:

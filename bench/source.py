@@ -15,7 +15,7 @@ from bench.assets import fetch
 from bench.checkpoint import load_tensors, load_weights
 from bench.errors import UsageError
 from bench.evaluate import Evaluator, Generate, generate_images, generation_batch
-from bench.job import choose_protocol, resolve, teacher_named
+from bench.job import choose_protocol, known_before_loading, resolve, teacher_named
 from bench.recipe import make_request, read_recorded
 from bench.record import Measurement
 from bench.released import Released
@@ -77,8 +77,8 @@ def require_measurable(name: str, protocol: str | None, metrics: list[str] | Non
     if kind == "released":
         rest = registry.get("released", rest).teacher
     if kind in ("teacher", "released"):
-        teacher_class, source = teacher_named(rest)
-        if not source:
+        teacher_class, _ = teacher_named(rest)
+        if known_before_loading(teacher_class):
             choose_protocol(protocol, teacher_class, rest, metrics, samples)
 
 

@@ -186,3 +186,26 @@ register_protocol(Protocol("rows", 200, "rows", ("fid",)))
 
     record = suite.run("teacher", "edm-digits", settings={"steps": 2}, protocol="rows-200", eval_repeats=1)
     assert record.evaluations[0].metrics["fid"].protocol == "rows-200"
+
+
+def test_a_teacher_may_know_its_facts_only_once_it_is_loaded(bench, tmp_path):
+    file = tmp_path / "late.py"
+    file.write_text(
+        """
+from bench.plugin import ImageSpec, register_teacher
+from teachers.digits import EDMDigits
+
+@register_teacher("late")
+class Late(EDMDigits):
+    \"\"\"The digits teacher, which says nothing before it is asked.\"\"\"
+
+    images = property(lambda self: ImageSpec(1, 8))
+    protocol = property(lambda self: "digits-5k")
+    dataset = property(lambda self: "digits")
+"""
+    )
+    common = ["--plugin", str(file), "--eval-samples", "20", "--eval-repeats", "1"]
+    code, _, err = bench("run", "--method", "teacher", "--teacher", "late", *common)
+    assert code == 0, err
+    code, _, err = bench("eval", "teacher:late", *common)
+    assert code == 0, err
