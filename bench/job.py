@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import inspect
 from collections.abc import Iterable
@@ -183,11 +184,11 @@ def _own_files(classes: Iterable[type]) -> list[Path]:
     """The source files of these classes and of those they build on, outside the suite and the libraries."""
     outside = ("bench", "abc", "builtins", "torch", "diffusers", "typing")
     own = {c for each in classes for c in each.__mro__ if c.__module__.partition(".")[0] not in outside}
-    return sorted({Path(inspect.getfile(c)) for c in own}, key=lambda file: file.name)
+    return sorted({Path(inspect.getfile(c)) for c in own})
 
 
 def _source_digest(files: Iterable[Path]) -> str:
-    return hashlib.sha256("".join(sha256(f) for f in files).encode()).hexdigest()
+    return hashlib.sha256("".join(sorted(sha256(f) for f in files)).encode()).hexdigest()  # wherever the files lie
 
 
 def _teacher_files(teacher: Teacher) -> list[Path]:
@@ -195,7 +196,8 @@ def _teacher_files(teacher: Teacher) -> list[Path]:
 
 
 def _teacher_code(teacher: Teacher) -> str:
-    facts = repr((teacher.images, teacher.noise, teacher.sampler, teacher.augment))
+    augment = teacher.augment if dataclasses.is_dataclass(teacher.augment) else None  # a function's repr is an address
+    facts = repr((teacher.images, teacher.noise, teacher.sampler, augment))
     return hashlib.sha256((_source_digest(_teacher_files(teacher)) + facts).encode()).hexdigest()
 
 

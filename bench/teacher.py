@@ -69,7 +69,7 @@ class Teacher(ABC):
     """Id of the protocol its students are measured by unless another is asked for; None asks for one."""
 
     assets: ClassVar[tuple[Asset, ...]] = ()
-    """The files that it needs and that have to be fetched."""
+    """The files that it needs and that have to be fetched, its weights first."""
     published: ClassVar[Published | None] = None
     """What its authors measured."""
     takes_source: ClassVar[bool] = False

@@ -35,12 +35,12 @@ _SOURCE = "NVlabs/edm README, example.py and generate.py"
 _TABLE_2 = "EDM paper, Table 2, and NVlabs/edm example.py: the smallest of three FIDs of 50,000 images each"
 
 
-def weights(file: str) -> Asset:
+def published_network(file: str) -> Asset:
     """A published network."""
     return Asset(Path(file).stem, file, f"{_SITE}/pretrained/{file}", _LICENCE, _SOURCE)
 
 
-def reference(file: str) -> Asset:
+def published_statistics(file: str) -> Asset:
     """Published mean and covariance of a data set's Inception features."""
     return Asset(f"fid-ref-{Path(file).stem}", file, f"{_SITE}/fid-refs/{file}", _LICENCE, "NVlabs/edm README")
 
@@ -113,8 +113,8 @@ class EDMCifar10(EDMTeacher):
     sampler = Sampler(steps=18)
     dataset = "cifar10"
     protocol = "edm-50k"
-    weights = weights("edm-cifar10-32x32-uncond-vp.pkl")
-    reference = reference("cifar10-32x32.npz")
+    weights = published_network("edm-cifar10-32x32-uncond-vp.pkl")
+    reference = published_statistics("cifar10-32x32.npz")
     assets = (weights, reference)
     published: ClassVar[Published | None] = Published(1.97, 35, _TABLE_2)
 
@@ -124,7 +124,7 @@ class EDMCifar10Cond(EDMCifar10):
 
     network = ddpmpp(32, label_dim=10)
     images = network.images
-    weights = weights("edm-cifar10-32x32-cond-vp.pkl")
+    weights = published_network("edm-cifar10-32x32-cond-vp.pkl")
     assets = (weights, EDMCifar10.reference)
     published: ClassVar[Published | None] = Published(1.79, 35, _TABLE_2)
 
@@ -133,7 +133,7 @@ class EDMCifar10VE(EDMCifar10):
     """EDM on CIFAR-10, unconditional: NCSN++, 56.4M parameters, the "ve" variant."""
 
     network = ncsnpp(32)
-    weights = weights("edm-cifar10-32x32-uncond-ve.pkl")
+    weights = published_network("edm-cifar10-32x32-uncond-ve.pkl")
     assets = (weights, EDMCifar10.reference)
     published: ClassVar[Published | None] = Published(1.98, 35, "README of D2O (github.com/Zyriix/GDD)")
 
@@ -142,7 +142,7 @@ class EDMCifar10CondVE(EDMCifar10Cond):
     """EDM on CIFAR-10, by class: NCSN++, the "ve" variant."""
 
     network = ncsnpp(32, label_dim=10)
-    weights = weights("edm-cifar10-32x32-cond-ve.pkl")
+    weights = published_network("edm-cifar10-32x32-cond-ve.pkl")
     assets = (weights, EDMCifar10.reference)
     published: ClassVar[Published | None] = None
 
@@ -156,8 +156,8 @@ class EDMFFHQ64(EDMTeacher):
     sampler = Sampler(steps=40)
     dataset = "ffhq64"
     protocol = "edm-50k"
-    weights = weights("edm-ffhq-64x64-uncond-vp.pkl")
-    reference = reference("ffhq-64x64.npz")
+    weights = published_network("edm-ffhq-64x64-uncond-vp.pkl")
+    reference = published_statistics("ffhq-64x64.npz")
     assets = (weights, reference)
     published: ClassVar[Published | None] = Published(2.39, 79, _TABLE_2)
 
@@ -166,7 +166,7 @@ class EDMFFHQ64VE(EDMFFHQ64):
     """EDM on faces (FFHQ at 64x64): NCSN++, 62.8M parameters, the "ve" variant."""
 
     network = ncsnpp(64)
-    weights = weights("edm-ffhq-64x64-uncond-ve.pkl")
+    weights = published_network("edm-ffhq-64x64-uncond-ve.pkl")
     assets = (weights, EDMFFHQ64.reference)
     published: ClassVar[Published | None] = None
 
@@ -180,8 +180,8 @@ class EDMAFHQv2(EDMTeacher):
     sampler = Sampler(steps=40)
     dataset = "afhqv2-64"
     protocol = "edm-50k"
-    weights = weights("edm-afhqv2-64x64-uncond-vp.pkl")
-    reference = reference("afhqv2-64x64.npz")
+    weights = published_network("edm-afhqv2-64x64-uncond-vp.pkl")
+    reference = published_statistics("afhqv2-64x64.npz")
     assets = (weights, reference)
     published: ClassVar[Published | None] = Published(1.96, 79, _TABLE_2)
 
@@ -190,7 +190,7 @@ class EDMAFHQv2VE(EDMAFHQv2):
     """EDM on animal faces (AFHQv2 at 64x64): NCSN++, 62.8M parameters, the "ve" variant."""
 
     network = ncsnpp(64)
-    weights = weights("edm-afhqv2-64x64-uncond-ve.pkl")
+    weights = published_network("edm-afhqv2-64x64-uncond-ve.pkl")
     assets = (weights, EDMAFHQv2.reference)
     published: ClassVar[Published | None] = None
 
@@ -210,7 +210,7 @@ class EDMImageNet64(EDMTeacher):
     sampler = Sampler(steps=256, churn=40, churn_min=0.05, churn_max=50, churn_noise=1.003)
     dataset = "imagenet64"
     protocol = "edm-50k"
-    weights = weights("edm-imagenet-64x64-cond-adm.pkl")
-    reference = reference("imagenet-64x64.npz")
+    weights = published_network("edm-imagenet-64x64-cond-adm.pkl")
+    reference = published_statistics("imagenet-64x64.npz")
     assets = (weights, reference)
     published: ClassVar[Published | None] = Published(1.36, 511, _TABLE_2)

@@ -123,8 +123,7 @@ def _teacher(name: str) -> dict[str, Any]:
     from bench.job import teacher_named
 
     teacher_class, source = teacher_named(name)
-    weights = getattr(teacher_class, "weights", None)
-    at_hand = Path(source).exists() if source else weights is None or weights.path.exists()
+    at_hand = Path(source).exists() if source else all(weights.path.exists() for weights in teacher_class.assets[:1])
     if source and not at_hand:
         return {"teacher": name, "weights": "not in a folder here; they are fetched when the teacher is used"}
     teacher = teacher_class(None, source) if at_hand else teacher_class

@@ -62,7 +62,7 @@ def parse(
     allowed: Collection[tuple[str, str]],
     start: int = 0,
     *,
-    references: list[Any] | None = None,
+    references: list[Persistent] | None = None,
     operations: int = MAX_OPERATIONS,
 ) -> tuple[Any, int]:
     """The value that one pickle describes, and the position after it.
@@ -71,7 +71,7 @@ def parse(
         data: the bytes; binary strings in the result are views of them, without a copy.
         allowed: pairs (module, name) that the stream may mention.
         start: where the pickle begins.
-        references: where to note the ids of what it refers to outside of itself; None forbids that it does.
+        references: where to note what it refers to outside of itself; None forbids that it does.
         operations: how many it may have.
 
     Raises Malformed for an operation, a name or a value that does not occur in the files this suite reads, for a stream that
@@ -89,7 +89,9 @@ def parse(
 class _Machine:
     """The stack, the memo, and one method for each operation."""
 
-    def __init__(self, data: memoryview, allowed: frozenset[tuple[str, str]], start: int, references: list[Any] | None) -> None:
+    def __init__(
+        self, data: memoryview, allowed: frozenset[tuple[str, str]], start: int, references: list[Persistent] | None
+    ) -> None:
         self.data, self.allowed, self.position, self.references = data, allowed, start, references
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
@@ -228,7 +230,7 @@ class _Machine:
         if self.references is None:
             raise self.damaged("it refers to something outside itself")
         self.push(Persistent(self.pop()))
-        self.references.append(self.stack[-1].id)
+        self.references.append(self.stack[-1])
 
     def tuple_of(self, count: int) -> None:
         values = [self.pop() for _ in range(count)]

@@ -75,9 +75,9 @@ def read_legacy(
     magic, version, system = header
     if magic != _MAGIC or version != _VERSION or not isinstance(system, dict) or system.get("little_endian") is not True:
         raise Malformed("it is not a little-endian stream of torch.save")
-    references: list[Any] = []
+    references: list[Persistent] = []
     content, at = parse(data, allowed, at, references=references, operations=operations)
-    known = {r.key: r for r in (Reference.of(Persistent(id_)) for id_ in references)}
+    known = {r.key: r for r in map(Reference.of, references)}
     keys, at = parse(data, (), at, operations=FEW + 4 * len(known))
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys) or sorted(keys) != sorted(known):
         raise Malformed("its storages are not those that it refers to")

@@ -27,7 +27,7 @@ def inputs(name, dtype):
     return [tensor(name, f"in/{key}", dtype) for key in ("x", "sigma", "class_labels", "augment_labels")]
 
 
-def close(value, reference, tolerance):
+def assert_near(value, reference, tolerance):
     reference = reference.to(value.dtype)
     assert (value - reference).abs().max() <= tolerance * reference.abs().max()
 
@@ -38,7 +38,7 @@ def test_outputs_and_gradients_are_the_references(name, dtype):
     denoiser, (x, sigma, labels, augment) = network(name, dtype), inputs(name, dtype)
     x.requires_grad_()
     out = denoiser(x, sigma, labels, augment)
-    close(out.detach(), tensor(name, f"out/D_{SUFFIX[dtype]}"), TOLERANCE[dtype])
+    assert_near(out.detach(), tensor(name, f"out/D_{SUFFIX[dtype]}"), TOLERANCE[dtype])
     (out * tensor(name, "in/probe", dtype)).sum().backward()
     gradient = tensor(name, f"out/grad_x_{SUFFIX[dtype]}", dtype)
     torch.testing.assert_close(x.grad, gradient, rtol=0, atol=5e-5 if dtype == torch.float32 else 1e-9)
@@ -57,11 +57,11 @@ def test_outputs_and_gradients_are_the_references(name, dtype):
 def test_without_augmentation_or_class_labels(name):
     denoiser, (x, sigma, labels, augment) = network(name), inputs(name, torch.float32)
     if augment is not None:
-        close(denoiser(x, sigma, labels), tensor(name, "out/D_f32_no_augment"), 2e-6)
+        assert_near(denoiser(x, sigma, labels), tensor(name, "out/D_f32_no_augment"), 2e-6)
         zeros = torch.zeros_like(augment)
         torch.testing.assert_close(denoiser(x, sigma, labels), denoiser(x, sigma, labels, zeros), rtol=0, atol=1e-6)
     if labels is not None:
-        close(denoiser(x, sigma, None, augment), tensor(name, "out/D_f32_no_class"), 2e-6)
+        assert_near(denoiser(x, sigma, None, augment), tensor(name, "out/D_f32_no_class"), 2e-6)
 
 
 @every
@@ -80,9 +80,9 @@ def test_every_stage_of_the_network_agrees(name):
     raw = []
     inner.register_forward_hook(lambda m, i, o: raw.append(o))
     denoiser(x, sigma, labels, augment)
-    close(raw[0], tensor(name, "out/F_f32"), 2e-6)
+    assert_near(raw[0], tensor(name, "out/F_f32"), 2e-6)
     for key, value in seen.items():
-        close(value, tensor(name, f"out/{key}"), 2e-6)
+        assert_near(value, tensor(name, f"out/{key}"), 2e-6)
     names = [n.removeprefix("model.") for n in stored(name)["out/trace_names"].tolist()]
     assert list(trace) == names
     own = np.array(
@@ -128,7 +128,7 @@ def test_the_stochastic_sampler_gives_the_references_image_for_each_seed(name):
 def test_one_step_generation_agrees(name):
     z, labels = tensor(name, "in/latents", torch.float32), tensor(name, "in/latent_class_labels", torch.float32)
     with torch.no_grad():
-        close(few_steps(network(name), z, [2.5], labels), tensor(name, "out/onestep"), 2e-6)
+        assert_near(few_steps(network(name), z, [2.5], labels), tensor(name, "out/onestep"), 2e-6)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -190,7 +190,7 @@ def test_float16_computes_the_network_alone_in_half_precision(name):
         gradients.append((out.detach(), torch.cat([p.grad.flatten() for p in denoiser.parameters()])))
     assert seen == {"x": torch.float16, "c_noise": torch.float32, "embedding": torch.float32, "out": torch.float16}
     assert gradients[1][0].dtype == gradients[1][1].dtype == torch.float32
-    close(gradients[1][0], gradients[0][0], 5e-3)
+    assert_near(gradients[1][0], gradients[0][0], 5e-3)
     assert torch.cosine_similarity(gradients[1][1], gradients[0][1], dim=0) > 0.999
     assert copy.deepcopy(half).float16
 

@@ -148,6 +148,16 @@ def test_a_teacher_whose_code_or_facts_change_is_another_run(snapshot, monkeypat
     assert any(path.endswith("networks/song.py") for path in resolve(request).inputs)
 
 
+def test_an_augmentation_that_is_a_function_makes_no_run_a_new_one(snapshot, monkeypatch):
+    """A function has an address for a name, another in every process."""
+    request = make_request(method="sid", teacher="edm-cifar10", teacher_path=str(snapshot()), eval=[], budget="updates=1")
+    ids = set()
+    for _ in range(2):
+        monkeypatch.setattr(EDMCifar10, "augment", staticmethod(lambda images: (images, images.new_zeros(len(images), 9))))
+        ids.add(resolve(request).recipe.run_id)
+    assert len(ids) == 1
+
+
 def test_sigma_data_of_a_file_is_that_of_the_teachers_noise(tmp_path):
     file = tmp_path / "network.pkl"
     write_snapshot(file, kwargs(SMALL) | {"sigma_data": 1.0}, weights(SMALL))
