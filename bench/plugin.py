@@ -1,6 +1,7 @@
 """Everything the author of a plugin needs: the contracts, the shared mathematics, and the decorators that register.
 
-Methods, teachers and evaluations import this module and torch, and nothing else of the suite.
+Methods, teachers and evaluations import this module and torch, and nothing else of the suite but the readers of foreign files in
+``bench.torchfiles``.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from bench.registry import register
 from bench.released import Released
 from bench.sampler import Draw, Sampler, few_steps
 from bench.teacher import Augment, ImageSpec, Published, Teacher, Trainable
+from bench.torchfiles.weights import read_weights
 
 T = TypeVar("T", bound=type)
 
@@ -115,6 +117,7 @@ __all__ = [
     "open_dataset",
     "per_image",
     "pixels",
+    "read_weights",
     "refuse_path",
     "register_dataset",
     "register_extractor",

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from bench.plugin import InMemory, UsageError
+from bench.torchfiles.pickles import Call, Global, Malformed, parse
 from teachers.datasets.bounded import read_gzip
-from teachers.files.pickles import Call, Global, Malformed, parse
 
 BYTES, MEMBERS = 2**28, 100
 """The genuine archive has 9 members and unpacks to 186 MB."""

@@ -1,1 +1,1 @@
-"""Weights files of every published format, read as data: from the bytes (`pickles`) up to a network (`checkpoints`)."""
+"""Files that hold an EDM network, read as data: its snapshots, and whatever else its weights come in."""

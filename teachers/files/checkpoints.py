@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import mmap
-import stat
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from bench.plugin import EDMPrecond, UsageError, converted, load_tensors, load_weights
-from teachers.files.pickles import Malformed
+from bench.torchfiles.pickles import Malformed
+from bench.torchfiles.state_dicts import read_state_dict
+from bench.torchfiles.weights import is_safetensors, is_state_dict, open_weights, require_weights
 from teachers.files.snapshots import read_snapshot
-from teachers.files.state_dicts import LEGACY, ZIP, read_state_dict
 from teachers.networks.config import NetworkConfig
-
-MOST_BYTES = 2**31
-"""Of a weights file; the largest published network has 1.2e9."""
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Any] | None, dict[str, Tensor]]:
     """The recorded network arguments, if the file has them, and the tensors by name. Raises UsageError for any other file."""
-    require_weights(path)
-    with path.open("rb") as file:
-        data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))  # unmapped with the last view of it
+    data = open_weights(path)
     try:
-        if bytes(data[: len(LEGACY)]) == LEGACY or bytes(data[: len(ZIP)]) == ZIP:
+        if is_state_dict(data):
             return None, read_state_dict(data)
         if bytes(data[:1]) == b"\x80":
             snapshot = read_snapshot(data)
@@ -43,28 +37,6 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any] | None, dict[str, Tensor
     tensors, meta = load_tensors(path)
     network = meta.get("network")
     return network if isinstance(network, dict) else None, tensors
-
-
-def is_safetensors(data: memoryview | bytes) -> bool:
-    """Whether these bytes begin as the format does: the length of a description, and the description."""
-    return len(data) > 8 and bytes(data[8:9]) == b"{"
-
-
-def require_weights(path: Path) -> None:
-    """Raise UsageError unless ``path`` is a file of a possible size; a pipe would be waited for without end."""
-    try:
-        status = path.stat()
-        if stat.S_ISREG(status.st_mode):
-            path.open("rb").close()  # it may be read
-    except OSError as error:
-        raise UsageError(f"the weights file {str(path)!r} cannot be read ({error.strerror}); check the path.") from None
-    if not stat.S_ISREG(status.st_mode):
-        raise UsageError(f"the weights file {str(path)!r} is not a file; check the path.")
-    if not 0 < status.st_size <= MOST_BYTES:
-        raise UsageError(
-            f"the weights file {str(path)!r} has {status.st_size:,} bytes, expected more than 0 and at most {MOST_BYTES:,}; "
-            "fetch it again."
-        )
 
 
 def load_network(path: Path, usual: NetworkConfig) -> tuple[EDMPrecond, NetworkConfig]:

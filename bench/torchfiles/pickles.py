@@ -12,7 +12,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.plugin import UsageError, shown
+from bench.errors import UsageError, shown
 
 MAX_OPERATIONS = 1_000_000
 """A genuine snapshot needs some 100,000; this bounds time to seconds and memory to a few hundred MB."""

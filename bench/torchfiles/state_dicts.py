@@ -9,9 +9,9 @@ from typing import Any
 
 from torch import Tensor
 
-from bench.plugin import shown
-from teachers.files.pickles import Malformed, parse
-from teachers.files.storages import ORDERED_DICT, PARAMETER, TENSOR, TYPES, Reference, entries, read_legacy, rebuild
+from bench.errors import shown
+from bench.torchfiles.pickles import Malformed, parse
+from bench.torchfiles.storages import ORDERED_DICT, PARAMETER, TENSOR, TYPES, Reference, entries, read_legacy, rebuild
 
 LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 ZIP = b"PK\x03\x04"

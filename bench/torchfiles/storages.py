@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.plugin import shown
-from teachers.files.pickles import MAX_OPERATIONS, Call, Global, Malformed, Persistent, parse
+from bench.errors import shown
+from bench.torchfiles.pickles import MAX_OPERATIONS, Call, Global, Malformed, Persistent, parse
 
 ORDERED_DICT = Global("collections", "OrderedDict")
 PARAMETER = Global("torch._utils", "_rebuild_parameter")
