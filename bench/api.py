@@ -26,8 +26,8 @@ def run(method: str, teacher: str, *, results: Path | str | None = None, fresh: 
     """Carry out one run and return its record; a finished one is returned at once.
 
     ``request`` takes ``budget="images=200k"``, ``seed=0``, ``settings={"alpha": 1.0}``, ``eval=["fid"]``, ``eval_samples``,
-    ``eval_repeats``, ``eval_points``, ``protocol``, ``teacher_path``, ``plugins`` and ``device``. Raises BenchError or one of
-    its kinds. Training seeds torch's global generators.
+    ``eval_repeats``, ``eval_points``, ``protocol``, ``reference``, ``extractor_path``, ``fast``, ``teacher_path``, ``plugins``
+    and ``device``. Raises BenchError or one of its kinds. Training seeds torch's global generators.
     """
     asked = make_request(method=method, teacher=teacher, **request)
     return carry_out(asked, results_folder(Path(results) if results else None), fresh=fresh)
@@ -69,7 +69,8 @@ def _measure_teacher(job: Job, results: Path, watch: Watch) -> Record | None:
     """The row everything is compared with. A failure here is told, and does not stop the run that wanted it."""
     from bench.events import Note
 
-    same = {"teacher", "teacher_path", "plugins", "eval", "eval_samples", "eval_repeats", "protocol", "device"}
+    measured = {"eval", "eval_samples", "eval_repeats", "protocol", "reference", "extractor_path", "fast"}
+    same = {"teacher", "teacher_path", "plugins", "device"} | measured
     request = make_request(method="teacher", **job.request.model_dump(include=same))
     try:
         return carry_out(request, results, watch=watch)

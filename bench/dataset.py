@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from bench.errors import UsageError
+from bench.images import ImageSpec
 from bench.registry import entries, get
-from bench.teacher import ImageSpec
 
 
 class Dataset(ABC):

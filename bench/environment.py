@@ -65,6 +65,17 @@ def is_large(network: nn.Module) -> bool:
 
 
 @contextmanager
+def all_threads(wanted: bool) -> Iterator[None]:
+    """All CPU threads for a while, if they are wanted, and one otherwise."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(_ALL_THREADS if wanted else 1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
 def without_tf32() -> Iterator[None]:
     """Full float32, as the protocols of feature extractors ask for, whatever the training uses."""
     before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
@@ -86,12 +97,17 @@ def peak_memory(device: torch.device) -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
+def device_name(device: torch.device) -> str:
+    """The GPU's name, or the processor's."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({_processor()})"
+
+
 def describe(device: torch.device, precision: str) -> dict[str, Any]:
     """The ``environment`` of a record."""
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({_processor()})",
+        "device": device_name(device),
         "threads": torch.get_num_threads(),
         "precision": precision,
         "world_size": 1,

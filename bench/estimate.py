@@ -14,9 +14,9 @@ from bench.engine import Trainer
 from bench.job import Job, resolve
 from bench.method import TeacherPairs
 from bench.pairs import PairStream, sample_measured
-from bench.protocol import seeded_noise
 from bench.recipe import Request
 from bench.render.numbers import duration, quantity
+from bench.seeds import seeded_noise
 
 _TIMED_ITERATIONS = 5
 _PROBES = {"cpu": (1, 3), "cuda": (16, 32)}

@@ -5,156 +5,138 @@ from __future__ import annotations
 import inspect
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from bench import registry
-from bench.checkpoint import load_tensors
-from bench.dataset import Dataset, open_dataset, prepared
-from bench.environment import without_tf32
-from bench.errors import BenchError, Interrupted
-from bench.protocol import FeatureExtractor, Metric, Protocol, seeded_draw, seeded_noise, to_uint8
+from bench import ranks
+from bench.errors import BenchError, Interrupted, UsageError
+from bench.extraction import FEWEST, Extraction, Need, tiles
+from bench.images import ImageSpec, to_uint8
+from bench.measuring import Measuring, describe
+from bench.metric import GeneratorMetric
 from bench.record import Evaluation, Measurement
-from bench.teacher import ImageSpec, Teacher
+from bench.reference import References
+from bench.seeds import seeded_draw, seeded_noise
 
 Generate = Callable[..., Tensor]
 """Noise and labels, and if it takes them further draws of noise, to images in [-1, 1]."""
-
-BATCH = 500
-"""Images measured at once."""
+Images = Callable[[range], Tensor]
+"""Uint8 images (N, C, H, W) of these seeds, or of these places in a data set."""
 
 
 class Evaluator:
-    """Measures generators of one teacher's kind of image by one protocol; loads extractor and references once."""
+    """Measures generators of one kind of image by one protocol; loads extractors and references once.
+
+    Args:
+        measuring: what is measured, and by which protocol.
+        device: where it is done.
+        batch: images made and measured at once. Kernels may differ in their last bits with it, and with nothing else: the
+            batches are the same for any number of processes, and the last is filled up with images that do not count.
+        interrupted: asked now and then whether to stop.
+        report: told which fraction is done.
+        note: told what takes long.
+    """
 
     def __init__(
         self,
-        protocol: Protocol,
-        metrics: Sequence[str],
-        teacher: Teacher,
+        measuring: Measuring,
         device: torch.device,
+        *,
+        batch: int | None = None,
         interrupted: Callable[[], bool] = lambda: False,
         report: Callable[[float], None] = lambda fraction: None,
+        note: Callable[[str], None] = lambda sentence: None,
     ) -> None:
-        self.protocol, self.images, self.device = protocol, teacher.images, device
-        self.interrupted, self.report = interrupted, report
-        self.metrics: dict[str, type[Metric]] = {name: registry.get("metric", name) for name in metrics}
-        self.extractor: FeatureExtractor = registry.get("extractor", protocol.extractor)().to(device)
-        self.references = self._references(teacher)
+        self.measuring, self.protocol, self.device = measuring, measuring.protocol, device
+        self.images = measuring.subject.images
+        self.batch = batch or batch_size(self.images, device)
+        self.interrupted, self.report, self.note, self.warned = interrupted, report, note, False
+        self.feature_metrics = measuring.feature_metrics
+        self.extractors = {name: extractor.to(device) for name, extractor in measuring.load_extractors().items()}
+        if self.protocol.fast and device.type != "cuda":
+            raise UsageError("--fast computes features in 16 bits, which only a GPU does faster; leave it out on a CPU.")
+        if self.protocol.fast:
+            for extractor in self.extractors.values():
+                extractor.use_fast()
+        if -(-self.protocol.samples // self.batch) < ranks.world_size():
+            raise UsageError(
+                f"{self.protocol.samples:,} images in batches of {self.batch} are too few for {ranks.world_size()} processes; "
+                "start fewer, or give a smaller --batch."
+            )
+        self.references = References(measuring, self.extractors, device, note)
 
     def measure(self, generate: Generate, replicates: Sequence[int]) -> dict[str, Measurement]:
-        """Every metric's mean over replicates, and their standard deviation if there are several.
+        """Every metric of a generator over replicates. Replicate r has the seeds from r N to (r + 1) N - 1.
 
-        Replicate r uses the seeds from r N to (r + 1) N - 1. The training random state is left as it was.
+        The training random state is left as it was.
         """
-        values = [self._replicate(generate, r, i / len(replicates), 1 / len(replicates)) for i, r in enumerate(replicates)]
+        measured = self.measure_images(partial(quantised, generate, self.images, self.device), replicates)
+        for name, metric in self.measuring.metrics.items():
+            if isinstance(metric, GeneratorMetric):
+                value = _finite(name, metric.measure(_at_once(generate, self.images, self.device), self.device))
+                measured[name] = Measurement(value=value, protocol=metric.conditions(self.device))
+        return {name: measured[name] for name in self.measuring.metrics}
+
+    def measure_images(self, images: Images, replicates: Sequence[int]) -> dict[str, Measurement]:
+        """The metrics of features: their mean over replicates and, if there are several, standard deviation and values."""
+        if not self.feature_metrics:
+            return {}
+        values = [self._replicate(images, r, i / len(replicates), 1 / len(replicates)) for i, r in enumerate(replicates)]
         return {
             name: Measurement(
                 value=statistics.fmean(v[name] for v in values),
                 std=statistics.stdev(v[name] for v in values) if len(values) > 1 else None,
+                values=[v[name] for v in values] if len(values) > 1 else None,
                 protocol=self.protocol.id,
             )
-            for name in self.metrics
+            for name in self.feature_metrics
         }
 
-    def _replicate(self, generate: Generate, replicate: int, begun: float, share: float) -> dict[str, float]:
+    def _replicate(self, images: Images, replicate: int, begun: float, share: float) -> dict[str, float]:
         """The metrics of one replicate, which is this share of the work and comes after what has begun it."""
         n = self.protocol.samples
-        metrics = {name: metric(n) for name, metric in self.metrics.items()}
-        for first in range(replicate * n, (replicate + 1) * n, BATCH):
+        needs: dict[str, Need] = {name: (m.feature, m.gathers) for name, m in self.feature_metrics.items()}
+        extraction = Extraction(list(self.extractors.values()), needs.values(), n)
+        for first in tiles(n, self.batch):
             if self.interrupted():
                 raise Interrupted("stopped during an evaluation; the same command continues from before it.")
-            self.report(begun + share * (first / n - replicate))
-            seeds = range(first, min(first + BATCH, (replicate + 1) * n))
-            feed(metrics, self.extractor, to_uint8(generate_images(generate, seeds, self.images, self.device)))
-        values = {name: metric.value(self.references.get(name)) for name, metric in metrics.items()}
-        for name, value in values.items():
-            if not math.isfinite(value):
-                raise BenchError(
-                    f"the metric {name!r} came out as {value}, which is no number; the run has diverged, or the metric is wrong."
-                )
-        return values
-
-    def _references(self, teacher: Teacher) -> dict[str, dict[str, Tensor]]:
-        needed = {name: metric for name, metric in self.metrics.items() if metric.needs_reference}
-        tensors: dict[str, Tensor] = {}
-        meta: dict[str, Any] = {"dataset": teacher.dataset}
-        if self.protocol.reference is not None:
-            tensors, meta = load_tensors(self.protocol.reference)
-            if meta.get("extractor_digest") != self.extractor.digest():
-                raise BenchError(
-                    f"the reference {self.protocol.reference} was made with the extractor "
-                    f"{str(meta.get('extractor_digest'))[:12]}, the protocol {self.protocol.id} uses "
-                    f"{self.extractor.digest()[:12]}; make it again with `bench stats`."
-                )
-        stored = {n: {k.removeprefix(f"{n}."): t for k, t in tensors.items() if k.startswith(f"{n}.")} for n in needed}
-        missing = {n: metric for n, metric in needed.items() if not stored[n]}
-        if missing:  # a plugin's metric, or a protocol that ships no statistics
-            images = prepared(open_dataset(meta["dataset"]), max_size=meta.get("max_size"), xflip=meta.get("xflip", False))
-            stored |= reference_statistics(self.extractor, images, missing, self.device)
-        return stored
+            self.report(begun + share * first / n)
+            seeds = range(replicate * n + first, replicate * n + first + self.batch)
+            extraction.see(images(seeds).to(self.device), first, min(self.batch, n - first))
+        kept = extraction.statistics()
+        dimensions = max((len(k["mu"]) for k in kept.values() if "root" in k), default=0)
+        if dimensions and not self.warned:
+            self.warned = True
+            self.note(f"{n:,} images are not more than the {dimensions:,} dimensions of their features: FID is far too high")
+        return {
+            name: _finite(name, metric.value(kept[needs[name]], self.references.prepared.get(name)))
+            for name, metric in self.feature_metrics.items()
+        }
 
     def best(self, evaluations: Sequence[Evaluation]) -> Evaluation:
         """The one with the best watched value; the earliest of equals."""
-        first = next(iter(self.metrics.values()))
+        first = next(iter(self.measuring.metrics.values()))
         sign = 1 if first.direction == "lower" else -1
         return min(evaluations, key=lambda e: sign * (e.watched if e.watched is not None else math.inf))
 
     def describe(self) -> dict[str, Any]:
         """The protocol in full, as it is stored beside the numbers."""
-        return {
-            "extractor": self.protocol.extractor,
-            "extractor_digest": self.extractor.digest(),
-            "samples": self.protocol.samples,
-            "directions": {name: metric.direction for name, metric in self.metrics.items()},
-            "quantisation": "floor(127.5 x + 128) clipped to 0..255",
-            "seeds": "noise and label of sample i from seed i; replicate r uses seeds r N to (r + 1) N - 1",
-            "labels": "uniform",
-            "extractor_precision": "fp32",
-        }
+        return describe(self.measuring, self.extractors) | {"references": self.references.facts}
 
 
-def feed(metrics: Mapping[str, Metric], extractor: FeatureExtractor, images: Tensor) -> None:
-    """Extract the features of uint8 images once, in full float32, and give each metric the one it asks for."""
-    with torch.no_grad(), without_tf32():
-        features = extractor(images)
-    for metric in metrics.values():
-        metric.update(features[metric.feature])
-
-
-def reference_statistics(
-    extractor: FeatureExtractor,
-    dataset: Dataset,
-    metrics: Mapping[str, type[Metric]],
-    device: torch.device | None = None,
-    watch: Callable[[Tensor, Tensor | None], None] = lambda images, labels: None,
-) -> dict[str, dict[str, Tensor]]:
-    """The statistics of real images, by metric; ``watch`` is shown every batch of images and labels on its way."""
-    accumulators = {name: metric(len(dataset)) for name, metric in metrics.items()}
-    for images, labels in dataset.batches(BATCH):
-        feed(accumulators, extractor, images.to(device))
-        watch(images, labels)
-    return {name: metric.statistics() for name, metric in accumulators.items()}
+def batch_size(images: ImageSpec, device: torch.device) -> int:
+    """Images made at once: many on a GPU, and on a CPU as many as its caches and a large network's activations allow."""
+    return 250 if device.type == "cuda" else max(FEWEST, min(250, 2**14 // images.resolution**2))
 
 
 def generate_images(generate: Generate, seeds: range, images: ImageSpec, device: torch.device) -> Tensor:
     """Images in [-1, 1] of these seeds, without touching the random state. Raises BenchError for images that are not finite."""
-    at_once = generation_batch(images, device)
-    return torch.cat([_generate(generate, seeds[i : i + at_once], images, device) for i in range(0, len(seeds), at_once)])
-
-
-def generation_batch(images: ImageSpec, device: torch.device) -> int:
-    """Images generated at once: as many as are measured, and on a CPU as many as fit into its memory with a large network."""
-    return BATCH if device.type == "cuda" else max(1, min(BATCH, 2**16 // images.resolution**2))
-
-
-def _generate(generate: Generate, seeds: range, images: ImageSpec, device: torch.device) -> Tensor:
     z, labels = seeded_noise(seeds, images)
-    draws = "draw" in inspect.signature(generate).parameters
-    more = {"draw": seeded_draw(seeds, images, device)} if draws else {}
+    more = {"draw": seeded_draw(seeds, images, device)} if _takes_draws(generate) else {}
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), torch.no_grad():
         made = generate(z.to(device), None if labels is None else labels.to(device), **more)
     if made.shape != z.shape:
@@ -162,3 +144,33 @@ def _generate(generate: Generate, seeds: range, images: ImageSpec, device: torch
     if not made.isfinite().all():
         raise BenchError("the generator returns NaN or infinite values: the run has diverged; lower the learning rates.")
     return made
+
+
+def quantised(generate: Generate, images: ImageSpec, device: torch.device, seeds: range) -> Tensor:
+    """Uint8 images of these seeds; a few are made among more."""
+    enough = range(seeds.start, seeds.start + max(len(seeds), FEWEST))
+    return to_uint8(generate_images(generate, enough, images, device))[: len(seeds)]
+
+
+def _at_once(generate: Generate, images: ImageSpec, device: torch.device) -> Callable[[int], Tensor]:
+    """The generator as a function of the number of images, whose noise is already on the device."""
+
+    def make(count: int) -> Tensor:
+        generator = torch.Generator(device).manual_seed(0)
+        z = torch.randn(count, *images.shape, device=device, generator=generator)
+        labels = torch.eye(images.label_dim, device=device)[torch.arange(count) % images.label_dim] if images.label_dim else None
+        draws = {"draw": lambda: torch.randn(z.shape, dtype=torch.float64, device=device, generator=generator)}
+        with torch.no_grad():
+            return generate(z, labels, **(draws if _takes_draws(generate) else {}))
+
+    return make
+
+
+def _takes_draws(generate: Generate) -> bool:
+    return "draw" in inspect.signature(generate).parameters
+
+
+def _finite(name: str, value: float) -> float:
+    if not math.isfinite(value):
+        raise BenchError(f"the metric {name!r} came out as {value}, which is no number; the run has diverged, or it is wrong.")
+    return value

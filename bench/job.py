@@ -16,9 +16,11 @@ from bench.budget import Budget
 from bench.environment import choose_device, choose_precision
 from bench.errors import UsageError
 from bench.files import sha256
+from bench.measuring import Measuring, Subject, Wanted, settle
 from bench.method import Method, Settings
-from bench.protocol import FeatureExtractor, Metric, Protocol
+from bench.protocol import PublishedStatistics
 from bench.recipe import EvaluationPlan, Recipe, Request
+from bench.reference import identity
 from bench.teacher import Teacher
 
 POINTS = 8
@@ -37,7 +39,8 @@ class Job:
     """Where the settings come from, and what went into them."""
     teacher: Teacher
     budget: Budget | None
-    protocol: Protocol | None
+    measuring: Measuring | None
+    """What is measured, and by which protocol."""
     device: torch.device
     inputs: dict[str, str]
     """SHA-256 of every file that the request's meaning depends on."""
@@ -56,7 +59,7 @@ def resolve(request: Request) -> Job:
     settings = chosen.settings.model_copy(update={"precision": precision})
     path = Path(request.teacher_path) if request.teacher_path else None
     if request.eval != [] and known_before_loading(teacher_class):  # before anything is downloaded
-        choose_protocol(request.protocol, teacher_class, request.teacher, request.eval, request.eval_samples)
+        settle(wanted(request), subject(teacher_class, request.teacher))
     if precision == "fp16" and method_class.trains:  # a mean over pixels and a large batch fall below its range
         raise UsageError("training in fp16 is not in this version, which has no loss scaling; use --precision tf32.")
     teacher = teacher_class(path, source)
@@ -68,7 +71,7 @@ def resolve(request: Request) -> Job:
             f"the weights of {request.teacher!r} are {digest[:12]}, the recipe was made with "
             f"{str(request.teacher_digest)[:12]}; give those with --teacher-path, or leave the recipe file out."
         )
-    protocol, plan = _evaluation(request, teacher, trains=method_class.trains)
+    measuring, plan = _evaluation(request, teacher, trains=method_class.trains)
     recipe = Recipe(
         method=request.method,
         method_digest=_source_digest(_own_files([method_class])),
@@ -83,8 +86,8 @@ def resolve(request: Request) -> Job:
         plugins={p: sha256(Path(p)) for p in request.plugins},
     )
     files = [*_own_files([method_class]), *_teacher_files(teacher)]
-    inputs = _inputs(files, hyperparameters.card_file(method_class), recipe, protocol, teacher)
-    return Job(request, recipe, method_class, settings, chosen, teacher, budget, protocol, device, inputs)
+    inputs = _inputs(files, hyperparameters.card_file(method_class), recipe, measuring, teacher)
+    return Job(request, recipe, method_class, settings, chosen, teacher, budget, measuring, device, inputs)
 
 
 def teacher_named(name: str) -> tuple[type[Teacher], str]:
@@ -118,66 +121,42 @@ def _budget(request: Request, method_class: type[Method], default: str | None) -
     return Budget.parse(text)
 
 
-def _evaluation(request: Request, teacher: Teacher, *, trains: bool) -> tuple[Protocol | None, EvaluationPlan | None]:
-    """The protocol and the plan of a run."""
+def wanted(request: Request) -> Wanted:
+    """What a request says of measuring."""
+    return Wanted(
+        request.protocol,
+        request.eval,
+        request.eval_samples,
+        request.eval_repeats,
+        request.fast,
+        request.reference,
+        request.extractor_path,
+    )
+
+
+def subject(teacher: Teacher | type[Teacher], name: str) -> Subject:
+    """What is measured of a teacher's students, and of itself."""
+    return Subject(name, teacher.images, teacher.dataset, teacher.protocol)
+
+
+def _evaluation(request: Request, teacher: Teacher, *, trains: bool) -> tuple[Measuring | None, EvaluationPlan | None]:
+    """What is measured, and the plan of a run."""
     if request.eval == []:
         return None, None
-    protocol, metrics = choose_protocol(request.protocol, teacher, request.teacher, request.eval, request.eval_samples)
-    extractor: type[FeatureExtractor] = registry.get("extractor", protocol.extractor)
+    measuring = settle(wanted(request), subject(teacher, request.teacher))
     plan = EvaluationPlan(
         protocol=request.protocol or teacher.protocol or "",
-        samples=protocol.samples,
-        metrics=metrics,
-        repeats=request.eval_repeats or protocol.repeats,
+        samples=measuring.protocol.samples,
+        metrics=list(measuring.metrics),
+        repeats=measuring.repeats,
         points=(request.eval_points or POINTS) if trains else 1,
-        extractor_digest=extractor().digest(),
-        reference_digest=sha256(protocol.reference) if protocol.reference else teacher.dataset or "",
+        fast=measuring.protocol.fast,
+        extractors={name: extractor.digest() for name, extractor in measuring.load_extractors().items()},
+        extractor_path=request.extractor_path,
+        reference=request.reference,
+        references=identity(measuring),
     )
-    return protocol, plan
-
-
-def choose_protocol(
-    name: str | None,
-    teacher: Teacher | type[Teacher],
-    teacher_name: str,
-    metrics: list[str] | None = None,
-    samples: int | None = None,
-) -> tuple[Protocol, list[str]]:
-    """The protocol, the teacher's unless another is named, and the metrics, the protocol's unless others are.
-
-    Raises UsageError for whatever could not be measured, before any work is done.
-    """
-    name = name or teacher.protocol
-    if name is None:
-        raise UsageError(f"the teacher {teacher_name!r} names no protocol; give one with --protocol, or a run --eval none.")
-    if name not in registry.entries("protocol") and name == teacher.protocol:
-        raise UsageError(
-            f"the teacher {teacher_name!r} is measured by the protocol {name!r}, which this version does not have "
-            "yet; give another --protocol of `bench list protocols`, or a run --eval none."
-        )
-    protocol: Protocol = registry.get("protocol", name)
-    if samples:
-        protocol = protocol.with_samples(samples)
-    extractor: type[FeatureExtractor] = registry.get("extractor", protocol.extractor)
-    extractor.require(teacher.images, teacher_name, protocol.id)
-    chosen = list(dict.fromkeys(metrics or protocol.metrics))
-    for metric_name in chosen:
-        metric: type[Metric] = registry.get("metric", metric_name)
-        if metric.feature not in extractor.features:
-            raise UsageError(
-                f"the metric {metric_name!r} needs the feature {metric.feature!r}, and the extractor of {protocol.id} gives only "
-                f"{', '.join(extractor.features)}; choose another metric or another --protocol."
-            )
-        if protocol.samples < metric.fewest:
-            raise UsageError(
-                f"the metric {metric_name!r} needs at least {metric.fewest} images, not {protocol.samples}; raise --eval-samples."
-            )
-        if metric.needs_reference and protocol.reference is None and teacher.dataset is None:
-            raise UsageError(
-                f"the metric {metric_name!r} compares with real images, but {protocol.id} has no reference statistics and "
-                f"{teacher_name!r} names no data set; choose another --protocol."
-            )
-    return protocol, chosen
+    return measuring, plan
 
 
 def _own_files(classes: Iterable[type]) -> list[Path]:
@@ -201,13 +180,16 @@ def _teacher_code(teacher: Teacher) -> str:
     return hashlib.sha256((_source_digest(_teacher_files(teacher)) + facts).encode()).hexdigest()
 
 
-def _inputs(sources: list[Path], card: Path, recipe: Recipe, protocol: Protocol | None, teacher: Teacher) -> dict[str, str]:
+def _inputs(sources: list[Path], card: Path, recipe: Recipe, measuring: Measuring | None, teacher: Teacher) -> dict[str, str]:
     files = [card, *sources, *map(Path, recipe.plugins)]
     shipped = [getattr(teacher, "shipped", None)]
-    if protocol and recipe.evaluation:
-        extractor = registry.get("extractor", protocol.extractor)
-        files += _own_files([extractor, *(registry.get("metric", m) for m in recipe.evaluation.metrics)])
-        shipped += [protocol.reference, getattr(extractor, "shipped", None)]
+    if measuring:
+        extractors = measuring.extractors.values()
+        files += _own_files([*extractors, *(type(metric) for metric in measuring.metrics.values())])
+        files += [asset.path for asset in measuring.assets]
+        files += [Path(place) for place in measuring.sources if not isinstance(place, PublishedStatistics)]
+        files += [measuring.extractor_path] if measuring.extractor_path else []
+        shipped += [getattr(extractor, "shipped", None) for extractor in extractors]
     files += [Path(recipe.teacher_path)] if recipe.teacher_path else []
     files += teacher.files
     files += [f for f in shipped if f]

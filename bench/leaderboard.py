@@ -161,7 +161,7 @@ def _fingerprint(content: dict[str, Any]) -> str:
 def _measured(record: Record) -> dict[str, Any]:
     """What makes two numbers comparable, beyond the protocol's id: extractor and reference."""
     plan = record.recipe.get("evaluation") or {}
-    return {name: plan.get(name) for name in ("protocol", "samples", "extractor_digest", "reference_digest")}
+    return {name: plan.get(name) for name in ("protocol", "samples", "fast", "extractors", "references")}
 
 
 def _variants(records: Sequence[Record]) -> dict[str, str]:

@@ -12,11 +12,11 @@ from torch import Tensor
 from bench.budget import measure
 from bench.checkpoint import load_tensors, save_tensors
 from bench.errors import UsageError
-from bench.evaluate import generation_batch
+from bench.evaluate import batch_size
 from bench.files import cache_folder
 from bench.method import TeacherPairs
-from bench.protocol import seeded_noise
 from bench.sampler import Sampler
+from bench.seeds import seeded_noise
 from bench.teacher import Teacher
 
 FIRST_SEED = 2**31
@@ -68,7 +68,7 @@ def _make(
 ) -> Generator[int, None, tuple[dict[str, Tensor], int, float]]:
     noise, images, all_labels, flops = [], [], [], 0
     started = time.perf_counter()
-    at_once = generation_batch(teacher.images, device)
+    at_once = batch_size(teacher.images, device)
     for first in range(0, wanted.count, at_once):
         seeds = range(FIRST_SEED + first, FIRST_SEED + min(first + at_once, wanted.count))
         z, labels = seeded_noise(seeds, teacher.images)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+from bench.accumulators import Accumulator, FeatureBank, Moments, Statistics
 from bench.adapters import FlowDenoiser, VPDenoiser
 from bench.assets import Asset, fetch
 from bench.checkpoint import converted, load_tensors, load_weights, tensors_digest
@@ -22,14 +23,18 @@ from bench.diffusion import (
     per_image,
     pixels,
 )
+from bench.environment import device_name
 from bench.errors import BenchError, UsageError, one_line, shown
-from bench.files import cache_folder
+from bench.extractor import FeatureExtractor, Features
+from bench.files import cache_folder, sha256
+from bench.images import ImageSpec, from_uint8, to_uint8
 from bench.method import Adam, Batch, Method, Requirement, Settings, Step, TeacherPairs, TrainingSettings
-from bench.protocol import FeatureExtractor, Features, Metric, Protocol, from_uint8, to_uint8
+from bench.metric import FeatureMetric, GeneratorMetric, Metric
+from bench.protocol import Protocol, PublishedStatistics
 from bench.registry import register
 from bench.released import Released
 from bench.sampler import Draw, Sampler, few_steps
-from bench.teacher import Augment, ImageSpec, Published, Teacher, Trainable
+from bench.teacher import Augment, Published, Teacher, Trainable
 from bench.torchfiles.weights import read_weights
 
 T = TypeVar("T", bound=type)
@@ -71,6 +76,7 @@ def register_protocol(protocol: Protocol) -> None:
 
 
 __all__ = [
+    "Accumulator",
     "Adam",
     "Asset",
     "Augment",
@@ -80,21 +86,27 @@ __all__ = [
     "Denoiser",
     "Draw",
     "EDMPrecond",
+    "FeatureBank",
     "FeatureExtractor",
+    "FeatureMetric",
     "Features",
     "FlowDenoiser",
+    "GeneratorMetric",
     "ImageSpec",
     "InMemory",
     "Method",
     "Metric",
     "Mirrored",
+    "Moments",
     "NoiseLevels",
     "Protocol",
     "Published",
+    "PublishedStatistics",
     "Released",
     "Requirement",
     "Sampler",
     "Settings",
+    "Statistics",
     "Step",
     "Subset",
     "Teacher",
@@ -106,6 +118,7 @@ __all__ = [
     "cache_folder",
     "converted",
     "denoising_loss",
+    "device_name",
     "ema_decay",
     "fetch",
     "few_steps",
@@ -126,6 +139,7 @@ __all__ = [
     "register_protocol",
     "register_released",
     "register_teacher",
+    "sha256",
     "shown",
     "tensors_digest",
     "to_uint8",

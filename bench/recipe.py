@@ -33,19 +33,28 @@ class Request(BaseModel):
     eval_repeats: int | None = Field(None, ge=1)
     eval_points: int | None = Field(None, ge=1)
     protocol: str | None = None
+    reference: str | None = None
+    extractor_path: str | None = None
+    fast: bool = False
     teacher_path: str | None = None
     teacher_digest: str | None = None
     """What the teacher's weights must be; given by a recipe file."""
     plugins: list[str] = []
     device: str = "auto"
 
-    @field_validator("teacher_path", "plugins")
+    @field_validator("teacher_path", "plugins", "extractor_path")
     @classmethod
     def _absolute(cls, given: str | list[str] | None) -> str | list[str] | None:
         """The same words in another folder mean another file."""
         if isinstance(given, list):
             return [str(Path(p).expanduser().absolute()) for p in given]
         return str(Path(given).expanduser().absolute()) if given else None
+
+    @field_validator("reference")
+    @classmethod
+    def _absolute_file(cls, given: str | None) -> str | None:
+        """A reference may be a file or the name of a data set."""
+        return str(Path(given).expanduser().absolute()) if given and Path(given).expanduser().exists() else given
 
     @field_validator("teacher")
     @classmethod
@@ -65,9 +74,14 @@ class EvaluationPlan(BaseModel):
     metrics: list[str]
     repeats: int
     points: int
-    extractor_digest: str
-    reference_digest: str
-    """SHA-256 of the reference file, or the name of the data set that is measured when it is needed."""
+    fast: bool = False
+    extractors: dict[str, str]
+    """SHA-256 of the weights by extractor."""
+    extractor_path: str | None = None
+    reference: str | None = None
+    """File or data set given in place of the protocol's."""
+    references: str
+    """Digests of the files of statistics, names of the data sets that are measured when they are needed."""
 
 
 class Recipe(BaseModel):
@@ -92,7 +106,8 @@ class Recipe(BaseModel):
 
     def hash(self) -> str:
         """SHA-256 of what determines the result: file contents count, their places do not."""
-        identity = self.model_dump(exclude={"teacher_path"}) | {"plugins": sorted(self.plugins.values())}
+        places: Any = {"teacher_path": True, "evaluation": {"extractor_path", "reference"}}
+        identity = self.model_dump(exclude=places) | {"plugins": sorted(self.plugins.values())}
         kind, colon, source = self.teacher.partition(":")
         if colon and Path(source).is_absolute():  # its digest says what lies there
             identity["teacher"] = kind
@@ -122,6 +137,9 @@ class Recipe(BaseModel):
                 "eval_repeats": plan.repeats,
                 "eval_points": plan.points,
                 "protocol": plan.protocol,
+                "reference": plan.reference,
+                "extractor_path": plan.extractor_path,
+                "fast": plan.fast,
             }
             if plan
             else {}

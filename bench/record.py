@@ -14,6 +14,8 @@ class Measurement(BaseModel):
 
     value: float
     std: float | None = None
+    values: list[float] | None = None
+    """Of the replicates, in their order, where there are several."""
     protocol: str
 
 

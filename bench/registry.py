@@ -39,8 +39,8 @@ KINDS = {
     "teacher": Kind("bench.teachers", "", "bench.teacher:Teacher"),
     "dataset": Kind("bench.datasets", "", "bench.dataset:Dataset"),
     "released": Kind("bench.released", "", "bench.released:Released"),
-    "metric": Kind("bench.evals", "metric.", "bench.protocol:Metric"),
-    "extractor": Kind("bench.evals", "extractor.", "bench.protocol:FeatureExtractor"),
+    "metric": Kind("bench.evals", "metric.", "bench.metric:Metric"),
+    "extractor": Kind("bench.evals", "extractor.", "bench.extractor:FeatureExtractor"),
     "protocol": Kind("bench.evals", "protocol.", "bench.protocol:Protocol"),
 }
 

@@ -108,12 +108,11 @@ class _Run:
 
         What comes before the seed draws random numbers as it likes: training does not depend on how it is measured.
         """
-        if self.plan is not None and self.job.protocol is not None:
-            self.evaluator = Evaluator(
-                self.job.protocol, self.plan.metrics, self.teacher, self.device, interrupted=lambda: self.interrupted
-            )
-            described = self.evaluator.describe() | {"reference_digest": self.plan.reference_digest}
-            self.record.protocols = {self.job.protocol.id: described}
+        if self.job.measuring is not None:
+            if any(extractor.large for extractor in self.job.measuring.extractors.values()):
+                yield Note(f"loading the extractor and reference statistics of {self.job.measuring.protocol.id}")
+            self.evaluator = Evaluator(self.job.measuring, self.device, interrupted=lambda: self.interrupted)
+            self.record.protocols = {self.job.measuring.protocol.id: self.evaluator.describe()}
         for note in filter(None, (self.teacher.note, self.job.chosen.note)):
             yield Note(note)
         self.folder.write_recipe(self.job.recipe)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +15,9 @@ from bench import environment, registry
 from bench.assets import fetch
 from bench.checkpoint import load_tensors, load_weights
 from bench.errors import UsageError
-from bench.evaluate import Evaluator, Generate, generate_images, generation_batch
-from bench.job import choose_protocol, known_before_loading, resolve, teacher_named
+from bench.evaluate import Generate, batch_size, generate_images
+from bench.job import resolve, teacher_named
 from bench.recipe import make_request, read_recorded
-from bench.record import Measurement
 from bench.released import Released
 from bench.sampler import few_steps
 from bench.store import find_run
@@ -34,6 +34,8 @@ class Source:
     teacher_name: str
     teacher: Teacher
     device: torch.device
+    run: Path | None = None
+    """Folder of the run that trained it; what was seen on the way was measured on replicate 0."""
 
     @property
     def note(self) -> str:
@@ -63,37 +65,12 @@ def open_source(
 
 def sample_images(source: Source, seeds: range, report: Callable[[float], None] = lambda fraction: None) -> Tensor:
     """Images (N, C, H, W) in [-1, 1] of these seeds, on the CPU; ``report(fraction)`` follows the work."""
-    images, at_once = source.teacher.images, generation_batch(source.teacher.images, source.device)
+    images, at_once = source.teacher.images, batch_size(source.teacher.images, source.device)
     made = []
     for i in range(0, len(seeds), at_once):
         made.append(generate_images(source.generate, seeds[i : i + at_once], images, source.device).cpu())
         report((i + len(made[-1])) / len(seeds))
     return torch.cat(made)
-
-
-def require_measurable(name: str, protocol: str | None, metrics: list[str] | None, samples: int | None) -> None:
-    """Raise UsageError for a measurement that could not be made of ``name``, where that is known before anything is fetched."""
-    kind, _, rest = name.partition(":")
-    if kind == "released":
-        rest = registry.get("released", rest).teacher
-    if kind in ("teacher", "released"):
-        teacher_class, _ = teacher_named(rest)
-        if known_before_loading(teacher_class):
-            choose_protocol(protocol, teacher_class, rest, metrics, samples)
-
-
-def measure_source(
-    source: Source,
-    protocol_name: str | None = None,
-    metrics: list[str] | None = None,
-    samples: int | None = None,
-    repeats: int | None = None,
-    report: Callable[[float], None] = lambda fraction: None,
-) -> dict[str, Measurement]:
-    """Metrics of a generator by a protocol, its teacher's unless another is named, over the replicates of a final number."""
-    protocol, chosen = choose_protocol(protocol_name, source.teacher, source.teacher_name, metrics, samples)
-    evaluator = Evaluator(protocol, chosen, source.teacher, source.device, report=report)
-    return evaluator.measure(source.generate, range(1, (repeats or protocol.repeats) + 1))
 
 
 def _of_a_recipe(request: Mapping[str, Any], device: str, weights: Path | None = None) -> Source:
@@ -125,7 +102,7 @@ def _released(name: str, path: str | None, device: str) -> Source:
 
 def _trained(name: str, teacher_path: str | None, results: Path, device: str) -> Source:
     """A run by its id or folder, or a generator's safetensors file, which carries its recipe; its teacher may have moved."""
-    file = Path(name)
+    file, folder = Path(name), None
     if file.is_file():
         meta = load_tensors(file)[1] if file.suffix == ".safetensors" else {}
         if "recipe" not in meta:
@@ -141,9 +118,12 @@ def _trained(name: str, teacher_path: str | None, results: Path, device: str) ->
             raise UsageError(f"the run {record.run_id} has no generator yet, its status is {record.status!r}; finish it first.")
     registry.require_plugins(recipe.plugins, f"{name!r}")
     where = environment.choose_device(device)
-    request = {k: v for k, v in recipe.as_request().items() if not k.startswith("eval")} | {"plugins": []}
+    measuring = ("eval", "protocol", "reference", "extractor_path", "fast")
+    request = {k: v for k, v in recipe.as_request().items() if not k.startswith(measuring)} | {"plugins": []}
     if teacher_path:
         request["teacher_path"] = teacher_path
     if where.type == "cpu":  # trained on a GPU, perhaps, in an arithmetic that is not there
         request["settings"] = request["settings"] | {"precision": "auto"}
-    return _of_a_recipe(request, device, file if recipe.budget is not None else None)
+    source = _of_a_recipe(request, device, file if recipe.budget is not None else None)
+    run = folder.path if folder else file.absolute().parents[1]
+    return dataclasses.replace(source, run=run if (run / "record.json").exists() else None)

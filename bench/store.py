@@ -145,7 +145,7 @@ def find_teacher(results: Path, recipe: Recipe) -> Record | None:
         own = Recipe.model_validate(record.recipe)
         if plan is None or own.evaluation is None or not _own_way(own):
             continue
-        compared = ("protocol", "samples", "extractor_digest", "reference_digest")
+        compared = ("protocol", "samples", "fast", "extractors", "references")
         same_protocol = all(getattr(own.evaluation, name) == getattr(plan, name) for name in compared)
         same_teacher = (own.teacher_digest, own.teacher_code) == (recipe.teacher_digest, recipe.teacher_code)
         if same_protocol and same_teacher and set(plan.metrics) <= set(record.final):

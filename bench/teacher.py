@@ -16,21 +16,8 @@ from bench.assets import Asset
 from bench.checkpoint import tensors_digest
 from bench.diffusion import NoiseLevels
 from bench.errors import UsageError
+from bench.images import ImageSpec
 from bench.sampler import Draw, Sampler
-
-
-@dataclass(frozen=True)
-class ImageSpec:
-    """Size of a teacher's images, and how many classes it is conditioned on (0: unconditional)."""
-
-    channels: int
-    resolution: int
-    label_dim: int = 0
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(C, H, W)."""
-        return self.channels, self.resolution, self.resolution
 
 
 @dataclass(frozen=True)
@@ -41,6 +28,7 @@ class Published:
     nfe: int
     source: str
     """Where the number stands, and under which conditions."""
+    protocol: str = "edm-50k"
 
 
 Augment = Callable[[Tensor], tuple[Tensor, Tensor]]

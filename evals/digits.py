@@ -53,10 +53,10 @@ class DigitFeatures(FeatureExtractor, Trainable):
     training_images = 192_000
     shipped = Path(__file__).with_name("digits_classifier.safetensors")
 
-    def __init__(self) -> None:
-        tensors, _ = load_tensors(self.shipped)
+    def __init__(self, path: Path | None = None) -> None:
+        tensors, _ = load_tensors(path or self.shipped)
         self.network = DigitClassifier()
-        load_weights(self.network, tensors, f"the classifier {self.shipped.name}")
+        load_weights(self.network, tensors, f"the classifier {(path or self.shipped).name}")
         self.network.eval().requires_grad_(False)
 
     def __call__(self, images: Tensor) -> dict[str, Tensor]:

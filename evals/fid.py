@@ -2,63 +2,89 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from bench.plugin import BenchError, Metric
+from bench.plugin import Accumulator, BenchError, FeatureMetric, Moments, Statistics
 
 
-class FID(Metric):
-    """Frechet distance of generated to real images in feature space (Heusel et al. 2017, arXiv 1706.08500); lower is better.
-
-    Streams the sum and the outer products of the features in float64, so that its memory does not grow with their number.
-    """
+@dataclass(frozen=True)
+class FID(FeatureMetric):
+    """Frechet distance of generated to real images in feature space (Heusel et al. 2017, arXiv 1706.08500); lower is better."""
 
     direction = "lower"
     feature = "pool"
-    needs_reference = True
+    gathers: ClassVar[type[Accumulator]] = Moments
+    compares = Moments
 
-    def __init__(self, samples: int) -> None:
-        self.count = 0
-        self.sum: Tensor | None = None
-        self.outer: Tensor | None = None
+    def prepare(self, reference: Statistics) -> Statistics:
+        """Adds a factor H of the covariance, ``H H' = sigma``, which one distance after another needs."""
+        if "factor" in reference:
+            return reference
+        factor = reference["root"].T if "root" in reference else covariance_factor(reference["sigma"])
+        return dict(reference) | {"factor": factor}
 
-    def update(self, features: Tensor) -> None:
-        x = features.double()
-        if self.sum is None or self.outer is None:
-            self.sum, self.outer = x.new_zeros(x.shape[1]), x.new_zeros(x.shape[1], x.shape[1])
-        self.count += len(x)
-        self.sum += x.sum(0)
-        self.outer.addmm_(x.T, x)
+    def value(self, generated: Statistics, reference: Statistics | None) -> float:
+        assert reference is not None
+        reference = self.prepare(reference)
+        return frechet_distance(generated, {name: reference[name].to(generated["mu"]) for name in ("mu", "sigma", "factor")})
 
-    def statistics(self) -> dict[str, Tensor]:
-        """Mean ``mu`` (d,), covariance ``sigma`` (d, d) with N - 1, and ``count``. Raises BenchError below two images."""
-        if self.sum is None or self.outer is None or self.count < 2:
-            raise BenchError(f"FID needs at least 2 images, given {self.count}; ask for more samples.")
-        mu = self.sum / self.count
-        sigma = (self.outer - self.count * torch.outer(mu, mu)) / (self.count - 1)
-        return {"mu": mu, "sigma": sigma, "count": torch.tensor(self.count)}
+    def by_others(self, features: Tensor, reference: Statistics | None) -> Mapping[str, float]:
+        from cleanfid import fid as cleanfid
+        from torch_fidelity import metric_fid as fidelity
 
-    def value(self, reference: Mapping[str, Tensor] | None) -> float:
-        if reference is None:
-            raise BenchError("FID needs reference statistics of real images.")
-        own = self.statistics()
-        return frechet_distance(own["mu"], own["sigma"], reference["mu"].to(own["mu"]), reference["sigma"].to(own["mu"]))
+        assert reference is not None
+        own = fidelity.fid_features_to_statistics(features.double().cpu())
+        real = {name: reference[name].double().cpu().numpy() for name in ("mu", "sigma")}
+        values = {"torch-fidelity": float(fidelity.fid_statistics_to_metric(own, real, verbose=False)[fidelity.KEY_METRIC_FID])}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of singular matrices, and of an argument that scipy is about to drop
+            with suppress(TypeError):  # as it has from 1.18 on
+                values["clean-fid"] = float(cleanfid.frechet_distance(own["mu"], own["sigma"], real["mu"], real["sigma"]))
+        return values
 
 
-def frechet_distance(mu: Tensor, sigma: Tensor, mu_ref: Tensor, sigma_ref: Tensor) -> float:
+@dataclass(frozen=True)
+class FDDINOv2(FID):
+    """Frechet distance in the features of DINOv2, which see more than those of Inception (Stein et al. 2023, 2306.04675)."""
+
+    feature = "dinov2"
+
+
+def covariance_factor(sigma: Tensor) -> Tensor:
+    """H (d, d) with ``H H' = sigma``, of a covariance that may be singular."""
+    values, vectors = torch.linalg.eigh(sigma)
+    return vectors * values.clamp_min(0).sqrt()
+
+
+def frechet_distance(generated: Statistics, reference: Statistics) -> float:
     """``|mu - mu_ref|^2 + tr(S + S_ref - 2 (S S_ref)^(1/2))`` in float64 (Dowson and Landau 1982).
 
-    With a factor ``H H' = S_ref`` the eigenvalues of ``S S_ref`` are those of the symmetric ``H' S H``, which are real and
-    not negative; it holds for singular covariances too, without adding anything to their diagonal.
-    Raises BenchError if the distance comes out negative or not finite by more than rounding.
+    With a ``factor`` H of the reference the eigenvalues of ``S S_ref`` are those of the symmetric ``H' S H``, which are real and
+    not negative; their roots are also the singular values of ``R H`` where ``R' R = S`` is a ``root`` of fewer images than
+    dimensions. Both hold for singular covariances, without adding anything to their diagonal.
+    Raises BenchError if the distance comes out negative or not finite by more than rounding, or if the dimensions differ.
     """
-    values, vectors = torch.linalg.eigh(sigma_ref)
-    factor = vectors * values.clamp_min(0).sqrt()
-    roots = torch.linalg.eigvalsh(factor.T @ sigma @ factor).clamp_min(0).sqrt()
+    mu, sigma, mu_ref, sigma_ref, factor = generated["mu"], generated["sigma"], *(reference[k] for k in ("mu", "sigma", "factor"))
+    if mu.shape != mu_ref.shape:
+        raise BenchError(
+            f"the generated images have features of {len(mu)} dimensions, those of the reference {len(mu_ref)}; "
+            "give a reference made with the same extractor."
+        )
+    with_nan = [t for t in (mu, sigma, mu_ref, sigma_ref) if not t.isfinite().all()]
+    if with_nan:
+        raise BenchError("the statistics of the features are not finite; the extractor's weights or the reference are damaged.")
+    if "root" in generated:
+        roots = torch.linalg.svdvals(generated["root"] @ factor)
+    else:
+        roots = torch.linalg.eigvalsh(factor.T @ sigma @ factor).clamp_min(0).sqrt()
     distance = ((mu - mu_ref).square().sum() + sigma.trace() + sigma_ref.trace() - 2 * roots.sum()).item()
     if not distance >= -1e-6 * max(1.0, sigma_ref.trace().item()):
-        raise BenchError(f"the Frechet distance came out as {distance}; the features are not finite or the statistics damaged.")
+        raise BenchError(f"the Frechet distance came out as {distance}; the reference's covariance may be damaged.")
     return max(distance, 0.0)

@@ -3,65 +3,86 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bench.plugin import BenchError, Metric
-
-SPLITS = 10
-PERMUTATION_SEED = 2020
-"""Splits and fixed permutation as in torch-fidelity; both belong to the protocol, since the score depends on the order."""
+from bench.plugin import Accumulator, FeatureMetric, Statistics
 
 
-class InceptionScore(Metric):
-    """Inception score, the mean over 10 splits (Salimans et al. 2016, arXiv 1606.03498); higher is better.
+class SplitProbabilities(Accumulator):
+    """Per split, summed class probabilities and negative entropies, so that memory does not grow with the number of images.
+
+    Which image belongs to which split is a permutation drawn by numpy's ``RandomState``, as in torch-fidelity; None splits the
+    images in their own order.
+    """
+
+    name = "probabilities"
+
+    def __init__(self, samples: int, splits: int, permutation: int | None) -> None:
+        super().__init__(samples)
+        order = np.arange(samples) if permutation is None else np.random.RandomState(permutation).permutation(samples)
+        self.splits, self.split_of = splits, torch.empty(samples, dtype=torch.int64)
+        for split in range(splits):
+            self.split_of[order[split * samples // splits : (split + 1) * samples // splits]] = split
+
+    def update(self, features: Tensor, first: int) -> None:
+        log_p = features.double().log_softmax(1)
+        p = log_p.exp()
+        if not self.sums:
+            self.sums = {
+                "probability": p.new_zeros(self.splits, p.shape[1]),
+                "negative_entropy": p.new_zeros(self.splits),
+                "count": p.new_zeros((), dtype=torch.int64),
+            }
+        split = self.split_of[first : first + len(p)].to(p.device)
+        self.sums["count"] += len(p)
+        self.sums["probability"].index_add_(0, split, p)
+        self.sums["negative_entropy"].index_add_(0, split, (p * log_p).sum(1))
+
+    def statistics(self) -> dict[str, Tensor]:
+        """``probability`` (splits, classes), ``negative_entropy`` and number of ``images`` (splits,)."""
+        sums = self.complete()
+        images = torch.bincount(self.split_of, minlength=self.splits)
+        return {k: sums[k] for k in ("probability", "negative_entropy")} | {"images": images}
+
+
+@dataclass(frozen=True)
+class InceptionScore(FeatureMetric):
+    """Inception score, the mean over splits (Salimans et al. 2016, arXiv 1606.03498); higher is better.
 
     ``exp`` of the mean KL divergence of ``p(class | image)`` from the split's mean ``p(class)``, from float64 softmax.
-    Streams sums for each split, so that its memory does not grow with the number of images.
     """
+
+    splits: int = 10
+    permutation: int | None = 2020
+    """Seed of the order of the images, torch-fidelity's; the score depends on the order where that is one of classes."""
 
     direction = "higher"
     feature = "logits"
-    needs_reference = False
-    fewest = SPLITS
+    fewest = 10
 
-    def __init__(self, samples: int, splits: int = SPLITS) -> None:
-        order = np.random.RandomState(PERMUTATION_SEED).permutation(samples)
-        self.split_of = torch.empty(samples, dtype=torch.int64)
-        for split in range(splits):
-            self.split_of[order[split * samples // splits : (split + 1) * samples // splits]] = split
-        self.splits, self.seen = splits, 0
-        self.probability: Tensor | None = None
-        self.negative_entropy: Tensor | None = None
+    @property
+    def gathers(self) -> partial[SplitProbabilities]:  # type: ignore[override]
+        return partial(SplitProbabilities, splits=self.splits, permutation=self.permutation)
 
-    def update(self, features: Tensor) -> None:
-        log_p = features.double().log_softmax(1)
-        p = log_p.exp()
-        if self.probability is None or self.negative_entropy is None:
-            self.probability, self.negative_entropy = p.new_zeros(self.splits, p.shape[1]), p.new_zeros(self.splits)
-        split = self.split_of[self.seen : self.seen + len(p)].to(p.device)
-        self.seen += len(p)
-        self.probability.index_add_(0, split, p)
-        self.negative_entropy.index_add_(0, split, (p * log_p).sum(1))
+    def value(self, generated: Statistics, reference: Statistics | None = None) -> float:
+        return split_scores(generated).mean().item()
 
-    def statistics(self) -> dict[str, Tensor]:
-        """Per split: summed class probabilities (splits, classes), summed negative entropies and number of images (splits,)."""
-        if self.probability is None or self.negative_entropy is None or self.seen != len(self.split_of):
-            raise BenchError(f"the inception score was promised {len(self.split_of)} images and has seen {self.seen}.")
-        counts = torch.bincount(self.split_of, minlength=self.splits)
-        return {"probability": self.probability, "negative_entropy": self.negative_entropy, "count": counts}
+    def by_others(self, features: Tensor, reference: Statistics | None) -> Mapping[str, float]:
+        from torch_fidelity import metric_isc as fidelity
 
-    def value(self, reference: Mapping[str, Tensor] | None = None) -> float:
-        return self.split_scores().mean().item()
+        kwargs = {"splits": self.splits, "shuffle": self.permutation is not None, "rng_seed": self.permutation or 0}
+        return {
+            "torch-fidelity": fidelity.isc_features_to_metric(features.double().cpu(), **kwargs)[fidelity.KEY_METRIC_ISC_MEAN]
+        }
 
-    def split_scores(self) -> Tensor:
-        """The score of each split, (splits,). Raises BenchError where a split has no image."""
-        own = self.statistics()
-        count = own["count"].to(own["probability"])
-        if not count.all():
-            raise BenchError(f"the inception score needs an image in each of {self.splits} splits, given {self.seen} images.")
-        marginal = own["probability"] / count[:, None]
-        divergence = own["negative_entropy"] / count - torch.special.xlogy(marginal, marginal).sum(1)
-        return divergence.exp()
+
+def split_scores(generated: Statistics) -> Tensor:
+    """The score of each split, (splits,)."""
+    marginal = generated["probability"] / generated["images"].to(generated["probability"])[:, None]
+    entropy = generated["negative_entropy"] / generated["images"].to(generated["negative_entropy"])
+    return (entropy - torch.special.xlogy(marginal, marginal).sum(1)).exp()

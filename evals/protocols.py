@@ -1,20 +1,72 @@
-"""The protocols of the embedded teachers."""
+"""The protocols: those of the papers, and those of the embedded teachers."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from bench.plugin import Protocol
+from evals import references
+
+EDM_50K = Protocol(
+    family="edm",
+    samples=50_000,
+    extractors=("inception", "dinov2"),
+    metrics=("fid", "is"),
+    repeats=3,
+    selection="min",
+    references=references.EDM,
+)
+"""EDM's and most papers': TensorFlow's Inception and resize; their tables quote the smallest FID of three times 50,000 images."""
+
+SID_50K = Protocol(
+    family="sid",
+    samples=50_000,
+    extractors=("inception",),
+    metrics=("fid", "is", "precision", "recall"),
+    repeats=10,
+    parameters={"is": {"permutation": None}},
+    references=references.SID,
+)
+"""SiD's sid_metrics: as edm-50k, but the mean of ten, an inception score in the order of the images, precision and recall."""
+
+CLEAN_50K = Protocol(
+    family="clean",
+    samples=50_000,
+    extractors=("clean", "dinov2"),
+    metrics=("fid", "kid"),
+    repeats=3,
+    references=references.CLEAN,
+)
+"""clean-fid's: the same Inception after an antialiased bicubic resize; not comparable with edm-50k."""
+
+LEGACY_PT_50K = Protocol(
+    family="legacy-pt",
+    samples=50_000,
+    extractors=("legacy-pt",),
+    metrics=("fid",),
+    repeats=3,
+    references=references.LEGACY_PT,
+)
+"""pytorch-fid's: the same Inception after another bilinear resize and scaling; for numbers of papers that used it."""
+
+SMOKE_2K = Protocol(
+    family="smoke",
+    samples=2_000,
+    extractors=("inception", "dinov2"),
+    metrics=("fid", "is"),
+    references=references.EDM,
+)
+"""edm-50k on 2,000 images, to see that everything works; its FID is far above that of 50,000 images."""
 
 DIGITS_5K = Protocol(
     family="digits",
     samples=5000,
-    extractor="digits",
+    extractors=("digits",),
     metrics=("fid", "is"),
     repeats=4,
-    reference=Path(__file__).with_name("digits_reference.safetensors"),
+    references={"digits": (Path(__file__).with_name("digits_reference.safetensors"),)},
 )
 """5,000 images in the features of a digit classifier, against all 1,797 digits of scikit-learn; compares only with itself."""
 
-PIXELS_5K = Protocol(family="pixels", samples=5000, extractor="pixels", metrics=("fid",), repeats=4)
-"""5,000 images by mean and covariance of their pixels, against exact samples of the teacher's distribution."""
+PIXELS_5K = Protocol(family="pixels", samples=5000, extractors=("pixels",), metrics=("fid",), repeats=4)
+"""5,000 images by mean and covariance of their pixels; for teachers whose distribution is known, and for trying things out."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from bench.plugin import (
     EDMPrecond,
     ImageSpec,
     NoiseLevels,
+    Published,
     Sampler,
     Teacher,
     Trainable,
@@ -33,6 +35,7 @@ class EDMDigits(Teacher, Trainable):
     sampler = Sampler(steps=18)
     dataset = "digits"
     protocol = "digits-5k"
+    published: ClassVar[Published | None] = Published(1.48, 35, "results/digits/README.md of this project", "digits-5k")
     training_images = 1_536_000
     shipped = Path(__file__).with_name("edm_digits.safetensors")
 

@@ -1,4 +1,4 @@
-"""The EDM teachers that NVIDIA publishes, as data: network, weights, sampler, data set, reference statistics, reported FID.
+"""The EDM teachers that NVIDIA publishes, as data: network, weights, sampler, data set, reported FID.
 
 Karras et al., "Elucidating the Design Space of Diffusion-Based Generative Models" (NeurIPS 2022, arXiv 2206.00364).
 The addresses stand in the README of NVlabs/edm, which states no checksums; the network arguments are those that its training
@@ -40,11 +40,6 @@ def published_network(file: str) -> Asset:
     return Asset(Path(file).stem, file, f"{_SITE}/pretrained/{file}", _LICENCE, _SOURCE)
 
 
-def published_statistics(file: str) -> Asset:
-    """Published mean and covariance of a data set's Inception features."""
-    return Asset(f"fid-ref-{Path(file).stem}", file, f"{_SITE}/fid-refs/{file}", _LICENCE, "NVlabs/edm README")
-
-
 def ddpmpp(resolution: int, label_dim: int = 0) -> NetworkConfig:
     """The network of the "vp" files for images of 32 or 64 pixels."""
     return NetworkConfig(
@@ -75,8 +70,6 @@ class EDMTeacher(Teacher):
     network: ClassVar[NetworkConfig]
     noise = NoiseLevels()
     weights: ClassVar[Asset]
-    reference: ClassVar[Asset]
-    """Statistics of its data set; one of another protocol than EDM's does not compare."""
 
     def load(self, path: Path | None) -> nn.Module:
         file = path or fetch(self.weights)
@@ -114,8 +107,7 @@ class EDMCifar10(EDMTeacher):
     dataset = "cifar10"
     protocol = "edm-50k"
     weights = published_network("edm-cifar10-32x32-uncond-vp.pkl")
-    reference = published_statistics("cifar10-32x32.npz")
-    assets = (weights, reference)
+    assets = (weights,)
     published: ClassVar[Published | None] = Published(1.97, 35, _TABLE_2)
 
 
@@ -125,7 +117,7 @@ class EDMCifar10Cond(EDMCifar10):
     network = ddpmpp(32, label_dim=10)
     images = network.images
     weights = published_network("edm-cifar10-32x32-cond-vp.pkl")
-    assets = (weights, EDMCifar10.reference)
+    assets = (weights,)
     published: ClassVar[Published | None] = Published(1.79, 35, _TABLE_2)
 
 
@@ -134,7 +126,7 @@ class EDMCifar10VE(EDMCifar10):
 
     network = ncsnpp(32)
     weights = published_network("edm-cifar10-32x32-uncond-ve.pkl")
-    assets = (weights, EDMCifar10.reference)
+    assets = (weights,)
     published: ClassVar[Published | None] = Published(1.98, 35, "README of D2O (github.com/Zyriix/GDD)")
 
 
@@ -143,7 +135,7 @@ class EDMCifar10CondVE(EDMCifar10Cond):
 
     network = ncsnpp(32, label_dim=10)
     weights = published_network("edm-cifar10-32x32-cond-ve.pkl")
-    assets = (weights, EDMCifar10.reference)
+    assets = (weights,)
     published: ClassVar[Published | None] = None
 
 
@@ -157,8 +149,7 @@ class EDMFFHQ64(EDMTeacher):
     dataset = "ffhq64"
     protocol = "edm-50k"
     weights = published_network("edm-ffhq-64x64-uncond-vp.pkl")
-    reference = published_statistics("ffhq-64x64.npz")
-    assets = (weights, reference)
+    assets = (weights,)
     published: ClassVar[Published | None] = Published(2.39, 79, _TABLE_2)
 
 
@@ -167,7 +158,7 @@ class EDMFFHQ64VE(EDMFFHQ64):
 
     network = ncsnpp(64)
     weights = published_network("edm-ffhq-64x64-uncond-ve.pkl")
-    assets = (weights, EDMFFHQ64.reference)
+    assets = (weights,)
     published: ClassVar[Published | None] = None
 
 
@@ -181,8 +172,7 @@ class EDMAFHQv2(EDMTeacher):
     dataset = "afhqv2-64"
     protocol = "edm-50k"
     weights = published_network("edm-afhqv2-64x64-uncond-vp.pkl")
-    reference = published_statistics("afhqv2-64x64.npz")
-    assets = (weights, reference)
+    assets = (weights,)
     published: ClassVar[Published | None] = Published(1.96, 79, _TABLE_2)
 
 
@@ -191,7 +181,7 @@ class EDMAFHQv2VE(EDMAFHQv2):
 
     network = ncsnpp(64)
     weights = published_network("edm-afhqv2-64x64-uncond-ve.pkl")
-    assets = (weights, EDMAFHQv2.reference)
+    assets = (weights,)
     published: ClassVar[Published | None] = None
 
 
@@ -211,6 +201,5 @@ class EDMImageNet64(EDMTeacher):
     dataset = "imagenet64"
     protocol = "edm-50k"
     weights = published_network("edm-imagenet-64x64-cond-adm.pkl")
-    reference = published_statistics("imagenet-64x64.npz")
-    assets = (weights, reference)
+    assets = (weights,)
     published: ClassVar[Published | None] = Published(1.36, 511, _TABLE_2)

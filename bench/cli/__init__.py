@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli import doctor, eval_, fetch, list_, run, sample, show, stats, table, train
+from bench.cli import doctor, eval_, fetch, list_, run, sample, show, stats, table, train, verify
 from bench.errors import BenchError, Interrupted
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ commands: dict[str, Callable[..., None]] = {
     "show": show.show,
     "sample": sample.sample,
     "eval": eval_.eval_,
+    "verify": verify.verify,
     "train": train.train,
     "stats": stats.stats,
     "fetch": fetch.fetch,

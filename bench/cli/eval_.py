@@ -1,4 +1,4 @@
-"""``bench eval``: measure anything that generates under a protocol."""
+"""``bench eval``: measure anything that generates, or a folder of images, under a protocol."""
 
 from __future__ import annotations
 
@@ -6,47 +6,97 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.cli.options import Device, Json, Plugins, Results, SourceName, SourcePath, check_format, load_plugins
+from bench.cli.options import (
+    Device,
+    ExtractorPath,
+    Fast,
+    Json,
+    Plugins,
+    Reference,
+    Results,
+    SourcePath,
+    check_format,
+    load_plugins,
+    names,
+)
 
 
 def eval_(
-    source: SourceName,
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN|FILE|FOLDER|teacher:NAME|released:NAME",
+            help="A run, its generator's weights, a folder or zip of images, or what is named so.",
+        ),
+    ],
     metrics: Annotated[str | None, typer.Option(metavar="METRICS", help="fid,is and so on [default: the protocol's].")] = None,
     protocol: Annotated[str | None, typer.Option(help="Evaluation protocol [default: the teacher's].")] = None,
     samples: Annotated[
         int | None, typer.Option("--eval-samples", min=2, metavar="N", help="Images; part of the protocol.")
     ] = None,
     repeats: Annotated[int | None, typer.Option("--eval-repeats", min=1, metavar="R", help="Disjoint seed ranges.")] = None,
+    reference: Reference = None,
+    extractor_path: ExtractorPath = None,
+    fast: Fast = False,
+    batch: Annotated[int | None, typer.Option(min=1, metavar="N", help="Images made and measured at once.")] = None,
+    cross_check: Annotated[
+        bool, typer.Option("--cross-check", help="Measure the same images by torch-fidelity and clean-fid too.")
+    ] = False,
     path: SourcePath = None,
     device: Device = "auto",
     format_: Json = "terminal",
     results: Results = None,
     plugin: Plugins = None,
 ) -> None:
-    """Measure a run, a weights file, a teacher, or a released generator; each number comes with its protocol.
+    """Measure a run, a weights file, a teacher, a released generator or a folder of images; each number has its protocol.
 
-    Example: bench eval teacher:edm-digits --metrics fid,is
+    Example: bench eval teacher:edm-digits --metrics fid,is,recall,latency
+
+    On several GPUs: torchrun --nproc_per_node 4 -m bench eval released:sid-cifar10-alpha1.2
     """
     check_format(format_)
     load_plugins(plugin)
-    from bench.checkpoint import tensors_digest
+    import json
+
+    from bench import measured, ranks
+    from bench.cross_check import cross_check as compare
+    from bench.measuring import Wanted
     from bench.render.live import progress_bar
-    from bench.render.numbers import plus_minus
-    from bench.source import measure_source, open_source, require_measurable
     from bench.store import results_folder
 
-    wanted = [name.strip() for name in metrics.split(",")] if metrics else None
-    require_measurable(source, protocol, wanted, samples)
-    generator = open_source(source, results_folder(results), device=device, path=path)
-    if generator.note:
-        typer.echo(f"note: {generator.note}", err=True)
-    with progress_bar(f"measuring {source}, NFE {generator.nfe}") as report:
-        measured = measure_source(generator, protocol, wanted, samples, repeats, report)
-    if format_ == "json":
-        import json
+    def note(sentence: str) -> None:
+        if ranks.rank() == 0:
+            typer.echo(f"note: {sentence}", err=True)
 
-        facts: dict[str, Any] = {"source": source, "nfe": generator.nfe, "digest": tensors_digest(generator.network.state_dict())}
-        typer.echo(json.dumps(facts | {"metrics": {k: m.model_dump() for k, m in measured.items()}}, indent=1))
+    wanted = Wanted(protocol, names(metrics), samples, repeats, fast, reference, extractor_path)
+    folder = results_folder(results)
+    question = measured.ask(source, wanted, folder, device=device, path=path, note=note)
+    with ranks.together(question.device), progress_bar(f"measuring {source}") as report:
+        evaluator = question.evaluator(batch, report, note)
+        content = measured.answer(question, evaluator, question.measure(evaluator))
+        if cross_check:
+            content["cross_check"] = compare(question, evaluator)
+    if ranks.rank() > 0:
         return
-    for name, m in measured.items():
-        typer.echo(f"{name:<10} {plus_minus(m.value, m.std):<16} {m.protocol}  NFE {generator.nfe}")
+    file = measured.store(content, question.source.run if question.source else None, folder)
+    if format_ == "json":
+        typer.echo(json.dumps(content, indent=1))
+        return
+    _print(content)
+    typer.echo(f"kept as {file}", err=True)
+
+
+def _print(content: dict[str, Any]) -> None:
+    """The numbers with their protocols, and whose they are."""
+    from bench.render.numbers import plus_minus, quantity
+
+    units = content["protocol"].get("units", {})
+    for name, m in content["metrics"].items():
+        number = f"{plus_minus(m['value'], m.get('std'))} {units.get(name, '')}".rstrip()
+        smallest = f"  smallest of {len(m['values'])}: {plus_minus(m['smallest'], None)}" if "smallest" in m else ""
+        typer.echo(f"{name:<12} {number:<20} {m['protocol']}{smallest}")
+    if content["nfe"] is not None:
+        typer.echo(f"NFE {content['nfe']}, {quantity(content['parameters'])} parameters")
+    for row in content.get("cross_check", []):
+        whose = f"{row['formula']}, features by {row['features']}"
+        typer.echo(f"{row['metric']:<12} {row['value']:<20.8g} {whose:<52} {row['difference']:+.2e}")

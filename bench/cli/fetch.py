@@ -10,6 +10,7 @@ from bench.cli.options import Json, Plugins, check_format, load_plugins
 
 if TYPE_CHECKING:
     from bench.assets import Asset
+    from bench.teacher import Teacher
 
 
 def fetch(
@@ -65,11 +66,23 @@ def _assets(name: str) -> tuple[Asset, ...]:
         return ()
     thing = get(kind, part)
     assets: tuple[Asset, ...] = getattr(thing, "assets", ())
+    if kind in ("teacher", "released"):
+        assets += _to_measure(thing if kind == "teacher" else get("teacher", thing.teacher), part)
     if not assets and kind == "dataset" and part != "files":
         thing()  # one that a person has to put in its place says so
     if not assets:
         typer.echo(f"{name} needs no download", err=True)
     return assets
+
+
+def _to_measure(teacher: type[Teacher], name: str) -> tuple[Asset, ...]:
+    """What a teacher's own protocol needs: the extractor's weights, and published statistics of its data set."""
+    from bench.job import known_before_loading, subject
+    from bench.measuring import Wanted, settle
+
+    if not known_before_loading(teacher) or teacher.protocol is None:
+        return ()
+    return tuple(settle(Wanted(), subject(teacher, name)).assets)
 
 
 def _row(name: str, asset: Asset, size: int) -> dict[str, str | int | None]:

@@ -23,6 +23,14 @@ SourcePath = Annotated[
     str | None,
     typer.Option("--path", "--teacher-path", metavar="FILE", help="Weights in place of the usual ones."),
 ]
+Reference = Annotated[
+    str | None,
+    typer.Option(metavar="FILE|DATASET", help="Statistics (safetensors, npz) or a data set [default: the protocol's]."),
+]
+ExtractorPath = Annotated[
+    str | None, typer.Option(metavar="FILE", help="Weights of the protocol's feature extractor [default: fetched].")
+]
+Fast = Annotated[bool, typer.Option("--fast", help="Features in 16 bits; near the exact numbers, and another protocol.")]
 Json = Annotated[str, typer.Option("--format", help="terminal or json.")]
 
 
@@ -33,6 +41,11 @@ def load_plugins(files: list[str] | None) -> list[str]:
     for file in files or []:
         load_plugin(file)
     return list(files or [])
+
+
+def names(given: str | None) -> list[str] | None:
+    """``fid,is`` as a list."""
+    return [name.strip() for name in given.split(",")] if given else None
 
 
 def check_format(given: str, known: tuple[str, ...] = ("terminal", "json")) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.cli.options import Device, Json, Plugins, Results, TeacherPath, check_format
+from bench.cli.options import Device, ExtractorPath, Fast, Json, Plugins, Reference, Results, TeacherPath, check_format
 
 if TYPE_CHECKING:
     from bench.recipe import Request
@@ -39,6 +39,9 @@ def run(
         int | None, typer.Option(metavar="N", help="Evaluations: at zero, then log-spaced. [default: 8]")
     ] = None,
     protocol: Annotated[str | None, typer.Option(help="Evaluation protocol [default: the teacher's].")] = None,
+    reference: Reference = None,
+    extractor_path: ExtractorPath = None,
+    fast: Fast = False,
     no_teacher: Annotated[
         bool, typer.Option("--no-teacher", help="Do not measure the teacher first where it has not been.")
     ] = False,
@@ -69,6 +72,9 @@ def run(
         "eval_repeats": eval_repeats,
         "eval_points": eval_points,
         "protocol": protocol,
+        "reference": reference,
+        "extractor_path": extractor_path,
+        "fast": fast or None,
         "device": device,
     }
     request = _request(given, set_ or [], precision, recipe)

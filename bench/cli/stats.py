@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.options import Plugins
+from bench.cli.options import ExtractorPath, Plugins, names
 
 
 def stats(
@@ -18,6 +18,10 @@ def stats(
     protocol: Annotated[
         str | None, typer.Option(metavar="ID", help="Protocol [default: that of the teachers of this data set].")
     ] = None,
+    metrics: Annotated[
+        str | None, typer.Option(metavar="METRICS", help="fid,kid,precision and so on, to compare by [default: the protocol's].")
+    ] = None,
+    extractor_path: ExtractorPath = None,
     path: Annotated[
         Path | None, typer.Option(metavar="FILE", help="File or folder of the named data set in place of its usual one.")
     ] = None,
@@ -32,8 +36,8 @@ def stats(
     """
     from bench.cli.options import load_plugins
     from bench.environment import choose_device
-    from bench.reference import write_reference
     from bench.render.live import progress_bar
+    from bench.stats import write_reference
 
     plugins = load_plugins(plugin)
     with progress_bar(f"measuring {dataset}") as report:
@@ -42,6 +46,8 @@ def stats(
             output,
             path=path,
             protocol_id=protocol,
+            metrics=names(metrics),
+            extractor_path=extractor_path,
             xflip=xflip,
             max_size=max_size,
             plugins=plugins,

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from bench.files import write_atomic
-from bench.protocol import to_uint8
+from bench.images import to_uint8
 
 _SMALLEST = 64
 """Images below this many pixels a side are enlarged by a whole factor, without smoothing, so that they can be seen."""

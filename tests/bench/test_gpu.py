@@ -10,9 +10,9 @@ from bench import environment
 from bench.checkpoint import load_tensors, save_tensors
 from bench.engine import Trainer
 from bench.evaluate import Evaluator
-from bench.job import resolve
+from bench.job import resolve, subject
+from bench.measuring import Wanted, settle
 from bench.recipe import make_request
-from evals.protocols import DIGITS_5K
 from teachers.digits import EDMDigits
 from teachers.networks.augment import AugmentPipe, Transform, warp
 from tests.teachers.edm_fixtures import CONFIGURATIONS, network, tensor
@@ -37,10 +37,10 @@ def test_tf32_is_the_default_and_fp32_turns_it_off():
 
 def test_the_teacher_scores_the_same_on_both_devices():
     environment.set_precision("fp32")
-    scores = {}
+    scores, measuring = {}, settle(Wanted(samples=1000), subject(EDMDigits, "edm-digits"))
     for device in (torch.device("cpu"), CUDA):
         teacher = EDMDigits().to(device)
-        evaluator = Evaluator(DIGITS_5K.with_samples(1000), ["fid", "is"], teacher, device)
+        evaluator = Evaluator(measuring, device)
         scores[device.type] = evaluator.measure(lambda z, labels, t=teacher: t.sample(z, labels), [0])
     for name in ("fid", "is"):
         assert scores["cuda"][name].value == pytest.approx(scores["cpu"][name].value, rel=0.02)

@@ -179,7 +179,7 @@ class Rows(FeatureExtractor):
     def digest(self):
         return "rows"
 
-register_protocol(Protocol("rows", 200, "rows", ("fid",)))
+register_protocol(Protocol("rows", 200, ("rows",), ("fid",)))
 """
     registry.load_plugin(plugin(tmp_path, text))
     import bench as suite

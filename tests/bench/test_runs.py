@@ -113,9 +113,9 @@ def test_an_edited_method_is_another_run_with_the_new_code(tmp_path):
 def test_a_changed_reference_is_another_run(tmp_path, monkeypatch):
     first = suite.run(**REQUEST, results=tmp_path)
     other = tmp_path / "reference.safetensors"
-    tensors, meta = load_tensors(DIGITS_5K.reference)
+    tensors, meta = load_tensors(DIGITS_5K.references["digits"][0])
     save_tensors(other, {name: t * 1.1 if "sigma" in name else t for name, t in tensors.items()}, meta)
-    monkeypatch.setattr(evals.protocols, "DIGITS_5K", dataclasses.replace(DIGITS_5K, reference=other))
+    monkeypatch.setattr(evals.protocols, "DIGITS_5K", dataclasses.replace(DIGITS_5K, references={"digits": (other,)}))
     request = make_request(**REQUEST)
     assert resolve(request).recipe.run_id != first.run_id
 
@@ -343,29 +343,36 @@ def test_a_class_conditional_teacher_goes_through_every_method_and_resume(tmp_pa
 
 
 METRIC = """
-import torch
-from bench.plugin import Metric, register_metric
+from dataclasses import dataclass
+from bench.plugin import FeatureMetric, Moments, register_metric
 
 @register_metric("mean-distance")
-class MeanDistance(Metric):
-    direction, feature, needs_reference = "lower", "pool", True
-    def __init__(self, samples):
-        self.seen, self.sum = 0, 0.0
-    def update(self, features):
-        self.seen, self.sum = self.seen + len(features), self.sum + features.double().sum(0)
-    def statistics(self):
-        return {"mean": self.sum / self.seen}
-    def value(self, reference):
+@dataclass(frozen=True)
+class MeanDistance(FeatureMetric):
+    direction, feature, gathers, compares = "lower", "pool", Moments, Moments
+    def value(self, generated, reference):
         return {value}
 """
 
 
 def test_a_plugin_metric_takes_part_without_a_change_to_the_suite(tmp_path):
-    text = METRIC.replace("{value}", '(self.sum / self.seen - reference["mean"]).norm().item()')
+    text = METRIC.replace("{value}", '(generated["mu"] - reference["mu"]).norm().item()')
     request = REQUEST | {"eval": ["mean-distance", "fid"], "plugins": [str(plugin(tmp_path, text))]}
     record = suite.run(**request, results=tmp_path / "runs")
     assert set(record.final) == {"mean-distance", "fid"}
     assert record.final["mean-distance"] > 0
+
+
+def test_a_metric_that_needs_arguments_or_is_of_no_kind_breaks_its_contract(tmp_path):
+    for old, new, complaint in (
+        ("direction, feature", "needed: int\n    direction, feature", "cannot be made as digits-.*required"),
+        ("(FeatureMetric)", "(Metric)", "expected a subclass of FeatureMetric or GeneratorMetric"),
+    ):
+        text = METRIC.replace(old, new).replace("FeatureMetric, Moments", "FeatureMetric, Metric, Moments")
+        registry._from_files.clear()
+        request = REQUEST | {"eval": ["mean-distance"], "plugins": [str(plugin(tmp_path, text.replace("{value}", "0.0")))]}
+        with pytest.raises(UsageError, match=complaint):
+            suite.run(**request, results=tmp_path / "runs")
 
 
 def test_a_metric_that_is_no_number_fails_the_run_and_leaves_a_readable_record(tmp_path):

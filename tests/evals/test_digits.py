@@ -6,10 +6,9 @@ import pytest
 import torch
 
 from bench.checkpoint import load_tensors
-from bench.evaluate import reference_statistics
-from bench.plugin import open_dataset, tensors_digest
+from bench.plugin import Moments, open_dataset, tensors_digest
+from bench.reference import measure_dataset
 from evals.digits import DigitFeatures
-from evals.fid import FID
 from evals.protocols import DIGITS_5K
 
 
@@ -22,13 +21,13 @@ def test_the_classifier_knows_its_digits():
 
 
 def test_the_shipped_reference_is_that_of_the_shipped_classifier():
-    tensors, meta = load_tensors(DIGITS_5K.reference)
+    tensors, meta = load_tensors(DIGITS_5K.references["digits"][0])
     extractor = DigitFeatures()
-    assert meta["extractor_digest"] == extractor.digest()
-    assert meta["images"] == tensors["fid.count"] == 1797
-    again = reference_statistics(extractor, open_dataset("digits"), {"fid": FID})["fid"]
-    torch.testing.assert_close(again["mu"], tensors["fid.mu"], rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(again["sigma"], tensors["fid.sigma"], rtol=1e-4, atol=1e-5)
+    assert meta["extractors"] == {"digits": extractor.digest()}
+    assert meta["images"] == tensors["moments.pool.count"] == 1797
+    again = measure_dataset(open_dataset("digits"), [extractor], {("pool", Moments)})["pool", Moments]
+    torch.testing.assert_close(again["mu"], tensors["moments.pool.mu"], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(again["sigma"], tensors["moments.pool.sigma"], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("network", ["digits", "edm-digits"])

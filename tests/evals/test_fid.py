@@ -10,18 +10,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.errors import BenchError
-from evals.fid import FID, frechet_distance
+from bench.plugin import Moments
+from evals.fid import FID, covariance_factor, frechet_distance
 from tests.conftest import FIXTURES
 
 GOLDEN = np.load(FIXTURES / "fid.npz")
 CASES = sorted({name.partition("/")[0] for name in GOLDEN.files if "/" in name})
 
 
-def measured(features, batch=64) -> FID:
-    metric = FID(len(features))
-    for part in torch.as_tensor(features).split(batch):
-        metric.update(part)
-    return metric
+def measured(features, batch=64) -> dict[str, torch.Tensor]:
+    """The moments of these features."""
+    moments = Moments(len(features))
+    for first, part in zip(range(0, len(features), batch), torch.as_tensor(features).split(batch), strict=True):
+        moments.update(part, first)
+    return moments.statistics()
+
+
+def distance(x, y) -> float:
+    return FID().value(measured(x), measured(y))
+
+
+def frechet(mu, sigma, mu_ref, sigma_ref) -> float:
+    reference = {"mu": mu_ref, "sigma": sigma_ref, "factor": covariance_factor(sigma_ref)}
+    return frechet_distance({"mu": mu, "sigma": sigma}, reference)
 
 
 def random_features(n, d, seed, shift=0.0):
@@ -33,9 +44,9 @@ def random_features(n, d, seed, shift=0.0):
 @pytest.mark.parametrize("case", CASES)
 def test_stored_cases(case):
     generated, reference = (measured(GOLDEN[f"{case}/feat_{side}"]) for side in ("gen", "ref"))
-    np.testing.assert_allclose(generated.statistics()["mu"], GOLDEN[f"{case}/mu_gen"], rtol=1e-9, atol=1e-12)
-    np.testing.assert_allclose(generated.statistics()["sigma"], GOLDEN[f"{case}/sigma_gen"], rtol=1e-9, atol=1e-10)
-    value, golden = generated.value(reference.statistics()), float(GOLDEN[f"{case}/fid_eigh"])
+    np.testing.assert_allclose(generated["mu"], GOLDEN[f"{case}/mu_gen"], rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(generated["sigma"], GOLDEN[f"{case}/sigma_gen"], rtol=1e-9, atol=1e-10)
+    value, golden = FID().value(generated, reference), float(GOLDEN[f"{case}/fid_eigh"])
     if case == "identical":
         assert abs(value) < 1e-6
     else:
@@ -50,7 +61,7 @@ def test_commuting_gaussians_have_the_closed_form(d, seed, shift):
     basis = torch.linalg.qr(torch.randn(d, d, generator=generator, dtype=torch.float64))[0]
     a, b = (torch.rand(d, generator=generator, dtype=torch.float64) * 4 for _ in range(2))
     mean = torch.full((d,), shift, dtype=torch.float64)
-    found = frechet_distance(mean, basis @ a.diag() @ basis.T, torch.zeros(d, dtype=torch.float64), basis @ b.diag() @ basis.T)
+    found = frechet(mean, basis @ a.diag() @ basis.T, torch.zeros(d, dtype=torch.float64), basis @ b.diag() @ basis.T)
     exact = (d * shift**2 + (a.sqrt() - b.sqrt()).square().sum()).item()
     assert found == pytest.approx(exact, abs=1e-8, rel=1e-9)
 
@@ -59,7 +70,7 @@ def test_equals_scipys_square_root_and_torch_fidelity():
     from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 
     x, y = random_features(800, 24, 0), random_features(900, 24, 1, shift=0.3)
-    own = measured(x).value(measured(y).statistics())
+    own = distance(x, y)
     (mu, sigma), (mu_ref, sigma_ref) = (
         (np.mean(f, 0), np.cov(f, rowvar=False)) for f in (x.double().numpy(), y.double().numpy())
     )
@@ -72,22 +83,65 @@ def test_equals_scipys_square_root_and_torch_fidelity():
 @settings(max_examples=20, deadline=None)
 @given(batch=st.integers(1, 300), seed=st.integers(0, 100))
 def test_batch_size_and_order_do_not_matter(batch, seed):
-    features, reference = random_features(256, 6, seed), measured(random_features(256, 6, seed + 1)).statistics()
+    features, reference = random_features(256, 6, seed), measured(random_features(256, 6, seed + 1))
     order = torch.randperm(256, generator=torch.Generator().manual_seed(seed))
-    expected = measured(features, 256).value(reference)
-    assert measured(features[order], batch).value(reference) == pytest.approx(expected, abs=1e-9)
+    expected = FID().value(measured(features, 256), reference)
+    assert FID().value(measured(features[order], batch), reference) == pytest.approx(expected, abs=1e-9)
 
 
 def test_rotation_and_translation_of_both_sets_do_not_matter():
     x, y = random_features(500, 8, 0).double(), random_features(500, 8, 1).double()
     rotation = torch.linalg.qr(torch.randn(8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(2)))[0]
-    expected = measured(x).value(measured(y).statistics())
-    assert measured(x @ rotation + 5).value(measured(y @ rotation + 5).statistics()) == pytest.approx(expected, abs=1e-9)
+    expected = distance(x, y)
+    assert distance(x @ rotation + 5, y @ rotation + 5) == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("n", [2, 5, 24, 25, 60])
+def test_few_images_give_the_same_by_singular_values_as_by_eigenvalues(n):
+    """Up to d images the features are kept and their singular values taken; the covariance alone gives the same."""
+    x, y = random_features(n, 24, 0), random_features(200, 24, 1, shift=0.3)
+    few, reference = measured(x, batch=7), FID().prepare(measured(y))
+    assert ("root" in few) == (n <= 24)
+    without = {name: few[name] for name in ("mu", "sigma")}
+    assert frechet_distance(few, reference) == pytest.approx(frechet_distance(without, reference), rel=1e-6)
+    torch.testing.assert_close(few["sigma"], torch.from_numpy(np.cov(x.double().numpy(), rowvar=False)), rtol=1e-9, atol=1e-12)
+    swapped = FID().value(measured(y), few)  # the distance is symmetric, and a reference may be of few images too
+    assert swapped == pytest.approx(frechet_distance(few, reference), rel=1e-6)
+
+
+def test_a_factor_that_is_made_once_gives_the_same_number():
+    x, y = measured(random_features(300, 16, 0)), measured(random_features(300, 16, 1))
+    prepared = FID().prepare(y)
+    torch.testing.assert_close(prepared["factor"] @ prepared["factor"].T, y["sigma"], rtol=1e-9, atol=1e-12)
+    assert FID().prepare(prepared) is prepared
+    assert FID().value(x, prepared) == FID().value(x, y)
+
+
+def test_other_libraries_agree_on_equal_features():
+    x, y = random_features(500, 16, 0), random_features(400, 16, 1, shift=0.2)
+    theirs = FID().by_others(x, measured(y))
+    assert set(theirs) >= {"torch-fidelity"}
+    for value in theirs.values():
+        assert value == pytest.approx(distance(x, y), abs=1e-6)
 
 
 def test_bad_features_give_a_sentence_and_no_number():
-    reference = measured(random_features(50, 4, 0)).statistics()
-    with pytest.raises(BenchError, match="at least 2 images"):
-        measured(random_features(1, 4, 0)).value(reference)
-    with pytest.raises((BenchError, RuntimeError)):
-        measured(torch.full((50, 4), torch.nan)).value(reference)
+    reference = measured(random_features(50, 4, 0))
+    with pytest.raises(BenchError, match="at least 2 images, given 1"):
+        measured(random_features(1, 4, 0))
+    for damaged in (torch.nan, torch.inf):
+        with pytest.raises(BenchError, match="not finite"):
+            measured(torch.full((50, 4), damaged))
+    with pytest.raises(BenchError, match="features of 5 dimensions, those of the reference 4"):
+        FID().value(measured(random_features(50, 5, 0)), reference)
+    with pytest.raises(BenchError, match="not finite"):
+        frechet_distance(reference, FID().prepare(reference) | {"mu": reference["mu"] * torch.nan})
+    with pytest.raises(BenchError, match="came out as -"):
+        frechet_distance(reference, FID().prepare(reference) | {"sigma": reference["sigma"] * 0.5})
+
+
+def test_memory_does_not_grow_with_the_number_of_images():
+    small, large = Moments(100), Moments(10**9)
+    for moments in (small, large):
+        moments.update(random_features(64, 8, 0), 0)
+    assert sum(t.numel() for t in large.sums.values()) == sum(t.numel() for t in small.sums.values())

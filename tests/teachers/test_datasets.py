@@ -723,16 +723,15 @@ def test_the_statistics_of_the_digits_are_the_shipped_ones(bench, tmp_path):
     code, out, err = bench("stats", "digits", "-o", str(tmp_path / "made.safetensors"))
     assert code == 0, err
     made, meta = load_tensors(tmp_path / "made.safetensors")
-    shipped, known = load_tensors(DIGITS_5K.reference)
+    shipped, known = load_tensors(DIGITS_5K.references["digits"][0])
     assert made.keys() == shipped.keys()
     for name, tensor in shipped.items():
         torch.testing.assert_close(made[name], tensor, rtol=1e-4, atol=1e-5)  # to the bit on the machine that made them
-    assert {k: meta[k] for k in ("dataset", "images", "extractor", "extractor_digest")} == {
-        k: known[k] for k in ("dataset", "images", "extractor", "extractor_digest")
-    }
+    for fact in ("dataset", "images", "extractors", "shape"):
+        assert meta[fact] == known[fact]
     assert meta["made_by"] == "bench stats digits"
     assert meta["protocol"] == "digits-5k"
-    assert "1,797 images of digits, fid, digits-5k" in out
+    assert "1,797 images of digits, moments.pool, digits-5k" in out
 
 
 def test_the_statistics_of_a_zip_are_those_of_its_pixels_and_say_how_they_were_made(bench, tmp_path):
@@ -745,8 +744,8 @@ def test_the_statistics_of_a_zip_are_those_of_its_pixels_and_say_how_they_were_m
     np.random.RandomState(0).shuffle(chosen)
     kept = chw(COLOUR[np.sort(chosen[:7]), :4, :4]).numpy() / 127.5 - 1
     x = np.concatenate([kept, kept[..., ::-1]]).reshape(14, -1)
-    np.testing.assert_allclose(tensors["fid.mu"], x.mean(0), atol=1e-6)
-    np.testing.assert_allclose(tensors["fid.sigma"], np.cov(x.T), atol=1e-6)
+    np.testing.assert_allclose(tensors["moments.pool.mu"], x.mean(0), atol=1e-6)
+    np.testing.assert_allclose(tensors["moments.pool.sigma"], np.cov(x.T), atol=1e-6)
     assert meta["made_by"] == "bench stats 'my set.zip' --protocol pixels-5k --xflip --max-size 7"
     assert (meta["dataset"], meta["images"], meta["xflip"], meta["max_size"]) == ("my set.zip", 14, True, 7)
     assert str(tmp_path) not in json.dumps(meta)
@@ -767,19 +766,21 @@ def test_a_named_set_is_measured_from_a_path(bench, tmp_path):
 
 def test_a_metric_that_the_reference_lacks_is_measured_on_the_set_as_it_was_prepared(bench, tmp_path):
     """A protocol with a reference of mirrored digits, from which the statistics of FID are then taken out."""
-    from bench.checkpoint import save_tensors
+    from bench.checkpoint import save_tensors, tensors_digest
     from bench.evaluate import Evaluator
-    from bench.plugin import Protocol
+    from bench.job import subject
+    from bench.measuring import Wanted, settle
     from teachers.digits import EDMDigits
 
     file = tmp_path / "r.safetensors"
     assert bench("stats", "digits", "--xflip", "--max-size", "300", "-o", str(file))[0] == 0
     tensors, meta = load_tensors(file)
-    save_tensors(file, {"other.x": torch.zeros(1)}, meta)
-    protocol = Protocol("digits", 100, "digits", ("fid",), reference=file)
-    found = Evaluator(protocol, ["fid"], EDMDigits(), torch.device("cpu")).references["fid"]
+    nothing = {"other.pool.x": torch.zeros(1)}
+    save_tensors(file, nothing, meta | {"tensors_sha256": tensors_digest(nothing)})
+    measuring = settle(Wanted(metrics=["fid"], samples=100, reference=str(file)), subject(EDMDigits, "edm-digits"))
+    found = Evaluator(measuring, torch.device("cpu")).references.prepared["fid"]
     assert found["count"] == 600
-    torch.testing.assert_close(found["mu"], tensors["fid.mu"])
+    torch.testing.assert_close(found["mu"], tensors["moments.pool.mu"])
 
 
 @pytest.mark.parametrize(
@@ -791,7 +792,7 @@ def test_a_metric_that_the_reference_lacks_is_measured_on_the_set_as_it_was_prep
         (["{zip}", "--protocol", "digits-5k"], "takes 1x8x8 images, those of"),
         (["{zip}", "--protocol", "pixels-5"], "unknown protocol 'pixels-5'; did you mean 'pixels-5k'?"),
         (["{zip}", "--protocol", "pixels-5k", "--max-size", "1"], "'fid' needs at least 2 images"),
-        (["{zip}", "--protocol", "logits-10"], "no metric that needs a reference uses a feature of logits-10 (logits)"),
+        (["{zip}", "--protocol", "logits-10"], "none of the metrics is of logits-10 compares with real images"),
         (["{zip}", "--protocol", "pixels-5k", "-o", "{zip}/x"], "cannot write to the folder"),
         (["cifar10", "--path", "{zip}", "--protocol", "pixels-5k"], "expected images 3x32x32 with 10 classes"),
         (["digits", "--path", "{zip}"], "'digits' is made and not read from a file"),
@@ -814,7 +815,7 @@ class Logits(FeatureExtractor):
     def digest(self):
         return "none"
 
-register_protocol(Protocol("logits", 10, "logits", ("is",)))
+register_protocol(Protocol("logits", 10, ("logits",), ("is",)))
 
 @register_dataset("split")
 class Split(InMemory):

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from bench.diffusion import NoiseLevels
+from bench.images import ImageSpec
 from bench.plugin import few_steps
-from bench.protocol import ImageSpec, seeded_draw, seeded_noise
 from bench.sampler import Sampler
+from bench.seeds import seeded_draw, seeded_noise
 from teachers.networks.config import NetworkConfig
 from tests.teachers.edm_fixtures import CONFIGURATIONS, PUBLISHED, config, network, stored, tensor, weights
 
@@ -153,7 +154,7 @@ def test_every_published_teacher_has_the_network_of_its_file():
         if hasattr(teacher, "weights"):
             found[teacher.weights.id] = sum(p.numel() for p in teacher.network.on_meta().parameters())
             assert teacher.images == teacher.network.images
-            assert teacher.assets == (teacher.weights, teacher.reference)
+            assert teacher.assets == (teacher.weights,)
     expected = {name: facts["num_parameters"] for name, facts in PUBLISHED.items()}
     expected |= {"edm-cifar10-32x32-uncond-ve": 56_397_827}
     expected |= dict.fromkeys(("edm-ffhq-64x64-uncond-ve", "edm-afhqv2-64x64-uncond-ve"), 62_761_091)

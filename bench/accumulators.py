@@ -1,0 +1,109 @@
+"""What is kept of the features of many images, so that nothing else has to be: their moments, or all of them.
+
+Everything that an accumulator holds adds up. Several devices share the images of an evaluation, and their sums are added once.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from bench.errors import BenchError
+
+Statistics = Mapping[str, Tensor]
+"""What an accumulator has kept of a set of images, by name."""
+
+
+class Accumulator(ABC):
+    """Takes in the features of ``samples`` images, batch by batch and in any order."""
+
+    name: ClassVar[str]
+    """Under which its statistics stand in a reference file."""
+
+    def __init__(self, samples: int) -> None:
+        self.samples = samples
+        self.sums: dict[str, Tensor] = {}
+        """Made by the first update. Where several devices share the images, those of all are added."""
+
+    @abstractmethod
+    def update(self, features: Tensor, first: int) -> None:
+        """Take in the features (N, d) of images ``first`` to ``first + N - 1``."""
+
+    @abstractmethod
+    def statistics(self) -> dict[str, Tensor]:
+        """What is known of all images. Raises BenchError unless all have been seen, with finite features."""
+
+    def complete(self) -> dict[str, Tensor]:
+        """The sums. Raises BenchError unless all images have been seen, with finite features."""
+        seen = int(self.sums["count"]) if self.sums else 0
+        if seen != self.samples:
+            raise BenchError(f"{self.samples:,} images were to be measured, and {seen:,} have been.")
+        if not all(sum_.isfinite().all() for sum_ in self.sums.values()):
+            raise BenchError("the features of these images are not finite; the extractor's weights may be damaged.")
+        return self.sums
+
+
+Gather = type[Accumulator] | partial[Any]
+"""A kind of accumulator, with its settings if it has any: called with the number of images, it makes one."""
+
+
+class Moments(Accumulator):
+    """Mean and covariance in float64, in memory that does not grow with the number of images.
+
+    Up to as many images as features have dimensions the features themselves are kept, which takes less and gives a factor of
+    their singular covariance.
+    """
+
+    name = "moments"
+
+    def update(self, features: Tensor, first: int) -> None:
+        x = features.double()
+        if not self.sums:
+            d = x.shape[1]
+            shape = {"rows": (self.samples, d)} if self.samples <= d else {"sum": (d,), "outer": (d, d)}
+            self.sums = {name: x.new_zeros(s) for name, s in shape.items()} | {"count": x.new_zeros((), dtype=torch.int64)}
+        self.sums["count"] += len(x)
+        if "rows" in self.sums:
+            self.sums["rows"][first : first + len(x)] = x
+        else:
+            self.sums["sum"] += x.sum(0)
+            self.sums["outer"].addmm_(x.T, x)
+
+    def statistics(self) -> dict[str, Tensor]:
+        """Mean ``mu`` (d,), covariance ``sigma`` (d, d) with N - 1, and ``count``.
+
+        From few images also ``root`` (N, d), with ``root' root = sigma``.
+        """
+        if self.samples < 2:
+            raise BenchError(f"a covariance needs at least 2 images, given {self.samples}; ask for more samples.")
+        sums = self.complete()
+        count = self.samples
+        if "rows" in sums:
+            mu = sums["rows"].mean(0)
+            root = (sums["rows"] - mu) / (count - 1) ** 0.5
+            return {"mu": mu, "sigma": root.T @ root, "count": sums["count"], "root": root}
+        mu = sums["sum"] / count
+        sigma = (sums["outer"] - count * torch.outer(mu, mu)) / (count - 1)
+        return {"mu": mu, "sigma": sigma, "count": sums["count"]}
+
+
+class FeatureBank(Accumulator):
+    """All features in float32, for metrics that compare images one by one."""
+
+    name = "bank"
+
+    def update(self, features: Tensor, first: int) -> None:
+        if not self.sums:
+            rows = features.new_zeros(self.samples, features.shape[1], dtype=torch.float32)
+            self.sums = {"features": rows, "count": torch.zeros((), dtype=torch.int64, device=rows.device)}
+        self.sums["count"] += len(features)
+        self.sums["features"][first : first + len(features)] = features
+
+    def statistics(self) -> dict[str, Tensor]:
+        """``features`` (N, d), float32, in the order of the images."""
+        return {"features": self.complete()["features"]}

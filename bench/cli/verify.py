@@ -1,0 +1,74 @@
+"""``bench verify``: a published FID against this harness."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated
+
+import typer
+
+from bench.cli.options import Device, ExtractorPath, Json, Plugins, Reference, Results, SourcePath, check_format, load_plugins
+
+
+def verify(
+    source: Annotated[str, typer.Argument(metavar="teacher:NAME|released:NAME", help="What has a published FID.")],
+    tolerance: Annotated[float, typer.Option(min=0, metavar="SHARE", help="Allowed difference, of the published FID.")] = 0.05,
+    reference: Reference = None,
+    extractor_path: ExtractorPath = None,
+    batch: Annotated[int | None, typer.Option(min=1, metavar="N", help="Images made and measured at once.")] = None,
+    path: SourcePath = None,
+    device: Device = "auto",
+    format_: Json = "terminal",
+    results: Results = None,
+    plugin: Plugins = None,
+) -> None:
+    """Measure a teacher's FID by the protocol of its published one, and compare. Exit code 1 if they do not agree.
+
+    Example: bench verify teacher:edm-digits
+    """
+    check_format(format_)
+    load_plugins(plugin)
+    import json
+
+    from bench import measured, ranks
+    from bench.render.live import progress_bar
+    from bench.store import results_folder
+    from bench.verify import verify as check
+
+    def note(sentence: str) -> None:
+        if ranks.rank() == 0:
+            typer.echo(f"note: {sentence}", err=True)
+
+    folder = results_folder(results)
+    with progress_bar(f"measuring {source}") as report:
+        verdict = check(
+            source,
+            folder,
+            tolerance=tolerance,
+            device=device,
+            path=path,
+            reference=reference,
+            extractor_path=extractor_path,
+            batch=batch,
+            report=report,
+            note=note,
+        )
+    if ranks.rank() == 0:
+        published = verdict.published
+        judged = {
+            "measured": verdict.measured,
+            "difference": verdict.difference,
+            "tolerance": tolerance,
+            "passed": verdict.passed,
+        }
+        content = verdict.content | {"published": dataclasses.asdict(published), "verdict": judged}
+        file = measured.store(content, None, folder)
+        if format_ == "json":
+            typer.echo(json.dumps(content, indent=1))
+        else:
+            how = f"{verdict.measured:.2f} measured, {published.fid:.2f} published ({published.source})"
+            within = "within" if verdict.passed else "NOT within"
+            typer.echo(f"fid {how}, {verdict.difference:+.1%}, {within} {tolerance:.1%}; {content['protocol']['id']}")
+            typer.echo(f"kept as {file}", err=True)
+    if not verdict.passed:
+        raise typer.Exit(1)

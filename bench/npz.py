@@ -1,0 +1,203 @@
+"""Statistics files that others publish, read as data: ``.npz`` is numpy's zip of arrays.
+
+zipfile and numpy read them. This file compares what a header declares with what is there before anything is allocated, reads in
+short pieces, and unpickles nothing.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import stat
+import warnings
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.lib import format as npy
+from torch import Tensor
+
+from bench.errors import UsageError, one_line, shown
+
+MOST_BYTES = 2**32
+"""Of one array; 50,000 images of 64 pixels have 6e8."""
+MOST_FEATURES = 4096
+"""Dimensions of a feature: VGG's has as many, Inception's half."""
+
+Layout = Literal["moments", "openai", "features"]
+_LAYOUTS: dict[str, Layout] = {"arr_0": "openai", "mu": "moments", "feats": "features"}
+_ROUNDING = {"float32": 1e-4, "float64": 1e-6}
+"""How far from a covariance a matrix of this type may be, relative to its largest number."""
+_READERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+_HEADER = 1024
+"""Bytes of an array's header, at most, as parsing a long one is not safe; numpy writes 128."""
+_PIECE = 2**17
+
+
+@dataclass(frozen=True)
+class StatisticsFile:
+    """What a published file holds. It does not say of which images and by which extractor and resize its numbers are."""
+
+    path: Path
+    layout: Layout
+    """``moments``: EDM, pytorch-fid, clean-fid for FID. ``features``: clean-fid for KID. ``openai``: guided-diffusion's images,
+    either samples, or real ones beside the moments of the whole set that they are from."""
+    moments: dict[str, Tensor] | None
+    """Mean ``mu`` (d,) and covariance ``sigma`` (d, d), float64, if it has them."""
+    features: Tensor | None
+    """(N, d), float32, if it has them."""
+    has_images: bool
+
+    def images(self) -> Tensor:
+        """Its images, uint8 (N, 3, R, R), read now; in memory a pixel's channels lie together.
+
+        Raises UsageError if it has none, if they are damaged, or if they take more than ``MOST_BYTES``.
+        """
+        with _arrays(self.path) as arrays:
+            return _images(arrays).numbers().permute(0, 3, 1, 2)
+
+
+def read_npz(path: Path) -> StatisticsFile:
+    """Moments and features of a published file, and whether it has images, which are read later; other arrays are left alone.
+
+    Raises UsageError for a file of another layout, and for one that is damaged or whose ``sigma`` is no covariance.
+    """
+    with _arrays(path) as arrays:
+        layout = next((layout for name, layout in _LAYOUTS.items() if name in arrays), None)
+        if layout is None:
+            names = ", ".join(shown(name) for name in list(arrays)[:3]) + (" and others" if len(arrays) > 3 else "")
+            raise ValueError(f"it holds {names or 'nothing'}, expected mu and sigma, or arr_0, or feats")
+        if has_images := "arr_0" in arrays:
+            _images(arrays)
+        moments = _moments(arrays) if arrays.keys() & {"mu", "sigma"} else None
+        features = _features(arrays["feats"]) if "feats" in arrays else None
+        return StatisticsFile(path, layout, moments, features, has_images)
+
+
+# -- what the arrays mean --------------------------------------------------------------------------------------------------------
+
+
+def _moments(arrays: Mapping[str, _Array]) -> dict[str, Tensor]:
+    if not {"mu", "sigma"} <= arrays.keys():
+        raise ValueError("it holds one of mu and sigma, expected both")
+    mu, sigma = arrays["mu"], arrays["sigma"]
+    d = math.prod(mu.shape)
+    mu.require(_ROUNDING, mu.shape == (d,) and 1 <= d <= MOST_FEATURES, f"(d,) with d at most {MOST_FEATURES:,}")
+    sigma.require(_ROUNDING, sigma.shape == (d, d), f"({d}, {d}) since mu has {d}")
+    moments = {array.name: _finite(array).double() for array in (mu, sigma)}
+    _require_covariance(moments["sigma"], _ROUNDING[sigma.dtype.name])
+    return moments
+
+
+def _features(feats: _Array) -> Tensor:
+    fits = len(feats.shape) == 2 and feats.shape[0] >= 1 and 1 <= feats.shape[1] <= MOST_FEATURES
+    feats.require(_ROUNDING, fits, f"(N, d) with d at most {MOST_FEATURES:,}")
+    return _finite(feats).float()
+
+
+def _images(arrays: Mapping[str, _Array]) -> _Array:
+    """The array of images, not read."""
+    if "arr_0" not in arrays:
+        raise ValueError("it holds no images, expected arr_0, as OpenAI's have")
+    images = arrays["arr_0"]
+    n, r = images.shape[:2] if len(images.shape) == 4 else (0, 0)
+    images.require(["uint8"], n >= 1 and r >= 1 and images.shape == (n, r, r, 3), "(N, R, R, 3)")
+    return images
+
+
+def _finite(array: _Array) -> Tensor:
+    numbers, most = array.numbers(), torch.finfo(torch.float32).max
+    low, high = numbers.aminmax()
+    if not -most <= low <= high <= most:
+        raise ValueError(f"{array.name} has NaN, infinite or enormous values")
+    return numbers
+
+
+def _require_covariance(sigma: Tensor, rounding: float) -> None:
+    scaled = sigma / (sigma.abs().max() or 1.0)
+    if (scaled - scaled.T).abs().max() > rounding:
+        raise ValueError("sigma is not symmetric, expected a covariance")
+    if scaled.diagonal().min() < -rounding:
+        raise ValueError("sigma has a negative number on its diagonal, expected a covariance")
+    scaled.diagonal().add_(rounding)
+    if torch.linalg.cholesky_ex(scaled).info:
+        raise ValueError("sigma has a negative eigenvalue, expected a covariance")
+
+
+# -- arrays in an archive --------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _arrays(path: Path) -> Iterator[dict[str, _Array]]:
+    """The arrays of an archive by name, while it is open. What goes wrong meanwhile is raised as UsageError."""
+    what = f"the statistics file {str(path)!r}"
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for without end
+            raise UsageError(f"{what} is not a file; check the path.")
+        file = _File(path)
+    except OSError as error:
+        raise UsageError(f"{what} cannot be read ({error.strerror}); check the path.") from None
+    try:
+        with file:
+            if file.read(2) != b"PK":
+                raise ValueError("it does not begin as a zip, which numpy's .npz is")
+            archive = zipfile.ZipFile(file)
+            arrays = [_Array(archive, member) for member in archive.infolist()]
+            named = {array.name: array for array in arrays}
+            if len(named) < len(arrays):
+                raise ValueError("two of its arrays have one name")
+            yield named
+    except Exception as error:  # zipfile and numpy raise some ten unrelated types on damaged bytes
+        reason = one_line(error, 200) or f"it is damaged ({type(error).__name__})"
+        raise UsageError(f"{what} is refused: {reason}; fetch it again, or make statistics with `bench stats`.") from None
+
+
+class _File(io.FileIO):
+    """A file that is read in short pieces, whatever length a zip declares for its directory."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return super().read(_PIECE if size is None or size < 0 else min(size, _PIECE))
+
+
+class _Array:
+    """An array in an archive: its header is read at once, its numbers when they are asked for."""
+
+    def __init__(self, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
+        self.name = member.filename.removesuffix(".npy")
+        if member.flag_bits & 1 or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ValueError(f"its member {shown(member.filename)} is encrypted, or packed as numpy packs none")
+        self.stream = archive.open(member)
+        self.start = io.BytesIO(self.stream.read(_HEADER))
+        try:
+            with warnings.catch_warnings(action="ignore"):  # numpy's of headers by Python 2, Python's of what it parses
+                self.shape, fortran, dtype = _READERS[npy.read_magic(self.start)](self.start)
+        except Exception:  # what Python's parser raises is as varied, and says nothing to a person
+            raise ValueError(f"its member {shown(member.filename)} does not begin as numpy begins an array") from None
+        self.order: Literal["F", "C"] = "F" if fortran else "C"
+        self.dtype: np.dtype[Any] = dtype
+        self.size = member.file_size - self.start.tell()
+
+    def require(self, types: Mapping[str, float] | list[str], fits: bool, expected: str) -> None:
+        """Refuse another type, a shape that does not fit, and a member that is not of the size that follows from them."""
+        found = f"{self.name} is {str(self.dtype)[:30]} {str(self.shape)[:50]}"
+        if not fits or self.dtype.name not in types:
+            raise ValueError(f"{found}, expected {' or '.join(types)} {expected}")
+        if math.prod(self.shape) * self.dtype.itemsize != self.size:
+            raise ValueError(f"{found} and has {self.size:,} bytes, expected as many as its shape says")
+
+    def numbers(self) -> Tensor:
+        """After ``require``: memory grows with what is really there, not with what is declared."""
+        if self.size > MOST_BYTES:
+            raise ValueError(f"{self.name} has {self.size:,} bytes, at most {MOST_BYTES:,} are read")
+        content = bytearray(self.start.read())
+        while piece := self.stream.read(_PIECE):
+            content += piece
+        if len(content) != self.size:
+            raise ValueError(f"{self.name} ends after {len(content):,} of {self.size:,} bytes")
+        numbers = np.frombuffer(content, self.dtype).reshape(self.shape, order=self.order)
+        return torch.from_numpy(numbers.astype(self.dtype.newbyteorder("="), copy=False))

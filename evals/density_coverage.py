@@ -1,0 +1,46 @@
+"""Density and coverage: precision and recall that a few outliers among the images do not spoil."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from bench.plugin import Statistics
+from evals.neighbours import TIE, RealBallMetric, balls_around, nearest_distance
+
+WITHOUT_EDGE = 1 - TIE
+"""As in the authors' program, so that a generated set that copies the real one has a density of 1.
+
+A ball of radius 0, around one of many copies, still holds copies.
+"""
+
+
+@dataclass(frozen=True)
+class Density(RealBallMetric):
+    """Real images' balls that hold a generated image, over k (Naeem et al. 2020, arXiv 2002.09797); higher is better.
+
+    The mean over generated images. Equal distributions give 1 on average, and images of only the densest parts more.
+    """
+
+    k: int = 5
+
+    reach = WITHOUT_EDGE
+
+    def compare(self, x: Tensor, reference: Statistics) -> float:
+        return balls_around(x, reference["features"], reference["radii"]).double().mean().item() / self.k
+
+
+@dataclass(frozen=True)
+class Coverage(RealBallMetric):
+    """Share of real images with a generated one in their ball (Naeem et al. 2020, arXiv 2002.09797); higher is better.
+
+    Equal distributions and as many generated as real images give about ``1 - 1 / 2^k``.
+    """
+
+    k: int = 5
+
+    reach = WITHOUT_EDGE
+
+    def compare(self, x: Tensor, reference: Statistics) -> float:
+        return (nearest_distance(reference["features"], x) <= reference["radii"]).double().mean().item()

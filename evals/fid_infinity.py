@@ -1,0 +1,50 @@
+"""FID without the bias of a finite number of images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.plugin import BenchError, FeatureBank, Moments, Statistics
+from evals.fid import FID
+
+
+@dataclass(frozen=True)
+class FIDInfinity(FID):
+    """FID extrapolated to infinitely many generated images (Chong and Forsyth 2020, arXiv 1911.07023); lower is better.
+
+    FID exceeds its limit by nearly a constant over N. It is measured on ``sizes`` random subsets, of sizes evenly spaced from a
+    tenth of the images (at least 5,000 of them where there are as many) to all, as in dgm-eval, and a line is fitted
+    against 1/N; the number is where it meets 1/N = 0. The bias from the finite reference stays.
+    """
+
+    sizes: int = 15
+    seed: int = 0
+
+    gathers = FeatureBank
+    fewest = 30
+
+    def value(self, generated: Statistics, reference: Statistics | None) -> float:
+        features = generated["features"]
+        n, d = features.shape
+        fewest = max(n // 10, min(5000, n // 2))
+        if fewest <= d:
+            raise BenchError(
+                f"fid-infinity fits FIDs of {fewest:,} to {n:,} images, and needs more than {d:,} images at the fewest, the "
+                f"dimensions of their features; raise --eval-samples above {2 * d:,}."
+            )
+        counts = np.linspace(fewest, n, self.sizes).astype(int)
+        draw = np.random.RandomState(self.seed)
+        values = []
+        for count in counts:
+            moments = Moments(int(count))
+            moments.update(features[torch.from_numpy(draw.choice(n, count, replace=False)).to(features.device)], 0)
+            values.append(super().value(moments.statistics(), reference))
+        return float(np.polyfit(1 / counts, values, 1)[1])
+
+    def by_others(self, features: Tensor, reference: Statistics | None) -> Mapping[str, float]:
+        return {}

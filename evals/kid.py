@@ -1,0 +1,70 @@
+"""Kernel distance between features of generated and of real images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.plugin import Statistics, UsageError
+from evals.neighbours import SetMetric
+
+
+@dataclass(frozen=True)
+class KID(SetMetric):
+    """Kernel distance of generated to real images in feature space (Binkowski et al. 2018, 1801.01401); lower is better.
+
+    The mean over random subsets of an unbiased estimate, so that equal distributions give 0 on average and values slightly below
+    it are valid. numpy's ``RandomState`` draws each subset, of generated and then of real images, in torch-fidelity's order.
+    """
+
+    subsets: int = 100
+    size: int = 1000
+    """Images in a subset, drawn without replacement."""
+    seed: int = 2020
+
+    direction = "lower"
+
+    def __post_init__(self) -> None:
+        if self.subsets < 1 or self.size < 2:
+            raise UsageError(
+                f"KID is a mean over subsets of images, given {self.subsets} of {self.size}; take 1 or more of at least 2 images."
+            )
+
+    @property
+    def fewest(self) -> int:  # type: ignore[override]
+        return self.size
+
+    def compare(self, x: Tensor, reference: Statistics) -> float:
+        rng = np.random.RandomState(self.seed)
+
+        def subset(features: Tensor) -> Tensor:
+            rows = rng.choice(len(features), self.size, replace=False)
+            return features[torch.from_numpy(rows).to(features.device)].double()
+
+        draws = (squared_mmd(subset(x), subset(reference["features"])) for _ in range(self.subsets))
+        return torch.stack(list(draws)).mean().item()
+
+    def by_others(self, features: Tensor, reference: Statistics | None) -> Mapping[str, float]:
+        """By torch-fidelity. clean-fid draws other subsets, from numpy's global stream, and has another number for that."""
+        from torch_fidelity import metric_kid as fidelity
+
+        assert reference is not None
+        kwargs = {"kid_subsets": self.subsets, "kid_subset_size": self.size, "rng_seed": self.seed, "verbose": False}
+        values = fidelity.kid_features_to_metric(features.float(), reference["features"].float(), **kwargs)
+        return {"torch-fidelity": values[fidelity.KEY_METRIC_KID_MEAN]}
+
+
+def squared_mmd(x: Tensor, y: Tensor) -> Tensor:
+    """Unbiased squared maximum mean discrepancy of two sets (n, d) under the kernel ``(x.y / d + 1)^3``, a scalar."""
+    n, d = x.shape
+
+    def kernel(a: Tensor, b: Tensor) -> Tensor:
+        return torch.addmm(a.new_ones(()), a, b.T, alpha=1 / d).pow_(3)
+
+    xx, yy = kernel(x, x), kernel(y, y)
+    within = xx.sum() - xx.trace() + yy.sum() - yy.trace()
+    return within / (n * (n - 1)) - 2 * kernel(x, y).mean()

@@ -1,0 +1,152 @@
+"""``bench eval`` and ``bench verify``: whatever can be measured, and the answer that is kept."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import bench as suite
+from bench.plugin import open_dataset
+from bench.store import results_folder
+
+FEW = ["--eval-samples", "200"]
+
+
+def images(folder, count=120, channels=1):
+    """A folder of digits as PNG files."""
+    folder.mkdir()
+    for i, image in enumerate(open_dataset("digits").read(range(count))[0]):
+        pixels = image[0].numpy()
+        Image.fromarray(pixels if channels == 1 else np.stack([pixels] * channels, 2)).save(folder / f"{i:04d}.png")
+    return str(folder)
+
+
+def kept():
+    return sorted(results_folder().glob("**/evaluations/*.json"))
+
+
+def test_a_teacher_is_measured_and_the_answer_kept(bench):
+    code, out, err = bench(
+        "eval", "teacher:edm-digits", *FEW, "--eval-repeats", "2", "--metrics", "fid,recall,latency,throughput"
+    )
+    assert code == 0, err
+    lines = {line.split()[0]: line for line in out.splitlines()}
+    assert "digits-200" in lines["fid"]
+    assert "digits-200" in lines["recall"]
+    assert " ms " in lines["latency"]
+    assert "batch 1, cpu" in lines["latency"]
+    assert " images/s " in lines["throughput"]
+    assert "batch 64, cpu" in lines["throughput"]
+    assert out.splitlines()[-1] == "NFE 35, 129k parameters"
+    (file,) = kept()
+    content = json.loads(file.read_text())
+    assert content["replicates"] == [0, 1]
+    assert content["protocol"]["id"] == "digits-200"
+    assert content["protocol"]["extractors"]["digits"].startswith("a2d1c6")
+    assert content["protocol"]["references"][0]["dataset"] == "digits"
+    assert len(content["metrics"]["fid"]["values"]) == 2
+
+
+def test_the_same_question_is_kept_once_and_another_apart(bench):
+    for repeats in ("1", "1", "2"):
+        assert bench("eval", "teacher:edm-digits", *FEW, "--eval-repeats", repeats, "--metrics", "fid")[0] == 0
+    assert len(kept()) == 2
+
+
+def test_a_run_is_measured_on_seeds_that_chose_nothing_and_the_answer_lies_beside_it(bench):
+    quick = {"budget": "updates=2", "eval_samples": 60, "eval_repeats": 2, "eval_points": 2, "settings": {"batch": 8}}
+    record = suite.run("sid", "edm-digits", **quick)
+    code, out, err = bench("eval", record.run_id, "--eval-samples", "60", "--eval-repeats", "2", "--format", "json")
+    assert code == 0, err
+    content = json.loads(out)
+    assert content["replicates"] == [1, 2]
+    assert content["metrics"]["fid"]["value"] == pytest.approx(record.final["fid"], abs=1e-9)
+    assert [file.parent.parent.name for file in kept()] == [record.run_id]
+    assert bench("list", "runs")[1].count("\n") == 1
+
+
+def test_a_folder_of_images_is_measured(bench, tmp_path):
+    folder = images(tmp_path / "images")
+    asked = ["eval", folder, "--protocol", "digits-5k", "--metrics", "fid,precision", "--format", "json"]
+    code, out, err = bench(*asked, "--eval-samples", "120", "--reference", folder)
+    assert code == 0, err
+    content = json.loads(out)
+    assert content["metrics"]["fid"]["value"] < 1e-6
+    assert content["metrics"]["precision"]["value"] == 1
+    assert content["metrics"]["fid"]["protocol"] == "digits-120"
+    assert content["nfe"] is None
+    code, out, err = bench(*asked, "--eval-samples", "100", "--reference", "digits")
+    assert code == 0, err
+    assert json.loads(out)["metrics"]["fid"]["value"] > 0.1
+
+
+def test_what_cannot_be_measured_of_a_folder_is_one_sentence(bench, tmp_path):
+    folder, colours = images(tmp_path / "images"), images(tmp_path / "colours", 20, channels=3)
+    same = images(tmp_path / "same", 1)
+    for i in range(40):
+        Image.new("L", (8, 8), 7).save(tmp_path / "same" / f"{i:04d}.png")
+    digits = ["--protocol", "digits-5k", "--reference", "digits"]
+    for arguments, complaint in (
+        ([folder], "name no protocol; give one with --protocol"),
+        ([folder, "--protocol", "digits-5k"], "has no reference statistics and"),
+        ([folder, *digits], "holds 120 images, digits-5k takes 5,000; give more, or say --eval-samples 120"),
+        ([folder, *digits, "--eval-repeats", "2"], "one replicate"),
+        ([colours, *digits, "--eval-samples", "20"], "takes 1x8x8 images, those of"),
+        ([same, *digits, "--eval-samples", "40"], "all images are the same"),
+        ([str(tmp_path / "nowhere")], "unknown run"),
+        ([folder, *digits, "--eval-samples", "100", "--metrics", "latency"], "makes no images"),
+    ):
+        code, out, err = bench("eval", *arguments)
+        assert code in (1, 2), arguments
+        assert out == ""
+        assert complaint in err, err
+        assert err.count("\n") == 1 + err.count("note: "), err
+    assert kept() == []
+
+
+def test_fewer_images_than_dimensions_are_told(bench):
+    _, _, err = bench("eval", "teacher:edm-digits", "--eval-samples", "50", "--metrics", "fid", "--eval-repeats", "1")
+    assert "50 images are not more than the 64 dimensions of their features" in err
+
+
+def test_cross_check_measures_the_same_images_by_other_libraries(bench):
+    asked = ["eval", "teacher:edm-digits", "--eval-samples", "1200", "--eval-repeats", "1", "--cross-check", "--format", "json"]
+    code, out, err = bench(*asked, "--metrics", "fid,is,kid,precision,recall")
+    assert code == 0, err
+    content = json.loads(out)
+    rows = {(row["metric"], row["formula"]): row for row in content["cross_check"]}
+    for metric in ("fid", "is", "kid", "precision", "recall"):
+        assert rows[metric, "distill-bench"]["value"] == content["metrics"][metric]["value"]
+        assert rows[metric, "torch-fidelity"]["difference"] == pytest.approx(0, abs=1e-5)
+    code, _, err = bench(*asked, "--metrics", "density")
+    assert code == 2
+    assert "no other library here computes density" in err
+
+
+def test_verify_compares_with_the_published_number(bench):
+    code, out, err = bench("verify", "teacher:edm-digits", "--format", "json")
+    assert code == 0, err
+    content = json.loads(out)
+    assert content["verdict"]["passed"]
+    assert content["verdict"]["measured"] == content["metrics"]["fid"]["value"]
+    assert content["published"]["fid"] == 1.48
+    code, out, _ = bench("verify", "teacher:edm-digits", "--tolerance", "0.00001")
+    assert code == 1
+    assert "NOT within" in out
+
+
+@pytest.mark.parametrize(
+    ("source", "complaint"),
+    [
+        ("edm-digits", "say teacher:NAME or released:NAME"),
+        ("teacher:gaussian", "no FID of 'teacher:gaussian' is known to be published"),
+        ("teacher:edm-digit", "did you mean 'edm-digits'?"),
+    ],
+)
+def test_what_has_no_published_number_cannot_be_verified(bench, source, complaint):
+    code, out, err = bench("verify", source)
+    assert (code, out) == (2, "")
+    assert complaint in err

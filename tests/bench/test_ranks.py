@@ -1,0 +1,35 @@
+"""Several processes share an evaluation: the same images, the same numbers."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+ASKED = ["eval", "teacher:edm-digits", "--eval-samples", "600", "--eval-repeats", "2", "--batch", "64", "--format", "json"]
+ASKED += ["--metrics", "fid,is,fid-infinity,precision,recall,coverage"]
+
+
+def processes(count: int, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}", "-m", "bench"]
+    return subprocess.run([*command, *arguments], capture_output=True, text=True, check=False, timeout=150)
+
+
+@pytest.mark.parametrize("count", [2])
+def test_any_number_of_processes_measures_the_same(bench, count):
+    code, out, err = bench(*ASKED)
+    assert code == 0, err
+    alone = json.loads(out)["metrics"]
+    done = processes(count, *ASKED)
+    assert done.returncode == 0, done.stderr
+    together = json.loads(done.stdout)["metrics"]  # one process prints
+    for name, metric in alone.items():
+        assert together[name]["values"] == pytest.approx(metric["values"], abs=1e-6), name
+
+
+def test_more_processes_than_batches_are_refused(bench):
+    done = processes(2, "eval", "teacher:edm-digits", "--eval-samples", "60", "--metrics", "fid")
+    assert done.returncode != 0
+    assert "60 images in batches of 250 are too few for 2 processes" in done.stderr

@@ -1,0 +1,168 @@
+"""Statistics of real images: read from every layout, measured where no file has them, refused where they do not fit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from bench.checkpoint import load_tensors, save_tensors, tensors_digest
+from bench.errors import UsageError
+from bench.evaluate import Evaluator
+from bench.images import ImageSpec
+from bench.measuring import Subject, Wanted, settle
+from bench.plugin import open_dataset
+from bench.stats import write_reference
+
+CPU = torch.device("cpu")
+DIGITS = Subject("some digits", ImageSpec(1, 8), "digits", "digits-5k")
+
+
+def noise(z, labels):
+    return z.clamp(-1, 1)
+
+
+def measured(*metrics: str, reference: str | None = None, samples: int = 300, subject: Subject = DIGITS):
+    """The values of these metrics of noise, and the facts of the references that were used."""
+    evaluator = Evaluator(settle(Wanted(None, metrics, samples, reference=reference and str(reference)), subject), CPU)
+    return {name: m.value for name, m in evaluator.measure(noise, [0]).items()}, evaluator.references.facts
+
+
+@pytest.fixture
+def statistics(tmp_path):
+    """A file of moments and of all features of the digits."""
+    file = tmp_path / "digits.safetensors"
+    write_reference("digits", file, metrics=["fid", "recall"])
+    return file
+
+
+def changed(file, tmp_path, **facts):
+    """The same numbers with another description."""
+    tensors, meta = load_tensors(file)
+    other = tmp_path / "changed.safetensors"
+    save_tensors(other, tensors, meta | facts)
+    return other
+
+
+def test_a_file_of_statistics_gives_what_measuring_the_data_set_gives(statistics):
+    metrics = ("fid", "precision", "recall", "density", "coverage", "memorization")
+    read, facts = measured(*metrics, reference=statistics)
+    fresh, _ = measured(*metrics, reference="digits")
+    for name in metrics:
+        assert read[name] == pytest.approx(fresh[name], abs=1e-9)
+    assert [f["builder"] for f in facts] == ["bench stats"]
+    assert facts[0]["dataset"] == "digits"
+    assert len(facts[0]["sha256"]) == 64
+
+
+def test_what_a_shipped_file_lacks_is_measured_from_the_data_set():
+    _, facts = measured("fid", "recall")
+    assert [f["dataset"] for f in facts] == ["digits"]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_mean_and_covariance_in_numpys_format_give_the_same(tmp_path, statistics, dtype):
+    tensors, _ = load_tensors(statistics)
+    file = tmp_path / "mine.npz"
+    np.savez(file, **{name: tensors[f"moments.pool.{name}"].numpy().astype(dtype) for name in ("mu", "sigma")})
+    value, facts = measured("fid", reference=file)
+    assert value["fid"] == pytest.approx(
+        measured("fid", reference=statistics)[0]["fid"], rel=1e-9 if dtype == "float64" else 1e-4
+    )
+    assert facts[0]["builder"] == "unknown"
+
+
+def test_features_in_clean_fids_format_are_compared_one_by_one(tmp_path, statistics):
+    tensors, _ = load_tensors(statistics)
+    file = tmp_path / "mine_kid.npz"
+    np.savez(file, feats=tensors["bank.pool.features"].numpy())
+    assert measured("recall", reference=file)[0] == measured("recall", reference=statistics)[0]
+
+
+def test_images_in_openais_format_are_measured(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 8, 8, 3), dtype=np.uint8)
+    file = tmp_path / "mine.npz"
+    np.savez(file, arr_0=pixels)
+    subject = Subject("colours", ImageSpec(3, 8), None, "pixels-5k")
+    value, _ = measured("fid", "recall", reference=file, subject=subject, samples=100)
+    folder = tmp_path / "images"
+    folder.mkdir()
+    from PIL import Image
+
+    for i, image in enumerate(pixels):
+        Image.fromarray(image).save(folder / f"{i:03d}.png")
+    assert value == pytest.approx(measured("fid", "recall", reference=folder, subject=subject, samples=100)[0], abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("facts", "complaint"),
+    [
+        ({"extractors": {"digits": "f00d" * 16}}, r"weights f00df00df00d of the extractor 'digits'.*here are [0-9a-f]{12}"),
+        ({"extractors": {"clean": "f00d" * 16}, "protocol": "clean-50k"}, r"of another protocol, clean-50k; digits-300 uses"),
+        ({"dataset": "cifar10"}, r"is of the data set 'cifar10', the images of 'some digits' are to be like 'digits'"),
+        ({"shape": [3, 32, 32]}, r"is of 3x32x32 images, those of 'some digits' are 1x8x8"),
+        ({"tensors_sha256": "0"}, r"is damaged, its numbers are not those it was written with"),
+    ],
+)
+def test_a_reference_of_something_else_is_refused_naming_both(statistics, tmp_path, facts, complaint):
+    with pytest.raises(UsageError, match=complaint):
+        measured("fid", reference=changed(statistics, tmp_path, **facts))
+
+
+def test_a_published_file_of_another_protocol_is_known_by_its_name(tmp_path, statistics):
+    tensors, _ = load_tensors(statistics)
+    file = tmp_path / "cifar10_clean_train_32.npz"
+    np.savez(file, **{name: tensors[f"moments.pool.{name}"].numpy() for name in ("mu", "sigma")})
+    with pytest.raises(UsageError, match=r"of another protocol, clean-fid clean with the extractor clean; digits-300 uses"):
+        measured("fid", reference=file)
+
+
+def test_a_metric_that_finds_no_statistics_says_what_is_needed(tmp_path, statistics):
+    tensors, _ = load_tensors(statistics)
+    file = tmp_path / "mine.npz"
+    np.savez(file, **{name: tensors[f"moments.pool.{name}"].numpy() for name in ("mu", "sigma")})
+    with pytest.raises(UsageError, match=r"'recall' needs all features of real images.*bench stats DATASET.*--metrics recall"):
+        measured("recall", reference=file)
+
+
+def test_files_that_hold_no_statistics_are_refused(tmp_path, statistics):
+    weights = tmp_path / "weights.safetensors"
+    save_tensors(weights, {"a": torch.zeros(2)}, {"recipe": {}})
+    with pytest.raises(UsageError, match="holds no reference statistics"):
+        measured("fid", reference=weights)
+    whole = statistics.read_bytes()
+    for length in (0, 7, 100, len(whole) // 2, len(whole) - 1):
+        statistics.write_bytes(whole[:length])
+        with pytest.raises(UsageError, match="is not a safetensors file"):
+            measured("fid", reference=statistics)
+    damaged = bytearray(whole)
+    damaged[-9] ^= 0x40
+    statistics.write_bytes(bytes(damaged))
+    with pytest.raises(UsageError, match="damaged"):
+        measured("fid", reference=statistics)
+    with pytest.raises(UsageError, match="nowhere"):
+        measured("fid", reference=tmp_path / "nowhere.npz")
+
+
+def test_features_of_other_dimensions_are_refused(tmp_path):
+    file = tmp_path / "mine.npz"
+    np.savez(file, mu=np.zeros(5), sigma=np.eye(5))
+    with pytest.raises(Exception, match="features of 64 dimensions, those of the reference 5"):
+        measured("fid", reference=file)
+
+
+def test_the_statistics_of_the_reference_against_itself_are_zero_apart(statistics):
+    """Every image of the data set as a generated one."""
+    images = open_dataset("digits").read(range(1797))[0]
+    evaluator = Evaluator(settle(Wanted(None, ["fid", "precision", "recall"], 1797), DIGITS), CPU)
+    found = evaluator.measure_images(lambda places: images[places.start : places.stop], [0])
+    assert found["fid"].value < 1e-6
+    assert found["precision"].value == found["recall"].value == 1
+
+
+def test_bench_stats_says_how_its_file_was_made(statistics):
+    tensors, meta = load_tensors(statistics)
+    assert meta["made_by"] == "bench stats digits --metrics fid,recall"
+    assert meta["shape"] == [1, 8, 8]
+    assert meta["tensors_sha256"] == tensors_digest(tensors)
+    assert set(tensors) == {"moments.pool.mu", "moments.pool.sigma", "moments.pool.count", "bank.pool.features"}
