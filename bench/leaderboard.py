@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.record import Record
+from bench.record import Measurement, Record
 
 
 @dataclass(frozen=True)
@@ -72,12 +72,12 @@ def frame(records: Sequence[Record]) -> pd.DataFrame:
             "teacher": r.teacher,
             "seed": r.seed,
             "group": _group(r),
-            "metric": name,
+            "metric": column,
             "protocol": m.protocol,
             "fingerprint": _fingerprint(_measured(r)),
-            "direction": r.protocols.get(m.protocol, {}).get("directions", {}).get(name, "lower"),
-            "value": r.final[name],
-            "std": m.std,
+            "direction": r.direction(name),
+            "value": value,
+            "std": std,
             "nfe": r.nfe,
             "data_free": not r.requires,
             **{axis: r.cost[axis] for axis in ("images", "updates", "flops", "seconds")},
@@ -85,9 +85,16 @@ def frame(records: Sequence[Record]) -> pd.DataFrame:
         for r in records
         if r.status == "done" and r.evaluations
         for name, m in r.evaluations[-1].metrics.items()
+        for column, value, std in _values(r, name, m)
     ]
     columns = "run_id method teacher seed group metric protocol fingerprint direction value std nfe data_free"
     return pd.DataFrame(rows, columns=[*columns.split(), "images", "updates", "flops", "seconds"])
+
+
+def _values(record: Record, name: str, measured: Measurement) -> list[tuple[str, float, float | None]]:
+    """A metric's number and its std; and where papers quote the smallest of the replicates, that as a column of its own."""
+    smallest, values = record.smallest(name, measured), [(name, record.final[name], measured.std)]
+    return values if smallest is None else [*values, (f"{name}-min{len(measured.values or ())}", smallest, None)]
 
 
 def leaderboard(records: Sequence[Record], teacher: str | None = None, metrics: Sequence[str] | None = None) -> Leaderboard:

@@ -65,4 +65,4 @@ class GeneratorMetric(Metric):
 
     @abstractmethod
     def conditions(self, device: torch.device) -> str:
-        """Under which the number holds, in place of a protocol's id."""
+        """The unit, and under which conditions the number holds, in place of a protocol's id."""

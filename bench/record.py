@@ -67,3 +67,13 @@ class Record(BaseModel):
     checkpoint: dict[str, str] = {}
     started: str = ""
     finished: str | None = None
+
+    def direction(self, metric: str) -> Literal["lower", "higher"]:
+        """Which way of a metric is better."""
+        found = (protocol.get("directions", {}).get(metric) for protocol in self.protocols.values())
+        return next(filter(None, found), "lower")
+
+    def smallest(self, metric: str, measured: Measurement) -> float | None:
+        """The smallest of the replicates, where that is what papers quote of this protocol."""
+        quoted = self.protocols.get(measured.protocol, {}).get("selection") == "min" and metric == "fid"
+        return min(measured.values) if quoted and measured.values else None

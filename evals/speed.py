@@ -37,7 +37,7 @@ class Speed(GeneratorMetric):
         return time.perf_counter() - started
 
     def conditions(self, device: torch.device) -> str:
-        return f"batch {self.batch}, {device_name(device)}"
+        return f"{self.unit}, batch {self.batch}, {device_name(device)}"
 
 
 @dataclass(frozen=True)

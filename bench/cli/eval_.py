@@ -90,11 +90,9 @@ def _print(content: dict[str, Any]) -> None:
     """The numbers with their protocols, and whose they are."""
     from bench.render.numbers import plus_minus, quantity
 
-    units = content["protocol"].get("units", {})
     for name, m in content["metrics"].items():
-        number = f"{plus_minus(m['value'], m.get('std'))} {units.get(name, '')}".rstrip()
         smallest = f"  smallest of {len(m['values'])}: {plus_minus(m['smallest'], None)}" if "smallest" in m else ""
-        typer.echo(f"{name:<12} {number:<20} {m['protocol']}{smallest}")
+        typer.echo(f"{name:<12} {plus_minus(m['value'], m.get('std')):<16} {m['protocol']}{smallest}")
     if content["nfe"] is not None:
         typer.echo(f"NFE {content['nfe']}, {quantity(content['parameters'])} parameters")
     for row in content.get("cross_check", []):

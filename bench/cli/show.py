@@ -1,4 +1,4 @@
-"""``bench show``: one method, teacher or run in full."""
+"""``bench show``: one method, teacher, released generator, protocol or run in full."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ class What(StrEnum):
     method = "method"
     teacher = "teacher"
     released = "released"
+    protocol = "protocol"
     run = "run"
 
 
@@ -28,7 +29,7 @@ def show(
     results: Results = None,
     plugin: Plugins = None,
 ) -> None:
-    """Show what a method will use and where each value comes from, or the facts of a teacher, a released generator or a run.
+    """Show what a method will use and where each value comes from, or the facts of anything else.
 
     Example: bench show method sid --teacher edm-digits
     """
@@ -44,6 +45,8 @@ def show(
         facts = _teacher(name)
     elif what is What.released:
         facts = _released(name)
+    elif what is What.protocol:
+        facts = _protocol(name)
     else:
         facts = _method(name, teacher)
     if format_ == "json":
@@ -174,6 +177,47 @@ def _released(name: str) -> dict[str, Any]:
         "published": dataclasses.asdict(released.published) if released.published else None,
         "files": [_asset(asset) for asset in released.assets],
     }
+
+
+def _protocol(name: str) -> dict[str, Any]:
+    import dataclasses
+
+    from bench import registry
+    from bench.errors import BenchError
+    from bench.measuring import make_metric
+    from bench.metric import FeatureMetric
+
+    protocol = registry.get("protocol", name)
+    measurable = {}
+    for metric_name in registry.entries("metric"):
+        try:
+            metric = make_metric(metric_name, protocol)
+        except BenchError:
+            continue  # of a feature that this protocol does not have, or of a broken plugin
+        if isinstance(metric, FeatureMetric):
+            unit = f", {metric.unit}" if metric.unit else ""
+            parameters: dict[str, Any] = dataclasses.asdict(metric) if dataclasses.is_dataclass(metric) else {}
+            measurable[metric_name] = {"better": metric.direction + unit, "feature": metric.feature} | parameters
+    return {
+        "protocol": protocol.id,
+        "samples": protocol.samples,
+        "replicates": protocol.repeats,
+        "papers quote": {"mean": "the mean of the replicates", "min": "the smallest of the replicates"}[protocol.selection],
+        "labels": protocol.labels,
+        "seeds": protocol.noise,
+        "quantisation": protocol.quantisation,
+        "extractors": {e: list(registry.get("extractor", e).features) for e in protocol.extractors},
+        "measured unless others are asked for": list(protocol.metrics),
+        "metrics": measurable,
+        "references": {dataset: [_reference(r) for r in places] for dataset, places in protocol.references.items()},
+    }
+
+
+def _reference(place: Any) -> dict[str, Any]:
+    if not hasattr(place, "asset"):
+        return {"file": place.name, "builder": "bench stats, shipped with this suite"}
+    facts = {name: getattr(place, name) for name in ("builder", "split", "images", "extractor")}
+    return facts | _asset(place.asset)
 
 
 def _asset(asset: Any) -> dict[str, Any]:

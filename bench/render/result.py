@@ -20,7 +20,7 @@ def print_result(record: Record, results: Path, teacher: Record | None) -> None:
         table.add_column("", no_wrap=True)
         last = record.evaluations[-1]
         for name, measurement in last.metrics.items():
-            arrow = {"lower": "↓", "higher": "↑"}[record.protocols[measurement.protocol]["directions"][name]]
+            arrow = {"lower": "↓", "higher": "↑"}[record.direction(name)]
             table.add_column(f"{name.upper()} {arrow}\n{measurement.protocol}", justify="right", no_wrap=True)
         for header in ("NFE", "images", "FLOPs", "time"):
             table.add_column(header, justify="right")

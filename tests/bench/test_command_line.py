@@ -315,6 +315,17 @@ def test_everything_can_be_listed(bench, three_runs, what):
     assert all(next(iter(row.values())) in out for row in rows)
 
 
+def test_a_protocol_is_shown_in_full(bench):
+    facts = json.loads(bench("show", "protocol", "edm-50k", "--format", "json")[1])
+    assert (facts["samples"], facts["replicates"], facts["papers quote"]) == (50_000, 3, "the smallest of the replicates")
+    assert facts["metrics"]["is"] == {"better": "higher", "feature": "logits", "splits": 10, "permutation": 2020}
+    assert facts["references"]["cifar10"][0]["images"] == 50_000
+    assert {"labels", "seeds", "quantisation"} <= facts.keys()
+    sid = json.loads(bench("show", "protocol", "sid-50k", "--format", "json")[1])
+    assert sid["metrics"]["is"]["permutation"] is None
+    assert "fd-dinov2" not in sid["metrics"]
+
+
 def test_doctor_finds_this_installation_sound_and_a_broken_plugin_not(bench, tmp_path):
     code, out, _ = bench("doctor")
     assert code == 0
@@ -324,7 +335,9 @@ def test_doctor_finds_this_installation_sound_and_a_broken_plugin_not(bench, tmp
     assert re.search(r"FAIL +plugin .*ZeroDivisionError", out)
 
 
-@pytest.mark.parametrize("command", ["run", "table", "list", "show", "sample", "train", "stats", "doctor"])
+@pytest.mark.parametrize(
+    "command", ["run", "table", "list", "show", "sample", "eval", "verify", "train", "stats", "fetch", "doctor"]
+)
 def test_each_command_has_help_with_an_example(bench, command):
     code, out, _ = bench(command, "--help")
     assert code == 0

@@ -36,10 +36,8 @@ def test_a_teacher_is_measured_and_the_answer_kept(bench):
     lines = {line.split()[0]: line for line in out.splitlines()}
     assert "digits-200" in lines["fid"]
     assert "digits-200" in lines["recall"]
-    assert " ms " in lines["latency"]
-    assert "batch 1, cpu" in lines["latency"]
-    assert " images/s " in lines["throughput"]
-    assert "batch 64, cpu" in lines["throughput"]
+    assert "ms, batch 1, cpu" in lines["latency"]
+    assert "images/s, batch 64, cpu" in lines["throughput"]
     assert out.splitlines()[-1] == "NFE 35, 129k parameters"
     (file,) = kept()
     content = json.loads(file.read_text())
@@ -48,6 +46,36 @@ def test_a_teacher_is_measured_and_the_answer_kept(bench):
     assert content["protocol"]["extractors"]["digits"].startswith("a2d1c6")
     assert content["protocol"]["references"][0]["dataset"] == "digits"
     assert len(content["metrics"]["fid"]["values"]) == 2
+
+
+def test_a_run_may_be_asked_for_its_speed_too(bench):
+    quick = {"budget": "updates=2", "eval_samples": 60, "eval_repeats": 2, "eval_points": 2, "settings": {"batch": 8}}
+    record = suite.run("sid", "edm-digits", eval=["fid", "throughput"], **quick)
+    assert record.final["throughput"] > 0
+    code, out, err = bench("table", "--format", "csv")
+    assert code == 0, err
+    assert "throughput" in out.splitlines()[0].lower()
+    frame = suite.results().set_index("metric")
+    assert frame.loc["throughput", "direction"] == "higher"
+    assert "batch 64" in frame.loc["throughput", "protocol"]
+
+
+def test_where_papers_quote_the_smallest_of_the_replicates_the_table_has_it_as_a_column(bench, tmp_path):
+    plugin = tmp_path / "three.py"
+    plugin.write_text(
+        "from bench.plugin import Protocol, register_protocol\n"
+        "register_protocol(Protocol('three', 60, ('digits',), ('fid', 'is'), repeats=3, selection='min'))\n"
+    )
+    common = {"plugins": [str(plugin)], "protocol": "three-60"}
+    record = suite.run("teacher", "edm-digits", settings={"steps": 3}, **common)
+    values = record.evaluations[-1].metrics["fid"].values
+    frame = suite.results().set_index("metric")
+    assert frame.loc["fid", "value"] == pytest.approx(sum(values) / 3)
+    assert frame.loc["fid-min3", "value"] == min(values)
+    asked = ["eval", "teacher:edm-digits", "--plugin", str(plugin), "--protocol", "three-60"]
+    code, out, err = bench(*asked)
+    assert code == 0, err
+    assert "smallest of 3: " in out
 
 
 def test_the_same_question_is_kept_once_and_another_apart(bench):
