@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from bench import ranks
 from bench.accumulators import FeatureBank
+from bench.environment import all_threads, without_tf32
 from bench.errors import UsageError
 from bench.evaluate import Evaluator
 from bench.extractor import Features
@@ -36,16 +38,28 @@ Extract = Callable[[Tensor], Features]
 OWN = "distill-bench"
 
 
+def require_checkable(question: Question) -> None:
+    """Raise UsageError if no other library here has any of the metrics."""
+    if ranks.world_size() > 1:
+        raise UsageError("--cross-check measures in one process; leave torchrun out.")
+    metrics = question.measuring.feature_metrics
+    if all(type(metric).by_others is FeatureMetric.by_others for metric in metrics.values()):
+        names = ", ".join(question.measuring.metrics)
+        raise UsageError(f"no other library here computes {names}; cross-check fid, is, kid, precision or recall.")
+
+
 def cross_check(question: Question, evaluator: Evaluator) -> list[dict[str, Any]]:
     """One replicate by this suite; by others' formulas on its features; and by others from the uint8 images on.
 
-    Holds the replicate's images and features in memory. Raises UsageError for metrics that no other library here has.
+    Holds the replicate's images and features in memory.
     """
-    if ranks.world_size() > 1:
-        raise UsageError("--cross-check measures in one process; leave torchrun out.")
     images = _images(question, evaluator)
     metrics = evaluator.feature_metrics
-    own = evaluator.measure_images(lambda places: images[places.start : places.stop], [0])
+
+    def read(places: range) -> Tensor:
+        return images[places.start : places.stop]
+
+    own = evaluator.measure_images(read, [0])
     rows = []
     for extractor, ours in evaluator.extractors.items():
         implementations: dict[str, Extract] = {OWN: ours, **ours.by_others()}
@@ -59,8 +73,10 @@ def cross_check(question: Question, evaluator: Evaluator) -> list[dict[str, Any]
                     for library, value in values.items()
                     if who in (OWN, library)
                 ]
-    if len(rows) == len(metrics):
-        raise UsageError(f"no other library here computes {', '.join(metrics)}; cross-check fid, is, kid, precision or recall.")
+    if evaluator.protocol.fast:
+        exact = dataclasses.replace(evaluator.measuring, protocol=dataclasses.replace(evaluator.protocol, fast=False))
+        for name, m in Evaluator(exact, evaluator.device, batch=evaluator.batch).measure_images(read, [0]).items():
+            rows.append(Row(name, OWN, f"{OWN} in float32", m.value, m.value - own[name].value))
     return [asdict(row) for row in rows]
 
 
@@ -78,7 +94,7 @@ def _features(extract: Extract, images: Tensor, evaluator: Evaluator) -> dict[st
     """All features of the images by one implementation, on the CPU."""
     banks: dict[str, FeatureBank] = {}
     for start in range(0, len(images), evaluator.batch):
-        with torch.no_grad():
+        with torch.no_grad(), without_tf32(), all_threads(any(e.large for e in evaluator.extractors.values())):
             found: Mapping[str, Tensor] = extract(images[start : start + evaluator.batch].to(evaluator.device))
         for name, features in found.items():
             banks.setdefault(name, FeatureBank(len(images))).update(features.cpu(), start)

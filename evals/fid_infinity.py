@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from bench.plugin import BenchError, FeatureBank, Moments, Statistics
+from bench.plugin import BenchError, FeatureBank, FeatureMetric, Moments, Statistics
 from evals.fid import FID
 
 
@@ -27,6 +25,7 @@ class FIDInfinity(FID):
 
     gathers = FeatureBank
     fewest = 30
+    by_others = FeatureMetric.by_others
 
     def value(self, generated: Statistics, reference: Statistics | None) -> float:
         features = generated["features"]
@@ -45,6 +44,3 @@ class FIDInfinity(FID):
             moments.update(features[torch.from_numpy(draw.choice(n, count, replace=False)).to(features.device)], 0)
             values.append(super().value(moments.statistics(), reference))
         return float(np.polyfit(1 / counts, values, 1)[1])
-
-    def by_others(self, features: Tensor, reference: Statistics | None) -> Mapping[str, float]:
-        return {}

@@ -60,6 +60,7 @@ def eval_(
 
     from bench import measured, ranks
     from bench.cross_check import cross_check as compare
+    from bench.cross_check import require_checkable
     from bench.measuring import Wanted
     from bench.render.live import progress_bar
     from bench.store import results_folder
@@ -71,6 +72,8 @@ def eval_(
     wanted = Wanted(protocol, names(metrics), samples, repeats, fast, reference, extractor_path)
     folder = results_folder(results)
     question = measured.ask(source, wanted, folder, device=device, path=path, note=note)
+    if cross_check:
+        require_checkable(question)
     with ranks.together(question.device), progress_bar(f"measuring {source}") as report:
         evaluator = question.evaluator(batch, report, note)
         content = measured.answer(question, evaluator, question.measure(evaluator))
