@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from bench import hyperparameters, registry
+from bench.assets import fetch
 from bench.budget import Budget
 from bench.environment import choose_device, choose_precision
 from bench.errors import UsageError
@@ -144,6 +145,8 @@ def _evaluation(request: Request, teacher: Teacher, *, trains: bool) -> tuple[Me
     if request.eval == []:
         return None, None
     measuring = settle(wanted(request), subject(teacher, request.teacher))
+    for asset in measuring.assets:
+        fetch(asset)
     plan = EvaluationPlan(
         protocol=request.protocol or teacher.protocol or "",
         samples=measuring.protocol.samples,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import threading
 import time
@@ -18,7 +19,7 @@ from bench import environment
 from bench.budget import Budget, Ledger
 from bench.checkpoint import load_tensors, load_weights, save_tensors
 from bench.engine import Trainer
-from bench.errors import BenchError, Interrupted
+from bench.errors import BenchError, Interrupted, UsageError
 from bench.evaluate import Evaluator, generate_images
 from bench.events import Evaluated, Event, Finished, Note, Preparing, Progress
 from bench.files import sha256
@@ -64,6 +65,9 @@ def execute(job: Job, results: Path, *, fresh: bool = False) -> Iterator[Event]:
                 run.close("interrupted")
                 raise
             except Exception as error:
+                if isinstance(error, UsageError) and folder.read_record() is None:
+                    shutil.rmtree(folder.path)  # the request could not be carried out; nothing of it stays
+                    raise
                 run.close("failed", str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}")
                 raise
 

@@ -12,12 +12,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import statistics
+import sys
 import time
 from collections.abc import Callable
 
 import numpy as np
 import scipy
+import scipy.linalg  # here, so that its threads are limited too
 import torch
 from threadpoolctl import threadpool_limits
 from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_statistics_to_metric
@@ -118,14 +121,12 @@ def main() -> None:
     with threadpool_limits(given.threads):
         reference = measure(IMAGES, 1)
         rows = [row for images in (IMAGES, FEW) for row in compare(images, reference, given, device)]
-    print(
-        "| images | way | wall s | CPU s | wall ratio | CPU ratio | value | relative difference |\n|---|---|---|---|---|---|---|---|"
-    )
+    print("| images | way | wall s | CPU s | wall ratio | CPU ratio | value | relative difference |\n" + "|---" * 8 + "|")
     for row in rows:
         shown = [f"{row['value']:.6f}" if name == "value" else str(row[name]) for name in row if name != "blocks"]
         print("| " + " | ".join(shown) + " |")
     facts = {
-        "command": f"python benchmarks/frechet.py --threads {given.threads} --blocks {given.blocks} --device {given.device}",
+        "command": shlex.join(["python", *sys.argv]),
         "torch": torch.__version__,
         "scipy": scipy.__version__,
         "device": device_name(device),

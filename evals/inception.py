@@ -56,7 +56,7 @@ class Inception(FeatureExtractor):
         self.path = path or fetch(WEIGHTS)
         network = fold(load_network(self.path))
         self.body = network[:-1].to(memory_format=torch.channels_last)
-        self.head: Tensor = network.get_parameter("fc.weight")
+        self.head = network.get_parameter("fc.weight").clone()  # like what was folded, no longer a view of the file
         with self.path.open("rb") as file:
             self.sha256 = hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -64,8 +64,8 @@ class Inception(FeatureExtractor):
         require_images(images)
         n, at_once = len(images), AT_ONCE[images.device.type]
         full = torch.arange(-(-n // at_once) * at_once, device=images.device) % n  # the last ones are filled up
-        pool = torch.cat([self.body(self._inputs(part)).float() for part in images[full].split(at_once)])[:n]
-        return {"pool": pool, "logits": pool @ self.head.T}
+        pools = [self.body(self._inputs(part)).float() for part in images[full].split(at_once)]
+        return {"pool": torch.cat(pools)[:n], "logits": torch.cat([pool @ self.head.T for pool in pools])[:n]}
 
     def _inputs(self, images: Tensor) -> Tensor:
         """What the network takes of uint8 images: (N, 3, 299, 299) in [-1, 1]."""

@@ -24,6 +24,7 @@ def _own_folders(tmp_path, monkeypatch):
     monkeypatch.setenv("BENCH_OFFLINE", "1")
     monkeypatch.setenv("COLUMNS", "200")
     torch.set_num_threads(1)
+    monkeypatch.setattr("bench.environment._ALL_THREADS", 1)  # the tests themselves are run on all of them
 
 
 @pytest.fixture(autouse=True)

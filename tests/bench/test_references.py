@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+import bench as suite
 from bench.checkpoint import load_tensors, save_tensors, tensors_digest
 from bench.errors import UsageError
 from bench.evaluate import Evaluator
@@ -142,6 +143,17 @@ def test_files_that_hold_no_statistics_are_refused(tmp_path, statistics):
         measured("fid", reference=statistics)
     with pytest.raises(UsageError, match="nowhere"):
         measured("fid", reference=tmp_path / "nowhere.npz")
+
+
+def test_a_run_whose_reference_cannot_be_used_leaves_no_folder(tmp_path, statistics):
+    file = changed(statistics, tmp_path, dataset="cifar10")
+    request = {"budget": "updates=2", "eval_samples": 60, "settings": {"batch": 8}, "results": tmp_path / "runs"}
+    with pytest.raises(UsageError, match="is of the data set 'cifar10'"):
+        suite.run("sid", "edm-digits", reference=str(file), **request)
+    assert list((tmp_path / "runs").glob("*")) == []
+    record = suite.run("sid", "edm-digits", reference=str(statistics), **request)
+    assert record.protocols["digits-60"]["references"][0]["builder"] == "bench stats"
+    assert record.recipe["evaluation"]["references"] == record.protocols["digits-60"]["references"][0]["sha256"]
 
 
 def test_features_of_other_dimensions_are_refused(tmp_path):

@@ -39,3 +39,8 @@ def network(name: str, dtype: torch.dtype = torch.float32) -> EDMPrecond:
     made = config(name).build()
     made.load_state_dict(weights(name))
     return made.to(dtype)
+
+
+def kwargs(name):
+    """What its network was constructed with."""
+    return json.loads(str(stored(name)["config_json"]))

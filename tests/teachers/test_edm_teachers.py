@@ -22,14 +22,10 @@ from bench.source import open_source, sample_images
 from teachers.edm import EDMFFHQ64, EDMCifar10, EDMCifar10Cond, EDMImageNet64
 from teachers.files import checkpoints
 from teachers.networks.augment import AugmentPipe
-from tests.teachers.edm_fixtures import PUBLISHED, config, network, stored, tensor, weights
+from tests.teachers.edm_fixtures import PUBLISHED, config, kwargs, network, tensor, weights
 from tests.teachers.snapshot_writer import write_snapshot
 
 SMALL, COND = "ddpmpp_uncond_aug", "ddpmpp_cond"
-
-
-def kwargs(name):
-    return json.loads(str(stored(name)["config_json"]))
 
 
 @pytest.fixture

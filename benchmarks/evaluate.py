@@ -1,0 +1,339 @@
+"""A whole evaluation against those of torch-fidelity and clean-fid, on the same images, weights and statistics of real images.
+
+    python benchmarks/evaluate.py [--images 256] [--size 32] [--blocks 3] [--device cuda] [--weights FILE]
+    python benchmarks/evaluate.py --peers none --images 50000 --device cuda [--half]
+
+FID and IS of torch-fidelity against ``edm-50k``, FID of clean-fid against ``clean-50k``, both on this number of images, in
+alternating blocks. Each side has its network and the statistics of real images in memory before the clock starts: of
+torch-fidelity, whose ``calculate_metrics`` would load the one and compute the other anew, its own functions are called one by one,
+and clean-fid is given the same network as TorchScript. This suite and torch-fidelity read a uint8 tensor, clean-fid a folder of
+PNG files. Each library works as it does by default, with the batches and worker processes that were fastest for it. The threads
+are those of OMP_NUM_THREADS for all.
+
+Prints a Markdown table of median seconds on the clock and of all processes' processor time, the medians of the pairwise ratios, and
+the relative differences of the numbers; once for the whole, and once for features alone, because the distance takes as long for
+256 images as for 50,000. Then all of it as JSON.
+
+With ``--peers none`` a generator of edm-cifar10's architecture makes the images in one step, with random weights: images a second
+of generating and of measuring, on a GPU also in fast mode and how far its FID is off. ``--half`` generates in float16.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from cleanfid import fid as cleanfid
+from cleanfid.inception_torchscript import InceptionV3W
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+from torch_fidelity import metric_fid, metric_isc
+from torch_fidelity.utils import create_feature_extractor, get_featuresdict_from_dataset
+
+from bench import environment
+from bench.accumulators import Moments
+from bench.checkpoint import save_tensors, tensors_digest
+from bench.dataset import InMemory
+from bench.evaluate import Evaluator, quantised
+from bench.images import ImageSpec, to_uint8
+from bench.measuring import Subject, Wanted, settle
+from bench.reference import measure_dataset
+from evals.inception import inception_v3, load_network
+from teachers.edm import EDMCifar10
+
+REAL = 64
+"""Images behind the mean and covariance that stand for those of real images."""
+Numbers = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A way to the numbers: the features, and from them the rest."""
+
+    features: Callable[[], Any]
+    numbers: Callable[[Any], Numbers]
+    whole: Callable[[], Numbers] | None = None
+    """Both, where they are not done one after the other."""
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Seconds on the clock, and of the processor by this process and those that it started and that have ended."""
+
+    wall: float
+    cpu: float
+
+    def __add__(self, other: Taken) -> Taken:
+        return Taken(self.wall + other.wall, self.cpu + other.cpu)
+
+
+def clocked(function: Callable[[], Any]) -> tuple[Any, Taken]:
+    """What it returns, and what it took."""
+    clock, processor = time.perf_counter(), sum(os.times()[:4])
+    result = function()
+    return result, Taken(time.perf_counter() - clock, sum(os.times()[:4]) - processor)
+
+
+# -- what is measured ------------------------------------------------------------------------------------------------------------
+
+
+def make_images(count: int, size: int, seed: int) -> Tensor:
+    """Smooth coloured blots with a little noise, uint8 (N, 3, size, size); white noise would have nearly equal features."""
+    draw = torch.Generator().manual_seed(seed)
+    blots = torch.randn(count, 3, 6, 6, generator=draw) * torch.rand(count, 1, 1, 1, generator=draw)
+    smooth = nn.functional.interpolate(blots, (size, size), mode="bicubic")
+    return to_uint8(smooth + 0.05 * torch.randn(smooth.shape, generator=draw))
+
+
+def write_weights(file: Path) -> Path:
+    """Random weights of Inception in the published layout, under which its activations stay of a healthy size."""
+    torch.manual_seed(0)
+    network = inception_v3()
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight)
+    torch.save(network.state_dict(), file)
+    return file
+
+
+def evaluator(protocol: str, given: argparse.Namespace, weights: Path, *, fast: bool = False) -> Evaluator:
+    """One with the statistics of made-up real images: a mean, and a covariance of full rank as that of many images would be."""
+    device, images = torch.device(given.device), ImageSpec(3, given.size)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "real.safetensors"
+        wanted = Wanted(protocol, None, given.images, fast=fast, reference=str(file), extractor_path=str(weights))
+        if protocol.startswith("clean"):
+            wanted = Wanted(**{**vars(wanted), "metrics": ["fid"]})
+        measuring = settle(wanted, Subject("benchmark", images, None))
+        extractors = {name: extractor.to(device) for name, extractor in measuring.load_extractors().items()}
+        real = InMemory(make_images(REAL, given.size, seed=1))
+        moments = dict(measure_dataset(real, list(extractors.values()), [("pool", Moments)], device)["pool", Moments])
+        moments.pop("root")
+        moments["sigma"] += 1e-3 * moments["sigma"].diagonal().mean() * torch.eye(len(moments["mu"]), device=device)
+        tensors = {f"moments.pool.{name}": t for name, t in moments.items()}
+        meta = {"dataset": "blots", "protocol": measuring.protocol.id, "tensors_sha256": tensors_digest(tensors)}
+        save_tensors(file, tensors, meta | {"extractors": {name: e.digest() for name, e in extractors.items()}})
+        return Evaluator(measuring, device)
+
+
+# -- who measures ----------------------------------------------------------------------------------------------------------------
+
+
+def own(images: Tensor, by: Evaluator) -> Contender:
+    """This suite."""
+    needs = {(m.feature, m.gathers) for m in by.feature_metrics.values()}
+    return Contender(
+        features=lambda: measure_dataset(InMemory(images), list(by.extractors.values()), needs, by.device),
+        numbers=lambda kept: {},
+        whole=lambda: {n: m.value for n, m in by.measure_images(lambda at: images[at.start : at.stop], [0]).items()},
+    )
+
+
+class Tensors(Dataset[Tensor]):
+    """Images as torch-fidelity takes them."""
+
+    def __init__(self, images: Tensor) -> None:
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.images[index]
+
+
+def by_torch_fidelity(images: Tensor, device: torch.device, weights: Path, real: dict[str, np.ndarray]) -> Contender:
+    """FID and IS, with its batches of 64; without its workers, which would only copy a tensor that is in memory."""
+    layers, cuda = ["2048", "logits_unbiased"], device.type == "cuda"
+    network = create_feature_extractor(
+        "inception-v3-compat", layers, cuda=cuda, feature_extractor_weights_path=str(weights), verbose=False
+    )
+
+    def numbers(features: Mapping[str, Tensor]) -> Numbers:
+        generated = metric_fid.fid_featuresdict_to_statistics(features, layers[0])
+        mu, sigma = (real[name].astype(generated[name].dtype) for name in ("mu", "sigma"))
+        fid = metric_fid.fid_statistics_to_metric(generated, {"mu": mu, "sigma": sigma}, verbose=False)
+        score = metric_isc.isc_features_to_metric(features[layers[1]])
+        return {"fid": fid[metric_fid.KEY_METRIC_FID], "is": score[metric_isc.KEY_METRIC_ISC_MEAN]}
+
+    return Contender(
+        lambda: get_featuresdict_from_dataset(Tensors(images), network, 64, cuda, save_cpu_ram=True, verbose=False), numbers
+    )
+
+
+class Scripted(nn.Module):
+    """Inception in the form in which clean-fid keeps it: ``layers`` from normalised images to features."""
+
+    def __init__(self, weights: Path) -> None:
+        super().__init__()
+        self.layers = load_network(weights)[:-1]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, 3, 299, 299) in [-1, 1] to (N, 2048)."""
+        return self.layers(images)
+
+
+def by_clean_fid(images: Tensor, device: torch.device, weights: Path, real: dict[str, np.ndarray], folder: Path) -> Contender:
+    """FID, from PNG files that are there already, with a worker process for each core, at most its usual twelve."""
+    for i, image in enumerate(images):
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / f"{i:06}.png")
+    torch.jit.trace(Scripted(weights), torch.zeros(2, 3, 299, 299)).save(str(folder / "inception-2015-12-05.pt"))
+    network = InceptionV3W(str(folder), download=False).to(device).eval()
+    workers = min(12, os.cpu_count() or 1)
+
+    def numbers(features: np.ndarray) -> Numbers:
+        mu, sigma = np.mean(features, axis=0), np.cov(features, rowvar=False)
+        return {"fid": float(cleanfid.frechet_distance(mu, sigma, real["mu"], real["sigma"]))}
+
+    return Contender(
+        partial(
+            cleanfid.get_folder_features, str(folder), network, num_workers=workers, batch_size=64, device=device, verbose=False
+        ),
+        numbers,
+    )
+
+
+# -- the comparison --------------------------------------------------------------------------------------------------------------
+
+
+def block(ours: Contender, theirs: Contender) -> dict[str, Any]:
+    """Both, one after the other: the numbers, and what the whole and the features took."""
+    assert ours.whole
+    own_numbers, own_whole = clocked(ours.whole)
+    features, peer_features = clocked(theirs.features)
+    peer_numbers, rest = clocked(lambda: theirs.numbers(features))
+    _, own_features = clocked(ours.features)
+    return {
+        "whole": (own_whole, peer_features + rest),
+        "features": (own_features, peer_features),
+        "differences": {n: float(f"{peer_numbers[n] / own_numbers[n] - 1:.1e}") for n in own_numbers},
+        "values": own_numbers,
+    }
+
+
+def against_peers(given: argparse.Namespace, weights: Path, folder: Path) -> list[dict[str, Any]]:
+    """A row for each peer and part."""
+    images, device = make_images(given.images, given.size, seed=0), torch.device(given.device)
+    pairs = {}
+    for name, protocol, make in (
+        ("torch-fidelity", "edm-50k", by_torch_fidelity),
+        ("clean-fid", "clean-50k", partial(by_clean_fid, folder=folder)),
+    ):
+        by = evaluator(protocol, given, weights)
+        real = {n: by.references.prepared["fid"][n].cpu().numpy() for n in ("mu", "sigma")}
+        pairs[name] = (own(images, by), make(images, device, weights, real), by.protocol.id)
+        pairs[name][0].features(), pairs[name][1].features()  # a first time, which does not count
+    blocks = [{name: block(*pair[:2]) for name, pair in pairs.items()} for _ in range(given.blocks)]
+    return [
+        {"peer": name, "protocol": pair[2], "part": part}
+        | {
+            f"{who}_{kind}_s": round(statistics.median(getattr(b[name][part][i], kind) for b in blocks), 2)
+            for kind in ("wall", "cpu")
+            for i, who in enumerate(("own", "peer"))
+        }
+        | {
+            f"{kind}_ratio": round(
+                statistics.median(getattr(p, kind) / getattr(o, kind) for o, p in (b[name][part] for b in blocks)), 2
+            )
+            for kind in ("wall", "cpu")
+        }
+        | {"values": blocks[0][name]["values"], "differences": blocks[0][name]["differences"]}
+        for name, pair in pairs.items()
+        for part in ("whole", "features")
+    ]
+
+
+# -- a generator -----------------------------------------------------------------------------------------------------------------
+
+
+def with_generator(given: argparse.Namespace, weights: Path) -> list[dict[str, Any]]:
+    """A row for exact features and, on a GPU, one for fast ones, of the same images."""
+    device, spec = torch.device(given.device), EDMCifar10.images
+    given.size = spec.resolution
+    environment.set_precision(environment.choose_precision("auto", device))
+    torch.manual_seed(0)
+    network = EDMCifar10.network.build().requires_grad_(False)
+    for p in network.parameters():
+        if p.ndim > 1 and not p.any():
+            nn.init.kaiming_normal_(p)  # EDM's last convolutions start at zero
+    network.to(device)
+    if given.half:
+        network.float16 = True
+        network.to(memory_format=torch.channels_last)
+    making = 0.0
+
+    def wait() -> None:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    def generated(seeds: range) -> Tensor:
+        nonlocal making
+        wait()
+        started = time.perf_counter()
+        images = quantised(lambda z, labels: network(2.5 * z, 2.5), spec, device, seeds)
+        wait()
+        making += time.perf_counter() - started
+        return images
+
+    rows: list[dict[str, Any]] = []
+    for fast in (False, True)[: 2 if device.type == "cuda" else 1]:
+        by = evaluator("edm-50k", given, weights, fast=fast)
+        _, first = clocked(lambda by=by: by.extractors["inception"](generated(range(by.batch)))["pool"].cpu())
+        making = 0.0
+        numbers, taken = clocked(lambda by=by: by.measure_images(generated, [0]))
+        rates = {"generating": making, "measuring": taken.wall - making, "whole": taken.wall}
+        values = {name: m.value for name, m in numbers.items()}
+        rows.append(
+            {"protocol": by.protocol.id, "first_batch_s": round(first.wall, 1), "whole_s": round(taken.wall, 2)}
+            | {f"{name}_images_s": round(given.images / s, 1) for name, s in rates.items()}
+            | {"peak_memory_gb": round(environment.peak_memory(device) / 1e9, 2)}
+            | values
+            | {"fid_difference": values["fid"] - (rows[0]["fid"] if rows else values["fid"])}
+        )
+    return rows
+
+
+def main() -> None:
+    """Measure, print a table and JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=256)
+    parser.add_argument("--size", type=int, default=32)
+    parser.add_argument("--blocks", type=int, default=3)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--weights", type=Path)
+    parser.add_argument("--peers", choices=("all", "none"), default="all")
+    parser.add_argument("--half", action="store_true")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        weights = given.weights or write_weights(folder / "inception.pth")
+        rows = against_peers(given, weights, folder) if given.peers == "all" else with_generator(given, weights)
+    print("| " + " | ".join(rows[0]) + " |\n" + "|---" * len(rows[0]) + "|")
+    for row in rows:
+        print("| " + " | ".join(str(value) for value in row.values()) + " |")
+    facts = {
+        "command": shlex.join(["python", *sys.argv]),
+        "torch": torch.__version__,
+        "device": environment.device_name(torch.device(given.device)),
+        "threads": torch.get_num_threads(),
+        "load": os.getloadavg(),
+    }
+    print("\n" + json.dumps(facts | {"rows": rows}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
