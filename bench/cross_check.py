@@ -12,11 +12,11 @@ from torch import Tensor
 
 from bench import ranks
 from bench.accumulators import FeatureBank
+from bench.answer import Question
 from bench.environment import all_threads, without_tf32
 from bench.errors import UsageError
 from bench.evaluate import Evaluator
 from bench.extractor import Features
-from bench.measured import Question
 from bench.metric import FeatureMetric
 
 

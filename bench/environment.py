@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from bench import ranks
 from bench.errors import UsageError
 
 PACKAGES = ("distill-bench", "torch", "numpy", "pydantic", "safetensors", "scikit-learn", "clean-fid", "torch-fidelity")
@@ -23,9 +24,14 @@ _LARGE = 2_000_000
 
 
 def choose_device(name: str) -> torch.device:
-    """``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:1``. Raises UsageError for one that is not there."""
+    """``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:1``. Raises UsageError for one that is not there.
+
+    Of several processes each takes the GPU of its own number.
+    """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and ranks.launched() > 1:
+        name = f"cuda:{ranks.local_rank()}"
     try:
         device = torch.device(name)
     except RuntimeError:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
@@ -17,7 +18,7 @@ from bench.errors import BenchError, Interrupted, UsageError
 from bench.extraction import FEWEST, Extraction, Need, tiles
 from bench.images import ImageSpec, to_uint8
 from bench.measuring import Measuring, describe
-from bench.metric import GeneratorMetric
+from bench.metric import FeatureMetric, GeneratorMetric
 from bench.record import Evaluation, Measurement
 from bench.reference import References
 from bench.seeds import seeded_draw, seeded_noise
@@ -52,6 +53,7 @@ class Evaluator:
         note: Callable[[str], None] = lambda sentence: None,
     ) -> None:
         self.measuring, self.protocol, self.device = measuring, measuring.protocol, device
+        self.label = measuring.label
         self.images = measuring.subject.images
         self.batch = batch or batch_size(self.images, device)
         self.interrupted, self.report, self.note, self.warned = interrupted, report, note, False
@@ -74,7 +76,7 @@ class Evaluator:
 
         The training random state is left as it was.
         """
-        measured = self.measure_images(partial(quantised, generate, self.images, self.device), replicates)
+        measured = self.measure_images(self._made_by(generate), replicates)
         for name, metric in self.measuring.metrics.items():
             if isinstance(metric, GeneratorMetric):
                 value = _finite(name, metric.measure(_at_once(generate, self.images, self.device), self.device))
@@ -85,22 +87,37 @@ class Evaluator:
         """The metrics of features: their mean over replicates and, if there are several, standard deviation and values."""
         if not self.feature_metrics:
             return {}
-        values = [self._replicate(images, r, i / len(replicates), 1 / len(replicates)) for i, r in enumerate(replicates)]
-        return {
-            name: Measurement(
-                value=statistics.fmean(v[name] for v in values),
-                std=statistics.stdev(v[name] for v in values) if len(values) > 1 else None,
-                values=[v[name] for v in values] if len(values) > 1 else None,
-                protocol=self.protocol.id,
-            )
-            for name in self.feature_metrics
-        }
+        share = 1 / len(replicates)
+        each = [self._replicate(self.feature_metrics, images, r, i * share, share) for i, r in enumerate(replicates)]
+        return {name: self._summary(name, [values[name] for values in each]) for name in self.feature_metrics}
 
-    def _replicate(self, images: Images, replicate: int, begun: float, share: float) -> dict[str, float]:
+    def _summary(self, name: str, values: list[float]) -> Measurement:
+        if len(values) == 1:
+            return Measurement(value=values[0], protocol=self.label)
+        lowest = self.protocol.selection == "min" and self.measuring.metrics[name].direction == "lower"
+        return Measurement(
+            value=statistics.fmean(values),
+            std=statistics.stdev(values),
+            values=values,
+            smallest=min(values) if lowest else None,
+            protocol=self.label,
+        )
+
+    def watch(self, generate: Generate) -> float:
+        """The first metric of features on replicate 0: what the choice of a checkpoint goes by."""
+        name, metric = next(iter(self.feature_metrics.items()))
+        return self._replicate({name: metric}, self._made_by(generate), 0)[name]
+
+    def _made_by(self, generate: Generate) -> Images:
+        return partial(quantised, generate, self.images, self.device)
+
+    def _replicate(
+        self, metrics: Mapping[str, FeatureMetric], images: Images, replicate: int, begun: float = 0.0, share: float = 1.0
+    ) -> dict[str, float]:
         """The metrics of one replicate, which is this share of the work and comes after what has begun it."""
         n = self.protocol.samples
-        needs: dict[str, Need] = {name: (m.feature, m.gathers) for name, m in self.feature_metrics.items()}
-        extraction = Extraction(list(self.extractors.values()), needs.values(), n)
+        needs = {name: Need(self.measuring.extractor_of(m), m.feature, m.gathers) for name, m in metrics.items()}
+        extraction = Extraction(self.extractors, needs.values(), n)
         for first in tiles(n, self.batch):
             if self.interrupted():
                 raise Interrupted("stopped during an evaluation; the same command continues from before it.")
@@ -114,12 +131,12 @@ class Evaluator:
             self.note(f"{n:,} images are not more than the {dimensions:,} dimensions of their features: FID is far too high")
         return {
             name: _finite(name, metric.value(kept[needs[name]], self.references.prepared.get(name)))
-            for name, metric in self.feature_metrics.items()
+            for name, metric in metrics.items()
         }
 
     def best(self, evaluations: Sequence[Evaluation]) -> Evaluation:
         """The one with the best watched value; the earliest of equals."""
-        first = next(iter(self.measuring.metrics.values()))
+        first = next(iter(self.feature_metrics.values()))
         sign = 1 if first.direction == "lower" else -1
         return min(evaluations, key=lambda e: sign * (e.watched if e.watched is not None else math.inf))
 
@@ -137,7 +154,8 @@ def generate_images(generate: Generate, seeds: range, images: ImageSpec, device:
     """Images in [-1, 1] of these seeds, without touching the random state. Raises BenchError for images that are not finite."""
     z, labels = seeded_noise(seeds, images)
     more = {"draw": seeded_draw(seeds, images, device)} if _takes_draws(generate) else {}
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), torch.no_grad():
+    with _own_random_state(device), torch.no_grad():
+        torch.manual_seed(seeds.start)  # for a generator that draws noise of its own
         made = generate(z.to(device), None if labels is None else labels.to(device), **more)
     if made.shape != z.shape:
         raise BenchError(f"the generator returned images of shape {tuple(made.shape)}, expected {tuple(z.shape)}.")
@@ -160,10 +178,15 @@ def _at_once(generate: Generate, images: ImageSpec, device: torch.device) -> Cal
         z = torch.randn(count, *images.shape, device=device, generator=generator)
         labels = torch.eye(images.label_dim, device=device)[torch.arange(count) % images.label_dim] if images.label_dim else None
         draws = {"draw": lambda: torch.randn(z.shape, dtype=torch.float64, device=device, generator=generator)}
-        with torch.no_grad():
+        with _own_random_state(device), torch.no_grad():
             return generate(z, labels, **(draws if _takes_draws(generate) else {}))
 
     return make
+
+
+def _own_random_state(device: torch.device) -> AbstractContextManager[None]:
+    """What is drawn in this context does not show outside of it."""
+    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
 
 
 def _takes_draws(generate: Generate) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,20 +14,29 @@ from bench.environment import all_threads, without_tf32
 from bench.errors import BenchError
 from bench.extractor import FeatureExtractor
 
-Need = tuple[str, Gather]
-"""A feature, and what is to be kept of it."""
-
-
 FEWEST = 8
 """Images computed at once at the least: kernels for a few rows add up in another order, which last bits would show."""
+
+
+class Need(NamedTuple):
+    """What is to be kept of a feature of an extractor."""
+
+    extractor: str
+    feature: str
+    gather: Gather
+
+    @property
+    def key(self) -> str:
+        """Under which such statistics of real images stand in a file."""
+        return f"{getattr(self.gather, 'name', '')}.{self.extractor}.{self.feature}"
 
 
 class Extraction:
     """Accumulates features of ``samples`` images, which several processes may share."""
 
-    def __init__(self, extractors: Collection[FeatureExtractor], needs: Collection[Need], samples: int) -> None:
+    def __init__(self, extractors: Mapping[str, FeatureExtractor], needs: Collection[Need], samples: int) -> None:
         self.extractors = extractors
-        self.accumulators: dict[Need, Accumulator] = {need: need[1](samples) for need in needs}
+        self.accumulators: dict[Need, Accumulator] = {need: need.gather(samples) for need in needs}
         self.image: Tensor | None = None
         self.varied: Tensor | None = None
 
@@ -34,12 +44,10 @@ class Extraction:
         """Take in uint8 images (N, C, H, W), the first of which has the number ``first``; only ``count`` of them count."""
         count = len(images) if count is None else count
         padded = images[torch.arange(max(len(images), FEWEST), device=images.device) % len(images)]
-        found: dict[str, Tensor] = {}
-        with torch.no_grad(), without_tf32(), all_threads(any(e.large for e in self.extractors)):
-            for extractor in self.extractors:
-                found = {**extractor(padded), **found}
-            for (feature, _), accumulator in self.accumulators.items():
-                accumulator.update(found[feature][:count], first)
+        with torch.no_grad(), without_tf32(), all_threads(any(e.large for e in self.extractors.values())):
+            found = {name: extractor(padded) for name, extractor in self.extractors.items()}
+            for need, accumulator in self.accumulators.items():
+                accumulator.update(found[need.extractor][need.feature][:count], first)
         self.image = images[:1] if self.image is None else self.image
         varied = (images[:count] != self.image).any().reshape(1).double()
         self.varied = varied if self.varied is None else self.varied + varied
@@ -49,9 +57,7 @@ class Extraction:
         sums = [sum_ for accumulator in self.accumulators.values() for sum_ in accumulator.sums.values()]
         ranks.add_up(sums if self.varied is None else [*sums, self.varied])
         if self.varied is not None and not self.varied.any():
-            raise BenchError(
-                "all images are the same, so that no metric means anything; their generator has collapsed, or ignores its noise."
-            )
+            raise BenchError("all images are the same, so that no metric means anything.")
         return {need: accumulator.statistics() for need, accumulator in self.accumulators.items()}
 
 

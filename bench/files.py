@@ -42,6 +42,16 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def content_digest(path: Path) -> str:
+    """SHA-256 of a file; of a folder, of the names and contents of all files in it."""
+    if path.is_file():
+        return sha256(path)
+    whole = hashlib.sha256()
+    for file in sorted(p for p in path.rglob("*") if p.is_file()):
+        whole.update(f"{file.relative_to(path)} {sha256(file)};".encode())
+    return whole.hexdigest()
+
+
 def require_writable(folder: Path, what: str) -> None:
     """Raise UsageError unless files can be made in ``folder`` or, where it does not exist yet, in its nearest parent."""
     nearest = folder.absolute()

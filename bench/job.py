@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import inspect
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +17,15 @@ from bench.assets import fetch
 from bench.budget import Budget
 from bench.environment import choose_device, choose_precision
 from bench.errors import UsageError
-from bench.files import sha256
-from bench.measuring import Measuring, Subject, Wanted, settle
+from bench.files import content_digest, sha256
+from bench.measuring import Measuring, Subject, Wanted, identity, settle
 from bench.method import Method, Settings
 from bench.protocol import PublishedStatistics
 from bench.recipe import EvaluationPlan, Recipe, Request
-from bench.reference import identity
 from bench.teacher import Teacher
 
+OUTSIDE = ("bench", "abc", "builtins", "torch", "diffusers", "typing")
+"""Packages whose code is not a method's, a teacher's or a metric's own."""
 POINTS = 8
 """Evaluation points of a training run unless asked otherwise: zero and seven logarithmically spaced ones."""
 
@@ -145,6 +147,8 @@ def _evaluation(request: Request, teacher: Teacher, *, trains: bool) -> tuple[Me
     if request.eval == []:
         return None, None
     measuring = settle(wanted(request), subject(teacher, request.teacher))
+    if not measuring.feature_metrics:
+        raise UsageError(f"a run is judged by its images, given {', '.join(measuring.metrics)}; add a metric such as fid.")
     for asset in measuring.assets:
         fetch(asset)
     plan = EvaluationPlan(
@@ -158,15 +162,33 @@ def _evaluation(request: Request, teacher: Teacher, *, trains: bool) -> tuple[Me
         extractor_path=request.extractor_path,
         reference=request.reference,
         references=identity(measuring),
+        code=_source_digest(_files_behind(_classes(measuring))),
     )
     return measuring, plan
 
 
 def _own_files(classes: Iterable[type]) -> list[Path]:
     """The source files of these classes and of those they build on, outside the suite and the libraries."""
-    outside = ("bench", "abc", "builtins", "torch", "diffusers", "typing")
-    own = {c for each in classes for c in each.__mro__ if c.__module__.partition(".")[0] not in outside}
+    own = {c for each in classes for c in each.__mro__ if c.__module__.partition(".")[0] not in OUTSIDE}
     return sorted({Path(inspect.getfile(c)) for c in own})
+
+
+def _classes(measuring: Measuring) -> list[type]:
+    return [*measuring.extractors.values(), *(type(metric) for metric in measuring.metrics.values())]
+
+
+def _files_behind(classes: Iterable[type]) -> list[Path]:
+    """The source files of these classes, and of what their modules use of their own package."""
+    waiting, seen = [sys.modules[c.__module__] for each in classes for c in each.__mro__ if c.__module__ in sys.modules], {}
+    while waiting:
+        module = waiting.pop()
+        package = module.__name__.partition(".")[0]
+        if module.__name__ in seen or package in OUTSIDE or not getattr(module, "__file__", None):
+            continue
+        seen[module.__name__] = Path(module.__file__ or "")
+        names = {getattr(v, "__name__" if inspect.ismodule(v) else "__module__", "") for v in vars(module).values()}
+        waiting += [sys.modules[n] for n in names if isinstance(n, str) and n.partition(".")[0] == package and n in sys.modules]
+    return sorted(seen.values())
 
 
 def _source_digest(files: Iterable[Path]) -> str:
@@ -188,7 +210,7 @@ def _inputs(sources: list[Path], card: Path, recipe: Recipe, measuring: Measurin
     shipped = [getattr(teacher, "shipped", None)]
     if measuring:
         extractors = measuring.extractors.values()
-        files += _own_files([*extractors, *(type(metric) for metric in measuring.metrics.values())])
+        files += _files_behind(_classes(measuring))
         files += [asset.path for asset in measuring.assets]
         files += [Path(place) for place in measuring.sources if not isinstance(place, PublishedStatistics)]
         files += [measuring.extractor_path] if measuring.extractor_path else []
@@ -196,4 +218,4 @@ def _inputs(sources: list[Path], card: Path, recipe: Recipe, measuring: Measurin
     files += [Path(recipe.teacher_path)] if recipe.teacher_path else []
     files += teacher.files
     files += [f for f in shipped if f]
-    return {str(f): sha256(f) for f in sorted(set(files)) if f.is_file()}
+    return {str(f): content_digest(f) for f in sorted(set(files)) if f.exists()}

@@ -74,7 +74,7 @@ def frame(records: Sequence[Record]) -> pd.DataFrame:
             "group": _group(r),
             "metric": column,
             "protocol": m.protocol,
-            "fingerprint": _fingerprint(_measured(r)),
+            "fingerprint": _fingerprint(_measured(r, name)),
             "direction": r.direction(name),
             "value": value,
             "std": std,
@@ -93,7 +93,7 @@ def frame(records: Sequence[Record]) -> pd.DataFrame:
 
 def _values(record: Record, name: str, measured: Measurement) -> list[tuple[str, float, float | None]]:
     """A metric's number and its std; and where papers quote the smallest of the replicates, that as a column of its own."""
-    smallest, values = record.smallest(name, measured), [(name, record.final[name], measured.std)]
+    smallest, values = measured.smallest, [(name, record.final[name], measured.std)]
     return values if smallest is None else [*values, (f"{name}-min{len(measured.values or ())}", smallest, None)]
 
 
@@ -165,10 +165,13 @@ def _fingerprint(content: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _measured(record: Record) -> dict[str, Any]:
-    """What makes two numbers comparable, beyond the protocol's id: extractor and reference."""
+def _measured(record: Record, metric: str) -> dict[str, Any]:
+    """What makes two numbers comparable, beyond the protocol's id: extractor, reference, parameters of the metric."""
     plan = record.recipe.get("evaluation") or {}
-    return {name: plan.get(name) for name in ("protocol", "samples", "fast", "extractors", "references")}
+    parameters = [protocol.get("parameters", {}).get(metric) for protocol in record.protocols.values()]
+    compared = any(metric in protocol.get("compares", [metric]) for protocol in record.protocols.values())
+    names = ("protocol", "samples", "fast", "extractors", *(["references"] if compared else []))
+    return {name: plan.get(name) for name in names} | {"parameters": parameters}
 
 
 def _variants(records: Sequence[Record]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,13 @@ from bench import registry
 from bench.assets import Asset
 from bench.errors import UsageError, one_line
 from bench.extractor import FeatureExtractor
+from bench.files import content_digest
 from bench.images import ImageSpec
 from bench.metric import FeatureMetric, GeneratorMetric, Metric
 from bench.protocol import Protocol, PublishedStatistics
+
+STATISTICS = (".safetensors", ".npz")
+"""Names of files of statistics end so."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +65,22 @@ class Measuring:
         return {name: m for name, m in self.metrics.items() if isinstance(m, FeatureMetric)}
 
     @property
+    def label(self) -> str:
+        """The protocol's id; with a digest of the reference and weights that were given in place of the protocol's own."""
+        given = [] if self.reference in (None, *self.protocol.references) else [identity(self)]
+        given += [content_digest(self.extractor_path)] if self.extractor_path else []
+        mark = hashlib.sha256(" ".join(given).encode()).hexdigest()[:6]
+        return f"{self.protocol.id}@{mark}" if given else self.protocol.id
+
+    @property
     def extractors(self) -> dict[str, type[FeatureExtractor]]:
         """Those of the protocol's whose features are needed."""
-        return extractors_of(self.protocol, {m.feature for m in self.feature_metrics.values()})
+        names = dict.fromkeys(self.extractor_of(m) for m in self.feature_metrics.values())
+        return {name: registry.get("extractor", name) for name in names}
+
+    def extractor_of(self, metric: FeatureMetric) -> str:
+        """Whose feature a metric is computed from."""
+        return extractors_with(self.protocol, metric.feature)[0]
 
     @property
     def sources(self) -> Sequence[Path | PublishedStatistics | str]:
@@ -73,14 +91,16 @@ class Measuring:
     @property
     def assets(self) -> list[Asset]:
         """The files that have to be fetched: weights of extractors, and published statistics where a metric compares."""
-        found = [] if self.extractor_path else [a for extractor in self.extractors.values() for a in extractor.assets]
-        kinds = {m.compares.name for m in self.feature_metrics.values() if m.compares}
-        return found + [s.asset for s in self.sources if isinstance(s, PublishedStatistics) and s.kind in kinds]
+        used = list(self.extractors.values())
+        found = [asset for extractor in (used if not self.extractor_path else used[1:]) for asset in extractor.assets]
+        needed = {f"{m.compares.name}.{self.extractor_of(m)}.{m.feature}" for m in self.feature_metrics.values() if m.compares}
+        return found + [s.asset for s in self.sources if isinstance(s, PublishedStatistics) and s.key in needed]
 
     def load_extractors(self) -> dict[str, FeatureExtractor]:
-        """The extractors with their weights."""
-        first = self.protocol.extractors[0]
-        return {name: e(self.extractor_path if name == first else None) for name, e in self.extractors.items()}
+        """The extractors with their weights; a path is for the only one, or else for the protocol's first."""
+        used = self.extractors
+        meant = next(iter(used)) if len(used) == 1 else self.protocol.extractors[0]
+        return {name: extractor(self.extractor_path if name == meant else None) for name, extractor in used.items()}
 
 
 def settle(wanted: Wanted, subject: Subject) -> Measuring:
@@ -107,10 +127,14 @@ def settle(wanted: Wanted, subject: Subject) -> Measuring:
                 f"the metric {name!r} needs at least {metric.fewest:,} images, not {protocol.samples:,}; raise --eval-samples."
             )
         if metric.compares and not measuring.sources:
+            known = f"{', '.join(protocol.references)}, or " if protocol.references else ""
             raise UsageError(
-                f"the metric {name!r} compares with real images, but {protocol.id} has no reference statistics and "
-                f"{subject.name!r} names no data set; give a file of statistics or a data set with --reference."
+                f"the metric {name!r} compares with real images, and {subject.name!r} names no data set; say --reference and "
+                f"one of {known}a data set or a file of statistics."
             )
+    for place in (wanted.extractor_path, wanted.reference if Path(wanted.reference or "").suffix in STATISTICS else None):
+        if place and not Path(place).is_file():
+            raise UsageError(f"the file {place!r} does not exist; check the path.")
     return measuring
 
 
@@ -137,25 +161,36 @@ def make_metric(name: str, protocol: Protocol) -> Metric:
         raise UsageError(f"the metric {name!r} cannot be made as {protocol.id} asks: {one_line(error)}.") from None
     if not isinstance(metric, FeatureMetric | GeneratorMetric):
         raise UsageError(f"the metric {name!r} breaks its contract: expected a subclass of FeatureMetric or GeneratorMetric.")
-    if isinstance(metric, FeatureMetric) and not extractors_of(protocol, {metric.feature}):
+    if isinstance(metric, FeatureMetric) and not extractors_with(protocol, metric.feature):
         given = [feature for extractor in protocol.extractors for feature in registry.get("extractor", extractor).features]
+        have = [p for p in registry.entries("protocol") if extractors_with(registry.get("protocol", p), metric.feature)]
         raise UsageError(
             f"the metric {name!r} needs the feature {metric.feature!r}, and the extractor of {protocol.id} gives only "
-            f"{', '.join(given)}; choose another metric or another --protocol."
+            f"{', '.join(given)}; choose another metric, or a --protocol that has it ({', '.join(have) or 'none here'})."
         )
     return metric
 
 
-def extractors_of(protocol: Protocol, features: set[str]) -> dict[str, type[FeatureExtractor]]:
-    """By name, the first extractor of a protocol that has each of these features."""
-    found: dict[str, type[FeatureExtractor]] = {}
-    for feature in sorted(features):
-        for name in protocol.extractors:
-            extractor: type[FeatureExtractor] = registry.get("extractor", name)
-            if feature in extractor.features:
-                found[name] = extractor
-                break
-    return found
+def extractors_with(protocol: Protocol, feature: str) -> list[str]:
+    """Names of the protocol's extractors that have a feature, in the protocol's order."""
+    return [name for name in protocol.extractors if feature in registry.get("extractor", name).features]
+
+
+def registered(protocol: Protocol) -> str:
+    """The name under which a protocol is registered, whatever its number of images is here."""
+    names = registry.entries("protocol")
+    return next((name for name in names if name.startswith(f"{protocol.family}-")), protocol.id)
+
+
+def identity(measuring: Measuring) -> str:
+    """What is known of the reference before anything is fetched: digests of what is there, names of the rest."""
+    parts = []
+    for place in measuring.sources:
+        if isinstance(place, PublishedStatistics):
+            parts.append(place.asset.sha256 or place.asset.id)
+        else:
+            parts.append(content_digest(Path(place)) if Path(place).exists() else str(place))
+    return " ".join(parts)
 
 
 def describe(measuring: Measuring, extractors: Mapping[str, FeatureExtractor]) -> dict[str, Any]:
@@ -166,6 +201,7 @@ def describe(measuring: Measuring, extractors: Mapping[str, FeatureExtractor]) -
         "extractors": {name: extractor.digest() for name, extractor in extractors.items()},
         "extractor_precision": "16 bits, compiled" if protocol.fast else "fp32",
         "directions": {name: metric.direction for name, metric in measuring.metrics.items()},
+        "compares": [name for name, metric in measuring.feature_metrics.items() if metric.compares],
         "units": {name: metric.unit for name, metric in measuring.metrics.items() if metric.unit},
         "parameters": {
             name: parameters

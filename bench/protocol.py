@@ -30,6 +30,11 @@ class PublishedStatistics:
     kind: str = "moments"
     """Which accumulator's statistics they are."""
 
+    @property
+    def key(self) -> str:
+        """Under which a file of this suite has such statistics."""
+        return f"{self.kind}.{self.extractor}.pool"
+
 
 @dataclass(frozen=True)
 class Protocol:

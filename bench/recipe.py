@@ -82,6 +82,8 @@ class EvaluationPlan(BaseModel):
     """File or data set given in place of the protocol's."""
     references: str
     """Digests of the files of statistics, names of the data sets that are measured when they are needed."""
+    code: str = ""
+    """SHA-256 of the source of extractors and metrics: edited ones make another run."""
 
 
 class Recipe(BaseModel):

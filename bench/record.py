@@ -16,6 +16,8 @@ class Measurement(BaseModel):
     std: float | None = None
     values: list[float] | None = None
     """Of the replicates, in their order, where there are several."""
+    smallest: float | None = None
+    """Of the values, where that is what papers quote."""
     protocol: str
 
 
@@ -72,8 +74,3 @@ class Record(BaseModel):
         """Which way of a metric is better."""
         found = (protocol.get("directions", {}).get(metric) for protocol in self.protocols.values())
         return next(filter(None, found), "lower")
-
-    def smallest(self, metric: str, measured: Measurement) -> float | None:
-        """The smallest of the replicates, where that is what papers quote of this protocol."""
-        quoted = self.protocols.get(measured.protocol, {}).get("selection") == "min" and metric == "fid"
-        return min(measured.values) if quoted and measured.values else None

@@ -84,6 +84,7 @@ class _Run:
         self.trainer: Trainer | None = None
         self.evaluator: Evaluator | None = None
         self.interrupted = False
+        self.notes: list[str] = []
         self.record = Record(
             run_id=job.recipe.run_id,
             method=job.recipe.method,
@@ -115,10 +116,12 @@ class _Run:
         if self.job.measuring is not None:
             if any(extractor.large for extractor in self.job.measuring.extractors.values()):
                 yield Note(f"loading the extractor and reference statistics of {self.job.measuring.protocol.id}")
-            self.evaluator = Evaluator(self.job.measuring, self.device, interrupted=lambda: self.interrupted)
-            self.record.protocols = {self.job.measuring.protocol.id: self.evaluator.describe()}
-        for note in filter(None, (self.teacher.note, self.job.chosen.note)):
-            yield Note(note)
+            self.evaluator = Evaluator(
+                self.job.measuring, self.device, interrupted=lambda: self.interrupted, note=self.notes.append
+            )
+            self.record.protocols = {self.evaluator.label: self.evaluator.describe()}
+        self.notes += filter(None, (self.teacher.note, self.job.chosen.note))
+        yield from self._told()
         self.folder.write_recipe(self.job.recipe)
         self.folder.write_record(self.record)
         pairs = yield from self._pairs()
@@ -139,6 +142,11 @@ class _Run:
             yield Note(f"continuing after {self.ledger.images:,} images")
         self.record.evaluations = [e for e in self.record.evaluations if e.updates <= self.ledger.updates]
         self.folder.rewind_log(self.ledger.updates)
+
+    def _told(self) -> Iterator[Event]:
+        """What there was to say."""
+        yield from map(Note, self.notes)
+        self.notes.clear()
 
     def _pairs(self) -> Generator[Event, None, PairStream | None]:
         pairs: PairStream | None = None
@@ -165,6 +173,7 @@ class _Run:
                 self._checkpoint()  # an interrupted evaluation loses nothing else
                 points = [p for p in points if p > self.ledger.spent(budget.axis)]
                 yield self._evaluate(trainer.averaged(), last=trainer.fraction >= 1)
+                yield from self._told()
                 saved = self._checkpoint()
             if trainer.fraction >= 1:
                 break
@@ -196,6 +205,7 @@ class _Run:
         if self.evaluator is not None and self.job.budget is None:
             yield Note(f"sampling {self.job.recipe.teacher} with {self.method.nfe} evaluations an image")
             yield self._evaluate(self.method, last=True)
+            yield from self._told()
         if self.record.evaluations:
             self.record.final = {name: m.value for name, m in self.record.evaluations[-1].metrics.items()}
             self.record.best = self._best(self.record.evaluations)
@@ -236,8 +246,8 @@ class _Run:
         assert self.evaluator is not None and self.plan is not None
         replicates = range(1, self.plan.repeats + 1) if last else [0]
         metrics = self.evaluator.measure(sampler.generate, replicates)
-        first = next(iter(metrics))
-        watched = self.evaluator.measure(sampler.generate, [0])[first].value if last else metrics[first].value
+        first = next(iter(self.evaluator.feature_metrics))
+        watched = self.evaluator.watch(sampler.generate) if last else metrics[first].value
         evaluation = Evaluation(
             images=self.ledger.images,
             updates=self.ledger.updates,
@@ -270,6 +280,8 @@ class _Run:
                 metrics = self.evaluator.measure(sampler.generate, range(1, self.plan.repeats + 1))
                 selection = f"the best of {len(history)} evaluations, measured again on fresh seeds"
                 last = best
+        if last is history[-1]:
+            self.folder.best_weights.unlink(missing_ok=True)  # the last ones are the best
         return {name: m.value for name, m in metrics.items()} | {"images": last.images, "selection": selection}
 
     def _save_generator(self, path: Path) -> None:

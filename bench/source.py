@@ -34,8 +34,10 @@ class Source:
     teacher_name: str
     teacher: Teacher
     device: torch.device
+    trained: bool = False
+    """Whether a run trained it, whose choices replicate 0 may have made."""
     run: Path | None = None
-    """Folder of the run that trained it; what was seen on the way was measured on replicate 0."""
+    """Folder of that run, if it is there."""
 
     @property
     def note(self) -> str:
@@ -126,4 +128,4 @@ def _trained(name: str, teacher_path: str | None, results: Path, device: str) ->
         request["settings"] = request["settings"] | {"precision": "auto"}
     source = _of_a_recipe(request, device, file if recipe.budget is not None else None)
     run = folder.path if folder else file.absolute().parents[1]
-    return dataclasses.replace(source, run=run if (run / "record.json").exists() else None)
+    return dataclasses.replace(source, trained=True, run=run if (run / "record.json").exists() else None)

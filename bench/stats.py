@@ -9,16 +9,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bench import registry
+from bench import ranks, registry
+from bench.accumulators import FeatureBank
 from bench.checkpoint import save_tensors, tensors_digest
 from bench.dataset import ContentDigest, find_dataset, prepared
 from bench.errors import UsageError
 from bench.extraction import Need
+from bench.extractor import FeatureExtractor
 from bench.files import require_writable
-from bench.measuring import extractors_of, make_metric
+from bench.measuring import extractors_with, make_metric
 from bench.metric import FeatureMetric
 from bench.protocol import Protocol
-from bench.reference import key, measure_dataset
+from bench.reference import measure_dataset
 
 CPU = torch.device("cpu")
 
@@ -31,6 +33,7 @@ def write_reference(
     protocol_id: str | None = None,
     metrics: Sequence[str] | None = None,
     extractor_path: str | None = None,
+    held_out: str | None = None,
     xflip: bool = False,
     max_size: int | None = None,
     plugins: Sequence[str] = (),
@@ -44,17 +47,25 @@ def write_reference(
         protocol_id: by default that of the teachers trained on this data set.
         metrics: whose needs are met; by default the protocol's own metrics.
         extractor_path: weights of the protocol's extractor, in place of the usual ones.
+        held_out: a data set, by name or path, of real images that are not in this one; memorization compares with them.
         xflip, max_size: EDM's options, see ``prepared``.
         report: told which fraction of the images is done.
 
     Raises UsageError, before any work, for what cannot be measured.
     """
+    ranks.require_one("bench stats")
     require_writable(output.parent, "folder")
-    opened = find_dataset(name, path)
+    if output.suffix != ".safetensors" or output.is_dir():
+        raise UsageError(f"statistics are written as safetensors, given {str(output)!r}; name a file that ends in .safetensors.")
+    opened, others = find_dataset(name, path), held_out and find_dataset(held_out)
     protocol: Protocol = registry.get("protocol", protocol_id or usual_protocol(name))
     wanted = _comparing(protocol, metrics)
-    needs: list[Need] = list(dict.fromkeys((m.feature, m.compares) for m in wanted.values() if m.compares))
-    extractors = extractors_of(protocol, {feature for feature, _ in needs})
+    needs = list(
+        dict.fromkeys(Need(extractors_with(protocol, m.feature)[0], m.feature, m.compares) for m in wanted.values() if m.compares)
+    )
+    if held_out and all(need.gather is not FeatureBank for need in needs):
+        raise UsageError("held-out images are for metrics that compare images one by one; add --metrics memorization.")
+    extractors: dict[str, type[FeatureExtractor]] = {need.extractor: registry.get("extractor", need.extractor) for need in needs}
     dataset = prepared(opened(), max_size=max_size, xflip=xflip)  # only now, as it may have to be downloaded
     for extractor in extractors.values():
         extractor.require(dataset.images, name, protocol.id)
@@ -65,7 +76,7 @@ def write_reference(
                 "give a larger data set or raise --max-size."
             )
     weights = Path(extractor_path) if extractor_path else None
-    loaded = {n: e(weights if n == protocol.extractors[0] else None).to(device) for n, e in extractors.items()}
+    loaded = {n: e(weights if n == next(iter(extractors)) else None).to(device) for n, e in extractors.items()}
     digest, seen = ContentDigest(), 0
 
     def watch(images: Tensor, labels: Tensor | None) -> None:
@@ -74,13 +85,18 @@ def write_reference(
         seen += len(images)
         report(seen / len(dataset))
 
-    measured = measure_dataset(dataset, list(loaded.values()), needs, device, watch)
-    tensors = {f"{key(need)}.{part}": t for need, own in measured.items() for part, t in own.items() if part != "root"}
+    measured = measure_dataset(dataset, loaded, needs, device, watch)
+    tensors = {f"{need.key}.{part}": t for need, own in measured.items() for part, t in own.items() if part != "root"}
+    if others:
+        banks = [need for need in needs if need.gather is FeatureBank]
+        for need, own in measure_dataset(others(), loaded, banks, device).items():
+            tensors[f"{need.key}.held_out"] = own["features"]
     short = name if name in registry.entries("dataset") else _base(name)
     options = {
         "path": path and _base(path),
         "protocol": protocol_id,
         "metrics": ",".join(metrics) if metrics else None,
+        "held-out": held_out and (held_out if held_out in registry.entries("dataset") else _base(held_out)),
         "extractor-path": extractor_path and _base(extractor_path),
         "xflip": xflip,
         "max-size": max_size,
@@ -95,13 +111,14 @@ def write_reference(
         "shape": list(dataset.images.shape),
         "max_size": max_size,
         "xflip": xflip,
+        "held_out": options["held-out"],
         "protocol": protocol.id,
         "extractors": digests,
         "tensors_sha256": tensors_digest(tensors),
     }
     save_tensors(output, tensors, meta)
     weights_of = ", ".join(f"{n} {short_digest[:12]}" for n, short_digest in digests.items())
-    return f"{len(dataset):,} images of {short}, {', '.join(sorted({key(need) for need in needs}))}, {protocol.id}, {weights_of}"
+    return f"{len(dataset):,} images of {short}, {', '.join(sorted(need.key for need in needs))}, {protocol.id}, {weights_of}"
 
 
 def _base(path: str | Path) -> str:
@@ -135,7 +152,7 @@ def usual_protocol(dataset: str) -> str:
     usual: str = found.pop()
     if usual not in registry.entries("protocol"):
         raise UsageError(
-            f"the teachers of {dataset!r} are measured by the protocol {usual!r}, which this version does not have yet; choose "
+            f"the teachers of {dataset!r} are measured by the protocol {usual!r}, which is not there; choose "
             f"another with --protocol ({', '.join(registry.entries('protocol'))})."
         )
     return usual

@@ -17,7 +17,7 @@ import yaml
 from pydantic import ValidationError
 
 from bench.errors import BenchError, UsageError, unknown
-from bench.files import sha256, write_atomic
+from bench.files import content_digest, write_atomic
 from bench.recipe import Recipe, Request, run_prefix
 from bench.record import SCHEMA, Record
 from bench.registry import entries
@@ -132,7 +132,7 @@ def find_finished(request: Request, results: Path) -> Record | None:
     """
     asked = request.model_dump(mode="json")
     for record in _records(results, run_prefix(request.method, request.teacher, request.seed)):
-        unchanged = all(Path(f).is_file() and sha256(Path(f)) == digest for f, digest in record.inputs.items())
+        unchanged = all(Path(f).exists() and content_digest(Path(f)) == digest for f, digest in record.inputs.items())
         if record.request == asked and unchanged:
             return record
     return None

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import measured, ranks, registry
+from bench import ranks, registry
+from bench.answer import answer, ask
 from bench.errors import UsageError
+from bench.evaluate import Evaluator
 from bench.job import teacher_named
 from bench.measuring import Wanted
 from bench.teacher import Published
@@ -66,13 +68,13 @@ def verify(
     """Measure FID by the protocol of the published number, and compare: the smallest of replicates where it is one."""
     published = published_of(name)
     wanted = Wanted(published.protocol, ["fid"], reference=reference, extractor_path=extractor_path)
-    question = measured.ask(name, wanted, results, device=device, path=path, note=note)
+    question = ask(name, wanted, results, device=device, path=path, note=note)
     if question.nfe != published.nfe:
         raise UsageError(
             f"the published FID of {name!r} took NFE {published.nfe}, this takes {question.nfe}; they do not compare."
         )
     with ranks.together(question.device):
-        evaluator = question.evaluator(batch, report, note)
-        content = measured.answer(question, evaluator, question.measure(evaluator))
+        evaluator = Evaluator(question.measuring, question.device, batch=batch, report=report, note=note)
+        content = answer(question, evaluator)
     fid = content["metrics"]["fid"]
     return Verdict(published, fid.get("smallest", fid["value"]), tolerance, content)

@@ -1,18 +1,18 @@
 """A whole evaluation against those of torch-fidelity and clean-fid, on the same images, weights and statistics of real images.
 
-    python benchmarks/evaluate.py [--images 256] [--size 32] [--blocks 3] [--device cuda] [--weights FILE]
+    python benchmarks/evaluate.py [--images 256] [--size 32] [--blocks 3] [--device cuda] [--weights FILE] [--peer-batch 8]
     python benchmarks/evaluate.py --peers none --images 50000 --device cuda [--half]
 
 FID and IS of torch-fidelity against ``edm-50k``, FID of clean-fid against ``clean-50k``, both on this number of images, in
-alternating blocks. Each side has its network and the statistics of real images in memory before the clock starts: of
-torch-fidelity, whose ``calculate_metrics`` would load the one and compute the other anew, its own functions are called one by one,
-and clean-fid is given the same network as TorchScript. This suite and torch-fidelity read a uint8 tensor, clean-fid a folder of
-PNG files. Each library works as it does by default, with the batches and worker processes that were fastest for it. The threads
-are those of OMP_NUM_THREADS for all.
+alternating blocks. Each side has its network and the statistics of real images in memory before the clock starts:
+torch-fidelity's ``calculate_metrics`` would load the one and compute the other anew, so its own functions are called one by one,
+and clean-fid, which needs a scipy before 1.18, is given the same network as TorchScript. This suite and torch-fidelity read a uint8 tensor, clean-fid a folder of
+PNG files, which are there already. The others work in batches of 64 and 128 images as they do by default, or of ``--peer-batch``:
+8 are faster for them on a CPU. The threads are those of OMP_NUM_THREADS for all; set it to 1 where the machine is shared.
 
-Prints a Markdown table of median seconds on the clock and of all processes' processor time, the medians of the pairwise ratios, and
-the relative differences of the numbers; once for the whole, and once for features alone, because the distance takes as long for
-256 images as for 50,000. Then all of it as JSON.
+Prints a Markdown table of median seconds, on the clock and of the processor by all processes, of the medians of the pairwise
+ratios, and of the relative differences of the numbers; for the whole, and for features alone, because the distance takes
+as long for 256 images as for 50,000. Then all of it as JSON.
 
 With ``--peers none`` a generator of edm-cifar10's architecture makes the images in one step, with random weights: images a second
 of generating and of measuring, on a GPU also in fast mode and how far its FID is off. ``--half`` generates in float16.
@@ -28,6 +28,7 @@ import statistics
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -46,17 +47,16 @@ from torch_fidelity.utils import create_feature_extractor, get_featuresdict_from
 
 from bench import environment
 from bench.accumulators import Moments
-from bench.checkpoint import save_tensors, tensors_digest
-from bench.dataset import InMemory
 from bench.evaluate import Evaluator, quantised
+from bench.extractor import FeatureExtractor
 from bench.images import ImageSpec, to_uint8
 from bench.measuring import Subject, Wanted, settle
-from bench.reference import measure_dataset
-from evals.inception import inception_v3, load_network
+from evals.inception import CleanInception, Inception, inception_v3, load_network
 from teachers.edm import EDMCifar10
 
 REAL = 64
 """Images behind the mean and covariance that stand for those of real images."""
+PROTOCOLS = {"edm-50k": (Inception, ("fid", "is")), "clean-50k": (CleanInception, ("fid",))}
 Numbers = Mapping[str, float]
 
 
@@ -106,28 +106,29 @@ def write_weights(file: Path) -> Path:
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight)
+    nn.init.normal_(network.get_parameter("fc.weight"), std=0.1)
     torch.save(network.state_dict(), file)
     return file
 
 
 def evaluator(protocol: str, given: argparse.Namespace, weights: Path, *, fast: bool = False) -> Evaluator:
     """One with the statistics of made-up real images: a mean, and a covariance of full rank as that of many images would be."""
-    device, images = torch.device(given.device), ImageSpec(3, given.size)
+    device, moments = torch.device(given.device), Moments(REAL)
+    kind, metrics = PROTOCOLS[protocol]
+    moments.update(features(kind(weights).to(device), make_images(REAL, given.size, seed=1), device), 0)
+    real = {name: t.numpy() for name, t in moments.statistics().items()}
+    ridge = 1e-3 * real["sigma"].diagonal().mean() * np.eye(len(real["mu"]))
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "real.safetensors"
-        wanted = Wanted(protocol, None, given.images, fast=fast, reference=str(file), extractor_path=str(weights))
-        if protocol.startswith("clean"):
-            wanted = Wanted(**{**vars(wanted), "metrics": ["fid"]})
-        measuring = settle(wanted, Subject("benchmark", images, None))
-        extractors = {name: extractor.to(device) for name, extractor in measuring.load_extractors().items()}
-        real = InMemory(make_images(REAL, given.size, seed=1))
-        moments = dict(measure_dataset(real, list(extractors.values()), [("pool", Moments)], device)["pool", Moments])
-        moments.pop("root")
-        moments["sigma"] += 1e-3 * moments["sigma"].diagonal().mean() * torch.eye(len(moments["mu"]), device=device)
-        tensors = {f"moments.pool.{name}": t for name, t in moments.items()}
-        meta = {"dataset": "blots", "protocol": measuring.protocol.id, "tensors_sha256": tensors_digest(tensors)}
-        save_tensors(file, tensors, meta | {"extractors": {name: e.digest() for name, e in extractors.items()}})
-        return Evaluator(measuring, device)
+        file = Path(folder) / "real.npz"
+        np.savez(file, mu=real["mu"], sigma=real["sigma"] + ridge)
+        wanted = Wanted(protocol, metrics, given.images, fast=fast, reference=str(file), extractor_path=str(weights))
+        return Evaluator(settle(wanted, Subject("benchmark", ImageSpec(3, given.size), None)), device)
+
+
+def features(extractor: FeatureExtractor, images: Tensor, device: torch.device) -> Tensor:
+    """Those that FID is computed from, as an evaluation has them, on the CPU."""
+    with torch.no_grad(), environment.without_tf32():
+        return torch.cat([extractor(part.to(device))["pool"] for part in images.split(250)]).cpu()
 
 
 # -- who measures ----------------------------------------------------------------------------------------------------------------
@@ -135,9 +136,9 @@ def evaluator(protocol: str, given: argparse.Namespace, weights: Path, *, fast: 
 
 def own(images: Tensor, by: Evaluator) -> Contender:
     """This suite."""
-    needs = {(m.feature, m.gathers) for m in by.feature_metrics.values()}
+    (extractor,) = by.extractors.values()
     return Contender(
-        features=lambda: measure_dataset(InMemory(images), list(by.extractors.values()), needs, by.device),
+        features=lambda: features(extractor, images, by.device),
         numbers=lambda kept: {},
         whole=lambda: {n: m.value for n, m in by.measure_images(lambda at: images[at.start : at.stop], [0]).items()},
     )
@@ -156,8 +157,10 @@ class Tensors(Dataset[Tensor]):
         return self.images[index]
 
 
-def by_torch_fidelity(images: Tensor, device: torch.device, weights: Path, real: dict[str, np.ndarray]) -> Contender:
-    """FID and IS, with its batches of 64; without its workers, which would only copy a tensor that is in memory."""
+def by_torch_fidelity(
+    images: Tensor, device: torch.device, weights: Path, real: dict[str, np.ndarray], batch: int | None
+) -> Contender:
+    """FID and IS; without its worker processes, which would only copy a tensor that is in memory."""
     layers, cuda = ["2048", "logits_unbiased"], device.type == "cuda"
     network = create_feature_extractor(
         "inception-v3-compat", layers, cuda=cuda, feature_extractor_weights_path=str(weights), verbose=False
@@ -171,7 +174,8 @@ def by_torch_fidelity(images: Tensor, device: torch.device, weights: Path, real:
         return {"fid": fid[metric_fid.KEY_METRIC_FID], "is": score[metric_isc.KEY_METRIC_ISC_MEAN]}
 
     return Contender(
-        lambda: get_featuresdict_from_dataset(Tensors(images), network, 64, cuda, save_cpu_ram=True, verbose=False), numbers
+        lambda: get_featuresdict_from_dataset(Tensors(images), network, batch or 64, cuda, save_cpu_ram=True, verbose=False),
+        numbers,
     )
 
 
@@ -187,7 +191,9 @@ class Scripted(nn.Module):
         return self.layers(images)
 
 
-def by_clean_fid(images: Tensor, device: torch.device, weights: Path, real: dict[str, np.ndarray], folder: Path) -> Contender:
+def by_clean_fid(
+    images: Tensor, device: torch.device, weights: Path, real: dict[str, np.ndarray], batch: int | None, folder: Path
+) -> Contender:
     """FID, from PNG files that are there already, with a worker process for each core, at most its usual twelve."""
     for i, image in enumerate(images):
         Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / f"{i:06}.png")
@@ -199,12 +205,8 @@ def by_clean_fid(images: Tensor, device: torch.device, weights: Path, real: dict
         mu, sigma = np.mean(features, axis=0), np.cov(features, rowvar=False)
         return {"fid": float(cleanfid.frechet_distance(mu, sigma, real["mu"], real["sigma"]))}
 
-    return Contender(
-        partial(
-            cleanfid.get_folder_features, str(folder), network, num_workers=workers, batch_size=64, device=device, verbose=False
-        ),
-        numbers,
-    )
+    how = {"num_workers": workers, "batch_size": batch or 128, "device": device, "verbose": False}
+    return Contender(partial(cleanfid.get_folder_features, str(folder), network, **how), numbers)
 
 
 # -- the comparison --------------------------------------------------------------------------------------------------------------
@@ -214,8 +216,8 @@ def block(ours: Contender, theirs: Contender) -> dict[str, Any]:
     """Both, one after the other: the numbers, and what the whole and the features took."""
     assert ours.whole
     own_numbers, own_whole = clocked(ours.whole)
-    features, peer_features = clocked(theirs.features)
-    peer_numbers, rest = clocked(lambda: theirs.numbers(features))
+    found, peer_features = clocked(theirs.features)
+    peer_numbers, rest = clocked(lambda: theirs.numbers(found))
     _, own_features = clocked(ours.features)
     return {
         "whole": (own_whole, peer_features + rest),
@@ -235,7 +237,7 @@ def against_peers(given: argparse.Namespace, weights: Path, folder: Path) -> lis
     ):
         by = evaluator(protocol, given, weights)
         real = {n: by.references.prepared["fid"][n].cpu().numpy() for n in ("mu", "sigma")}
-        pairs[name] = (own(images, by), make(images, device, weights, real), by.protocol.id)
+        pairs[name] = (own(images, by), make(images, device, weights, real, given.peer_batch), by.protocol.id)
         pairs[name][0].features(), pairs[name][1].features()  # a first time, which does not count
     blocks = [{name: block(*pair[:2]) for name, pair in pairs.items()} for _ in range(given.blocks)]
     return [
@@ -280,11 +282,15 @@ def with_generator(given: argparse.Namespace, weights: Path) -> list[dict[str, A
         if device.type == "cuda":
             torch.cuda.synchronize(device)
 
+    def generate(z: Tensor, labels: Tensor | None) -> Tensor:
+        blots = nn.functional.interpolate(z[:, :, :6, :6], z.shape[2:], mode="bicubic")  # so that features do vary
+        return blots + 0.1 * network(2.5 * z, 2.5)
+
     def generated(seeds: range) -> Tensor:
         nonlocal making
         wait()
         started = time.perf_counter()
-        images = quantised(lambda z, labels: network(2.5 * z, 2.5), spec, device, seeds)
+        images = quantised(generate, spec, device, seeds)
         wait()
         making += time.perf_counter() - started
         return images
@@ -292,7 +298,7 @@ def with_generator(given: argparse.Namespace, weights: Path) -> list[dict[str, A
     rows: list[dict[str, Any]] = []
     for fast in (False, True)[: 2 if device.type == "cuda" else 1]:
         by = evaluator("edm-50k", given, weights, fast=fast)
-        _, first = clocked(lambda by=by: by.extractors["inception"](generated(range(by.batch)))["pool"].cpu())
+        _, first = clocked(lambda by=by: features(by.extractors["inception"], generated(range(by.batch)), device))
         making = 0.0
         numbers, taken = clocked(lambda by=by: by.measure_images(generated, [0]))
         rates = {"generating": making, "measuring": taken.wall - making, "whole": taken.wall}
@@ -315,9 +321,11 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=3)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--weights", type=Path)
+    parser.add_argument("--peer-batch", type=int)
     parser.add_argument("--peers", choices=("all", "none"), default="all")
     parser.add_argument("--half", action="store_true")
     given = parser.parse_args()
+    warnings.simplefilter("ignore")  # of TorchScript and of an argument of sqrtm, which go out of use
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         weights = given.weights or write_weights(folder / "inception.pth")

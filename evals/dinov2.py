@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import cached_property
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.plugin import Asset, FeatureExtractor, UsageError, fetch, load_weights, read_weights
+from bench.plugin import Asset, FeatureExtractor, UsageError, fetch, load_weights, read_weights, sha256
 
 WEIGHTS = Asset(
     "dinov2-vitl14",
@@ -126,8 +125,7 @@ class DINOv2(FeatureExtractor):
             self.network = VisionTransformer(**self.architecture)
         load_weights(self.network, read_weights(path), f"the weights file {str(path)!r}")
         self.network.eval().requires_grad_(False)
-        with path.open("rb") as file:
-            self.sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        self.sha256 = sha256(path)
         self.mean, self.std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
         self.fast = False
 

@@ -6,7 +6,6 @@ Szegedy et al., "Rethinking the Inception Architecture" (arXiv 1512.00567); the 
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 import warnings
 from collections import OrderedDict
@@ -19,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from bench.plugin import Asset, FeatureExtractor, Features, UsageError, fetch, load_weights, read_weights
+from bench.plugin import Asset, FeatureExtractor, Features, UsageError, fetch, load_weights, read_weights, sha256
 from evals import resize
 from evals.resize import Kernel
 
@@ -57,8 +56,7 @@ class Inception(FeatureExtractor):
         network = fold(load_network(self.path))
         self.body = network[:-1].to(memory_format=torch.channels_last)
         self.head = network.get_parameter("fc.weight").clone()  # like what was folded, no longer a view of the file
-        with self.path.open("rb") as file:
-            self.sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        self.sha256 = sha256(self.path)
 
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
         require_images(images)

@@ -58,30 +58,34 @@ def eval_(
     load_plugins(plugin)
     import json
 
-    from bench import measured, ranks
+    from bench import ranks
+    from bench.answer import answer, ask, store
     from bench.cross_check import cross_check as compare
     from bench.cross_check import require_checkable
+    from bench.evaluate import Evaluator
+    from bench.files import require_writable
     from bench.measuring import Wanted
     from bench.render.live import progress_bar
     from bench.store import results_folder
 
     def note(sentence: str) -> None:
-        if ranks.rank() == 0:
+        if ranks.speaks():
             typer.echo(f"note: {sentence}", err=True)
 
     wanted = Wanted(protocol, names(metrics), samples, repeats, fast, reference, extractor_path)
     folder = results_folder(results)
-    question = measured.ask(source, wanted, folder, device=device, path=path, note=note)
+    require_writable(folder, "results folder")
+    question = ask(source, wanted, folder, device=device, path=path, note=note)
     if cross_check:
         require_checkable(question)
     with ranks.together(question.device), progress_bar(f"measuring {source}") as report:
-        evaluator = question.evaluator(batch, report, note)
-        content = measured.answer(question, evaluator, question.measure(evaluator))
+        evaluator = Evaluator(question.measuring, question.device, batch=batch, report=report, note=note)
+        content = answer(question, evaluator)
         if cross_check:
             content["cross_check"] = compare(question, evaluator)
-    if ranks.rank() > 0:
+    if not ranks.speaks():
         return
-    file = measured.store(content, question.source.run if question.source else None, folder)
+    file = store(content, question.source.run if question.source else None, folder)
     if format_ == "json":
         typer.echo(json.dumps(content, indent=1))
         return
@@ -90,14 +94,27 @@ def eval_(
 
 
 def _print(content: dict[str, Any]) -> None:
-    """The numbers with their protocols, and whose they are."""
+    """The numbers with their protocols, whose they are, and what they were compared with."""
     from bench.render.numbers import plus_minus, quantity
 
+    protocol = content["protocol"]
     for name, m in content["metrics"].items():
+        arrow = {"lower": "↓", "higher": "↑"}[protocol["directions"][name]]
         smallest = f"  smallest of {len(m['values'])}: {plus_minus(m['smallest'], None)}" if "smallest" in m else ""
-        typer.echo(f"{name:<12} {plus_minus(m['value'], m.get('std')):<16} {m['protocol']}{smallest}")
+        typer.echo(f"{name + ' ' + arrow:<15} {plus_minus(m['value'], m.get('std')):<16} {m['protocol']}{smallest}")
+    for facts in protocol["references"]:
+        known = [
+            facts.get("dataset"),
+            facts.get("split"),
+            facts.get("images") and f"{facts['images']:,} images",
+            facts["builder"],
+        ]
+        typer.echo(f"{'compared with':<15} {', '.join(filter(None, known))}")
     if content["nfe"] is not None:
-        typer.echo(f"NFE {content['nfe']}, {quantity(content['parameters'])} parameters")
-    for row in content.get("cross_check", []):
+        typer.echo(f"{'generator':<15} NFE {content['nfe']}, {quantity(content['parameters'])} parameters")
+    rows = content.get("cross_check", [])
+    if rows:
+        typer.echo(f"\n{'cross-check':<15} {'value':<20} {'by':<53} difference")
+    for row in rows:
         whose = f"{row['formula']}, features by {row['features']}"
-        typer.echo(f"{row['metric']:<12} {row['value']:<20.8g} {whose:<52} {row['difference']:+.2e}")
+        typer.echo(f"{row['metric']:<15} {row['value']:<20.8g} {whose:<52} {row['difference']:+.2e}")

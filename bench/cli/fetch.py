@@ -66,6 +66,9 @@ def _assets(name: str) -> tuple[Asset, ...]:
         return ()
     thing = get(kind, part)
     assets: tuple[Asset, ...] = getattr(thing, "assets", ())
+    if kind == "protocol":
+        published = [place.asset for places in thing.references.values() for place in places if hasattr(place, "asset")]
+        assets = (*get("extractor", thing.extractors[0]).assets, *published)
     if kind in ("teacher", "released"):
         assets += _to_measure(thing if kind == "teacher" else get("teacher", thing.teacher), part)
     if not assets and kind == "dataset" and part != "files":

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 Plugins = Annotated[
-    list[str] | None, typer.Option("--plugin", metavar="FILE", help="Python file that registers methods, teachers or metrics.")
+    list[str] | None,
+    typer.Option("--plugin", metavar="FILE", help="Python file that registers a method, a metric and so on."),
 ]
 Results = Annotated[
     Path | None, typer.Option("--results", metavar="DIR", help="Folder of runs [default: $BENCH_RESULTS or results/runs].")
@@ -44,8 +45,13 @@ def load_plugins(files: list[str] | None) -> list[str]:
 
 
 def names(given: str | None) -> list[str] | None:
-    """``fid,is`` as a list."""
-    return [name.strip() for name in given.split(",")] if given else None
+    """``fid,is`` as a list. Raises UsageError for an empty one."""
+    from bench.errors import UsageError
+
+    found = [name.strip() for name in (given or "").split(",") if name.strip()]
+    if given is not None and not found:
+        raise UsageError("the list of metrics is empty; give some, such as fid,is.")
+    return found or None
 
 
 def check_format(given: str, known: tuple[str, ...] = ("terminal", "json")) -> str:

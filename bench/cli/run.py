@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.cli.options import Device, ExtractorPath, Fast, Json, Plugins, Reference, Results, TeacherPath, check_format
+from bench.cli.options import Device, ExtractorPath, Fast, Json, Plugins, Reference, Results, TeacherPath, check_format, names
 
 if TYPE_CHECKING:
     from bench.recipe import Request
@@ -54,12 +54,14 @@ def run(
 
     Example: bench run --method sid --teacher edm-digits --budget images=200k --set alpha=1.0
     """
+    from bench import ranks
     from bench.api import carry_out
     from bench.recipe import Recipe
     from bench.render.watch import Watch
     from bench.store import find_teacher, results_folder
 
     check_format(format_)
+    ranks.require_one("bench run")
     given = {
         "method": method,
         "teacher": teacher,
@@ -67,7 +69,7 @@ def run(
         "seed": seed,
         "teacher_path": teacher_path,
         "plugins": plugin,
-        "eval": None if eval_ is None else [] if eval_ == "none" else [name.strip() for name in eval_.split(",")],
+        "eval": None if eval_ is None else [] if eval_ == "none" else names(eval_),
         "eval_samples": eval_samples,
         "eval_repeats": eval_repeats,
         "eval_points": eval_points,

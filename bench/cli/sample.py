@@ -13,7 +13,9 @@ from bench.cli.options import Device, Plugins, Results, SourceName, SourcePath, 
 def sample(
     source: SourceName,
     count: Annotated[int, typer.Option("-n", min=1, help="How many images.")] = 64,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="PNG to write.")] = Path("grid.png"),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE|FOLDER", help="PNG of all; or a folder, for a PNG of each.")
+    ] = Path("grid.png"),
     first_seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the first image; the others follow.")] = 0,
     steps: Annotated[int | None, typer.Option(min=1, help="Noise levels, for a teacher [default: its own].")] = None,
     solver: Annotated[str | None, typer.Option(help="heun or euler, for a teacher [default: its own].")] = None,
@@ -24,7 +26,7 @@ def sample(
     results: Results = None,
     plugin: Plugins = None,
 ) -> None:
-    """Write a grid of samples as a PNG; image i depends on its seed alone.
+    """Write a grid of samples as a PNG, or each into a folder; image i depends on its seed alone.
 
     Example: bench sample teacher:edm-cifar10 -n 64 --steps 18 -o grid.png
     """
@@ -34,7 +36,7 @@ def sample(
 
     load_plugins(plugin)
     require_writable(output.parent, "folder")
-    from bench.render.images import save_samples
+    from bench.render.images import save_images, save_samples
     from bench.render.live import progress_bar
 
     settings = {k: v for k, v in (("steps", steps), ("solver", solver), ("churn", churn)) if v is not None}
@@ -44,5 +46,8 @@ def sample(
         typer.echo(f"note: {generator.note}", err=True)
     with progress_bar(f"sampling {source}, NFE {generator.nfe}") as report:
         images = sample_images(generator, seeds, report)
-    save_samples(images, output, columns)
+    if output.suffix:
+        save_samples(images, output, columns)
+    else:
+        save_images(images, output, first_seed)
     typer.echo(f"{output}: {count} images of {source}, NFE {generator.nfe}, seeds {seeds.start}-{seeds.stop - 1}")

@@ -25,6 +25,9 @@ def stats(
     path: Annotated[
         Path | None, typer.Option(metavar="FILE", help="File or folder of the named data set in place of its usual one.")
     ] = None,
+    held_out: Annotated[
+        str | None, typer.Option(metavar="DATASET|PATH", help="Real images that are not among these, for memorization.")
+    ] = None,
     xflip: Annotated[bool, typer.Option("--xflip", help="Add every image mirrored left to right, as EDM does.")] = False,
     max_size: Annotated[int | None, typer.Option(min=1, metavar="N", help="At most N images, chosen by EDM's rule.")] = None,
     device: Annotated[str, typer.Option(help="cpu, auto, cuda or cuda:N; last bits differ between devices.")] = "cpu",
@@ -48,6 +51,7 @@ def stats(
             protocol_id=protocol,
             metrics=names(metrics),
             extractor_path=extractor_path,
+            held_out=held_out,
             xflip=xflip,
             max_size=max_size,
             plugins=plugins,

@@ -12,7 +12,7 @@ from bench.cli.options import Device, ExtractorPath, Json, Plugins, Reference, R
 
 def verify(
     source: Annotated[str, typer.Argument(metavar="teacher:NAME|released:NAME", help="What has a published FID.")],
-    tolerance: Annotated[float, typer.Option(min=0, metavar="SHARE", help="Allowed difference, of the published FID.")] = 0.05,
+    tolerance: Annotated[float, typer.Option(min=0, metavar="0.05", help="Allowed difference, a share.")] = 0.05,
     reference: Reference = None,
     extractor_path: ExtractorPath = None,
     batch: Annotated[int | None, typer.Option(min=1, metavar="N", help="Images made and measured at once.")] = None,
@@ -30,16 +30,19 @@ def verify(
     load_plugins(plugin)
     import json
 
-    from bench import measured, ranks
+    from bench import ranks
+    from bench.answer import store
+    from bench.files import require_writable
     from bench.render.live import progress_bar
     from bench.store import results_folder
     from bench.verify import verify as check
 
     def note(sentence: str) -> None:
-        if ranks.rank() == 0:
+        if ranks.speaks():
             typer.echo(f"note: {sentence}", err=True)
 
     folder = results_folder(results)
+    require_writable(folder, "results folder")
     with progress_bar(f"measuring {source}") as report:
         verdict = check(
             source,
@@ -53,7 +56,7 @@ def verify(
             report=report,
             note=note,
         )
-    if ranks.rank() == 0:
+    if ranks.speaks():
         published = verdict.published
         judged = {
             "measured": verdict.measured,
@@ -62,7 +65,7 @@ def verify(
             "passed": verdict.passed,
         }
         content = verdict.content | {"published": dataclasses.asdict(published), "verdict": judged}
-        file = measured.store(content, None, folder)
+        file = store(content, None, folder)
         if format_ == "json":
             typer.echo(json.dumps(content, indent=1))
         else:

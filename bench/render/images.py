@@ -10,6 +10,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from bench.errors import UsageError
 from bench.files import write_atomic
 from bench.images import to_uint8
 
@@ -49,3 +50,13 @@ def _points(points: Tensor, side: int = 320) -> Image.Image:
         u, v = (x + 1) / 2 * side, (1 - y) / 2 * side
         draw.ellipse((u - 2, v - 2, u + 2, v + 2), fill="#1f5fa8")
     return canvas
+
+
+def save_images(images: Tensor, folder: Path, first_seed: int) -> None:
+    """Each image as a PNG of its own, named by its seed; images (N, C, H, W) in [-1, 1] of 1 or 3 channels."""
+    if images.shape[1] not in (1, 3):
+        raise UsageError(f"what has {images.shape[1]} channels cannot be written one by one; name one file that ends in .png.")
+    for seed, image in enumerate(to_uint8(images).cpu().permute(0, 2, 3, 1).numpy(), first_seed):
+        buffer = io.BytesIO()
+        Image.fromarray(image.squeeze(2) if images.shape[1] == 1 else image).save(buffer, format="png")
+        write_atomic(folder / f"{seed:08d}.png", buffer.getvalue())

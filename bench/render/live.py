@@ -19,10 +19,11 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from bench import ranks
 from bench.events import Evaluated, Event, Note, Preparing
 from bench.events import Progress as ProgressEvent
 from bench.record import Evaluation
-from bench.render.numbers import clock, plus_minus, quantity
+from bench.render.numbers import clock, duration, plus_minus, quantity
 
 _REFRESH = 2
 _LINE_SECONDS = 60.0
@@ -116,12 +117,23 @@ def training_bar(name: str) -> Iterator[Callable[[float, float], None]]:
 
 @contextmanager
 def progress_bar(what: str) -> Iterator[Callable[[float], None]]:
-    """A bar for work that has nothing to show but how far it is: yields ``report(fraction)``."""
+    """A bar for work that has nothing to show but how far it is, a line a minute elsewhere: yields ``report(fraction)``."""
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    begun = told = time.monotonic()
+
+    def report(fraction: float) -> None:
+        nonlocal told
+        progress.update(task, completed=fraction)
+        if not console.is_terminal and ranks.speaks() and time.monotonic() - told > _LINE_SECONDS:
+            told = time.monotonic()
+            left = f", {duration((told - begun) * (1 - fraction) / fraction)} left" if fraction > 0 else ""
+            console.print(f"{what}: {fraction:.0%}{left}", markup=False, highlight=False, soft_wrap=True)
+
+    shown = console.is_terminal and ranks.speaks()
+    with Progress(*columns, console=console, transient=True, disable=not shown) as progress:
         task = progress.add_task(what, total=1.0)
-        yield lambda fraction: progress.update(task, completed=fraction)
+        yield report
 
 
 @contextmanager

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
 from bench import environment
 from bench.accumulators import FeatureBank, Moments
-from bench.checkpoint import save_tensors, tensors_digest
-from bench.dataset import InMemory
 from bench.evaluate import Evaluator
-from bench.extraction import Extraction
+from bench.extraction import Extraction, Need
 from bench.images import ImageSpec
 from bench.measuring import Subject, Wanted, settle
 from bench.plugin import open_dataset, to_uint8
-from bench.reference import measure_dataset
 from evals.density_coverage import Coverage, Density
 from evals.fid import FID
 from evals.fid_infinity import FIDInfinity
@@ -62,11 +60,11 @@ def on(device, statistics):
 
 def extract(extractor, images, device):
     """Features of images as an evaluation has them, on the CPU."""
-    needs = {(name, FeatureBank) for name in extractor.features}
-    extraction = Extraction([extractor.to(device)], needs, len(images))
+    needs = {Need("inception", feature, FeatureBank) for feature in extractor.features}
+    extraction = Extraction({"inception": extractor.to(device)}, needs, len(images))
     for first in range(0, len(images), 8):
         extraction.see(images[first : first + 8].to(device), first)
-    return {name: kept["features"].cpu() for (name, _), kept in extraction.statistics().items()}
+    return {need.feature: kept["features"].cpu() for need, kept in extraction.statistics().items()}
 
 
 def apart(features, others):
@@ -169,12 +167,10 @@ def test_the_inception_score_of_equal_logits_is_that_of_the_cpu(permutation):
 
 def evaluator(weights, folder, samples, *, batch=None, fast=False):
     """By ``edm-50k`` on this number of images, against the statistics of 100 others."""
-    extractor = Inception(weights).to(CUDA)
-    moments = dict(measure_dataset(InMemory(blots(100, seed=1)), [extractor], [("pool", Moments)], CUDA)["pool", Moments])
-    tensors = {f"moments.pool.{name}": moments[name].cpu() for name in ("mu", "sigma", "count")}
-    meta = {"dataset": "blots", "protocol": "edm-100", "extractors": {"inception": extractor.digest()}}
-    save_tensors(folder / "real.safetensors", tensors, meta | {"tensors_sha256": tensors_digest(tensors)})
-    wanted = Wanted("edm-50k", None, samples, fast=fast, reference=str(folder / "real.safetensors"), extractor_path=str(weights))
+    real = Moments(100)
+    real.update(extract(Inception(weights), blots(100, seed=1), CUDA)["pool"], 0)
+    np.savez(folder / "real.npz", **{name: real.statistics()[name].numpy() for name in ("mu", "sigma")})
+    wanted = Wanted("edm-50k", None, samples, fast=fast, reference=str(folder / "real.npz"), extractor_path=str(weights))
     return Evaluator(settle(wanted, Subject("blots", ImageSpec(3, 32), None)), CUDA, batch=batch)
 
 

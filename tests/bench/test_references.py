@@ -65,7 +65,7 @@ def test_what_a_shipped_file_lacks_is_measured_from_the_data_set():
 def test_mean_and_covariance_in_numpys_format_give_the_same(tmp_path, statistics, dtype):
     tensors, _ = load_tensors(statistics)
     file = tmp_path / "mine.npz"
-    np.savez(file, **{name: tensors[f"moments.pool.{name}"].numpy().astype(dtype) for name in ("mu", "sigma")})
+    np.savez(file, **{name: tensors[f"moments.digits.pool.{name}"].numpy().astype(dtype) for name in ("mu", "sigma")})
     value, facts = measured("fid", reference=file)
     assert value["fid"] == pytest.approx(
         measured("fid", reference=statistics)[0]["fid"], rel=1e-9 if dtype == "float64" else 1e-4
@@ -76,7 +76,7 @@ def test_mean_and_covariance_in_numpys_format_give_the_same(tmp_path, statistics
 def test_features_in_clean_fids_format_are_compared_one_by_one(tmp_path, statistics):
     tensors, _ = load_tensors(statistics)
     file = tmp_path / "mine_kid.npz"
-    np.savez(file, feats=tensors["bank.pool.features"].numpy())
+    np.savez(file, feats=tensors["bank.digits.pool.features"].numpy())
     assert measured("recall", reference=file)[0] == measured("recall", reference=statistics)[0]
 
 
@@ -113,7 +113,7 @@ def test_a_reference_of_something_else_is_refused_naming_both(statistics, tmp_pa
 def test_a_published_file_of_another_protocol_is_known_by_its_name(tmp_path, statistics):
     tensors, _ = load_tensors(statistics)
     file = tmp_path / "cifar10_clean_train_32.npz"
-    np.savez(file, **{name: tensors[f"moments.pool.{name}"].numpy() for name in ("mu", "sigma")})
+    np.savez(file, **{name: tensors[f"moments.digits.pool.{name}"].numpy() for name in ("mu", "sigma")})
     with pytest.raises(UsageError, match=r"of another protocol, clean-fid clean with the extractor clean; digits-300 uses"):
         measured("fid", reference=file)
 
@@ -121,7 +121,7 @@ def test_a_published_file_of_another_protocol_is_known_by_its_name(tmp_path, sta
 def test_a_metric_that_finds_no_statistics_says_what_is_needed(tmp_path, statistics):
     tensors, _ = load_tensors(statistics)
     file = tmp_path / "mine.npz"
-    np.savez(file, **{name: tensors[f"moments.pool.{name}"].numpy() for name in ("mu", "sigma")})
+    np.savez(file, **{name: tensors[f"moments.digits.pool.{name}"].numpy() for name in ("mu", "sigma")})
     with pytest.raises(UsageError, match=r"'recall' needs all features of real images.*bench stats DATASET.*--metrics recall"):
         measured("recall", reference=file)
 
@@ -177,4 +177,9 @@ def test_bench_stats_says_how_its_file_was_made(statistics):
     assert meta["made_by"] == "bench stats digits --metrics fid,recall"
     assert meta["shape"] == [1, 8, 8]
     assert meta["tensors_sha256"] == tensors_digest(tensors)
-    assert set(tensors) == {"moments.pool.mu", "moments.pool.sigma", "moments.pool.count", "bank.pool.features"}
+    assert set(tensors) == {
+        "moments.digits.pool.mu",
+        "moments.digits.pool.sigma",
+        "moments.digits.pool.count",
+        "bank.digits.pool.features",
+    }

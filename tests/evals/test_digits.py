@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from bench.checkpoint import load_tensors
+from bench.extraction import Need
 from bench.plugin import Moments, open_dataset, tensors_digest
 from bench.reference import measure_dataset
 from evals.digits import DigitFeatures
@@ -24,10 +25,11 @@ def test_the_shipped_reference_is_that_of_the_shipped_classifier():
     tensors, meta = load_tensors(DIGITS_5K.references["digits"][0])
     extractor = DigitFeatures()
     assert meta["extractors"] == {"digits": extractor.digest()}
-    assert meta["images"] == tensors["moments.pool.count"] == 1797
-    again = measure_dataset(open_dataset("digits"), [extractor], {("pool", Moments)})["pool", Moments]
-    torch.testing.assert_close(again["mu"], tensors["moments.pool.mu"], rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(again["sigma"], tensors["moments.pool.sigma"], rtol=1e-4, atol=1e-5)
+    assert meta["images"] == tensors["moments.digits.pool.count"] == 1797
+    need = Need("digits", "pool", Moments)
+    again = measure_dataset(open_dataset("digits"), {"digits": extractor}, [need])[need]
+    torch.testing.assert_close(again["mu"], tensors["moments.digits.pool.mu"], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(again["sigma"], tensors["moments.digits.pool.sigma"], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("network", ["digits", "edm-digits"])

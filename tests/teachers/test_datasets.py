@@ -731,7 +731,7 @@ def test_the_statistics_of_the_digits_are_the_shipped_ones(bench, tmp_path):
         assert meta[fact] == known[fact]
     assert meta["made_by"] == "bench stats digits"
     assert meta["protocol"] == "digits-5k"
-    assert "1,797 images of digits, moments.pool, digits-5k" in out
+    assert "1,797 images of digits, moments.digits.pool, digits-5k" in out
 
 
 def test_the_statistics_of_a_zip_are_those_of_its_pixels_and_say_how_they_were_made(bench, tmp_path):
@@ -744,8 +744,8 @@ def test_the_statistics_of_a_zip_are_those_of_its_pixels_and_say_how_they_were_m
     np.random.RandomState(0).shuffle(chosen)
     kept = chw(COLOUR[np.sort(chosen[:7]), :4, :4]).numpy() / 127.5 - 1
     x = np.concatenate([kept, kept[..., ::-1]]).reshape(14, -1)
-    np.testing.assert_allclose(tensors["moments.pool.mu"], x.mean(0), atol=1e-6)
-    np.testing.assert_allclose(tensors["moments.pool.sigma"], np.cov(x.T), atol=1e-6)
+    np.testing.assert_allclose(tensors["moments.pixels.pool.mu"], x.mean(0), atol=1e-6)
+    np.testing.assert_allclose(tensors["moments.pixels.pool.sigma"], np.cov(x.T), atol=1e-6)
     assert meta["made_by"] == "bench stats 'my set.zip' --protocol pixels-5k --xflip --max-size 7"
     assert (meta["dataset"], meta["images"], meta["xflip"], meta["max_size"]) == ("my set.zip", 14, True, 7)
     assert str(tmp_path) not in json.dumps(meta)
@@ -775,12 +775,12 @@ def test_a_metric_that_the_reference_lacks_is_measured_on_the_set_as_it_was_prep
     file = tmp_path / "r.safetensors"
     assert bench("stats", "digits", "--xflip", "--max-size", "300", "-o", str(file))[0] == 0
     tensors, meta = load_tensors(file)
-    nothing = {"other.pool.x": torch.zeros(1)}
+    nothing = {"bank.other.pool.features": torch.zeros(1, 1)}
     save_tensors(file, nothing, meta | {"tensors_sha256": tensors_digest(nothing)})
     measuring = settle(Wanted(metrics=["fid"], samples=100, reference=str(file)), subject(EDMDigits, "edm-digits"))
     found = Evaluator(measuring, torch.device("cpu")).references.prepared["fid"]
     assert found["count"] == 600
-    torch.testing.assert_close(found["mu"], tensors["moments.pool.mu"])
+    torch.testing.assert_close(found["mu"], tensors["moments.digits.pool.mu"])
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +19,7 @@ from bench.checkpoint import tensors_digest
 from bench.dataset import Dataset, find_dataset, prepared
 from bench.errors import UsageError
 from bench.evaluate import Evaluator, Images, quantised
-from bench.files import write_atomic
+from bench.files import content_digest, write_atomic
 from bench.images import ImageSpec
 from bench.job import known_before_loading, subject, teacher_named
 from bench.measuring import Measuring, Subject, Wanted, settle
@@ -52,12 +54,15 @@ class Question:
     @property
     def replicates(self) -> range:
         """Those from 0; of a run those from 1, as replicate 0 may have chosen its checkpoint."""
-        first = 1 if self.source and self.source.run else 0
+        first = 1 if self.source and self.source.trained else 0
         return range(first, first + self.measuring.repeats)
 
-    def evaluator(self, batch: int | None = None, report: Report = lambda fraction: None, note: Any = print) -> Evaluator:
-        """The evaluator for it."""
-        return Evaluator(self.measuring, self.device, batch=batch, report=report, note=note)
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the generator's weights, or of the images."""
+        if self.source:
+            return tensors_digest(self.source.network.state_dict())
+        return content_digest(Path(self.name))
 
     def measure(self, evaluator: Evaluator) -> dict[str, Measurement]:
         """Every metric, over the replicates."""
@@ -88,7 +93,9 @@ def ask(
     """What is behind ``name``, and what can be measured of it; checked as far as possible before anything is fetched."""
     place = Path(name)
     if place.suffix == ".zip" or (place.is_dir() and not (place / "record.json").exists()):
-        return _folder(place, wanted, device)
+        return _folder(place.absolute(), wanted, device, note)
+    if not place.exists() and os.sep in name and ":" not in name:
+        raise UsageError(f"there is no file or folder {name!r}; check the path.")
     _require_measurable(name, wanted)
     source = open_source(name, results, device=device, path=path)
     if source.note:
@@ -96,16 +103,17 @@ def ask(
     return Question(name, settle(wanted, subject(source.teacher, source.teacher_name)), source.device, source=source)
 
 
-def _folder(place: Path, wanted: Wanted, device: str) -> Question:
+def _folder(place: Path, wanted: Wanted, device: str, note: Callable[[str], None]) -> Question:
     """A folder or zip of images."""
+    if not place.exists():
+        raise UsageError(f"there is no file {str(place)!r}; check the path.")
     if wanted.repeats and wanted.repeats > 1:
         raise UsageError(f"{str(place)!r} holds one set of images, so that there is one replicate; leave --eval-repeats out.")
     if wanted.protocol is None:
         raise UsageError(f"the images in {str(place)!r} name no protocol; give one with --protocol (`bench list protocols`).")
     images = find_dataset(str(place))()
-    measuring = settle(
-        Wanted(**{**vars(wanted), "repeats": 1}), Subject(str(place), ImageSpec(*images.images.shape[:2]), None, None)
-    )
+    subject_ = Subject(str(place), ImageSpec(*images.images.shape[:2]), None)
+    measuring = settle(dataclasses.replace(wanted, repeats=1), subject_)
     if speed := [name for name, metric in measuring.metrics.items() if isinstance(metric, GeneratorMetric)]:
         raise UsageError(f"a folder makes no images, so that it has no {' or '.join(speed)}; leave that metric out.")
     samples = measuring.protocol.samples
@@ -114,6 +122,8 @@ def _folder(place: Path, wanted: Wanted, device: str) -> Question:
             f"{str(place)!r} holds {len(images):,} images, {measuring.protocol.id} takes {samples:,}; give more, or say "
             f"--eval-samples {len(images)}, which makes it another protocol."
         )
+    if len(images) > samples:
+        note(f"{samples:,} of its {len(images):,} images are measured, drawn as EDM draws them")
     return Question(str(place), measuring, environment.choose_device(device), images=prepared(images, max_size=samples))
 
 
@@ -128,23 +138,23 @@ def _require_measurable(name: str, wanted: Wanted) -> None:
             settle(wanted, subject(teacher_class, rest))
 
 
-def answer(question: Question, evaluator: Evaluator, metrics: dict[str, Measurement]) -> dict[str, Any]:
-    """Everything about a measurement, as it is stored: whose, of what, by which protocol, where."""
+def answer(question: Question, evaluator: Evaluator) -> dict[str, Any]:
+    """Measure, and say everything about it as it is stored: whose, of what, by which protocol, where."""
+    metrics = question.measure(evaluator)
     source = question.source
-    precision = "tf32" if torch.backends.cuda.matmul.allow_tf32 else "fp32"
-    smallest = evaluator.protocol.selection == "min"
-    measured: dict[str, Any] = {name: m.model_dump(exclude_none=True) for name, m in metrics.items()}
-    for name, m in measured.items():
-        if smallest and "values" in m and name == "fid":
-            m["smallest"] = min(m["values"])
+    half = source is not None and getattr(source.teacher.denoiser, "float16", False)
+    precision = "fp16" if half else "tf32" if torch.backends.cuda.matmul.allow_tf32 else "fp32"
+    protocol = {"id": evaluator.label} | evaluator.describe()
+    if source is None:
+        protocol |= {"labels": "as the images are", "seeds": "the images are read from files", "quantisation": "none"}
     return {
         "source": question.name,
-        "digest": tensors_digest(source.network.state_dict()) if source else None,
+        "digest": question.digest,
         "nfe": question.nfe,
         "parameters": question.parameters,
         "replicates": list(question.replicates),
-        "metrics": measured,
-        "protocol": {"id": evaluator.protocol.id} | evaluator.describe(),
+        "metrics": {name: m.model_dump(exclude_none=True) for name, m in metrics.items()},
+        "protocol": protocol,
         "environment": environment.describe(question.device, precision),
         "measured": now(),
     }
@@ -152,7 +162,8 @@ def answer(question: Question, evaluator: Evaluator, metrics: dict[str, Measurem
 
 def store(content: dict[str, Any], run: Path | None, results: Path) -> Path:
     """Write an answer beside its run, or below the results folder for what is no run; the same question has one file."""
-    asked = {k: content[k] for k in ("source", "digest", "replicates", "protocol")} | {"metrics": sorted(content["metrics"])}
+    asked = {k: content.get(k) for k in ("source", "digest", "replicates", "protocol", "published")}
+    asked |= {"metrics": sorted(content["metrics"])}
     short = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:8]
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(content["source"]).name)[:60]
     folder = run / "evaluations" if run else results / "evaluations"
