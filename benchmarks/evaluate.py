@@ -5,10 +5,11 @@
 
 FID and IS of torch-fidelity against ``edm-50k``, FID of clean-fid against ``clean-50k``, both on this number of images, in
 alternating blocks. Each side has its network and the statistics of real images in memory before the clock starts:
-torch-fidelity's ``calculate_metrics`` would load the one and compute the other anew, so its own functions are called one by one,
-and clean-fid, which needs a scipy before 1.18, is given the same network as TorchScript. This suite and torch-fidelity read a uint8 tensor, clean-fid a folder of
-PNG files, which are there already. The others work in batches of 64 and 128 images as they do by default, or of ``--peer-batch``:
-8 are faster for them on a CPU. The threads are those of OMP_NUM_THREADS for all; set it to 1 where the machine is shared.
+torch-fidelity's ``calculate_metrics`` would load the one and compute the other anew, so its own functions are called one by one;
+clean-fid, which needs a scipy before 1.18, is given the same network as TorchScript. This suite and torch-fidelity read a uint8
+tensor, clean-fid a folder of PNG files, which are there already. The others work in batches of 64 and 128 images as they do by
+default, or of ``--peer-batch``: 8 are faster for them on a CPU. The threads are those of OMP_NUM_THREADS for all; set it to 1
+where the machine is shared.
 
 Prints a Markdown table of median seconds, on the clock and of the processor by all processes, of the medians of the pairwise
 ratios, and of the relative differences of the numbers; for the whole, and for features alone, because the distance takes

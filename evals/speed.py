@@ -18,7 +18,7 @@ class Speed(GeneratorMetric):
 
     batch: int = 1
     """Images made at once."""
-    seconds: float = 2.0
+    seconds: float = 1.0
     """Least duration; the median of the calls made in it, at least 5, is what counts."""
 
     def median(self, generate: Callable[[int], object], device: torch.device) -> float:

@@ -103,13 +103,9 @@ def _print(content: dict[str, Any]) -> None:
         smallest = f"  smallest of {len(m['values'])}: {plus_minus(m['smallest'], None)}" if "smallest" in m else ""
         typer.echo(f"{name + ' ' + arrow:<15} {plus_minus(m['value'], m.get('std')):<16} {m['protocol']}{smallest}")
     for facts in protocol["references"]:
-        known = [
-            facts.get("dataset"),
-            facts.get("split"),
-            facts.get("images") and f"{facts['images']:,} images",
-            facts["builder"],
-        ]
-        typer.echo(f"{'compared with':<15} {', '.join(filter(None, known))}")
+        count = f"{facts['images']:,} images" if facts.get("images") else None
+        known = filter(None, (facts.get("dataset"), facts.get("split"), count, f"by {facts['builder']}"))
+        typer.echo(f"{'compared with':<15} {', '.join(known)}")
     if content["nfe"] is not None:
         typer.echo(f"{'generator':<15} NFE {content['nfe']}, {quantity(content['parameters'])} parameters")
     rows = content.get("cross_check", [])

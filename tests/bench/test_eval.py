@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 import bench as suite
-from bench.plugin import open_dataset
+from bench.plugin import Published, open_dataset
 from bench.store import results_folder
+from bench.verify import TOLERANCE, Verdict
 
 FEW = ["--eval-samples", "200"]
 
@@ -34,11 +35,13 @@ def test_a_teacher_is_measured_and_the_answer_kept(bench):
     )
     assert code == 0, err
     lines = {line.split()[0]: line for line in out.splitlines()}
+    assert "recall ↑" in out
     assert "digits-200" in lines["fid"]
     assert "digits-200" in lines["recall"]
     assert "ms, batch 1, cpu" in lines["latency"]
     assert "images/s, batch 64, cpu" in lines["throughput"]
-    assert out.splitlines()[-1] == "NFE 35, 129k parameters"
+    assert lines["generator"].split(maxsplit=1)[1] == "NFE 35, 129k parameters"
+    assert "digits, 1,797 images, by bench stats" in lines["compared"]
     (file,) = kept()
     content = json.loads(file.read_text())
     assert content["replicates"] == [0, 1]
@@ -104,11 +107,35 @@ def test_a_folder_of_images_is_measured(bench, tmp_path):
     content = json.loads(out)
     assert content["metrics"]["fid"]["value"] < 1e-6
     assert content["metrics"]["precision"]["value"] == 1
-    assert content["metrics"]["fid"]["protocol"] == "digits-120"
+    assert content["metrics"]["fid"]["protocol"].startswith("digits-120@")  # a reference that is not the protocol's own
     assert content["nfe"] is None
+    assert content["protocol"]["labels"] == "as the images are"
     code, out, err = bench(*asked, "--eval-samples", "100", "--reference", "digits")
     assert code == 0, err
+    assert "100 of its 120 images are measured" in err
     assert json.loads(out)["metrics"]["fid"]["value"] > 0.1
+    assert json.loads(out)["metrics"]["fid"]["protocol"] == "digits-100"
+
+
+def test_answers_about_folders_of_one_name_are_kept_apart(bench, tmp_path, monkeypatch):
+    for name, count in (("a", 60), ("b", 70)):
+        (tmp_path / name).mkdir()
+        images(tmp_path / name / "samples", count)
+        monkeypatch.chdir(tmp_path / name)
+        asked = ["--protocol", "digits-5k", "--eval-samples", "60", "--metrics", "fid", "--reference", "digits"]
+        assert bench("eval", "samples", *asked)[0] == 0
+    assert len(kept()) == 2
+
+
+def test_a_moved_best_checkpoint_is_not_measured_on_the_seeds_that_chose_it(bench, tmp_path):
+    quick = {"budget": "updates=2", "eval_samples": 60, "eval_repeats": 1, "eval_points": 2, "settings": {"batch": 8}}
+    record = suite.run("sid", "edm-digits", **quick)
+    moved = tmp_path / "moved.safetensors"
+    moved.write_bytes((results_folder() / record.run_id / "checkpoints" / "generator.safetensors").read_bytes())
+    code, out, err = bench("eval", str(moved), "--eval-samples", "60", "--eval-repeats", "1", "--format", "json")
+    assert code == 0, err
+    assert json.loads(out)["replicates"] == [1]
+    assert json.loads(out)["metrics"]["fid"]["value"] == pytest.approx(record.final["fid"], abs=1e-9)
 
 
 def test_what_cannot_be_measured_of_a_folder_is_one_sentence(bench, tmp_path):
@@ -119,12 +146,13 @@ def test_what_cannot_be_measured_of_a_folder_is_one_sentence(bench, tmp_path):
     digits = ["--protocol", "digits-5k", "--reference", "digits"]
     for arguments, complaint in (
         ([folder], "name no protocol; give one with --protocol"),
-        ([folder, "--protocol", "digits-5k"], "has no reference statistics and"),
+        ([folder, "--protocol", "digits-5k"], "say --reference and one of digits, or a data set or a file"),
         ([folder, *digits], "holds 120 images, digits-5k takes 5,000; give more, or say --eval-samples 120"),
         ([folder, *digits, "--eval-repeats", "2"], "one replicate"),
         ([colours, *digits, "--eval-samples", "20"], "takes 1x8x8 images, those of"),
         ([same, *digits, "--eval-samples", "40"], "all images are the same"),
-        ([str(tmp_path / "nowhere")], "unknown run"),
+        ([str(tmp_path / "nowhere")], "there is no file or folder"),
+        ([str(tmp_path / "nowhere.zip"), *digits], "there is no file"),
         ([folder, *digits, "--eval-samples", "100", "--metrics", "latency"], "makes no images"),
     ):
         code, out, err = bench("eval", *arguments)
@@ -142,11 +170,11 @@ def test_fewer_images_than_dimensions_are_told(bench):
 
 def test_cross_check_measures_the_same_images_by_other_libraries(bench):
     asked = ["eval", "teacher:edm-digits", "--eval-samples", "1200", "--eval-repeats", "1", "--cross-check", "--format", "json"]
-    code, out, err = bench(*asked, "--metrics", "fid,is,kid,precision,recall")
+    code, out, err = bench(*asked, "--metrics", "fid,is,precision,recall")
     assert code == 0, err
     content = json.loads(out)
     rows = {(row["metric"], row["formula"]): row for row in content["cross_check"]}
-    for metric in ("fid", "is", "kid", "precision", "recall"):
+    for metric in ("fid", "is", "precision", "recall"):
         assert rows[metric, "distill-bench"]["value"] == content["metrics"][metric]["value"]
         assert rows[metric, "torch-fidelity"]["difference"] == pytest.approx(0, abs=1e-5)
     code, _, err = bench(*asked, "--metrics", "density")
@@ -155,15 +183,18 @@ def test_cross_check_measures_the_same_images_by_other_libraries(bench):
 
 
 def test_verify_compares_with_the_published_number(bench):
-    code, out, err = bench("verify", "teacher:edm-digits", "--format", "json")
-    assert code == 0, err
+    code, out, err = bench("verify", "teacher:edm-digits", "--format", "json", "--tolerance", "0.00001")
+    assert code == 1, err
     content = json.loads(out)
-    assert content["verdict"]["passed"]
+    assert not content["verdict"]["passed"]
     assert content["verdict"]["measured"] == content["metrics"]["fid"]["value"]
+    assert abs(content["verdict"]["difference"]) < TOLERANCE
     assert content["published"]["fid"] == 1.48
-    code, out, _ = bench("verify", "teacher:edm-digits", "--tolerance", "0.00001")
-    assert code == 1
-    assert "NOT within" in out
+
+
+@pytest.mark.parametrize(("measured", "passed"), [(1.9, True), (2.0, True), (2.1, True), (1.89, False), (2.11, False)])
+def test_a_number_passes_within_the_tolerance_on_both_sides(measured, passed):
+    assert Verdict(Published(2.0, 35, "a paper"), measured, 0.0500001, {}).passed == passed
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,25 @@ def test_a_generator_that_ignores_its_noise_gets_no_number():
         evaluator(60).measure(lambda z, labels: torch.zeros_like(z), [0])
 
 
+def test_measuring_speed_leaves_the_training_random_state_alone():
+    measure = evaluator(60, "fid", "latency").measure
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    measure(lambda z, labels: (z + torch.randn_like(z)).clamp(-1, 1), [0])
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_generator_that_draws_noise_of_its_own_is_measured_the_same_twice():
+    def noisy(z, labels):
+        return (z + torch.randn_like(z)).clamp(-1, 1)
+
+    values = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        values.append(evaluator(60).measure(noisy, [0])["fid"].value)
+    assert values[0] == values[1]
+
+
 def test_values_of_replicates_are_kept():
     measured = evaluator(60).measure(identity, [0, 1, 2])["fid"]
     assert len(measured.values) == 3

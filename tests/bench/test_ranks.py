@@ -33,3 +33,28 @@ def test_more_processes_than_batches_are_refused(bench):
     done = processes(2, "eval", "teacher:edm-digits", "--eval-samples", "60", "--metrics", "fid")
     assert done.returncode != 0
     assert "60 images in batches of 250 are too few for 2 processes" in done.stderr
+
+
+def test_a_small_data_set_is_shared_by_the_processes_too(bench, tmp_path):
+    from tests.bench.test_eval import images
+
+    folder = images(tmp_path / "real", 90)
+    asked = ["eval", "teacher:edm-digits", "--eval-samples", "130", "--eval-repeats", "1", "--batch", "64", "--format", "json"]
+    asked += ["--metrics", "fid,recall", "--reference", folder]
+    alone = json.loads(bench(*asked)[1])["metrics"]
+    done = processes(2, *asked)
+    assert done.returncode == 0, done.stderr
+    together = json.loads(done.stdout)["metrics"]
+    for name, metric in alone.items():
+        assert together[name]["value"] == pytest.approx(metric["value"], abs=1e-6), name
+
+
+def test_what_takes_one_process_refuses_several(bench, monkeypatch, tmp_path):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for command in (
+        ["run", "--method", "sid", "--teacher", "edm-digits"],
+        ["stats", "digits", "-o", str(tmp_path / "r.safetensors")],
+    ):
+        code, _, err = bench(*command)
+        assert code == 2
+        assert "takes one process, 2 were started" in err

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,9 @@ from bench.evaluate import Evaluator
 from bench.images import ImageSpec
 from bench.measuring import Subject, Wanted, settle
 from bench.plugin import open_dataset
+from bench.recipe import make_request
 from bench.stats import write_reference
+from evals.inception import Inception
 
 CPU = torch.device("cpu")
 DIGITS = Subject("some digits", ImageSpec(1, 8), "digits", "digits-5k")
@@ -152,8 +156,124 @@ def test_a_run_whose_reference_cannot_be_used_leaves_no_folder(tmp_path, statist
         suite.run("sid", "edm-digits", reference=str(file), **request)
     assert list((tmp_path / "runs").glob("*")) == []
     record = suite.run("sid", "edm-digits", reference=str(statistics), **request)
-    assert record.protocols["digits-60"]["references"][0]["builder"] == "bench stats"
-    assert record.recipe["evaluation"]["references"] == record.protocols["digits-60"]["references"][0]["sha256"]
+    ((label, protocol),) = record.protocols.items()
+    assert label.startswith("digits-60@")
+    assert record.evaluations[-1].metrics["fid"].protocol == label
+    assert protocol["references"][0]["builder"] == "bench stats"
+    assert record.recipe["evaluation"]["references"] == protocol["references"][0]["sha256"]
+
+
+def test_a_finished_run_is_not_reused_for_a_folder_whose_content_has_changed(tmp_path, bench):
+    from tests.bench.test_eval import images
+
+    folder = images(tmp_path / "real", 80)
+    asked = ["run", "--method", "teacher", "--teacher", "edm-digits", "--set", "steps=2", "--eval", "fid", "--eval-samples", "60"]
+    asked += ["--eval-repeats", "1", "--reference", folder, "--format", "json"]
+    first = json.loads(bench(*asked)[1])
+    assert json.loads(bench(*asked)[1])["started"] == first["started"]
+    for i in range(30):
+        (tmp_path / "real" / f"{i:04d}.png").unlink()
+    second = json.loads(bench(*asked)[1])
+    assert second["run_id"] != first["run_id"]
+    assert second["final"]["fid"] != first["final"]["fid"]
+
+
+def test_an_edited_metric_makes_another_run(monkeypatch):
+    from bench import job
+
+    request = make_request(method="sid", teacher="edm-digits", budget="updates=2")
+    before = job.resolve(request).recipe
+    behind = [file.name for file in job._files_behind([Inception])]
+    assert {"inception.py", "resize.py"} <= set(behind)
+    monkeypatch.setattr(job, "_source_digest", lambda files: " ".join(f.name for f in files))
+    after = job.resolve(request).recipe
+    assert after.evaluation.code == "digits.py fid.py inception_score.py"
+    assert after.hash() != before.hash()
+
+
+def test_statistics_are_never_taken_from_another_extractor_with_the_same_feature(tmp_path, bench):
+    plugin = tmp_path / "two.py"
+    plugin.write_text(
+        """
+from bench.plugin import FeatureExtractor, Protocol, register_extractor, register_protocol
+
+@register_extractor("rows")
+class Rows(FeatureExtractor):
+    images, features = None, ("pool",)
+    def __call__(self, images):
+        return {"pool": images.float().mean((1, 3))}
+    def digest(self):
+        return "rows"
+
+register_protocol(Protocol("mix", 200, ("rows", "digits"), ("fid",)))
+register_protocol(Protocol("other", 200, ("digits", "rows"), ("fid",)))
+"""
+    )
+    common = ["--plugin", str(plugin), "--eval-repeats", "1", "--format", "json"]
+    values = {}
+    for metrics in ("fid", "fid,is"):
+        code, out, err = bench("eval", "teacher:edm-digits", "--protocol", "mix-200", "--metrics", metrics, *common)
+        assert code == 0, err
+        values[metrics] = json.loads(out)["metrics"]["fid"]["value"]
+    assert values["fid"] == values["fid,is"]
+    file = str(tmp_path / "other.safetensors")
+    assert bench("stats", "digits", "--protocol", "other-200", "--plugin", str(plugin), "-o", file)[0] == 0
+    asked = ["--protocol", "mix-200", "--reference", file, *common]
+    code, out, err = bench("eval", "teacher:edm-digits", "--metrics", "fid", *asked)
+    assert (code, out) == (2, "")
+    assert "of another protocol, other-200; mix-200 uses the extractor rows" in err
+    code, out, err = bench("eval", "teacher:edm-digits", "--metrics", "fid,is", *asked)
+    assert code == 0, err
+    assert "measuring the real images of digits" in err  # rather than take what the file has
+    assert json.loads(out)["metrics"]["fid"]["value"] == values["fid"]
+
+
+def test_held_out_images_are_what_memorization_compares_with(tmp_path, bench):
+    from tests.bench.test_eval import images
+
+    folder, file = images(tmp_path / "unseen", 50), tmp_path / "r.safetensors"
+    asked = ["--metrics", "memorization", "-o", str(file)]
+    code, _, err = bench("stats", "digits", "--held-out", folder, *asked)
+    assert code == 0, err
+    tensors, meta = load_tensors(file)
+    assert tensors["bank.digits.pool.held_out"].shape == (50, 64)
+    assert meta["held_out"] == "unseen"
+    assert measured("memorization", reference=file)[0]["memorization"] < 0.05  # these held-out images are among the digits
+    code, _, err = bench("stats", "digits", "--held-out", folder, "-o", str(file))
+    assert code == 2
+    assert "add --metrics memorization" in err
+
+
+def test_a_data_set_of_another_kind_of_image_is_no_reference():
+    with pytest.raises(UsageError, match="is of the data set 'gaussian', the images of 'some digits' are to be like 'digits'"):
+        measured("fid", reference="gaussian")
+    with pytest.raises(UsageError, match="is of 2x1x1 images, those of 'some digits' are 1x8x8"):
+        measured("fid", reference="gmm-ring", subject=Subject("some digits", ImageSpec(1, 8), None, "digits-5k"))
+
+
+def test_files_with_the_wrong_tensors_are_refused(tmp_path):
+    for tensors in (
+        {"moments.digits.pool.mu": torch.zeros(3)},
+        {"moments.digits.pool.mu": torch.zeros(3), "moments.digits.pool.sigma": torch.eye(2)},
+        {"bank.digits.pool.features": torch.zeros(3)},
+        {"x": torch.zeros(3)},
+    ):
+        file = tmp_path / "odd.safetensors"
+        meta = {"dataset": "digits", "protocol": "digits-5k", "extractors": {}, "tensors_sha256": tensors_digest(tensors)}
+        save_tensors(file, tensors, meta)
+        with pytest.raises(UsageError, match="which are no statistics"):
+            measured("fid", reference=file)
+        save_tensors(file, tensors, meta | {"extractors": 3})
+        with pytest.raises(UsageError, match="holds no reference statistics"):
+            measured("fid", reference=file)
+
+
+def test_statistics_are_written_under_the_name_of_their_format(bench, tmp_path):
+    for name in ("r.npz", "folder.safetensors"):
+        (tmp_path / "folder.safetensors").mkdir(exist_ok=True)
+        code, _, err = bench("stats", "digits", "-o", str(tmp_path / name))
+        assert code == 2
+        assert "name a file that ends in .safetensors" in err
 
 
 def test_features_of_other_dimensions_are_refused(tmp_path):
