@@ -27,7 +27,7 @@ class Interrupted(BenchError):
 def unknown(what: str, name: str, known: Iterable[str]) -> UsageError:
     """The error for a name that is not known, with the nearest known one."""
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
     some = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
     hint = f"did you mean {near[0]!r}?" if near else f"known: {some or 'none'}."
     return UsageError(f"unknown {what} {name!r}; {hint}")

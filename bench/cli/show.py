@@ -1,4 +1,4 @@
-"""``bench show``: one method, teacher, released generator, protocol or run in full."""
+"""``bench show``: one method, teacher, run and so on in full."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ class What(StrEnum):
     teacher = "teacher"
     released = "released"
     protocol = "protocol"
+    metric = "metric"
+    extractor = "extractor"
     run = "run"
 
 
@@ -47,6 +49,8 @@ def show(
         facts = _released(name)
     elif what is What.protocol:
         facts = _protocol(name)
+    elif what in (What.metric, What.extractor):
+        facts = _eval(what.value, name)
     else:
         facts = _method(name, teacher)
     if format_ == "json":
@@ -211,6 +215,34 @@ def _protocol(name: str) -> dict[str, Any]:
         "metrics": measurable,
         "references": {dataset: [_reference(r) for r in places] for dataset, places in protocol.references.items()},
     }
+
+
+def _eval(kind: str, name: str) -> dict[str, Any]:
+    """What a metric or an extractor says of itself, and which protocols have it."""
+    import inspect
+
+    from bench import registry
+    from bench.errors import BenchError
+    from bench.measuring import make_metric
+
+    thing = registry.get(kind, name)
+    facts: dict[str, Any] = {kind: name, "meaning": inspect.getdoc(thing) or ""}
+    if kind == "metric":
+        facts |= {n: value for n in ("direction", "unit", "feature") if (value := getattr(thing, n, ""))}
+    else:
+        facts |= {"features": list(thing.features), "files": [_asset(asset) for asset in thing.assets]}
+    having = []
+    for protocol_name in registry.entries("protocol"):
+        try:
+            protocol = registry.get("protocol", protocol_name)
+            if kind == "extractor" and name not in protocol.extractors:
+                continue
+            if kind == "metric":
+                make_metric(name, protocol)
+        except BenchError:
+            continue  # a protocol without the feature, or a broken plugin
+        having.append(protocol_name)
+    return facts | {"protocols": having}
 
 
 def _reference(place: Any) -> dict[str, Any]:

@@ -326,6 +326,20 @@ def test_a_protocol_is_shown_in_full(bench):
     assert "fd-dinov2" not in sid["metrics"]
 
 
+def test_metrics_and_extractors_are_shown_with_their_protocols(bench):
+    facts = json.loads(bench("show", "metric", "memorization", "--format", "json")[1])
+    assert "copies 1" in facts["meaning"]
+    assert {"edm-50k", "digits-5k"} <= set(facts["protocols"])
+    facts = json.loads(bench("show", "extractor", "inception", "--format", "json")[1])
+    assert facts["features"] == ["pool", "logits"]
+    assert facts["files"][0]["sha256"].startswith("6726825d")
+    assert "edm-50k" in facts["protocols"]
+    assert "clean-50k" not in facts["protocols"]
+    code, _, err = bench("show", "metric", "FID")
+    assert code == 2
+    assert "did you mean 'fid'?" in err
+
+
 def test_doctor_finds_this_installation_sound_and_a_broken_plugin_not(bench, tmp_path):
     code, out, _ = bench("doctor")
     assert code == 0
