@@ -62,7 +62,7 @@ def show(
     else:
         import yaml
 
-        typer.echo(yaml.safe_dump(facts, sort_keys=False, allow_unicode=True).rstrip())
+        typer.echo(yaml.safe_dump(facts, sort_keys=False, allow_unicode=True, width=120).rstrip())
 
 
 def _method(name: str, teacher: str | None) -> dict[str, Any]:
@@ -226,7 +226,7 @@ def _eval(kind: str, name: str) -> dict[str, Any]:
     from bench.measuring import make_metric
 
     thing = registry.get(kind, name)
-    facts: dict[str, Any] = {kind: name, "meaning": inspect.getdoc(thing) or ""}
+    facts: dict[str, Any] = {kind: name, "meaning": " ".join((inspect.getdoc(thing) or "").split())}
     if kind == "metric":
         facts |= {n: value for n in ("direction", "unit", "feature") if (value := getattr(thing, n, ""))}
     else:
