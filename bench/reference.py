@@ -109,7 +109,7 @@ def measure_dataset(
     """Statistics of real images; ``watch`` is shown every batch of images and labels on its way."""
     used = {name: extractor for name, extractor in extractors.items() if any(need.extractor == name for need in needs)}
     extraction = Extraction(used, needs, len(dataset))
-    size = min(BATCH, -(-len(dataset) // ranks.world_size()))  # a part for every process
+    size = max(1, min(BATCH, len(dataset) // ranks.world_size()))  # a part for every process
     for first in tiles(len(dataset), size):
         images, labels = dataset.read(range(first, min(first + size, len(dataset))))
         extraction.see(images.to(device), first)

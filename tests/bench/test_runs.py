@@ -388,3 +388,19 @@ def test_a_recipe_made_with_other_weights_is_refused(tmp_path):
     recipe.write_text(recipe.read_text().replace(record.recipe["teacher_digest"], "f" * 64))
     with pytest.raises(UsageError, match="the recipe was made with ffffffffffff"):
         resolve(make_request(**read_recipe(recipe)))
+
+
+def test_records_of_another_version_stay_in_the_table_and_do_not_stop_a_run(tmp_path, bench):
+    """Their recipes may have fields that this version does not know."""
+    request = {"method": "teacher", "teacher": "edm-digits", "eval_samples": 60, "eval_repeats": 1, "settings": {"steps": None}}
+    record = suite.run(**request, results=tmp_path)
+    file = tmp_path / record.run_id / "record.json"
+    content = json.loads(file.read_text())
+    content["recipe"]["evaluation"] |= {"extractor_digest": "abc"}
+    file.write_text(json.dumps(content))
+    asked = ["--method", "sid", "--teacher", "edm-digits", "--budget", "updates=2", "--set", "batch=8", "--eval-samples", "60"]
+    code, _, err = bench("run", *asked, "--eval-repeats", "1", "--no-teacher", "--results", str(tmp_path))
+    assert code == 0, err
+    code, out, err = bench("table", "--results", str(tmp_path), "--format", "csv")
+    assert code == 0, err
+    assert "teacher" in out and "sid" in out
