@@ -13,6 +13,9 @@ from torch import Tensor
 
 from bench.plugin import Accumulator, BenchError, FeatureMetric, Moments, Statistics
 
+BLOCK = 256
+"""Columns multiplied at once."""
+
 
 @dataclass(frozen=True)
 class FID(FeatureMetric):
@@ -24,11 +27,11 @@ class FID(FeatureMetric):
     compares = Moments
 
     def prepare(self, reference: Statistics) -> Statistics:
-        """Adds a factor H of the covariance, ``H H' = sigma``, which one distance after another needs."""
+        """Adds ``factor``, a lower triangular H with ``H H' = sigma``, which one distance after another needs."""
         if "factor" in reference:
             return reference
-        factor = reference["root"].T if "root" in reference else covariance_factor(reference["sigma"])
-        return dict(reference) | {"factor": factor}
+        root = reference["root"] if "root" in reference else covariance_root(reference["sigma"])
+        return dict(reference) | {"factor": torch.linalg.qr(root, mode="r").R.T}
 
     def value(self, generated: Statistics, reference: Statistics | None) -> float:
         assert reference is not None
@@ -57,18 +60,28 @@ class FDDINOv2(FID):
     feature = "dinov2"
 
 
-def covariance_factor(sigma: Tensor) -> Tensor:
-    """H (d, d) with ``H H' = sigma``, of a covariance that may be singular."""
+def covariance_root(sigma: Tensor) -> Tensor:
+    """R (d, d) with ``R' R = sigma``, of a covariance that may be singular."""
     values, vectors = torch.linalg.eigh(sigma)
-    return vectors * values.clamp_min(0).sqrt()
+    return values.clamp_min(0).sqrt()[:, None] * vectors.T
+
+
+def congruence(factor: Tensor, sigma: Tensor) -> Tensor:
+    """The lower triangle of ``H' S H`` for a lower triangular H (d, n); half of the work, as the zeros are left out."""
+    product = factor.new_zeros(factor.shape[1], factor.shape[1])
+    for columns in torch.arange(factor.shape[1]).split(BLOCK):
+        first, last = int(columns[0]), int(columns[-1]) + 1
+        rows = factor[first:, first:last].T @ sigma[first:]
+        product[first:last, :last] = rows @ factor[:, :last]
+    return product
 
 
 def frechet_distance(generated: Statistics, reference: Statistics) -> float:
     """``|mu - mu_ref|^2 + tr(S + S_ref - 2 (S S_ref)^(1/2))`` in float64 (Dowson and Landau 1982).
 
-    With a ``factor`` H of the reference the eigenvalues of ``S S_ref`` are those of the symmetric ``H' S H``, which are real and
-    not negative; their roots are also the singular values of ``R H`` where ``R' R = S`` is a ``root`` of fewer images than
-    dimensions. Both hold for singular covariances, without adding anything to their diagonal.
+    With a lower triangular ``factor`` H of the reference the eigenvalues of ``S S_ref`` are those of the symmetric ``H' S H``,
+    which are real and not negative; their roots are also the singular values of ``R H`` where ``R' R = S`` is a ``root`` of
+    fewer images than dimensions. Both hold for singular covariances, without adding anything to their diagonal.
     Raises BenchError if the distance comes out negative or not finite by more than rounding, or if the dimensions differ.
     """
     mu, sigma, mu_ref, sigma_ref, factor = generated["mu"], generated["sigma"], *(reference[k] for k in ("mu", "sigma", "factor"))
@@ -83,7 +96,7 @@ def frechet_distance(generated: Statistics, reference: Statistics) -> float:
     if "root" in generated:
         roots = torch.linalg.svdvals(generated["root"] @ factor)
     else:
-        roots = torch.linalg.eigvalsh(factor.T @ sigma @ factor).clamp_min(0).sqrt()
+        roots = torch.linalg.eigvalsh(congruence(factor, sigma)).clamp_min(0).sqrt()  # which reads the lower triangle
     distance = ((mu - mu_ref).square().sum() + sigma.trace() + sigma_ref.trace() - 2 * roots.sum()).item()
     if not distance >= -1e-6 * max(1.0, sigma_ref.trace().item()):
         raise BenchError(f"the Frechet distance came out as {distance}; the reference's covariance may be damaged.")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bench.errors import BenchError
 from bench.plugin import Moments
-from evals.fid import FID, covariance_factor, frechet_distance
+from evals.fid import FID, congruence, frechet_distance
 from tests.conftest import FIXTURES
 
 GOLDEN = np.load(FIXTURES / "fid.npz")
@@ -31,8 +31,7 @@ def distance(x, y) -> float:
 
 
 def frechet(mu, sigma, mu_ref, sigma_ref) -> float:
-    reference = {"mu": mu_ref, "sigma": sigma_ref, "factor": covariance_factor(sigma_ref)}
-    return frechet_distance({"mu": mu, "sigma": sigma}, reference)
+    return frechet_distance({"mu": mu, "sigma": sigma}, FID().prepare({"mu": mu_ref, "sigma": sigma_ref}))
 
 
 def random_features(n, d, seed, shift=0.0):
@@ -115,6 +114,19 @@ def test_a_factor_that_is_made_once_gives_the_same_number():
     torch.testing.assert_close(prepared["factor"] @ prepared["factor"].T, y["sigma"], rtol=1e-9, atol=1e-12)
     assert FID().prepare(prepared) is prepared
     assert FID().value(x, prepared) == FID().value(x, y)
+
+
+@settings(max_examples=20, deadline=None)
+@given(d=st.integers(1, 40), n=st.integers(1, 40), block=st.integers(1, 50), seed=st.integers(0, 1000))
+def test_half_of_the_product_is_the_lower_triangle_of_the_whole(d, n, block, seed):
+    n, generator = min(d, n), torch.Generator().manual_seed(seed)
+    factor = torch.randn(d, n, generator=generator, dtype=torch.float64).tril()
+    sigma = torch.randn(d, d, generator=generator, dtype=torch.float64)
+    sigma = sigma @ sigma.T
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("evals.fid.BLOCK", block)
+        found = congruence(factor, sigma)
+    torch.testing.assert_close(found.tril(), (factor.T @ sigma @ factor).tril(), rtol=1e-9, atol=1e-9)
 
 
 def test_other_libraries_agree_on_equal_features():
