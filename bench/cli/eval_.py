@@ -52,7 +52,7 @@ def eval_(
 
     Example: bench eval teacher:edm-digits --metrics fid,is,recall,latency
 
-    On several GPUs: torchrun --nproc_per_node 4 -m bench eval released:sid-cifar10-alpha1.2
+    On several GPUs: torchrun --standalone --nproc_per_node 4 -m bench eval released:sid-cifar10-alpha1.2
     """
     check_format(format_)
     load_plugins(plugin)
