@@ -12,7 +12,7 @@ from torch import Tensor
 from bench import ranks, registry
 from bench.accumulators import FeatureBank
 from bench.checkpoint import save_tensors, tensors_digest
-from bench.dataset import ContentDigest, find_dataset, prepared
+from bench.dataset import ContentDigest, Dataset, find_dataset, prepared
 from bench.errors import UsageError
 from bench.extraction import Need
 from bench.extractor import FeatureExtractor
@@ -85,12 +85,11 @@ def write_reference(
         seen += len(images)
         report(seen / len(dataset))
 
-    measured = measure_dataset(dataset, loaded, needs, device, watch)
-    tensors = {f"{need.key}.{part}": t for need, own in measured.items() for part, t in own.items() if part != "root"}
+    tensors = _tensors(dataset, loaded, needs, device, watch)
     if others:
         banks = [need for need in needs if need.gather is FeatureBank]
-        for need, own in measure_dataset(others(), loaded, banks, device).items():
-            tensors[f"{need.key}.held_out"] = own["features"]
+        unseen = _tensors(others(), loaded, banks, device)
+        tensors |= {f"{name.removesuffix('features')}held_out": tensor for name, tensor in unseen.items()}
     short = name if name in registry.entries("dataset") else _base(name)
     options = {
         "path": path and _base(path),
@@ -119,6 +118,18 @@ def write_reference(
     save_tensors(output, tensors, meta)
     weights_of = ", ".join(f"{n} {short_digest[:12]}" for n, short_digest in digests.items())
     return f"{len(dataset):,} images of {short}, {', '.join(sorted(need.key for need in needs))}, {protocol.id}, {weights_of}"
+
+
+def _tensors(
+    dataset: Dataset,
+    extractors: Mapping[str, FeatureExtractor],
+    needs: Sequence[Need],
+    device: torch.device,
+    watch: Callable[[Tensor, Tensor | None], None] = lambda images, labels: None,
+) -> dict[str, Tensor]:
+    """The statistics of a data set under the names that they have in a file."""
+    measured = measure_dataset(dataset, extractors, needs, device, watch)
+    return {f"{need.key}.{part}": t for need, own in measured.items() for part, t in own.items() if part != "root"}
 
 
 def _base(path: str | Path) -> str:

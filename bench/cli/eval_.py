@@ -18,6 +18,7 @@ from bench.cli.options import (
     check_format,
     load_plugins,
     names,
+    note,
 )
 
 
@@ -67,10 +68,6 @@ def eval_(
     from bench.measuring import Wanted
     from bench.render.live import progress_bar
     from bench.store import results_folder
-
-    def note(sentence: str) -> None:
-        if ranks.speaks():
-            typer.echo(f"note: {sentence}", err=True)
 
     wanted = Wanted(protocol, names(metrics), samples, repeats, fast, reference, extractor_path)
     folder = results_folder(results)

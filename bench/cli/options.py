@@ -44,6 +44,14 @@ def load_plugins(files: list[str] | None) -> list[str]:
     return list(files or [])
 
 
+def note(sentence: str) -> None:
+    """Say something on stderr, once however many processes there are."""
+    from bench import ranks
+
+    if ranks.speaks():
+        typer.echo(f"note: {sentence}", err=True)
+
+
 def names(given: str | None) -> list[str] | None:
     """``fid,is`` as a list. Raises UsageError for an empty one."""
     from bench.errors import UsageError

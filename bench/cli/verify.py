@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.options import Device, ExtractorPath, Json, Plugins, Reference, Results, SourcePath, check_format, load_plugins
+from bench.cli.options import (
+    Device,
+    ExtractorPath,
+    Json,
+    Plugins,
+    Reference,
+    Results,
+    SourcePath,
+    check_format,
+    load_plugins,
+    note,
+)
 
 
 def verify(
@@ -36,10 +47,6 @@ def verify(
     from bench.render.live import progress_bar
     from bench.store import results_folder
     from bench.verify import verify as check
-
-    def note(sentence: str) -> None:
-        if ranks.speaks():
-            typer.echo(f"note: {sentence}", err=True)
 
     folder = results_folder(results)
     require_writable(folder, "results folder")

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.errors import shown
+from bench.plugin import shown
 from bench.torchfiles.pickles import Call, Global, Malformed, parse
 from bench.torchfiles.storages import FEW, ORDERED_DICT, PARAMETER, TENSOR, TYPES, Reference, entries, read_legacy, rebuild
 
