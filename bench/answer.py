@@ -142,8 +142,14 @@ def answer(question: Question, evaluator: Evaluator) -> dict[str, Any]:
     """Measure, and say everything about it as it is stored: whose, of what, by which protocol, where."""
     metrics = question.measure(evaluator)
     source = question.source
-    half = source is not None and getattr(source.teacher.denoiser, "float16", False)
-    precision = "fp16" if half else "tf32" if torch.backends.cuda.matmul.allow_tf32 else "fp32"
+    half = getattr(source.teacher.denoiser, "half_type", None) if source is not None else None
+    precision = (
+        {torch.float16: "fp16", torch.bfloat16: "bf16"}[half]
+        if half
+        else "tf32"
+        if torch.backends.cuda.matmul.allow_tf32
+        else "fp32"
+    )
     protocol = {"id": evaluator.label} | evaluator.describe()
     if source is None:
         protocol |= {"labels": "as the images are", "seeds": "the images are read from files", "quantisation": "none"}

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.errors import UsageError, unknown
@@ -82,8 +82,9 @@ def measure(update: Callable[[], None], roles: Mapping[str, nn.Module]) -> Updat
 def _counted_passes(roles: Mapping[str, nn.Module]) -> Iterator[dict[str, list[int]]]:
     passes = {role: [0, 0] for role in roles}
 
-    def watch(role: str) -> Callable[[nn.Module, Any, Tensor], None]:
-        def forward(network: nn.Module, inputs: Any, output: Tensor) -> None:
+    def watch(role: str) -> Callable[[nn.Module, Any, Any], None]:
+        def forward(network: nn.Module, inputs: Any, result: Any) -> None:
+            output = result[0] if isinstance(result, tuple) else result  # images come first, features after them
             count = len(output)
             passes[role][0] += count
             if output.requires_grad:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -46,21 +47,49 @@ class NoiseLevels:
 
     def sample(self, x: Tensor) -> Tensor:
         """One training noise level for each image of ``x``, (N,): ``ln sigma ~ N(p_mean, p_std^2)`` (EDM sec. 5)."""
-        return (torch.randn(len(x), device=x.device, dtype=x.dtype) * self.p_std + self.p_mean).exp()
+        return lognormal(x, self.p_mean, self.p_std)
+
+    def grid(self, x: Tensor, lowest: int, highest: int, points: int = 1000) -> Tensor:
+        """A level for each image of ``x``, (N,), uniform over points ``lowest`` to ``highest`` of Karras' grid, 0 the cleanest.
+
+        How DMD and its successors draw noise levels.
+        """
+        index = torch.randint(lowest, highest + 1, (len(x),), device=x.device)
+        return self.karras(1 - index.to(x.dtype) / (points - 1))
 
     def weight(self, sigma: Tensor) -> Tensor:
         """The weight lambda(sigma) that gives every level unit loss at initialisation (EDM Table 1)."""
         return 1 / sigma**2 + 1 / self.sigma_data**2
 
 
+def lognormal(x: Tensor, mean: float, std: float) -> Tensor:
+    """One noise level for each image of ``x``, (N,): ``ln sigma ~ N(mean, std^2)``."""
+    return (torch.randn(len(x), device=x.device, dtype=x.dtype) * std + mean).exp()
+
+
+def remember_randomness(device: torch.device) -> Callable[[], None]:
+    """Returns what brings back the random state of now, so that a second pass of a network drops what the first one did."""
+    cpu = torch.get_rng_state()
+    cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+
+    def rewind() -> None:
+        torch.set_rng_state(cpu)
+        if cuda is not None:
+            torch.cuda.set_rng_state(cuda, device)
+
+    return rewind
+
+
 class EDMPrecond(nn.Module):
     """EDM preconditioning: ``D(y; sigma) = c_skip y + c_out F(c_in y; ln(sigma) / 4)`` (EDM eq. 7 and Table 1).
 
-    ``model`` is F: it takes the scaled images (N, C, H, W), the noise label (N,), and the class and augmentation labels.
-    With ``float16`` the images reach it in float16, and it computes in the type of its images; all else is as before.
+    ``model`` is F: it takes the scaled images (N, C, H, W), the noise label (N,), and the class and augmentation labels. If it
+    has ``encode`` and ``decode``, of which it is the composition, then the denoiser gives its ``features`` too.
+    With ``half_type`` the images reach it in that type, and it computes in the type of its images; all else is as before.
     """
 
-    float16 = False
+    half_type: torch.dtype | None = None
+    model: Any  # of its parts, encode and decode may be used
 
     def __init__(self, model: nn.Module, sigma_data: float = 0.5) -> None:
         super().__init__()
@@ -72,13 +101,44 @@ class EDMPrecond(nn.Module):
         sigma: Tensor | float,
         labels: Tensor | None = None,
         augment_labels: Tensor | None = None,
-    ) -> Tensor:
+        *,
+        features: bool = False,
+    ) -> Any:
+        """Clean images, like ``x``; with ``features`` also the output of the encoder on the way (N, F, h, w), in float32."""
         s = per_image(sigma, x)
         variance = s**2 + self.sigma_data**2
-        c_skip, c_out, c_in = self.sigma_data**2 / variance, s * self.sigma_data * variance.rsqrt(), variance.rsqrt()
-        kept, scaled = c_skip * x, c_in * x
-        predicted = self.model(scaled.half() if self.float16 else scaled, s.flatten().log() / 4, labels, augment_labels)
-        return kept + c_out * predicted.to(x.dtype)
+        c_skip, c_out = self.sigma_data**2 / variance, s * self.sigma_data * variance.rsqrt()
+        inputs = self._inputs(x, s, labels, augment_labels)
+        encoded = self.model.encode(*inputs) if features else None
+        predicted = self.model(*inputs) if encoded is None else self.model.decode(encoded)
+        denoised = c_skip * x + c_out * predicted.to(x.dtype)
+        return denoised if encoded is None else (denoised, _images(encoded.features))
+
+    def features(
+        self, x: Tensor, sigma: Tensor | float, labels: Tensor | None = None, augment_labels: Tensor | None = None
+    ) -> Tensor:
+        """The output of the network's encoder alone, (N, F, h, w), in float32: what a discriminator reads."""
+        return _images(self.model.encode(*self._inputs(x, per_image(sigma, x), labels, augment_labels)).features)
+
+    def _inputs(self, x: Tensor, s: Tensor, labels: Tensor | None, augment_labels: Tensor | None) -> tuple[Any, ...]:
+        scaled = x * (s**2 + self.sigma_data**2).rsqrt()
+        return scaled.to(self.half_type or x.dtype), s.flatten().log() / 4, labels, augment_labels
+
+
+@dataclass
+class Encoded:
+    """What the encoder of a network leaves for its decoder."""
+
+    features: Tensor
+    """Its last output, (N, F, h, w), or (N, F) of a network without places."""
+    embedding: Tensor
+    """Of noise level and labels."""
+    skips: list[Tensor]
+    """Earlier outputs that the decoder takes."""
+
+
+def _images(features: Tensor) -> Tensor:
+    return (features if features.ndim == 4 else features[:, :, None, None]).to(torch.promote_types(features.dtype, torch.float32))
 
 
 def denoising_loss(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -14,8 +15,9 @@ from torch.optim.swa_utils import AveragedModel
 from bench.budget import Budget, Ledger, UpdateCost, measure
 from bench.diffusion import ema_decay
 from bench.errors import BenchError
-from bench.method import Batch, Method, Step, TrainingSettings
+from bench.method import Adam, Batch, Method, Step, TrainingSettings
 from bench.pairs import PairStream
+from bench.real import RealStream
 from bench.teacher import Teacher
 
 
@@ -27,23 +29,37 @@ class Trainer:
     """
 
     def __init__(
-        self, method: Method, teacher: Teacher, budget: Budget, device: torch.device, pairs: PairStream | None = None
+        self,
+        method: Method,
+        teacher: Teacher,
+        budget: Budget,
+        device: torch.device,
+        pairs: PairStream | None = None,
+        real: RealStream | None = None,
     ) -> None:
         settings = method.settings
         assert isinstance(settings, TrainingSettings)
-        self.method, self.settings, self.images, self.budget = method, settings, teacher.images, budget
-        self.device, self.pairs, self.ledger = device, pairs, Ledger()
-        self.steps = _checked(method)
-        for step in self.steps:
-            step.network.to(device)
-        self.roles = {"teacher": teacher.denoiser} | {step.role: step.network for step in self.steps}
-        self.optimizers = {step.role: _optimizer(step) for step in self.steps}
-        self.average = AveragedModel(method.generator, multi_avg_fn=self._average).requires_grad_(False).eval()
-        self.costs: dict[str, UpdateCost] = {}
+        self.method, self.settings, self.teacher, self.budget = method, settings, teacher, budget
+        self.device, self.pairs, self.real, self.ledger = device, pairs, real, Ledger()
+        self.stage, self.stage_began = 0, 0
         self.losses: dict[str, Tensor] = {}
         self.batch: Batch | None = None
+        self._prepare()
         if pairs is not None:
             self.ledger.charge_one_off(pairs.flops, pairs.seconds)
+
+    def _prepare(self) -> None:
+        """The steps of the stage, each with its network on the device, its optimizer, and its cost still to be measured."""
+        method = self.method
+        self.steps = _checked(method)
+        for module in (*method.networks().values(), *(module for step in self.steps for module in step.modules)):
+            module.to(self.device)
+        self.roles = {"teacher": self.teacher.denoiser, **method.networks()} | {step.role: step.network for step in self.steps}
+        self.optimizers = {step.role: _optimizer(step) for step in self.steps}
+        half = self.settings.precision == "fp16"
+        self.scalers = {step.role: torch.amp.GradScaler(self.device.type, enabled=half) for step in self.steps}
+        self.average = AveragedModel(method.generator, multi_avg_fn=self._average).requires_grad_(False).eval()
+        self.costs: dict[str, UpdateCost] = {}
 
     @property
     def fraction(self) -> float:
@@ -58,51 +74,66 @@ class Trainer:
 
     def iteration(self) -> None:
         """Every step of the method, in order, as often as it asks."""
+        self._enter_stage()
         for step in self.steps:
-            for _ in range(step.repeat):
-                if not step.reuse:
+            for turn in range(step.repeat):
+                fresh = turn > 0 or not step.reuse
+                if fresh:
                     self.batch = self._fresh_batch()
                 assert self.batch is not None
-                self._charged_update(step, self.batch)
+                if self.ledger.images >= step.starts_at:
+                    self._charged_update(step, self.batch, fresh)
                 if step.network is self.method.generator:
                     self.average.update_parameters(step.network)
                     self.ledger.images += self.settings.batch
                     self.ledger.updates += 1
 
-    def _fresh_batch(self) -> Batch:
-        n, classes = self.settings.batch, self.images.label_dim
-        z = torch.randn(n, *self.images.shape, device=self.device)
-        labels = None
-        if classes:
-            labels = nn.functional.one_hot(torch.randint(classes, (n,), device=self.device), classes).to(z.dtype)
-        return Batch(z, labels, self.pairs.draw(n) if self.pairs is not None else None)
+    def _enter_stage(self) -> None:
+        """Begin the method's next stages if the budget spent has reached them."""
+        while self.stage < bisect_right(self.method.stages, self.fraction):
+            self.stage += 1
+            self.method.begin_stage(self.stage, self.average.module)
+            self.stage_began = self.ledger.images
+            self._prepare()
 
-    def _charged_update(self, step: Step, batch: Batch) -> None:
+    def _fresh_batch(self) -> Batch:
+        n, images = self.settings.batch, self.teacher.images
+        z = torch.randn(n, *images.shape, device=self.device)
+        labels = None
+        if images.label_dim:
+            classes = torch.randint(images.label_dim, (n,), device=self.device)
+            labels = nn.functional.one_hot(classes, images.label_dim).to(z.dtype)
+        pairs = self.pairs.draw(n) if self.pairs is not None else None
+        real = self.real.draw(n) if self.real is not None else None
+        return Batch(z, labels, pairs, real, seen=self.ledger.images, fraction=self.fraction)
+
+    def _charged_update(self, step: Step, batch: Batch, fresh: bool) -> None:
         """One update. The first of each kind is measured; the others are taken to cost the same."""
-        if step.role in self.costs:
+        kind = step.role if fresh else f"{step.role} again"  # which spares it generating images
+        if kind in self.costs:
             self._update(step, batch)
         else:
-            self.costs[step.role] = measure(lambda: self._update(step, batch), self.roles)
-        self.ledger.charge(self.costs[step.role])
+            self.costs[kind] = measure(lambda: self._update(step, batch), self.roles)
+        self.ledger.charge(self.costs[kind])
 
     def _update(self, step: Step, batch: Batch) -> None:
-        for other in self.steps:
-            if other.network is not step.network:
-                other.network.requires_grad_(False).eval()
-        step.network.requires_grad_(True).train()
-        optimizer = self.optimizers[step.role]
+        for module in (module for other in self.steps for module in other.modules):
+            module.requires_grad_(False).eval()
+        for module in step.modules:
+            module.requires_grad_(True).train()
+        optimizer, scaler = self.optimizers[step.role], self.scalers[step.role]
         optimizer.zero_grad(set_to_none=True)
         loss = step.loss(batch).sum() / len(batch.z)
-        loss.backward()
-        gradients = [p.grad for p in step.network.parameters() if p.grad is not None]
-        for gradient in gradients:  # as in EDM: an overflow loses its value, not the run
-            torch.nan_to_num_(gradient, nan=0.0, posinf=1e5, neginf=-1e5)
-        if step.optimizer.clip_norm is not None:
-            nn.utils.clip_grads_with_norm_(
-                step.network.parameters(), step.optimizer.clip_norm, nn.utils.get_total_norm(gradients)
-            )
+        scaler.scale(loss).backward()
+        scaler.unscale_(optimizer)
+        parameters = [p for module in step.modules for p in module.parameters() if p.grad is not None]
+        _sanitise([p.grad for p in parameters if p.grad is not None], parameters, step.optimizer)
         optimizer.param_groups[0]["lr"] = self._learning_rate(step)
-        optimizer.step()
+        scaler.step(optimizer)
+        scaler.update()
+        if step.after is not None:
+            with torch.no_grad():
+                step.after()
         self.losses[f"loss/{step.role}"] = loss.detach()
         self.losses |= batch.logs
 
@@ -111,42 +142,76 @@ class Trainer:
         if step.optimizer.warmup_updates:
             rate *= min(1.0, (self.ledger.updates + 1) / step.optimizer.warmup_updates)
         if self.settings.lr_decay:
-            rate *= min(1.0, (1 - min(self.fraction, 1.0)) / self.settings.lr_decay)
+            begin, end = (0.0, *self.method.stages, 1.0)[self.stage : self.stage + 2]
+            rate *= min(1.0, (1 - min((self.fraction - begin) / (end - begin), 1.0)) / self.settings.lr_decay)
         return rate
 
     def _average(self, average: Any, current: Any, _updates: Any) -> None:
-        decay = ema_decay(self.ledger.images, self.settings.batch, self.settings.ema_halflife)
+        decay = ema_decay(self.ledger.images - self.stage_began, self.settings.batch, self.settings.ema_halflife)
         torch._foreach_lerp_(average, current, 1 - decay)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Everything that the next iteration depends on: named tensors, and the ledger as plain data."""
+        """Everything that the next iteration depends on: named tensors, and the ledger and counts as plain data."""
         tensors = {f"average.{k}": t for k, t in self.average.state_dict().items()}
-        for step in self.steps:
-            tensors |= {f"network.{step.role}.{k}": t for k, t in step.network.state_dict().items()}
-            for index, values in self.optimizers[step.role].state_dict()["state"].items():
-                tensors |= {f"optimizer.{step.role}.{index}.{k}": t for k, t in values.items()}
+        for name, module in self._modules().items():
+            tensors |= {f"{name}.{k}": t for k, t in module.state_dict().items()}
+        for role, optimizer in self.optimizers.items():
+            for index, values in optimizer.state_dict()["state"].items():
+                tensors |= {f"optimizer.{role}.{index}.{k}": t for k, t in values.items()}
         tensors["random.cpu"] = torch.get_rng_state()
         if self.device.type == "cuda":
             tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
-        return tensors, {"ledger": self.ledger.as_dict(), "costs": {role: asdict(cost) for role, cost in self.costs.items()}}
+        return tensors, {
+            "ledger": self.ledger.as_dict(),
+            "costs": {kind: asdict(cost) for kind, cost in self.costs.items()},
+            "stage": self.stage,
+            "stage_began": self.stage_began,
+            "real_drawn": self.real.drawn if self.real is not None else 0,
+            "scalers": {role: scaler.state_dict() for role, scaler in self.scalers.items()},
+        }
 
     def restore(self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
         """Continue from a ``state``."""
+        while self.stage < meta["stage"]:
+            self.stage += 1
+            self.method.begin_stage(self.stage, self.average.module)
+            self._prepare()
+        self.stage_began = meta["stage_began"]
         self.average.load_state_dict(_below("average", tensors))
-        for step in self.steps:
-            step.network.load_state_dict(_below(f"network.{step.role}", tensors))
-            optimizer, values = self.optimizers[step.role], _below(f"optimizer.{step.role}", tensors)
+        for name, module in self._modules().items():
+            module.load_state_dict(_below(name, tensors))
+        for role, optimizer in self.optimizers.items():
+            values = _below(f"optimizer.{role}", tensors)
             indices = {int(name.partition(".")[0]) for name in values}
             saved = {i: _below(str(i), values) for i in sorted(indices)}
             optimizer.load_state_dict({"state": saved, "param_groups": optimizer.state_dict()["param_groups"]})
+            self.scalers[role].load_state_dict(meta["scalers"][role])
         torch.set_rng_state(tensors["random.cpu"])
         if self.device.type == "cuda" and "random.cuda" in tensors:
             torch.cuda.set_rng_state(tensors["random.cuda"], self.device)
+        if self.real is not None:
+            self.real.drawn = meta["real_drawn"]
         self.ledger = Ledger(**meta["ledger"])
         self.costs = {
-            role: UpdateCost(cost["flops"], {r: (f, b) for r, (f, b) in cost["evaluations"].items()})
-            for role, cost in meta["costs"].items()
+            kind: UpdateCost(cost["flops"], {r: (f, b) for r, (f, b) in cost["evaluations"].items()})
+            for kind, cost in meta["costs"].items()
         }
+
+    def _modules(self) -> dict[str, nn.Module]:
+        """Every module whose weights change in training, by its name in a checkpoint."""
+        steps = {f"network.{step.role}": step.network for step in self.steps}
+        heads = {f"head.{step.role}": step.head for step in self.steps if step.head is not None}
+        return steps | heads | {f"other.{name}": network for name, network in self.method.networks().items()}
+
+
+def _sanitise(gradients: list[Tensor], parameters: list[nn.Parameter], how: Adam) -> None:
+    """Replace what is not finite, as in EDM: an overflow loses its value, not the run. Then clip as the step asks."""
+    for gradient in gradients:
+        torch.nan_to_num_(gradient, nan=0.0, posinf=1e5, neginf=-1e5)
+    if how.clip_value is not None:
+        nn.utils.clip_grad_value_(parameters, how.clip_value)
+    if how.clip_norm is not None:
+        nn.utils.clip_grads_with_norm_(parameters, how.clip_norm, nn.utils.get_total_norm(gradients))
 
 
 def _checked(method: Method) -> list[Step]:
@@ -157,16 +222,16 @@ def _checked(method: Method) -> list[Step]:
         raise BenchError(f"{name} has several steps of one role ({', '.join(roles)}); give each step a role of its own.")
     if not any(step.network is method.generator for step in steps):
         raise BenchError(f"no step of {name} trains its generator; one step's network must be self.generator.")
-    if steps[0].reuse or any(step.reuse and step.repeat > 1 for step in steps):
-        raise BenchError(
-            f"a step of {name} reuses a batch that is not there: the first step, or one that repeats, needs its own."
-        )
+    if steps[0].reuse:
+        raise BenchError(f"the first step of {name} reuses a batch that is not there; it needs its own.")
     return steps
 
 
 def _optimizer(step: Step) -> torch.optim.Optimizer:
-    o = step.optimizer
-    return torch.optim.AdamW(step.network.parameters(), o.lr, betas=o.betas, eps=o.eps, weight_decay=o.weight_decay, fused=True)
+    o, parameters = step.optimizer, [p for module in step.modules for p in module.parameters()]
+    if o.rectified:
+        return torch.optim.RAdam(parameters, o.lr, o.betas, o.eps, o.weight_decay, decoupled_weight_decay=True, foreach=True)
+    return torch.optim.AdamW(parameters, o.lr, betas=o.betas, eps=o.eps, weight_decay=o.weight_decay, fused=True)
 
 
 def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

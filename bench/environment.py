@@ -47,7 +47,7 @@ def choose_precision(name: str, device: torch.device) -> str:
     """Settle ``auto``: tf32 on a GPU, fp32 elsewhere. Raises UsageError for what needs a GPU and has none."""
     if name == "auto":
         name = "tf32" if device.type == "cuda" else "fp32"
-    if name in ("tf32", "fp16") and device.type != "cuda":
+    if name != "fp32" and device.type != "cuda":
         raise UsageError(f"the precision {name!r} needs a GPU, the device is a CPU; use --precision fp32.")
     return name
 

@@ -10,10 +10,13 @@ import yaml
 
 from bench import environment
 from bench.budget import AXES, Budget
+from bench.dataset import InMemory
 from bench.engine import Trainer
+from bench.images import to_uint8
 from bench.job import Job, resolve
 from bench.method import TeacherPairs
 from bench.pairs import PairStream, sample_measured
+from bench.real import RealStream
 from bench.recipe import Request
 from bench.render.numbers import duration, quantity
 from bench.seeds import seeded_noise
@@ -39,10 +42,12 @@ def _costs(job: Job, budget: Budget) -> list[str]:
         points = ", ".join(quantity(p) for p in budget.points(job.recipe.evaluation.points))
         lines.append(f"evaluated at       {points} {budget.axis}")
     once = {"flops": 0.0, "seconds": 0.0}
-    for wanted in job.method_class.requires(job.settings):
+    if (start := job.supplies.start) is not None:
+        once = {"flops": float(start.flops), "seconds": start.seconds}
+        lines.append(f"starting generator {quantity(start.flops)} FLOPs, as far as that is known")
+    if (wanted := job.supplies.pairs) is not None:
         flops, seconds = _cost_of_pairs(job, wanted)
-        once["flops"] += flops
-        once["seconds"] += seconds
+        once = {"flops": once["flops"] + flops, "seconds": once["seconds"] + seconds}
         lines.append(
             f"teacher's pairs    {wanted.count:,} of {wanted.steps} Heun steps, {quantity(flops)} FLOPs, {duration(seconds)}"
         )
@@ -58,30 +63,33 @@ def _costs(job: Job, budget: Budget) -> list[str]:
 
 
 def _cost_of_an_update(job: Job, budget: Budget) -> dict[str, float]:
-    """By axis, and ``memory`` in bytes. Noise stands in for the teacher's pairs, which cost as much to train on.
+    """By axis, and ``memory`` in bytes. Noise stands in for pairs and real images, and costs as much to train on.
 
     A large network is tried on few images: operations and time are proportional to them, memory is a constant and a slope.
     """
     environment.set_precision(job.settings.precision)
     environment.choose_threads(job.teacher.denoiser)
     device, teacher = job.device, job.teacher.to(job.device)
-    pairs = None
-    if job.method_class.requires(job.settings):
-        z, labels = (None if t is None else t.to(device) for t in seeded_noise(range(2), teacher.images))
-        assert z is not None
+    pairs = real = None
+    z, labels = (None if t is None else t.to(device) for t in seeded_noise(range(2), teacher.images))
+    assert z is not None
+    if job.supplies.pairs is not None:
         pairs = PairStream(z, z, labels, flops=0, seconds=0.0)
-    trainer = Trainer(job.method_class(job.settings, teacher), teacher, budget, device, pairs)
+    if job.supplies.real is not None:
+        noise = InMemory(to_uint8(z.cpu()), None if labels is None else labels.cpu())
+        real = RealStream(noise, teacher.images, 0, device)
+    trainer = Trainer(job.method_class(job.settings, teacher), teacher, budget, device, pairs, real)
     batch = trainer.settings.batch
     tried = [n for n in _PROBES[device.type] if n < batch] if environment.is_large(teacher.denoiser) else []
     tried = tried if len(tried) == 2 else [batch]
-    seconds, memory = [], []
+    seconds, memory, flops = [], [], 0
     for images in tried:
         trainer.settings = trainer.settings.model_copy(update={"batch": images})
         trainer.iteration()  # the first of all measures the operations
+        flops = flops or trainer.ledger.flops
         seconds.append(statistics.median(_timed(trainer) for _ in range(2 if len(tried) > 1 else _TIMED_ITERATIONS)))
         memory.append(float(environment.peak_memory(device)))
     updates = sum(step.repeat for step in trainer.steps if step.network is trainer.method.generator)
-    flops = sum(trainer.costs[step.role].flops * step.repeat for step in trainer.steps)
     return {
         "images": float(batch),
         "updates": 1.0,

@@ -135,7 +135,8 @@ class Evaluator:
         }
 
     def best(self, evaluations: Sequence[Evaluation]) -> Evaluation:
-        """The one with the best watched value; the earliest of equals."""
+        """The one with the best watched value, the earliest of equals, among those of as many steps as the last."""
+        evaluations = [e for e in evaluations if e.nfe == evaluations[-1].nfe]
         first = next(iter(self.feature_metrics.values()))
         sign = 1 if first.direction == "lower" else -1
         return min(evaluations, key=lambda e: sign * (e.watched if e.watched is not None else math.inf))

@@ -31,6 +31,23 @@ class Tuning(BaseModel):
     note: str
 
 
+class Passes(BaseModel):
+    """Passes of one network over the batch for one update of the generator, as the method's paper or code takes them.
+
+    ``input_backward`` goes through a frozen network to its input alone; ``jvp`` gives a value and a derivative at once; those
+    that begin with ``encoder`` go through the encoder alone.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+    forward: int = 0
+    backward: int = 0
+    input_backward: int = 0
+    jvp: int = 0
+    encoder_forward: int = 0
+    encoder_backward: int = 0
+    encoder_input_backward: int = 0
+
+
 class Card(BaseModel):
     """A method's YAML file: citation, defaults, and what differs for each teacher. ``budget`` stands among the values."""
 
@@ -39,8 +56,17 @@ class Card(BaseModel):
     bibtex: str = ""
     defaults: dict[str, Value] = {}
     teachers: dict[str, dict[str, Value]] = {}
+    passes: dict[str, Passes] = {}
+    """By network, under the default settings: what the ledger has to measure."""
     tuning: dict[str, Tuning] = {}
     """By teacher: the effort behind its values."""
+
+    def price(self) -> str:
+        """An update's nominal cost in forward passes of the network (F) and of its encoder (E), such as ``11 F + 3 E``."""
+        passes = self.passes.values()
+        whole = sum(p.forward + 2 * p.backward + p.input_backward + 2 * p.jvp for p in passes)
+        encoder = sum(p.encoder_forward + 2 * p.encoder_backward + p.encoder_input_backward for p in passes)
+        return " + ".join(f"{count} {unit}" for count, unit in ((whole, "F"), (encoder, "E")) if count)
 
     def values(self, teacher: str) -> dict[str, Value]:
         """Every value that holds for one teacher; ``NAME:SOURCE`` has those of NAME."""

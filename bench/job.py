@@ -22,10 +22,12 @@ from bench.measuring import Measuring, Subject, Wanted, identity, settle
 from bench.method import Method, Settings
 from bench.protocol import PublishedStatistics
 from bench.recipe import EvaluationPlan, Recipe, Request
+from bench.supplies import Supplies, find_supplies
 from bench.teacher import Teacher
 
 OUTSIDE = ("bench", "abc", "builtins", "torch", "diffusers", "typing")
 """Packages whose code is not a method's, a teacher's or a metric's own."""
+HALF_TYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "bf16-forced": torch.bfloat16}
 POINTS = 8
 """Evaluation points of a training run unless asked otherwise: zero and seven logarithmically spaced ones."""
 
@@ -42,6 +44,8 @@ class Job:
     """Where the settings come from, and what went into them."""
     teacher: Teacher
     budget: Budget | None
+    supplies: Supplies
+    """What the method requires, found."""
     measuring: Measuring | None
     """What is measured, and by which protocol."""
     device: torch.device
@@ -63,21 +67,26 @@ def resolve(request: Request) -> Job:
     path = Path(request.teacher_path) if request.teacher_path else None
     if request.eval != [] and known_before_loading(teacher_class):  # before anything is downloaded
         settle(wanted(request), subject(teacher_class, request.teacher))
-    if precision == "fp16" and method_class.trains:  # a mean over pixels and a large batch fall below its range
-        raise UsageError("training in fp16 is not in this version, which has no loss scaling; use --precision tf32.")
+    if precision == "bf16" and method_class.score_difference:
+        raise UsageError(
+            f"the gradient of {request.method!r} is a small difference of two networks, which bf16 rounds away; use --precision "
+            "fp16 or tf32, or bf16-forced if that is what you study."
+        )
     teacher = teacher_class(path, source)
-    if precision == "fp16":
-        teacher.use_half()
+    if precision in HALF_TYPES:
+        teacher.use_half(HALF_TYPES[precision])
     digest = teacher.digest()
     if request.teacher_digest not in (None, digest):
         raise UsageError(
             f"the weights of {request.teacher!r} are {digest[:12]}, the recipe was made with "
             f"{str(request.teacher_digest)[:12]}; give those with --teacher-path, or leave the recipe file out."
         )
+    requirements = method_class.requires(settings)
+    supplies = find_supplies(request.method, requirements, teacher, request.teacher, request.data)
     measuring, plan = _evaluation(request, teacher, trains=method_class.trains)
     recipe = Recipe(
         method=request.method,
-        method_digest=_source_digest(_own_files([method_class])),
+        method_digest=_source_digest(_files_behind([method_class])),
         teacher=request.teacher,
         seed=request.seed,
         budget=str(budget) if budget else None,
@@ -86,11 +95,13 @@ def resolve(request: Request) -> Job:
         teacher_digest=digest,
         teacher_code=_teacher_code(teacher),
         teacher_path=str(path) if path else None,
+        data=request.data,
+        supplies=supplies.digests,
         plugins={p: sha256(Path(p)) for p in request.plugins},
     )
-    files = [*_own_files([method_class]), *_teacher_files(teacher)]
+    files = [*_files_behind([method_class]), *_teacher_files(teacher), *supplies.files]
     inputs = _inputs(files, hyperparameters.card_file(method_class), recipe, measuring, teacher)
-    return Job(request, recipe, method_class, settings, chosen, teacher, budget, measuring, device, inputs)
+    return Job(request, recipe, method_class, settings, chosen, teacher, budget, supplies, measuring, device, inputs)
 
 
 def teacher_named(name: str) -> tuple[type[Teacher], str]:

@@ -79,7 +79,7 @@ def frame(records: Sequence[Record]) -> pd.DataFrame:
             "value": value,
             "std": std,
             "nfe": r.nfe,
-            "data_free": not r.requires,
+            "data_free": not {"TeacherPairs", "RealImages"} & set(r.requires),
             **{axis: r.cost[axis] for axis in ("images", "updates", "flops", "seconds")},
         }
         for r in records

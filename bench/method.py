@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from bench.assets import Asset
 from bench.teacher import Teacher
 
 
@@ -17,9 +18,9 @@ class Settings(BaseModel):
     """Hyper-parameters of a method: validated, immutable; a name that is not declared is refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-    precision: Literal["auto", "fp32", "tf32", "fp16"] = Field(
+    precision: Literal["auto", "fp32", "tf32", "fp16", "bf16", "bf16-forced"] = Field(
         "auto",
-        description="fp32, tf32 (GPU only), or fp16 networks (GPU, sampling only); auto is fp32 on a CPU and tf32 on a GPU",
+        description="fp32, or on a GPU tf32, or networks in fp16 or bf16; auto is fp32 on a CPU and tf32 on a GPU",
     )
 
 
@@ -37,7 +38,7 @@ class TrainingSettings(Settings):
 
 @dataclass(frozen=True)
 class Adam:
-    """How a step's network is updated: AdamW (plain Adam at ``weight_decay`` 0), after gradient sanitation."""
+    """How a step's network is updated: AdamW (plain Adam at ``weight_decay`` 0), or RAdam, after gradient sanitation."""
 
     lr: float
     betas: tuple[float, float] = (0.0, 0.999)
@@ -45,8 +46,12 @@ class Adam:
     weight_decay: float = 0.0
     clip_norm: float | None = None
     """Largest L2 norm of the whole gradient; None leaves it as it is."""
+    clip_value: float | None = None
+    """Largest magnitude of one value of the gradient."""
     warmup_updates: int = 0
     """Updates over which the learning rate rises linearly from 0."""
+    rectified: bool = False
+    """RAdam (Liu et al., ICLR 2020), as consistency models are trained."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +62,28 @@ class TeacherPairs:
     steps: int
 
 
-Requirement = TeacherPairs
-"""What a method may need beside the frozen teacher. A method that requires nothing is data-free."""
+@dataclass(frozen=True)
+class RealImages:
+    """A requirement: the images that the teacher was trained on, with their labels. They come as ``Batch.real``."""
+
+
+@dataclass(frozen=True)
+class PublishedFile:
+    """A requirement: a file that others publish, fetched before anything is trained; ``fetch(asset)`` then gives its path."""
+
+    asset: Asset
+
+
+@dataclass(frozen=True)
+class StartingGenerator:
+    """A requirement: the generator that another run made, or that its authors released; what it cost is counted where known."""
+
+    source: str
+    """A run's folder, a generator's weights file, or ``released:NAME``."""
+
+
+Requirement = TeacherPairs | RealImages | PublishedFile | StartingGenerator
+"""What a method may need beside the frozen teacher. One that needs no pairs and no real images is data-free."""
 
 
 @dataclass
@@ -71,6 +96,12 @@ class Batch:
     """One-hot class labels, (N, label_dim), or None."""
     pairs: tuple[Tensor, Tensor, Tensor | None] | None = None
     """Noise, the teacher's images of it, and their labels, for methods that require TeacherPairs."""
+    real: tuple[Tensor, Tensor | None] | None = None
+    """Real images in [-1, 1] and their labels, for methods that require RealImages."""
+    seen: int = 0
+    """Images that the generator was trained on before this update."""
+    fraction: float = 0.0
+    """How much of the budget was spent before this iteration."""
     memo: dict[str, Tensor] = field(default_factory=dict)
     """What one step leaves for the next step on the same batch."""
     logs: dict[str, Tensor] = field(default_factory=dict)
@@ -92,7 +123,18 @@ class Step:
     repeat: int = 1
     """How often the step is taken in each iteration, on a fresh batch each time."""
     reuse: bool = False
-    """Take the batch of the step before instead of a fresh one."""
+    """Take, the first time, the batch of the step before instead of a fresh one."""
+    head: nn.Module | None = None
+    """A small module trained along with the network: a discriminator's head, a learned weighting."""
+    starts_at: int = 0
+    """Images that are counted before the step is taken for the first time."""
+    after: Callable[[], None] | None = None
+    """Called after the update, without gradients: to move a target network."""
+
+    @property
+    def modules(self) -> tuple[nn.Module, ...]:
+        """All that the step trains."""
+        return (self.network,) if self.head is None else (self.network, self.head)
 
 
 class Method(ABC):
@@ -107,7 +149,12 @@ class Method(ABC):
     trains: ClassVar[bool] = True
     """False for what only samples, such as the teacher itself: it has no steps and takes no budget."""
 
+    score_difference: ClassVar[bool] = False
+    """True if its gradient is a difference of two networks' outputs, which the 8 bits of bf16 cannot hold."""
+
     generator: nn.Module
+    stages: Sequence[float] = ()
+    """Parts of the budget after which a new stage begins, rising, each below 1: optimizers, learning rate and average anew."""
 
     def __init__(self, settings: Any, teacher: Teacher) -> None:
         self.settings, self.noise, self.images = settings, teacher.noise, teacher.images
@@ -130,6 +177,14 @@ class Method(ABC):
     @abstractmethod
     def steps(self) -> Sequence[Step]:
         """The updates of one training iteration, in order."""
+
+    def networks(self) -> Mapping[str, nn.Module]:
+        """Networks by name that are neither the teacher nor trained by a step: they are kept in checkpoints all the same."""
+        return {}
+
+    def begin_stage(self, stage: int, average: nn.Module) -> None:
+        """What changes when stage 1, 2, ... begins; ``average`` is the weight average of the generator so far."""
+        raise NotImplementedError(f"{type(self).__name__} has stages but no begin_stage")
 
     @abstractmethod
     def generate(self, z: Tensor, labels: Tensor | None = None) -> Tensor:

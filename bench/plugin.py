@@ -17,23 +17,39 @@ from bench.dataset import Dataset, InMemory, Mirrored, Subset, label_dim, open_d
 from bench.diffusion import (
     Denoiser,
     EDMPrecond,
+    Encoded,
     NoiseLevels,
     denoising_loss,
     ema_decay,
+    lognormal,
     per_image,
     pixels,
+    remember_randomness,
 )
 from bench.environment import device_name
 from bench.errors import BenchError, UsageError, one_line, shown
 from bench.extractor import FeatureExtractor, Features
 from bench.files import cache_folder, sha256
 from bench.images import ImageSpec, from_uint8, to_uint8
-from bench.method import Adam, Batch, Method, Requirement, Settings, Step, TeacherPairs, TrainingSettings
+from bench.method import (
+    Adam,
+    Batch,
+    Method,
+    PublishedFile,
+    RealImages,
+    Requirement,
+    Settings,
+    StartingGenerator,
+    Step,
+    TeacherPairs,
+    TrainingSettings,
+)
 from bench.metric import FeatureMetric, GeneratorMetric, Metric
 from bench.protocol import Protocol, PublishedStatistics
 from bench.registry import register
 from bench.released import Released
-from bench.sampler import Draw, Sampler, few_steps
+from bench.sampler import Draw, Sampler, euler_step, few_steps, heun_step
+from bench.start import find_start
 from bench.teacher import Augment, Published, Teacher, Trainable
 from bench.torchfiles.weights import read_weights
 
@@ -86,6 +102,7 @@ __all__ = [
     "Denoiser",
     "Draw",
     "EDMPrecond",
+    "Encoded",
     "FeatureBank",
     "FeatureExtractor",
     "FeatureMetric",
@@ -101,11 +118,14 @@ __all__ = [
     "NoiseLevels",
     "Protocol",
     "Published",
+    "PublishedFile",
     "PublishedStatistics",
+    "RealImages",
     "Released",
     "Requirement",
     "Sampler",
     "Settings",
+    "StartingGenerator",
     "Statistics",
     "Step",
     "Subset",
@@ -120,12 +140,16 @@ __all__ = [
     "denoising_loss",
     "device_name",
     "ema_decay",
+    "euler_step",
     "fetch",
     "few_steps",
+    "find_start",
     "from_uint8",
+    "heun_step",
     "label_dim",
     "load_tensors",
     "load_weights",
+    "lognormal",
     "one_line",
     "open_dataset",
     "per_image",
@@ -139,6 +163,7 @@ __all__ = [
     "register_protocol",
     "register_released",
     "register_teacher",
+    "remember_randomness",
     "sha256",
     "shown",
     "tensors_digest",

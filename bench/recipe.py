@@ -36,6 +36,8 @@ class Request(BaseModel):
     reference: str | None = None
     extractor_path: str | None = None
     fast: bool = False
+    data: str | None = None
+    """Data set in place of the teacher's own, by name or path, for methods that learn from real images."""
     teacher_path: str | None = None
     teacher_digest: str | None = None
     """What the teacher's weights must be; given by a recipe file."""
@@ -50,10 +52,10 @@ class Request(BaseModel):
             return [str(Path(p).expanduser().absolute()) for p in given]
         return str(Path(given).expanduser().absolute()) if given else None
 
-    @field_validator("reference")
+    @field_validator("reference", "data")
     @classmethod
     def _absolute_file(cls, given: str | None) -> str | None:
-        """A reference may be a file or the name of a data set."""
+        """A reference, or data, may be a file or the name of a data set."""
         return str(Path(given).expanduser().absolute()) if given and Path(given).expanduser().exists() else given
 
     @field_validator("teacher")
@@ -103,12 +105,15 @@ class Recipe(BaseModel):
     teacher_code: str = ""
     """SHA-256 of the teacher's source, and of its noise levels, sampler and augmentation: a changed teacher is another run."""
     teacher_path: str | None = None
+    data: str | None = None
+    supplies: dict[str, str] = {}
+    """What the method requires beside the teacher, by kind: digests of contents, or a data set's name."""
     plugins: dict[str, str] = {}
     """Plugin files and their SHA-256."""
 
     def hash(self) -> str:
         """SHA-256 of what determines the result: file contents count, their places do not."""
-        places: Any = {"teacher_path": True, "evaluation": {"extractor_path", "reference"}}
+        places: Any = {"teacher_path": True, "data": True, "evaluation": {"extractor_path", "reference"}}
         identity = self.model_dump(exclude=places) | {"plugins": sorted(self.plugins.values())}
         kind, colon, source = self.teacher.partition(":")
         if colon and Path(source).is_absolute():  # its digest says what lies there
@@ -130,6 +135,7 @@ class Recipe(BaseModel):
             "budget": self.budget,
             "settings": self.settings,
             "eval": plan.metrics if plan else [],
+            "data": self.data,
             "teacher_path": self.teacher_path,
             "teacher_digest": self.teacher_digest,
             "plugins": list(self.plugins),

@@ -26,6 +26,7 @@ from bench.files import sha256
 from bench.job import Job
 from bench.method import Method
 from bench.pairs import PairStream, teacher_pairs
+from bench.real import RealStream
 from bench.record import Evaluation, Record
 from bench.render.images import save_samples
 from bench.store import RunFolder, now
@@ -131,11 +132,13 @@ class _Run:
         self.record.parameters = sum(p.numel() for p in self.method.generator.parameters())
         if self.job.budget is None:
             return
-        self.trainer = Trainer(self.method, self.teacher, self.job.budget, self.device, pairs)
+        self.trainer = Trainer(self.method, self.teacher, self.job.budget, self.device, pairs, self._real_images())
+        if (start := self.job.supplies.start) is not None:
+            self.ledger.charge_one_off(start.flops, start.seconds)
         if self.trainer.fraction >= 1:
             raise BenchError(
-                f"the teacher's pairs alone cost {self.ledger.spent(self.job.budget.axis):.3g} of the budget {self.job.budget}; "
-                "give a larger --budget or fewer --set pairs=N."
+                f"what comes before training alone costs {self.ledger.spent(self.job.budget.axis):.3g} of the budget {self.job.budget}; "
+                "give a larger --budget, or fewer --set pairs=N."
             )
         if self.folder.state.exists():
             self.trainer.restore(*load_tensors(self.folder.state))
@@ -149,17 +152,22 @@ class _Run:
         self.notes.clear()
 
     def _pairs(self) -> Generator[Event, None, PairStream | None]:
-        pairs: PairStream | None = None
-        for wanted in self.job.method_class.requires(self.job.settings):
-            making = teacher_pairs(self.teacher, wanted, self.device)
+        wanted = self.job.supplies.pairs
+        if wanted is None:
+            return None
+        making = teacher_pairs(self.teacher, wanted, self.device)
+        while True:
             try:
-                while True:
-                    yield Preparing(f"pairs of noise and image, {wanted.steps} Heun steps each", next(making), wanted.count)
-                    if self.interrupted:
-                        raise Interrupted("stopped while the teacher made pairs; the same command starts them again.")
+                made = next(making)
             except StopIteration as end:
-                pairs = end.value
-        return pairs
+                return end.value
+            yield Preparing(f"pairs of noise and image, {wanted.steps} Heun steps each", made, wanted.count)
+            if self.interrupted:
+                raise Interrupted("stopped while the teacher made pairs; the same command continues with what there is.")
+
+    def _real_images(self) -> RealStream | None:
+        dataset = self.job.supplies.real
+        return RealStream(dataset, self.teacher.images, self.job.recipe.seed, self.device) if dataset is not None else None
 
     def train(self, budget: Budget) -> Iterator[Event]:
         """Spend the budget; evaluate at its points and save a checkpoint there, every few seconds, and when interrupted."""

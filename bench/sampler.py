@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from bench.diffusion import Denoiser, NoiseLevels
+from bench.diffusion import Denoiser, NoiseLevels, per_image
 
 Draw = Callable[[], Tensor]
 """Fresh unit Gaussian noise for every image of a batch, (N, C, H, W)."""
@@ -51,8 +51,8 @@ class Sampler:
         """Images from ``z``, integrated from ``sigma_max * z``: the state in float64, the denoiser in the type of ``z``."""
         draw = draw or (lambda: torch.randn_like(z))
 
-        def slope(state: Tensor, sigma: float) -> Tensor:
-            return (state - denoiser(state.to(z.dtype), sigma, labels).double()) / sigma
+        def float64(state: Tensor, sigma: Tensor | float, labels: Tensor | None) -> Tensor:
+            return denoiser(state.to(z.dtype), sigma, labels).double()
 
         levels = self.levels(noise)
         y = z.double() * levels[0]
@@ -61,14 +61,28 @@ class Sampler:
             if self.churn:  # the noise is drawn at every step, as in EDM, so that the streams are the same
                 fresh, hat = draw().double(), here * (1 + self._raise(here))
                 y = y + math.sqrt(hat**2 - here**2) * self.churn_noise * fresh
-            d = slope(y, hat)
-            euler = y + (there - hat) * d
-            last = there == 0 or self.solver == "euler"
-            y = euler if last else y + (there - hat) * (d + slope(euler, there)) / 2
+            step = euler_step if there == 0 or self.solver == "euler" else heun_step
+            y = step(float64, y, hat, there, labels)
         return y.to(z.dtype)
 
     def _raise(self, sigma: float) -> float:
         return min(self.churn / self.steps, math.sqrt(2) - 1) if self.churn_min <= sigma <= self.churn_max else 0.0
+
+
+def euler_step(
+    denoiser: Denoiser, y: Tensor, here: Tensor | float, there: Tensor | float, labels: Tensor | None = None
+) -> Tensor:
+    """One step of Euler's method along ``dy / dsigma = (y - D(y; sigma)) / sigma``; levels are one for all, or one each (N,)."""
+    s, t = per_image(here, y), per_image(there, y)
+    return y + (t - s) * (y - denoiser(y, here, labels)) / s
+
+
+def heun_step(denoiser: Denoiser, y: Tensor, here: Tensor | float, there: Tensor | float, labels: Tensor | None = None) -> Tensor:
+    """One step of Heun's method: Euler's, and again by the mean of the slopes at its two ends; ``there`` is above 0."""
+    s, t = per_image(here, y), per_image(there, y)
+    slope = (y - denoiser(y, here, labels)) / s
+    euler = y + (t - s) * slope
+    return y + (t - s) * (slope + (euler - denoiser(euler, there, labels)) / t) / 2
 
 
 def few_steps(

@@ -92,9 +92,9 @@ class Teacher(ABC):
         """Images from unit Gaussian noise (N, C, H, W), by the teacher's own sampler unless another is given."""
         return (sampler or self.sampler)(self.denoiser, z, self.noise, labels, draw)
 
-    def use_half(self) -> None:
-        """Compute in float16, with weights and everything outside of the network in float32. Trainable copies follow."""
-        raise UsageError("this teacher's network does not compute in fp16; use --precision auto.")
+    def use_half(self, half_type: torch.dtype) -> None:
+        """Compute the network in this type, with weights and everything outside of it in float32. Trainable copies follow."""
+        raise UsageError("this teacher's network does not compute in 16 bits; use --precision auto.")
 
     def to(self, device: torch.device) -> Self:
         """Move the denoiser to ``device``."""

@@ -275,7 +275,7 @@ def with_generator(given: argparse.Namespace, weights: Path) -> list[dict[str, A
             nn.init.kaiming_normal_(p)  # EDM's last convolutions start at zero
     network.to(device)
     if given.half:
-        network.float16 = True
+        network.half_type = torch.float16
         network.to(memory_format=torch.channels_last)
     making = 0.0
 

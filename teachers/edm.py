@@ -86,9 +86,9 @@ class EDMTeacher(Teacher):
                 self.augment = None  # it would not be told
         return network
 
-    def use_half(self) -> None:
+    def use_half(self, half_type: torch.dtype) -> None:
         assert isinstance(self.denoiser, EDMPrecond)
-        self.denoiser.float16 = True
+        self.denoiser.half_type = half_type
         self.denoiser.to(memory_format=torch.channels_last)  # what tensor cores read without a transposition
 
 

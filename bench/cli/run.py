@@ -26,8 +26,11 @@ def run(
     recipe: Annotated[Path | None, typer.Option(metavar="FILE", help="A run's recipe.yaml; flags override it.")] = None,
     results: Results = None,
     device: Device = "auto",
-    precision: Annotated[str | None, typer.Option(help="auto, fp32, tf32 or fp16; short for --set precision=...")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, fp32, tf32, fp16 or bf16; short for --set precision=...")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over, even if the run is finished.")] = False,
+    data: Annotated[
+        str | None, typer.Option(metavar="NAME|PATH", help="Real images for the methods that need them [default: the teacher's].")
+    ] = None,
     teacher_path: TeacherPath = None,
     plugin: Plugins = None,
     eval_: Annotated[
@@ -67,6 +70,7 @@ def run(
         "teacher": teacher,
         "budget": budget,
         "seed": seed,
+        "data": data,
         "teacher_path": teacher_path,
         "plugins": plugin,
         "eval": None if eval_ is None else [] if eval_ == "none" else names(eval_),

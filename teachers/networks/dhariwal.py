@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from teachers.networks.unet import Conv2d, GroupNorm, Linear, PositionalEmbedding, Resampling, UNetBlock
+from bench.plugin import Encoded
+from teachers.networks.unet import Conv2d, GroupNorm, Linear, PositionalEmbedding, Resampling, UNetBlock, decode_blocks
 
 _CHANNELS_PER_HEAD = 64
 
@@ -96,13 +96,17 @@ class DhariwalUNet(nn.Module):
         return F.silu(e)
 
     def forward(self, x: Tensor, c_noise: Tensor, labels: Tensor | None = None, augment_labels: Tensor | None = None) -> Tensor:
+        return self.decode(self.encode(x, c_noise, labels, augment_labels))
+
+    def encode(self, x: Tensor, c_noise: Tensor, labels: Tensor | None = None, augment_labels: Tensor | None = None) -> Encoded:
+        """The falling half, before the decoder's first attention."""
         embedding, skips = self.embed(c_noise, labels, augment_labels), []
         for layer in self.enc.values():
             x = layer(x, embedding) if isinstance(layer, UNetBlock) else layer(x)
             skips.append(x)
-        for block in self.dec.values():
-            if block.inputs != x.shape[1]:
-                x = torch.cat([x, skips.pop()], dim=1)
-            x = block(x, embedding)
-        out: Tensor = self.out_conv(F.silu(self.out_norm(x)))
+        return Encoded(x, embedding, skips)
+
+    def decode(self, encoded: Encoded) -> Tensor:
+        """The rising half, to F."""
+        out: Tensor = self.out_conv(F.silu(self.out_norm(decode_blocks(self.dec.values(), encoded))))
         return out

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bench.plugin import Encoded
 from teachers.networks.unet import (
     Conv2d,
     FourierEmbedding,
@@ -19,6 +20,7 @@ from teachers.networks.unet import (
     PositionalEmbedding,
     Resampling,
     UNetBlock,
+    decode_blocks,
 )
 
 _EPS = 1e-6
@@ -141,6 +143,10 @@ class SongUNet(nn.Module):
         return F.silu(self.map_layer1(F.silu(self.map_layer0(e))))
 
     def forward(self, x: Tensor, c_noise: Tensor, labels: Tensor | None = None, augment_labels: Tensor | None = None) -> Tensor:
+        return self.decode(self.encode(x, c_noise, labels, augment_labels))
+
+    def encode(self, x: Tensor, c_noise: Tensor, labels: Tensor | None = None, augment_labels: Tensor | None = None) -> Encoded:
+        """The falling half, before the decoder's first attention."""
         embedding = self.embed(c_noise, labels, augment_labels)
         skips: list[Tensor] = []
         aux = x
@@ -150,10 +156,10 @@ class SongUNet(nn.Module):
             else:
                 x = layer(x, embedding) if isinstance(layer, UNetBlock) else layer(x)
                 skips.append(x)
+        return Encoded(x, embedding, skips)
+
+    def decode(self, encoded: Encoded) -> Tensor:
+        """The rising half, to F."""
         *blocks, norm, conv = self.dec.values()
-        for block in blocks:
-            if block.inputs != x.shape[1]:
-                x = torch.cat([x, skips.pop()], dim=1)
-            x = block(x, embedding)
-        out: Tensor = conv(F.silu(norm(x)))
+        out: Tensor = conv(F.silu(norm(decode_blocks(blocks, encoded))))
         return out

@@ -7,12 +7,14 @@ are used: a half-precision input gives half-precision convolutions with float32 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from bench.plugin import Encoded
 
 Resampling = Literal["up", "down"]
 
@@ -199,3 +201,13 @@ class UNetBlock(nn.Module):
         q, k, v = qkv.reshape(n, self.heads, channels // 3 // self.heads, 3, height * width).transpose(2, 4).unbind(3)
         a = F.scaled_dot_product_attention(q, k, v)
         return a.transpose(2, 3).reshape(n, channels // 3, height, width)
+
+
+def decode_blocks(blocks: Iterable[nn.Module], encoded: Encoded) -> Tensor:
+    """The decoder's blocks on what the encoder left; a block that expects more channels takes the next skip, the last first."""
+    x, skips = encoded.features, list(encoded.skips)
+    for block in blocks:
+        if block.inputs != x.shape[1]:
+            x = torch.cat([x, skips.pop()], dim=1)
+        x = block(x, encoded.embedding)
+    return x

@@ -171,14 +171,28 @@ def test_pairs_are_made_once_and_their_cost_is_charged_to_every_user():
     assert trainer.ledger.spent("images") == 0
 
 
-def test_a_damaged_pair_cache_is_made_again():
+def test_pairs_are_made_in_parts_and_a_missing_or_damaged_part_alone_is_made_again(monkeypatch):
+    """So that making them continues where it was stopped; the pairs and their cost stay the same."""
+    from bench import pairs
     from bench.files import cache_folder
 
+    monkeypatch.setattr(pairs, "PART", 4)
     teacher, wanted = EDMDigits(), TeacherPairs(count=10, steps=2)
-    first, _ = made(teacher_pairs(teacher, wanted, torch.device("cpu")))
-    file = next(cache_folder().glob("pairs/*.safetensors"))
-    file.write_bytes(file.read_bytes()[:100])
-    assert torch.equal(made(teacher_pairs(teacher, wanted, torch.device("cpu")))[0].images, first.images)
+    first, progress = made(teacher_pairs(teacher, wanted, torch.device("cpu")))
+    assert progress == [4, 8, 10]
+    parts = sorted(cache_folder().glob("pairs/*/*.safetensors"))
+    assert len(parts) == 3
+    parts[0].write_bytes(parts[0].read_bytes()[:100])
+    content = bytearray(parts[1].read_bytes())
+    content[-1] ^= 1  # a file that is still of the format
+    parts[1].write_bytes(content)
+    again, progress = made(teacher_pairs(teacher, wanted, torch.device("cpu")))
+    assert progress == [4, 8]
+    assert torch.equal(again.images, first.images)
+    assert torch.equal(again.z, first.z)
+    assert again.flops == first.flops
+    parts[2].unlink()
+    assert made(teacher_pairs(teacher, wanted, torch.device("cpu")))[1] == [10]
 
 
 def test_pairs_of_another_sampler_or_noise_law_are_other_pairs():

@@ -121,7 +121,6 @@ def test_continuing_from_a_checkpoint_is_the_same_as_never_stopping(tmp_path, me
         (lambda steps: [dataclasses.replace(s, role="same") for s in steps], "several steps of one role"),
         (lambda steps: steps[:1], "no step of SiD trains its generator"),
         (lambda steps: [dataclasses.replace(steps[0], reuse=True), steps[1]], "reuses a batch that is not there"),
-        (lambda steps: [steps[0], dataclasses.replace(steps[1], reuse=True, repeat=2)], "reuses a batch that is not there"),
     ],
 )
 def test_steps_that_could_not_work_are_refused(change, complaint):

@@ -76,7 +76,7 @@ def test_a_whole_run_learns_and_counts_its_memory(tmp_path):
 def test_edms_networks_give_the_references_numbers(name, float16, tolerance):
     environment.set_precision("fp32")
     denoiser = network(name).to(CUDA)
-    denoiser.float16 = float16
+    denoiser.half_type = torch.float16 if float16 else None
     if float16:
         denoiser.to(memory_format=torch.channels_last)
     inputs = (tensor(name, f"in/{k}") for k in ("x", "sigma", "class_labels", "augment_labels"))

@@ -54,7 +54,7 @@ def test_a_file_of_statistics_gives_what_measuring_the_data_set_gives(statistics
     read, facts = measured(*metrics, reference=statistics)
     fresh, _ = measured(*metrics, reference="digits")
     for name in metrics:
-        assert read[name] == pytest.approx(fresh[name], abs=1e-9)
+        assert read[name] == pytest.approx(fresh[name], rel=1e-6)  # features in batches of another size: float32 rounding
     assert [f["builder"] for f in facts] == ["bench stats"]
     assert facts[0]["dataset"] == "digits"
     assert len(facts[0]["sha256"]) == 64

@@ -179,7 +179,7 @@ def test_channels_last_changes_no_value_and_no_gradient(name):
 def test_float16_computes_the_network_alone_in_half_precision(name):
     """Weights, embedding, preconditioning and gradients of the weights stay float32; the values agree to half precision."""
     full, half = network(name), network(name)
-    half.float16 = True
+    half.half_type = torch.float16
     seen = {}
     half.model.register_forward_hook(lambda m, i, o: seen.update(x=i[0].dtype, c_noise=i[1].dtype, out=o.dtype))
     half.model.map_layer1.register_forward_hook(lambda m, i, o: seen.update(embedding=o.dtype))
@@ -193,7 +193,7 @@ def test_float16_computes_the_network_alone_in_half_precision(name):
     assert gradients[1][0].dtype == gradients[1][1].dtype == torch.float32
     assert_near(gradients[1][0], gradients[0][0], 5e-3)
     assert torch.cosine_similarity(gradients[1][1], gradients[0][1], dim=0) > 0.999
-    assert copy.deepcopy(half).float16
+    assert copy.deepcopy(half).half_type
 
 
 def test_a_new_network_starts_as_edms():

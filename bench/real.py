@@ -1,0 +1,63 @@
+"""Real images for the methods that learn from them: drawn at random, each draw from the seed and its own number alone."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from bench.dataset import Dataset
+from bench.images import ImageSpec, from_uint8
+
+RESIDENT_BYTES = 2**31
+"""A data set up to this size is kept on the device; a larger one is read from its files, one batch ahead."""
+
+Images = tuple[Tensor, Tensor | None]
+
+
+class RealStream:
+    """Batches of real images in [-1, 1] and their one-hot labels, drawn uniformly with replacement.
+
+    Draw number k depends on the seed and on k, and on nothing else: ``drawn`` is all there is to save and to continue from.
+    """
+
+    def __init__(self, dataset: Dataset, images: ImageSpec, seed: int, device: torch.device) -> None:
+        self.dataset, self.spec, self.seed, self.device, self.drawn = dataset, images, seed, device, 0
+        self.resident: Images | None = None
+        if len(dataset) * images.channels * images.resolution**2 <= RESIDENT_BYTES:
+            pixels, labels = dataset.read(range(len(dataset)))
+            self.resident = pixels.to(device), None if labels is None else labels.to(device)
+        else:
+            self._reader = ThreadPoolExecutor(1)
+            self._ahead: dict[tuple[int, int], Future[Images]] = {}
+
+    def draw(self, count: int) -> Images:
+        """The next ``count`` images (N, C, H, W), and their labels (N, label_dim) if the teacher has classes."""
+        pixels, labels = self._resident(self.resident, count) if self.resident else self._from_files(count)
+        self.drawn += 1
+        return from_uint8(pixels.to(self.device)), self._one_hot(labels)
+
+    def _indices(self, draw: int, count: int) -> Tensor:
+        number = np.random.SeedSequence([self.seed, draw]).generate_state(1, np.uint64)[0]
+        return torch.randint(len(self.dataset), (count,), generator=torch.Generator().manual_seed(int(number) % 2**63))
+
+    def _resident(self, held: Images, count: int) -> Images:
+        chosen = self._indices(self.drawn, count).to(self.device)
+        return held[0][chosen], None if held[1] is None else held[1][chosen]
+
+    def _from_files(self, count: int) -> Images:
+        read = self._ahead.pop((self.drawn, count), None) or self._submit(self.drawn, count)
+        self._ahead = {(self.drawn + 1, count): self._submit(self.drawn + 1, count)}
+        return read.result()
+
+    def _submit(self, draw: int, count: int) -> Future[Images]:
+        return self._reader.submit(self.dataset.read, self._indices(draw, count).tolist())
+
+    def _one_hot(self, labels: Tensor | None) -> Tensor | None:
+        if labels is None or not self.spec.label_dim:
+            return None
+        labels = labels.to(self.device)
+        return F.one_hot(labels, self.spec.label_dim).float() if labels.ndim == 1 else labels.float()
