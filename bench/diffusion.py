@@ -57,6 +57,10 @@ class NoiseLevels:
         index = torch.randint(lowest, highest + 1, (len(x),), device=x.device)
         return self.karras(1 - index.to(x.dtype) / (points - 1))
 
+    def below(self, x: Tensor, tmax: float) -> Tensor:
+        """A level for each image of ``x``, (N,), uniform over the clean part ``tmax`` of Karras' curve (SiD)."""
+        return self.karras(1 - tmax * torch.rand(len(x), device=x.device, dtype=x.dtype))
+
     def weight(self, sigma: Tensor) -> Tensor:
         """The weight lambda(sigma) that gives every level unit loss at initialisation (EDM Table 1)."""
         return 1 / sigma**2 + 1 / self.sigma_data**2

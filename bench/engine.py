@@ -81,7 +81,7 @@ class Trainer:
                 if fresh:
                     self.batch = self._fresh_batch()
                 assert self.batch is not None
-                if self.ledger.images >= step.starts_at:
+                if self.ledger.images - self.stage_began >= step.starts_at:
                     self._charged_update(step, self.batch, fresh)
                 if step.network is self.method.generator:
                     self.average.update_parameters(step.network)
@@ -91,10 +91,13 @@ class Trainer:
     def _enter_stage(self) -> None:
         """Begin the method's next stages if the budget spent has reached them."""
         while self.stage < bisect_right(self.method.stages, self.fraction):
-            self.stage += 1
-            self.method.begin_stage(self.stage, self.average.module)
-            self.stage_began = self.ledger.images
-            self._prepare()
+            self._begin_next_stage()
+
+    def _begin_next_stage(self) -> None:
+        self.stage += 1
+        self.stage_began = self.ledger.images
+        self.method.begin_stage(self.stage, self.average.module)
+        self._prepare()
 
     def _fresh_batch(self) -> Batch:
         n, images = self.settings.batch, self.teacher.images
@@ -105,7 +108,7 @@ class Trainer:
             labels = nn.functional.one_hot(classes, images.label_dim).to(z.dtype)
         pairs = self.pairs.draw(n) if self.pairs is not None else None
         real = self.real.draw(n) if self.real is not None else None
-        return Batch(z, labels, pairs, real, seen=self.ledger.images, fraction=self.fraction)
+        return Batch(z, labels, pairs, real, seen=self.ledger.images - self.stage_began, fraction=self.fraction)
 
     def _charged_update(self, step: Step, batch: Batch, fresh: bool) -> None:
         """One update. The first of each kind is measured; the others are taken to cost the same."""
@@ -173,9 +176,7 @@ class Trainer:
     def restore(self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
         """Continue from a ``state``."""
         while self.stage < meta["stage"]:
-            self.stage += 1
-            self.method.begin_stage(self.stage, self.average.module)
-            self._prepare()
+            self._begin_next_stage()
         self.stage_began = meta["stage_began"]
         self.average.load_state_dict(_below("average", tensors))
         for name, module in self._modules().items():

@@ -99,7 +99,7 @@ class Batch:
     real: tuple[Tensor, Tensor | None] | None = None
     """Real images in [-1, 1] and their labels, for methods that require RealImages."""
     seen: int = 0
-    """Images that the generator was trained on before this update."""
+    """Images that were counted before this update, in this stage."""
     fraction: float = 0.0
     """How much of the budget was spent before this iteration."""
     memo: dict[str, Tensor] = field(default_factory=dict)
@@ -127,7 +127,7 @@ class Step:
     head: nn.Module | None = None
     """A small module trained along with the network: a discriminator's head, a learned weighting."""
     starts_at: int = 0
-    """Images that are counted before the step is taken for the first time."""
+    """Images that are counted, in this stage, before the step is taken for the first time."""
     after: Callable[[], None] | None = None
     """Called after the update, without gradients: to move a target network."""
 

@@ -137,8 +137,8 @@ class _Run:
             self.ledger.charge_one_off(start.flops, start.seconds)
         if self.trainer.fraction >= 1:
             raise BenchError(
-                f"what comes before training alone costs {self.ledger.spent(self.job.budget.axis):.3g} of the budget {self.job.budget}; "
-                "give a larger --budget, or fewer --set pairs=N."
+                f"what comes before training alone costs {self.ledger.spent(self.job.budget.axis):.3g} of the budget "
+                f"{self.job.budget}; give a larger --budget, or fewer --set pairs=N."
             )
         if self.folder.state.exists():
             self.trainer.restore(*load_tensors(self.folder.state))

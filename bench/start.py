@@ -46,10 +46,7 @@ def find_start(source: str) -> Start:
         file = fetch(released.weights)
         return Start(file, sha256(file), teacher=registry.get("teacher", released.teacher))
     path = Path(source).expanduser()
-    if path.is_dir():
-        file = find_run(str(path), path.parent)[0].weights
-    else:
-        file = path
+    file = find_run(str(path), path.parent)[0].weights if path.is_dir() else path
     if not file.is_file():
         raise unknown("starting generator", source, [f"released:{n}" for n in registry.entries("released")])
     if file.suffix != ".safetensors":

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from typing import Any
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.plugin import Adam, Batch, Step, TeacherPairs, per_image, pixels
+from bench.plugin import Adam, Batch, Requirement, Step, Teacher, TeacherPairs, per_image, pixels
+from methods.distance import DistanceName, distance, weights_of
 from methods.fake_score import FakeScoreMethod
 
 LEVELS = 1000
 """Noise levels are drawn from a Karras grid of this many points, index 0 the cleanest."""
 
 
-class DMD(FakeScoreMethod):
-    """Distribution matching distillation with regression on the teacher's noise-image pairs (Yin et al., CVPR 2024)."""
+class DistributionMatching(FakeScoreMethod):
+    """What DMD and its successors share: the optimizer, and the direction from the fake to the real density."""
 
     class Settings(FakeScoreMethod.Settings):
-        regression: float = Field(ge=0, description="weight of the regression on pairs; 0 needs no pairs and is data-free")
-        pairs: int = Field(gt=0, description="noise-image pairs that the teacher makes")
-        pair_steps: int = Field(gt=0, description="Heun steps of the teacher for each pair")
         beta1: float = Field(ge=0, lt=1, description="Adam's decay of the first moment, both networks")
         weight_decay: float = Field(ge=0, description="AdamW's weight decay, both networks")
         clip_norm: float = Field(gt=0, description="largest L2 norm of the gradient of each network")
@@ -30,55 +28,65 @@ class DMD(FakeScoreMethod):
 
     settings: Settings
 
+    def adam(self, lr: float) -> Adam:
+        """AdamW as both networks have it."""
+        s = self.settings
+        return Adam(lr, (s.beta1, 0.999), weight_decay=s.weight_decay, clip_norm=s.clip_norm, warmup_updates=s.warmup_updates)
+
+
+class DMD(DistributionMatching):
+    """Distribution matching distillation with regression on the teacher's noise-image pairs (Yin et al., CVPR 2024)."""
+
+    class Settings(DistributionMatching.Settings):
+        regression: float = Field(ge=0, description="weight of the regression on pairs; 0 needs no pairs and is data-free")
+        distance: DistanceName = Field(description="of the regression: lpips for colour images, l2, or l1")
+        pairs: int = Field(gt=0, description="noise-image pairs that the teacher makes")
+        pair_steps: int = Field(gt=0, description="Heun steps of the teacher for each pair")
+
+    settings: Settings
+
     @classmethod
-    def requires(cls, settings: Settings) -> tuple[TeacherPairs, ...]:
-        return (TeacherPairs(settings.pairs, settings.pair_steps),) if settings.regression else ()
+    def requires(cls, settings: Any) -> Sequence[Requirement]:
+        return (TeacherPairs(settings.pairs, settings.pair_steps), *weights_of(settings.distance)) if settings.regression else ()
+
+    def build(self, teacher: Teacher) -> None:
+        super().build(teacher)
+        self.distance = distance(self.settings.distance, teacher) if self.settings.regression else None
 
     def steps(self) -> Sequence[Step]:
-        s = self.settings
-        adam = partial(
-            Adam,
-            betas=(s.beta1, 0.999),
-            weight_decay=s.weight_decay,
-            clip_norm=s.clip_norm,
-            warmup_updates=s.warmup_updates,
-        )
         return [
-            Step("generator", self.generator, self.generator_loss, adam(s.lr)),
-            Step("fake", self.fake, self.fake_loss, adam(s.fake_lr), reuse=True),
+            Step("generator", self.generator, self.generator_loss, self.adam(self.settings.lr)),
+            Step("fake", self.fake, self.fake_loss, self.adam(self.settings.fake_lr), reuse=True),
         ]
 
     def generator_loss(self, batch: Batch) -> Tensor:
-        """Distribution matching, plus regression on the teacher's pairs; both are means over pixels."""
+        """Distribution matching, a mean over pixels, plus regression on the teacher's pairs."""
         x = self.generate(batch.z, batch.labels)
         batch.memo["x"] = x.detach()
-        loss = distribution_matching_loss(x, self.direction(batch))
-        if batch.pairs is not None:
-            z, images, labels = batch.pairs
-            loss = loss + self.settings.regression * (self.generate(z, labels) - images).square().mean(pixels(x))
-        return loss
-
-    @torch.no_grad()
-    def direction(self, batch: Batch) -> Tensor:
-        """``(D_fake(y) - D_real(y)) / mean |x - D_real(y)|``, the step from the fake to the real density, scaled by image."""
-        x = batch.memo["x"]
-        sigma = self.levels(x, lowest=20, highest=980)
-        y = x + per_image(sigma, x) * torch.randn_like(x)
-        real, fake = self.teacher(y, sigma, batch.labels), self.fake(y, sigma, batch.labels)
+        with torch.no_grad():
+            sigma = self.noise.grid(x, 20, 980, LEVELS)
+            y = x + per_image(sigma, x) * torch.randn_like(x)
+            real, fake = self.teacher(y, sigma, batch.labels), self.fake(y, sigma, batch.labels)
         batch.logs["score_gap"] = (real - fake).square().mean()
-        return ((fake - real) / (x - real).abs().mean(pixels(x), keepdim=True)).nan_to_num()
+        loss = distribution_matching_loss(x, direction(x, real, fake))
+        if self.distance is not None:
+            assert batch.pairs is not None
+            z, images, labels = batch.pairs
+            loss = loss + self.settings.regression * self.distance(self.generate(z, labels), images)
+        return loss
 
     def fake_loss(self, batch: Batch) -> Tensor:
         """The denoising loss on the images that the generator made before its update, a mean over pixels."""
         x, augment_labels = self.augmented(batch.memo["x"])
-        sigma = self.levels(x, lowest=0, highest=LEVELS - 1)
+        sigma = self.noise.grid(x, 0, LEVELS - 1, LEVELS)
         y = x + per_image(sigma, x) * torch.randn_like(x)
         return self.noise.weight(sigma) * (self.fake(y, sigma, batch.labels, augment_labels) - x).square().mean(pixels(x))
 
-    def levels(self, x: Tensor, lowest: int, highest: int) -> Tensor:
-        """A noise level for each image, (N,), uniform over the grid points ``lowest`` to ``highest``, both included."""
-        index = torch.randint(lowest, highest + 1, (len(x),), device=x.device)
-        return self.noise.karras(1 - index.to(x.dtype) / (LEVELS - 1))
+
+@torch.no_grad()
+def direction(x: Tensor, real: Tensor, fake: Tensor) -> Tensor:
+    """``(D_fake(y) - D_real(y)) / mean |x - D_real(y)|``: the step from the fake to the real density, scaled for each image."""
+    return ((fake - real) / (x - real).abs().mean(pixels(x), keepdim=True)).nan_to_num()
 
 
 def distribution_matching_loss(x: Tensor, direction: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What SiD, Diff-Instruct and DMD have in common: a one-step generator, and a network that learns the generator's score."""
+"""What the score-difference methods have in common: a generator, and a network that learns the generator's score."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ class FakeScoreMethod(Method):
         beta1: float = Field(ge=0, lt=1, description="Adam's decay of the first moment, generator")
 
     settings: Settings
+    score_difference = True
 
     def build(self, teacher: Teacher) -> None:
         self.teacher = teacher.denoiser

@@ -24,20 +24,31 @@ class SiD(FakeScoreMethod):
 
     def generator_loss(self, batch: Batch) -> Tensor:
         """The gradient flows through ``x``, and through both denoisers by their input ``y``."""
-        x = self.generate(batch.z, batch.labels)
-        sigma = self.noise.karras(1 - self.settings.tmax * torch.rand(len(x), device=x.device, dtype=x.dtype))
-        y = x + per_image(sigma, x) * torch.randn_like(x)
+        x, y, sigma = self.noised(batch)
         real, fake = self.teacher(y, sigma, batch.labels), self.fake(y, sigma, batch.labels)
         batch.logs["score_gap"] = (real - fake).detach().square().mean()
         return LOSS_SCALE * sid_loss(x, real, fake, self.settings.alpha)
+
+    def noised(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Generated images, the same with noise, and its levels (N,)."""
+        x = self.generate(batch.z, batch.labels)
+        sigma = self.noise.below(x, self.settings.tmax)
+        return x, x + per_image(sigma, x) * torch.randn_like(x), sigma
 
 
 def sid_loss(x: Tensor, real: Tensor, fake: Tensor, alpha: float) -> Tensor:
     """``sum (D_real - D_fake) ((D_real - x) - alpha (D_real - D_fake)) / w`` of each image, (N,), ``w = mean |x - D_real|``.
 
-    The paper's generator loss with its detached weight for each image. The value is no measure of progress: with the exact
-    fake score and constant weight its mean is ``(1 - alpha) E|D_real - D_fake|^2``, negative for ``alpha > 1``.
+    The paper's generator loss with its detached weight for each image; an image with a NaN anywhere counts as 0. The value is no
+    measure of progress: with the exact fake score and constant weight its mean is ``(1 - alpha) E|D_real - D_fake|^2``, negative
+    for ``alpha > 1``.
     """
-    weight = (x - real).detach().abs().mean(pixels(x), keepdim=True).clamp_min(1e-5)
+    lost = torch.stack([t.isnan().flatten(1).any(1) for t in (x, real, fake)]).any(0)
+    x, real, fake = (t.masked_fill(lost[:, None, None, None], 0.0) for t in (x, real, fake))
     gap = real - fake
-    return (gap * ((real - x) - alpha * gap) / weight).sum(pixels(x))
+    return (gap * ((real - x) - alpha * gap) / sid_weight(x, real)).sum(pixels(x))
+
+
+def sid_weight(x: Tensor, real: Tensor) -> Tensor:
+    """``max(mean |x - D_real|, 1e-5)`` of each image, (N, 1, 1, 1), without gradient."""
+    return (x - real).detach().abs().mean(pixels(x), keepdim=True).clamp_min(1e-5)

@@ -58,16 +58,42 @@ def bench(monkeypatch, capsys):
 
 
 def make_trainer(method: str, teacher: str = "edm-digits", budget: str = "images=10k", seed: int = 0, **settings):
-    """A trainer of a built-in method on the CPU, without pairs."""
+    """A trainer of a built-in method on the CPU; noise stands in for the images of pairs."""
     from bench.engine import Trainer
     from bench.job import resolve
+    from bench.pairs import PairStream
+    from bench.real import RealStream
     from bench.recipe import make_request
+    from bench.seeds import seeded_noise
 
     job = resolve(make_request(method=method, teacher=teacher, budget=budget, seed=seed, settings=settings))
+    pairs = real = None
+    if job.supplies.pairs is not None:
+        z, labels = seeded_noise(range(40), job.teacher.images)
+        pairs = PairStream(z, z.flip(0), labels, flops=0, seconds=0.0)
+    if job.supplies.real is not None:
+        real = RealStream(job.supplies.real, job.teacher.images, seed, torch.device("cpu"))
     torch.manual_seed(seed)
     instance = job.method_class(job.settings, job.teacher)
-    return Trainer(instance, job.teacher, job.budget, torch.device("cpu"))
+    return Trainer(instance, job.teacher, job.budget, torch.device("cpu"), pairs, real)
 
 
-DATA_FREE = [("sid", {}), ("diff-instruct", {}), ("dmd", {"regression": 0})]
-"""The three trained methods under settings that need no pairs."""
+DATA_FREE = [("sid", {}), ("diff-instruct", {}), ("sim", {}), ("dmd", {"regression": 0}), ("dmd2", {"gan": 0})]
+"""Trained methods under settings that need neither pairs nor real images."""
+
+TRAINED = [
+    *DATA_FREE,
+    ("sida", {"generator_starts_at": 0, "adversarial_starts_at": 0}),
+    ("sid2a", {"generator_starts_at": 0, "adversarial_starts_at": 0}),
+    ("dmd", {}),
+    ("dmd2", {}),
+    ("dmd2", {"resample": [5.0, 1.0]}),
+    ("f-distill", {}),
+    ("kd", {}),
+    ("pd", {}),
+    ("cd", {}),
+    ("cd", {"target_decay": 0.9}),
+    ("ect", {}),
+    ("scd", {}),
+]
+"""Every trained method, with the settings that change what it does; on digits each is ready from its first image."""

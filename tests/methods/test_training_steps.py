@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from bench.plugin import Batch
-from tests.conftest import DATA_FREE, make_trainer
+from tests.conftest import DATA_FREE, TRAINED, make_trainer
 
 
 @pytest.mark.parametrize(("method", "settings"), DATA_FREE)
 def test_generator_gradient_is_zero_while_the_fake_score_is_the_teacher(method, settings):
-    """To the last bit where nothing is differentiated through the scores; to rounding in SiD, whose two paths cancel."""
+    """To the last bit where nothing is differentiated through the scores; to rounding in SiD and SIM, whose two paths cancel."""
     trainer = make_trainer(method, **settings)
     step = next(s for s in trainer.steps if s.role == "generator")
     for network in trainer.roles.values():
@@ -26,29 +26,84 @@ def test_generator_gradient_is_zero_while_the_fake_score_is_the_teacher(method, 
         step.loss(Batch(torch.randn(64, 1, 8, 8, dtype=torch.float64))).mean().backward()
         return torch.cat([p.grad.flatten() for p in step.network.parameters()])
 
-    assert gradient().abs().max() <= (1e-10 if method == "sid" else 0)
+    assert gradient().abs().max() <= (1e-10 if method in ("sid", "sim") else 0)
     with torch.no_grad():
         trainer.method.fake.model.last.bias += 0.01
     assert gradient().abs().max() > 1e-5
 
 
-@pytest.mark.parametrize(("method", "settings"), DATA_FREE)
+@pytest.mark.parametrize(("method", "settings"), TRAINED)
 def test_a_step_changes_its_own_network_and_no_other(method, settings):
-    trainer = make_trainer(method, batch=32, warmup_updates=0, **settings) if method == "dmd" else make_trainer(method, batch=32)
+    warm = {} if method not in ("dmd", "dmd2", "f-distill", "kd") else {"warmup_updates": 0}
+    trainer = make_trainer(method, batch=32, **settings, **warm)
     for _ in range(2):
         trainer.iteration()
+    modules = trainer._modules() | {"teacher": trainer.teacher.denoiser}
     for step in trainer.steps:
-        before = {role: copy.deepcopy(network.state_dict()) for role, network in trainer.roles.items()}
+        own = {name for name, module in modules.items() if module in step.modules}
+        own |= {"other.target"} if step.after and "other.target" in modules else set()
+        before = {name: copy.deepcopy(module.state_dict()) for name, module in modules.items()}
         batch = trainer._fresh_batch()
         if step.reuse:
             batch = trainer.batch
         trainer._update(step, batch)
-        for role, network in trainer.roles.items():
-            unchanged = all(torch.equal(t, before[role][name]) for name, t in network.state_dict().items())
-            assert unchanged == (role != step.role), f"{step.role} step, {role} network"
-            if role != step.role:
-                assert not any(p.requires_grad for p in network.parameters())
-                assert not network.training
+        for name, module in modules.items():
+            unchanged = all(torch.equal(t, before[name][key]) for key, t in module.state_dict().items())
+            ratios = name == "head.fake" and step.role == "generator" and method == "f-distill"  # its buffer, no weight
+            assert unchanged == (name not in own) or ratios, f"{step.role} step, {name}"
+            if module not in step.modules:
+                assert not any(p.requires_grad for p in module.parameters())
+                assert not module.training or name == "other.target"
+
+
+REACHED = {
+    "sid": {"fake": {"fake"}, "generator": {"generator", "fake", "teacher"}},
+    "sida": {"fake": {"fake"}, "generator": {"generator", "fake", "teacher"}},
+    "sid2a": {"fake": {"fake"}, "generator": {"generator", "fake", "teacher"}},
+    "sim": {"fake": {"fake"}, "generator": {"generator", "fake", "teacher"}},
+    "diff-instruct": {"fake": {"fake"}, "generator": {"generator"}},
+    "dmd": {"fake": {"fake"}, "generator": {"generator"}},
+    "dmd2": {"fake": {"fake", "fake head"}, "generator": {"generator", "fake", "fake head"}},
+    "f-distill": {"fake": {"fake", "fake head"}, "generator": {"generator", "teacher", "fake head"}},
+    "kd": {"generator": {"generator"}},
+    "pd": {"generator": {"generator"}},
+    "cd": {"generator": {"generator"}},
+    "ect": {"generator": {"generator"}},
+    "scd": {"generator": {"generator", "generator head"}},
+}
+"""For each loss, the networks through which its gradient passes if none is frozen: all others are behind a stop-gradient."""
+
+
+@pytest.mark.parametrize("method", REACHED)
+def test_each_loss_sends_its_gradient_through_these_networks_and_no_others(method):
+    starts = {"generator_starts_at": 0, "adversarial_starts_at": 0} if method.startswith("sid") and method != "sid" else {}
+    trainer = make_trainer(method, batch=32, **starts)
+    for _ in range(2):
+        trainer.iteration()
+    if method == "sid2a":
+        trainer._begin_next_stage()
+    named = {"teacher": trainer.teacher.denoiser, **trainer.method.networks()}
+    for step in trainer.steps:
+        named |= {step.role: step.network} | ({f"{step.role} head": step.head} if step.head is not None else {})
+    for step in trainer.steps:
+        for module in named.values():
+            module.requires_grad_(True).zero_grad()
+        batch = trainer._fresh_batch()
+        batch.seen = 10**6
+        if step.reuse:
+            batch.memo["x"] = trainer.batch.memo["x"]
+        step.loss(batch).sum().backward()
+        reached = {
+            name for name, module in named.items() if any(p.grad is not None and p.grad.any() for p in module.parameters())
+        }
+        assert reached == REACHED[method][step.role], step.role
+
+
+def test_with_no_adversarial_weight_dmd2_reads_no_encoder():
+    trainer = make_trainer("dmd2", gan=0, batch=8)
+    trainer.iteration()
+    assert trainer.steps[1].head is None
+    assert trainer.real is None
 
 
 @pytest.mark.parametrize(("method", "settings"), DATA_FREE)
@@ -63,7 +118,7 @@ def test_the_fake_loss_at_its_optimum_is_the_number_of_pixels(method, settings):
     torch.manual_seed(0)
     batch = Batch(torch.randn(4000, 1, 8, 8))
     batch.memo["x"] = 0.5 * batch.z
-    per_pixel = instance.fake_loss(batch).mean().item() / (1 if method == "dmd" else 64)
+    per_pixel = instance.fake_loss(batch).mean().item() / (1 if method.startswith("dmd") else 64)
     assert per_pixel == pytest.approx(1.0, rel=0.01)
 
 

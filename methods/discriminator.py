@@ -1,0 +1,55 @@
+"""Discriminators that read the encoder of a denoiser: their heads, and the logistic losses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bench.plugin import Teacher, UsageError
+
+
+def real_loss(logits: Tensor) -> Tensor:
+    """``-log p(real)``: small where the discriminator takes images for real."""
+    return F.softplus(-logits)
+
+
+def fake_loss(logits: Tensor) -> Tensor:
+    """``-log p(fake)``: small where it takes them for generated."""
+    return F.softplus(logits)
+
+
+class Head(nn.Sequential):
+    """From an encoder's features (N, channels, size, size) to one logit for each image, (N,).
+
+    The head of DMD2 (Yin et al., NeurIPS 2024) for the 8x8 features of EDM's networks: 4x4 convolutions of strides 2 and 4, each
+    with group normalisation and SiLU, then a 1x1 convolution. Features of one place have a 1x1 convolution in their stead.
+    """
+
+    def __init__(self, channels: int, size: int) -> None:
+        layers: list[nn.Module] = []
+        while size > 1 or not layers:
+            kernel, stride, padding = (4, 2, 1) if size > 4 else (size, size, 0)
+            layers += [nn.Conv2d(channels, channels, kernel, stride, padding), nn.GroupNorm(32, channels), nn.SiLU()]
+            size //= stride
+        super().__init__(*layers, nn.Conv2d(channels, 1, 1), nn.Flatten(0))
+
+
+def encoded(network: Any, x: Tensor, sigma: Tensor, labels: Tensor | None = None, augment_labels: Tensor | None = None) -> Tensor:
+    """The last output of a denoiser's encoder, (N, F, h, w), without the decoder's work."""
+    features: Tensor = network.features(x, sigma, labels, augment_labels)
+    return features
+
+
+def feature_shape(teacher: Teacher) -> tuple[int, int]:
+    """Channels and size of the features that the encoder of the teacher's network gives. Raises UsageError if it has none."""
+    network: Any = teacher.denoiser
+    parameter = next(network.parameters())
+    if not hasattr(network, "features"):
+        raise UsageError(
+            f"the network of {type(teacher).__name__} has no encoder that a discriminator could read; choose another teacher, or "
+            "a method without one."
+        )
+    shape = network.features(parameter.new_zeros(1, *teacher.images.shape), 1.0).shape
+    return shape[1], shape[2]

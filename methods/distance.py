@@ -1,0 +1,95 @@
+"""Distances of two batches of images: per pixel, and LPIPS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bench.plugin import Asset, PublishedFile, Teacher, UsageError, fetch, pixels, read_weights
+
+DistanceName = Literal["lpips", "l2", "l1"]
+Distance = Callable[[Tensor, Tensor], Tensor]
+"""Two batches of images in [-1, 1] to one number for each pair, (N,)."""
+
+VGG16 = Asset(
+    id="vgg16",
+    file="vgg16-397923af.pth",
+    url="https://download.pytorch.org/models/vgg16-397923af.pth",
+    licence="BSD 3-Clause (torchvision)",
+    source="torchvision.models.VGG16_Weights.IMAGENET1K_V1; the file's name holds the first digits of its SHA-256",
+)
+LPIPS_LINEAR = Asset(
+    id="vgg16-lpips",
+    file="weights-vgg16-lpips.pth",
+    url="https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-vgg16-lpips.pth",
+    licence="BSD 2-Clause (richzhang/PerceptualSimilarity)",
+    source="torch_fidelity/sample_similarity_lpips.py",
+)
+
+
+def weights_of(name: DistanceName) -> Sequence[PublishedFile]:
+    """The files that a distance needs."""
+    return [PublishedFile(VGG16), PublishedFile(LPIPS_LINEAR)] if name == "lpips" else []
+
+
+def distance(name: DistanceName, teacher: Teacher) -> Distance:
+    """The distance of that name for a teacher's images: by pixel, or LPIPS.
+
+    Raises UsageError for LPIPS of grey images.
+    """
+    if name == "l2":
+        return lambda a, b: (a - b).square().mean(pixels(a))
+    if name == "l1":
+        return lambda a, b: (a - b).abs().mean(pixels(a))
+    if teacher.images.channels != 3:
+        raise UsageError(
+            f"LPIPS compares colour images, {type(teacher).__name__} makes images of {teacher.images.channels} channels; use "
+            "--set distance=l2."
+        )
+    return LPIPS(fetch(VGG16), fetch(LPIPS_LINEAR)).to(next(teacher.denoiser.parameters()).device)
+
+
+class LPIPS(nn.Module):
+    """Learned perceptual distance by VGG16 (Zhang et al., CVPR 2018), of images enlarged to 224x224 as in DMD and CD.
+
+    Args:
+        vgg: torchvision's weights of VGG16.
+        linear: LPIPS' weights of its channels.
+    """
+
+    SLICES = ((0, 4), (4, 9), (9, 16), (16, 23), (23, 30))
+    """Layers of VGG16 that lead from one compared feature to the next: relu1_2, relu2_2, relu3_3, relu4_3, relu5_3."""
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, vgg: Path, linear: Path) -> None:
+        super().__init__()
+        from torchvision.models import vgg16
+
+        network = vgg16()
+        network.load_state_dict(read_weights(vgg))
+        self.slices = nn.ModuleList(network.features[first:last] for first, last in self.SLICES)
+        channels = read_weights(linear)
+        self.weights = nn.ParameterList(channels[f"lin{i}.model.1.weight"] for i in range(len(self.SLICES)))
+        self.register_buffer("mean", torch.tensor([-0.030, -0.088, -0.188])[:, None, None])  # for images in [-1, 1]
+        self.register_buffer("std", torch.tensor([0.458, 0.448, 0.450])[:, None, None])
+        self.eval().requires_grad_(False)
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        a, b = ((F.interpolate(x, size=224, mode="bilinear", align_corners=False) - self.mean) / self.std for x in (a, b))
+        total = a.new_zeros(len(a))
+        for layers, weight in zip(self.slices, self.weights, strict=True):
+            a, b = layers(a), layers(b)
+            gap = (_unit(a) - _unit(b)).square()
+            total = total + F.conv2d(gap, weight).mean((1, 2, 3))
+        return total
+
+
+def _unit(features: Tensor) -> Tensor:
+    """Features of length one at every place."""
+    return features / (features.square().sum(1, keepdim=True).sqrt() + 1e-10)

@@ -1,0 +1,46 @@
+"""Easy consistency tuning: Geng, Pokle, Luo, Lin, Kolter, 2024, arXiv 2406.14548."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from bench.plugin import Batch, lognormal, per_image, pixels, remember_randomness
+from methods.trajectory import TrajectoryMethod
+
+
+class ECT(TrajectoryMethod):
+    """Easy consistency tuning: from the teacher's weights, on real images, without the teacher (Geng et al., 2024)."""
+
+    class Settings(TrajectoryMethod.Settings):
+        p_mean: float = Field(description="mean of the logarithm of the noise levels")
+        p_std: float = Field(gt=0, description="their standard deviation")
+        ratio: float = Field(gt=1, description="q: the gap between the two levels shrinks by it from stage to stage")
+        stage_images: int = Field(gt=0, description="images of each stage")
+        huber_c: float = Field(ge=0, description="c of sqrt(|.|^2 + c^2) - c, the distance of two images; 0 is the norm")
+
+    settings: Settings
+
+    def loss(self, batch: Batch) -> Tensor:
+        """The distance of the images of two levels of one noise, over the gap; both passes drop the same units."""
+        assert batch.real is not None
+        s, (x, labels) = self.settings, batch.real
+        sigma = lognormal(x, s.p_mean, s.p_std)
+        lower = lower_level(sigma, s.ratio, batch.seen // s.stage_images)
+        noise = torch.randn_like(x)
+        rewind = remember_randomness(x.device)
+        image = self.student(x + per_image(sigma, x) * noise, sigma, labels)
+        rewind()
+        with torch.no_grad():
+            some = lower.clamp_min(self.noise.sigma_min * 1e-3)  # a network knows no level 0; its answer there is not used
+            target = self.student(x + per_image(lower, x) * noise, some, labels).nan_to_num()
+            target = torch.where(per_image(lower, x) > 0, target, x)
+        squared = (image - target).square().sum(pixels(x))
+        tiny = torch.finfo(x.dtype).tiny  # the norm's derivative at 0
+        return ((squared + s.huber_c**2).clamp_min(tiny).sqrt() - s.huber_c) / (sigma - lower)
+
+
+def lower_level(sigma: Tensor, ratio: float, stage: int) -> Tensor:
+    """``max(0, sigma (1 - ratio^-(stage + 1) (1 + 8 sigmoid(-sigma))))`` (its authors' sigmoid schedule, k = 8 and b = 1)."""
+    return (sigma * (1 - ratio ** -(stage + 1) * (1 + 8 * torch.sigmoid(-sigma)))).clamp_min(0)

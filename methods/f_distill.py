@@ -1,0 +1,111 @@
+"""f-distill: Xu, Nie, Vahdat, 2025, arXiv 2502.15681, in the form of its authors' code in FastGen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from bench.plugin import Batch, RealImages, Requirement, Step, Teacher, per_image, pixels
+from methods.discriminator import Head, encoded, fake_loss, feature_shape, real_loss
+from methods.dmd import LEVELS, direction, distribution_matching_loss
+from methods.dmd2 import FewStepMatching
+
+Divergence = Literal["reverse-kl", "forward-kl", "jensen-shannon", "softened-reverse-kl", "neyman", "hellinger", "jeffreys"]
+WEIGHTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "reverse-kl": torch.ones_like,
+    "forward-kl": lambda r: r,
+    "jensen-shannon": lambda r: r / (1 + r),
+    "softened-reverse-kl": lambda r: 1 / (1 + r),
+    "neyman": lambda r: 1 / r.clamp_min(1e-8),
+    "hellinger": torch.sqrt,
+    "jeffreys": lambda r: 1 + r,
+}
+"""``h(r) = f''(r) r^2`` up to a factor, of the density ratio ``r`` of real to generated images (paper, section 3)."""
+BINS = 10
+"""Equal parts of the range of noise levels, in each of which ratios are divided by their mean."""
+FLOOR = 1e-6
+
+
+class RatioHead(Head):
+    """A discriminator's head with the running means of its density ratios, (BINS,), which checkpoints keep."""
+
+    mean_ratios: Tensor
+
+    def __init__(self, channels: int, size: int) -> None:
+        super().__init__(channels, size)
+        self.register_buffer("mean_ratios", torch.ones(BINS))
+
+
+class FDistill(FewStepMatching):
+    """f-distill: distribution matching for any f-divergence, weighted by a discriminator's ratio (Xu et al., 2025).
+
+    The discriminator is a head on the encoder of the frozen teacher.
+    """
+
+    class Settings(FewStepMatching.Settings):
+        divergence: Divergence = Field(description="f-divergence that the generator descends")
+        ratio_memory: float = Field(ge=0, lt=1, description="decay of the running mean ratios; 0 takes those of the batch")
+
+    settings: Settings
+
+    @classmethod
+    def requires(cls, settings: Any) -> Sequence[Requirement]:
+        return (RealImages(),)
+
+    def build(self, teacher: Teacher) -> None:
+        super().build(teacher)
+        self.head = RatioHead(*feature_shape(teacher))
+
+    def steps(self) -> Sequence[Step]:
+        generator, fake = self.adam(self.settings.lr), replace(self.adam(self.settings.fake_lr), clip_norm=None)
+        return [
+            Step("generator", self.generator, self.generator_loss, generator),
+            Step("fake", self.fake, self.fake_loss, fake, repeat=self.settings.fake_updates, head=self.head),
+        ]
+
+    def generator_loss(self, batch: Batch) -> Tensor:
+        """Distribution matching weighted by ``h(r)``, and a logistic loss, both from one noising of the images."""
+        assert batch.real is not None
+        labels = batch.real[1]
+        x = self.student(batch.z, labels)
+        sigma = self.noise.grid(x, 2, 998, LEVELS)
+        y = x + per_image(sigma, x) * torch.randn_like(x)
+        real, features = self.teacher(y, sigma, labels, features=True)
+        with torch.no_grad():
+            fake = self.fake(y, sigma, labels)
+        batch.logs["score_gap"] = (real - fake).detach().square().mean()
+        logits = self.head(features)
+        step = per_image(self.weights(logits.detach(), sigma), x) * direction(x, real.detach(), fake)
+        return distribution_matching_loss(x, step) + self.settings.gan * real_loss(logits)
+
+    @torch.no_grad()
+    def weights(self, logits: Tensor, sigma: Tensor) -> Tensor:
+        """``h(r)`` of each image over its mean, (N,), where the ratio ``r`` has mean 1 at every noise level."""
+        ratio = logits.clamp(-10, 10).exp().clamp(0.1, 20)
+        edges = torch.linspace(self.noise.sigma_min, self.noise.sigma_max, BINS + 1, device=sigma.device, dtype=sigma.dtype)
+        place = torch.bucketize(sigma, edges[1:-1])
+        count = torch.zeros(BINS, device=sigma.device, dtype=ratio.dtype).index_add(0, place, torch.ones_like(ratio))
+        mean = torch.zeros_like(count).index_add(0, place, ratio) / count.clamp_min(1)
+        memory, means = self.settings.ratio_memory, self.head.mean_ratios
+        means.copy_(torch.where(count > 0, memory * means + (1 - memory) * mean, means))
+        h = WEIGHTS[self.settings.divergence](ratio / (means[place] + FLOOR))
+        return h / (h.mean() + FLOOR)
+
+    def fake_loss(self, batch: Batch) -> Tensor:
+        """A plain squared error on generated images, and the discriminator's loss on the same noising and on real images."""
+        assert batch.real is not None
+        real, labels = batch.real
+        with torch.no_grad():
+            x = self.student(batch.z, labels)
+            sigma, real_sigma = (self.noise.grid(x, 2, 998, LEVELS) for _ in range(2))
+            y = x + per_image(sigma, x) * torch.randn_like(x)
+            generated = encoded(self.teacher, y, sigma, labels)
+            actual = encoded(self.teacher, real + per_image(real_sigma, real) * torch.randn_like(real), real_sigma, labels)
+        separation = fake_loss(self.head(generated)) + real_loss(self.head(actual))
+        batch.logs["separation"] = separation.detach().mean()
+        return (self.fake(y, sigma, labels) - x).square().mean(pixels(x)) + separation

@@ -1,0 +1,99 @@
+"""Continuous-time consistency distillation (sCD): Lu, Song, ICLR 2025, arXiv 2410.11081."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from bench.plugin import Batch, Denoiser, Step, Teacher, lognormal, per_image, pixels
+from methods.trajectory import TrajectoryMethod
+
+
+class SCD(TrajectoryMethod):
+    """Continuous-time consistency distillation: the student's derivative along the teacher's flow (Lu and Song, ICLR 2025).
+
+    Written in TrigFlow: ``x_t = cos(t) x_0 + sin(t) z`` with ``t = atan(sigma / sigma_data)`` and ``z`` of deviation
+    ``sigma_data``; the clean image is ``cos(t) x_t - sin(t) sigma_data F``.
+    """
+
+    class Settings(TrajectoryMethod.Settings):
+        p_mean: float = Field(description="mean of the logarithm of the noise levels")
+        p_std: float = Field(gt=0, description="their standard deviation")
+        warmup_images: int = Field(ge=0, description="images over which the tangent's second part comes in")
+        normaliser: float = Field(gt=0, description="c of g / (|g| + c), |g| the root mean square of an image's tangent")
+
+    settings: Settings
+
+    def build(self, teacher: Teacher) -> None:
+        super().build(teacher)
+        self.log_variance = LogVariance()
+
+    def steps(self) -> Sequence[Step]:
+        return [replace(step, head=self.log_variance) for step in super().steps()]
+
+    def loss(self, batch: Batch) -> Tensor:
+        """``e^-w mean (F - F^- - g)^2 / (sigma P) + w``, whose value at every point is that of the tangent ``g`` alone."""
+        assert batch.real is not None
+        s, (x, labels) = self.settings, batch.real
+        data = self.noise.sigma_data
+        sigma = lognormal(x, s.p_mean, s.p_std)
+        t = (sigma / data).atan()
+        cos, sin = per_image(t.cos(), x), per_image(t.sin(), x)
+        x_t = cos * x + sin * data * torch.randn_like(x)
+        with torch.no_grad():
+            flow = velocity(self.teacher, x_t, t, data, labels)
+        ramp = min(1.0, batch.seen / s.warmup_images) if s.warmup_images else 1.0
+        own, tangent = self.tangent(x_t, t, flow, ramp, labels)
+        predicted = velocity(self.generator, x_t, t, data, labels)
+        batch.logs["tangent"] = tangent.square().mean()
+        error = ((predicted - own) / data - tangent).double().square().mean(pixels(x))
+        w = self.log_variance(t).double()
+        return (-w).exp() * error / (sigma.double() * x[0].numel()) + w
+
+    @torch.no_grad()
+    def tangent(self, x_t: Tensor, t: Tensor, flow: Tensor, ramp: float, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The student's own velocity, and ``cos(t) df/dt`` along the flow, normalised; its second part times ``ramp``."""
+        cos, sin = per_image(t.cos(), x_t), per_image(t.sin(), x_t)
+
+        def student(x_t: Tensor, t: Tensor) -> Tensor:
+            return velocity(self.generator, x_t, t, self.noise.sigma_data, labels)
+
+        own, change = derivative(student, (x_t, t), (cos * sin * flow, t.cos() * t.sin()))
+        g = -(cos**2) * (own - flow) - ramp * (cos * sin * x_t + change)
+        root_mean_square = g.square().mean(pixels(g), keepdim=True).sqrt()
+        return own, g / (root_mean_square + self.settings.normaliser)
+
+
+def velocity(denoiser: Denoiser, x_t: Tensor, t: Tensor, data: float, labels: Tensor | None) -> Tensor:
+    """``sigma_data F = (cos(t) x_t - D(x_t / cos(t); sigma_data tan(t))) / sin(t)``, which is ``dx_t / dt`` on a trajectory."""
+    cos, sin = per_image(t.cos(), x_t), per_image(t.sin(), x_t)
+    return (cos * x_t - denoiser(x_t / cos, data * t.tan(), labels)) / sin
+
+
+def derivative(function: Callable[..., Tensor], at: tuple[Tensor, ...], along: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    """The function's value and its derivative along a direction, in one pass forward."""
+    with sdpa_kernel(SDPBackend.MATH):  # the only attention with a forward derivative
+        value, change, *_ = torch.func.jvp(function, at, along)
+    return value.detach(), change.detach()
+
+
+class LogVariance(nn.Module):
+    """The learned ``w(t)``, (N,) to (N,): Fourier features of ``t`` and one linear layer that starts at zero."""
+
+    def __init__(self, frequencies: int = 16) -> None:
+        super().__init__()
+        self.frequencies = frequencies
+        self.linear = nn.Linear(2 * frequencies, 1)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, t: Tensor) -> Tensor:
+        angles = t[:, None] * torch.arange(1, self.frequencies + 1, device=t.device, dtype=t.dtype) * (2 / math.pi)
+        w: Tensor = self.linear(torch.cat([angles.cos(), angles.sin()], dim=1)).flatten()
+        return w

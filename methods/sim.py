@@ -1,0 +1,48 @@
+"""Score Implicit Matching: Luo, Huang, Geng, Kolter, Qi, NeurIPS 2024, arXiv 2410.16794."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from bench.plugin import Batch, per_image, pixels
+from methods.fake_score import FakeScoreMethod
+
+
+class SIM(FakeScoreMethod):
+    """Score implicit matching: data-free, any smooth distance of the two scores (Luo et al., NeurIPS 2024)."""
+
+    class Settings(FakeScoreMethod.Settings):
+        distance: Literal["pseudo-huber", "l2"] = Field(description="of the two denoisers' outputs, over all pixels of an image")
+        huber_c: float = Field(ge=0, description="pseudo-Huber's c, in units of the root of an image's number of pixels")
+        tmax: float = Field(gt=0, le=1, description="noisiest level used, as a fraction of Karras' curve from its clean end")
+
+    settings: Settings
+
+    def generator_loss(self, batch: Batch) -> Tensor:
+        """The gradient flows through ``x``, and through both denoisers by their input ``y``."""
+        x = self.generate(batch.z, batch.labels)
+        sigma = self.noise.below(x, self.settings.tmax)
+        y = x + per_image(sigma, x) * torch.randn_like(x)
+        real, fake = self.teacher(y, sigma, batch.labels), self.fake(y, sigma, batch.labels)
+        batch.logs["score_gap"] = (real - fake).detach().square().mean()
+        c = None if self.settings.distance == "l2" else self.settings.huber_c * math.sqrt(x[0].numel())
+        return sim_loss(x, real, fake, c)
+
+
+def sim_loss(x: Tensor, real: Tensor, fake: Tensor, c: float | None) -> Tensor:
+    """``sum (D_real - D_fake) (D_fake - x)`` of each image, (N,), over ``sqrt(|D_real - D_fake|^2 + c^2)`` unless c is None.
+
+    The paper's score-gradient theorem for ``d(u) = sqrt(|u|^2 + c^2) - c`` and ``d(u) = |u|^2 / 2``; the quotient is
+    differentiated too.
+    """
+    gap = real - fake
+    product = (gap * (fake - x)).sum(pixels(x))
+    if c is None:
+        return product
+    tiny = torch.finfo(gap.dtype).tiny  # where both agree and c is 0
+    return product * (gap.square().sum(pixels(x)) + c**2).clamp_min(tiny).rsqrt()
