@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -78,7 +79,8 @@ def velocity(denoiser: Denoiser, x_t: Tensor, t: Tensor, data: float, labels: Te
 
 def derivative(function: Callable[..., Tensor], at: tuple[Tensor, ...], along: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
     """The function's value and its derivative along a direction, in one pass forward."""
-    with sdpa_kernel(SDPBackend.MATH):  # the only attention with a forward derivative
+    with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():  # the only attention with a forward derivative
+        warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)  # torch's own, at its first use
         value, change, *_ = torch.func.jvp(function, at, along)
     return value.detach(), change.detach()
 

@@ -17,7 +17,8 @@ from torch import nn
 from bench.hyperparameters import resolve
 from bench.plugin import Batch, ImageSpec, NoiseLevels
 from bench.registry import get
-from methods.sid import LOSS_SCALE, sid_loss
+from methods.sid import LOSS_SCALE, sid_loss, sid_weight
+from methods.sim import sim_loss
 from teachers.analytic import Gaussian, GaussianDenoiser
 
 MU, S, M, TAU = 0.7, 0.6, -0.2, math.sqrt(0.8)
@@ -84,6 +85,9 @@ def mean_distance(level: float) -> float:
 
 # Gradients with respect to (m, tau) at unit weight, per pixel, for mu=0.7, s^2=0.36, m=-0.2, tau^2=0.8.
 SID = {
+    (0.1, 0.5): (-0.000657, 0.000517),
+    (0.1, 1.0): (-0.000300, 0.000324),
+    (0.1, 1.2): (-0.000157, 0.000247),
     (0.5, 0.5): (-0.151169, 0.099529),
     (0.5, 1.0): (-0.087822, 0.073147),
     (0.5, 1.2): (-0.062483, 0.062595),
@@ -101,15 +105,77 @@ def test_sid_gradient_is_the_closed_form_over_the_weight(level, alpha):
     torch.testing.assert_close(found, torch.tensor(SID[level, alpha], dtype=torch.float64), rtol=0.02, atol=1e-3)
 
 
+@pytest.mark.parametrize(("level", "alpha"), SID)
+def test_sid_gradient_at_unit_weight_is_the_closed_form(level, alpha):
+    """The weight is a constant for each image, so that multiplying by it takes it away."""
+    x, z, real, fake = noised(level)
+    loss = (sid_loss(x, real, fake, alpha)[:, None, None, None] * sid_weight(x, real)).sum() / x.numel()
+    gradient = torch.autograd.grad(loss, x)[0] * x.numel()
+    found = torch.stack([gradient.mean(), (gradient * z).mean()])
+    expected = torch.tensor(SID[level, alpha], dtype=torch.float64)
+    torch.testing.assert_close(found, expected, rtol=0.02, atol=2e-4 if level < 0.5 else 2e-3)
+
+
+def noised(level: float, images: int = IMAGES):
+    """Generated images (N, 3, 32, 32), their noise, and both exact denoisers' outputs."""
+    torch.manual_seed(2)
+    z, noise = (torch.randn(images, 3, 32, 32, dtype=torch.float64) for _ in range(2))
+    x = (M + TAU * z).requires_grad_(True)
+    return x, z, *(GaussianDenoiser(mu, s).double()(x + level * noise, level) for mu, s in ((MU, S), (M, TAU)))
+
+
+def test_an_image_with_nan_drops_out_of_sids_loss():
+    x, _, real, fake = noised(0.5, images=3)
+    fake = fake.masked_fill(torch.tensor([False, True, False])[:, None, None, None], float("nan"))
+    loss = sid_loss(x, real, fake, 1.2)
+    assert loss[1] == 0
+    assert loss.isfinite().all()
+    torch.testing.assert_close(loss[::2], sid_loss(x[::2], real[::2], fake[::2], 1.2))
+
+
+@pytest.mark.parametrize("level", [0.1, 0.5, 2.0])
+def test_implicit_matching_by_l2_is_sid_at_alpha_1_without_its_weight(level):
+    found = torch.stack(expected_gradient("sim", level, distance="l2")) / PIXELS
+    torch.testing.assert_close(found, torch.tensor(SID[level, 1.0], dtype=torch.float64), rtol=0.02, atol=1e-3)
+
+
+@pytest.mark.parametrize("c", [0.0, 0.03, 10 / math.sqrt(PIXELS)])
+@pytest.mark.parametrize("level", [0.5, 2.0])
+def test_implicit_matching_by_pseudo_huber_has_its_limit_for_many_pixels(level, c):
+    """A B (m - mu) / sqrt(q + c^2) a pixel and root of their number, q the mean squared gap, c in the same unit."""
+    a, b = level**2 / (S**2 + level**2), level**2 / (TAU**2 + level**2)
+    q = (b - a) ** 2 * (TAU**2 + level**2) + a**2 * (MU - M) ** 2
+    found = expected_gradient("sim", level, huber_c=c)[0].item() / math.sqrt(PIXELS)
+    assert found == pytest.approx(a * b * (M - MU) / math.sqrt(q + c**2), rel=0.02)
+
+
+@settings(max_examples=50, deadline=None)
+@given(level=st.floats(0.05, 10), c=st.floats(0.01, 5), seed=st.integers(0, 1000))
+def test_implicit_matching_gradient_of_every_pixel_is_the_written_formula(level, c, seed):
+    """[(B - A)(D_fake - x) - B gap] / rho - (sum gap (D_fake - x)) (B - A) gap / rho^3, rho = sqrt(|gap|^2 + c^2)."""
+    generator = torch.Generator().manual_seed(seed)
+    x, noise = (torch.randn(3, 2, 4, 4, generator=generator, dtype=torch.float64) for _ in range(2))
+    x.requires_grad_(True)
+    real, fake = (GaussianDenoiser(mu, s).double()(x + level * noise, level) for mu, s in ((MU, S), (M, TAU)))
+    found = torch.autograd.grad(sim_loss(x, real, fake, c).sum(), x)[0]
+    real_s, fake_s = (GaussianDenoiser(0.0, v).log_s.double().exp().item() ** 2 for v in (S, TAU))
+    a, b = level**2 / (real_s + level**2), level**2 / (fake_s + level**2)
+    gap, error = (real - fake).detach(), (fake - x).detach()
+    rho = (gap.square().sum((1, 2, 3), keepdim=True) + c**2).sqrt()
+    product = (gap * error).sum((1, 2, 3), keepdim=True)
+    torch.testing.assert_close(found, ((b - a) * error - b * gap) / rho - product * (b - a) * gap / rho**3, rtol=1e-6, atol=1e-9)
+
+
 @pytest.mark.parametrize("level", DIFF_INSTRUCT)
 def test_diff_instruct_gradient_is_that_of_the_kl_divergence(level):
     found = torch.stack(expected_gradient("diff-instruct", level)) / PIXELS
     torch.testing.assert_close(found, torch.tensor(DIFF_INSTRUCT[level], dtype=torch.float64), rtol=0.02, atol=1e-3)
 
 
+@pytest.mark.parametrize(("method", "overrides"), [("dmd", {"regression": 0}), ("dmd2", {"gan": 0})])
 @pytest.mark.parametrize("level", DMD)
-def test_dmd_gradient_is_the_kl_gradient_over_the_mean_distance(level):
-    found = torch.stack(expected_gradient("dmd", level, regression=0))
+def test_distribution_matching_gradient_is_the_kl_gradient_over_the_mean_distance(level, method, overrides):
+    found = torch.stack(expected_gradient(method, level, **overrides))
     torch.testing.assert_close(found, torch.tensor(DMD[level], dtype=torch.float64), rtol=0.02, atol=2e-3)
 
 

@@ -1,0 +1,129 @@
+"""Networks in 16 bits: what the score-difference methods' gradients keep of float32's."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from bench.engine import Trainer
+from bench.errors import UsageError
+from bench.job import resolve
+from bench.plugin import Batch
+from bench.recipe import make_request
+from tests.conftest import make_trainer
+
+SCORE_DIFFERENCE = ["sid", "sida", "sid2a", "diff-instruct", "sim", "dmd", "dmd2", "f-distill"]
+EARLY = {"generator_starts_at": 0, "adversarial_starts_at": 0}
+
+
+def trained(method):
+    """A trainer after some updates, so that the scores differ, and a batch for its generator."""
+    trainer = make_trainer(method, batch=64, budget="images=100k", **(EARLY if method in ("sida", "sid2a") else {}))
+    for _ in range(12):
+        trainer.iteration()
+    batch = trainer._fresh_batch()
+    batch.seen = 10**6
+    return trainer, batch
+
+
+def gradient(trainer, batch, scale=2.0**14, autocast=None):
+    """The generator's gradient as the engine makes it: the loss is scaled up before, the gradient down after."""
+    step = next(s for s in trainer.steps if s.role == "generator")
+    for other in trainer.steps:
+        for module in other.modules:
+            module.requires_grad_(module in step.modules)
+    step.network.zero_grad()
+    torch.manual_seed(3)
+    with torch.autocast("cpu", autocast or torch.float16, enabled=autocast is not None):
+        loss = step.loss(Batch(batch.z, batch.labels, batch.pairs, batch.real, seen=batch.seen)).sum() / len(batch.z)
+    (loss * scale).backward()
+    assert loss.isfinite()
+    return torch.cat([p.grad.flatten() for p in step.network.parameters() if p.grad is not None]) / scale
+
+
+def in_half(trainer, half_type):
+    for network in (trainer.method.teacher, trainer.method.fake, trainer.method.generator):
+        network.half_type = half_type
+
+
+@pytest.mark.parametrize("method", SCORE_DIFFERENCE)
+def test_gradients_in_float16_point_where_those_of_float32_do(method):
+    """Through the networks' own casts and through autocast alike, with the loss scaled as the engine scales it."""
+    trainer, batch = trained(method)
+    scale = 2.0**4 if method in ("sid", "sida", "sid2a") else 2.0**14  # which the engine finds by itself
+    full = gradient(trainer, batch, scale)
+    cast = gradient(trainer, batch, scale, autocast=torch.float16)
+    in_half(trainer, torch.float16)
+    half = gradient(trainer, batch, scale)
+    for found in (half, cast):
+        assert found.isfinite().all()
+        assert torch.cosine_similarity(found, full, dim=0) > 0.98
+
+
+def test_training_in_float16_finds_its_loss_scale_and_stays_with_float32():
+    """On an overflow the update is skipped and the scale halved; after that the weights follow those of float32."""
+    trainer = make_trainer("dmd", regression=0, batch=64, warmup_updates=0, lr=1e-4, fake_lr=1e-4)
+    half = copy.deepcopy(trainer)
+    in_half(half, torch.float16)
+    half.scalers = {role: torch.amp.GradScaler("cpu", init_scale=2.0**40) for role in half.scalers}
+    before = [p.clone() for p in half.method.fake.parameters()]
+    torch.manual_seed(0)
+    half.iteration()
+    assert all(torch.equal(a, b) for a, b in zip(before, half.method.fake.parameters(), strict=True))  # an overflow
+    assert half.scalers["fake"].get_scale() == 2.0**39
+    half.scalers = {role: torch.amp.GradScaler("cpu", init_scale=2.0**16) for role in half.scalers}
+    half.optimizers = {role: type(o)(o.param_groups[0]["params"], **o.defaults) for role, o in half.optimizers.items()}
+    for each in (trainer, half):
+        torch.manual_seed(0)
+        for _ in range(10):
+            each.iteration()
+    moved = [
+        torch.cat([(p - b).flatten() for p, b in zip(t.method.fake.parameters(), before, strict=True)]) for t in (trainer, half)
+    ]
+    assert torch.cosine_similarity(*moved, dim=0) > 0.9
+
+
+def test_the_loss_scale_is_part_of_a_checkpoint():
+    trainer = make_trainer("sid", batch=8)
+    trainer.scalers = {role: torch.amp.GradScaler("cpu", init_scale=4.0, growth_interval=2) for role in trainer.scalers}
+    for _ in range(3):
+        trainer.iteration()
+    other = make_trainer("sid", batch=8)
+    other.scalers = {role: torch.amp.GradScaler("cpu") for role in other.scalers}
+    other.restore(*trainer.state())
+    for role, scaler in other.scalers.items():
+        assert scaler.state_dict() == trainer.scalers[role].state_dict()
+        assert scaler.get_scale() == 8.0
+
+
+@pytest.mark.parametrize("method", SCORE_DIFFERENCE)
+def test_bfloat16_is_refused_for_score_differences_unless_it_is_forced(method, monkeypatch):
+    monkeypatch.setattr("bench.job.choose_precision", lambda name, device: name)  # as on a GPU
+    request = {"method": method, "teacher": "edm-digits"}
+    with pytest.raises(UsageError, match="which bf16 rounds away; use --precision fp16 or tf32, or bf16-forced"):
+        resolve(make_request(**request, settings={"precision": "bf16"}))
+    job = resolve(make_request(**request, settings={"precision": "bf16-forced"}))
+    assert job.teacher.denoiser.half_type == torch.bfloat16
+
+
+def test_bfloat16_is_no_question_for_a_regression(monkeypatch):
+    monkeypatch.setattr("bench.job.choose_precision", lambda name, device: name)
+    job = resolve(make_request(method="kd", teacher="edm-digits", settings={"precision": "bf16"}))
+    assert job.teacher.denoiser.half_type == torch.bfloat16
+
+
+@pytest.mark.parametrize("name", ["fp16", "bf16", "tf32"])
+def test_arithmetic_of_a_gpu_is_refused_on_a_cpu(name):
+    with pytest.raises(UsageError, match=f"the precision '{name}' needs a GPU"):
+        resolve(make_request(method="kd", teacher="edm-digits", settings={"precision": name}, device="cpu"))
+
+
+def test_only_float16_scales_its_loss():
+    trainer = make_trainer("sid", batch=8)
+    assert not any(scaler.is_enabled() for scaler in trainer.scalers.values())
+    settings = trainer.settings.model_copy(update={"precision": "fp16"})
+    trainer.method.settings = settings
+    half = Trainer(trainer.method, trainer.teacher, trainer.budget, torch.device("cpu"))
+    assert all(scaler.is_enabled() for scaler in half.scalers.values())
