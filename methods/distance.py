@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.plugin import Asset, PublishedFile, Teacher, UsageError, fetch, pixels, read_weights
+from bench.plugin import Asset, PublishedFile, Teacher, UsageError, fetch, load_weights, pixels, read_weights
 
 DistanceName = Literal["lpips", "l2", "l1"]
 Distance = Callable[[Tensor, Tensor], Tensor]
@@ -69,13 +69,14 @@ class LPIPS(nn.Module):
 
     def __init__(self, vgg: Path, linear: Path) -> None:
         super().__init__()
-        from torchvision.models import vgg16
+        from torchvision.models.vgg import cfgs, make_layers
 
-        network = vgg16()
-        network.load_state_dict(read_weights(vgg))
-        self.slices = nn.ModuleList(network.features[first:last] for first, last in self.SLICES)
-        channels = read_weights(linear)
-        self.weights = nn.ParameterList(channels[f"lin{i}.model.1.weight"] for i in range(len(self.SLICES)))
+        features = make_layers(cfgs["D"])
+        tensors = {name.removeprefix("features."): t for name, t in read_weights(vgg).items() if name.startswith("features.")}
+        load_weights(features, tensors, f"the weights file {str(vgg)!r}")
+        self.slices = nn.ModuleList(features[first:last] for first, last in self.SLICES)
+        weights = read_weights(linear)
+        self.weights = nn.ParameterList(weights[f"lin{i}.model.1.weight"] for i in range(len(self.SLICES)))
         self.register_buffer("mean", torch.tensor([-0.030, -0.088, -0.188])[:, None, None])  # for images in [-1, 1]
         self.register_buffer("std", torch.tensor([0.458, 0.448, 0.450])[:, None, None])
         self.eval().requires_grad_(False)

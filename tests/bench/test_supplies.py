@@ -1,0 +1,172 @@
+"""What a method requires beside the teacher: real images and a starting generator, found or asked for before any work."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import bench as suite
+from bench.dataset import InMemory
+from bench.errors import UsageError
+from bench.images import ImageSpec
+from bench.job import resolve
+from bench.real import RealStream
+from bench.recipe import make_request
+from bench.start import find_start
+from teachers.digits import EDMDigits
+
+CPU = torch.device("cpu")
+LEARNS_FROM_IMAGES = ["sida", "sid2a", "dmd2", "f-distill", "pd", "cd", "ect", "scd"]
+
+
+def numbered(count=10, label_dim=0):
+    """Images whose pixels, and labels if there are any, say which image it is."""
+    pixels = torch.arange(count, dtype=torch.uint8)[:, None, None, None].expand(count, 1, 2, 2).clone()
+    return InMemory(pixels, torch.arange(count) % label_dim if label_dim else None)
+
+
+def folder_of_digits(path, size=8, count=20):
+    path.mkdir()
+    for i in range(count):
+        Image.fromarray(np.full((size, size), 10 * i, np.uint8)).save(path / f"{i:03d}.png")
+    return path
+
+
+def test_a_draw_depends_on_the_seed_and_its_number_alone():
+    def draws(stream):
+        return [stream.draw(4)[0][:, 0, 0, 0].tolist() for _ in range(3)]
+
+    first = draws(RealStream(numbered(), ImageSpec(1, 2), 0, CPU))
+    torch.manual_seed(99)
+    torch.randn(7)
+    assert draws(RealStream(numbered(), ImageSpec(1, 2), 0, CPU)) == first
+    assert draws(RealStream(numbered(), ImageSpec(1, 2), 1, CPU)) != first
+    later = RealStream(numbered(), ImageSpec(1, 2), 0, CPU)
+    later.drawn = 2
+    assert later.draw(4)[0][:, 0, 0, 0].tolist() == first[2]
+
+
+def test_images_read_from_files_one_batch_ahead_are_those_held_in_memory(monkeypatch):
+    held = RealStream(numbered(label_dim=3), ImageSpec(1, 2, 3), 5, CPU)
+    monkeypatch.setattr("bench.real.RESIDENT_BYTES", 1)
+    read = RealStream(numbered(label_dim=3), ImageSpec(1, 2, 3), 5, CPU)
+    for count in (4, 4, 3, 4):  # of another size, too, which was not read ahead
+        for mine, other in zip(held.draw(count), read.draw(count), strict=True):
+            assert torch.equal(mine, other)
+    read.drawn = held.drawn = 1
+    assert torch.equal(held.draw(4)[0], read.draw(4)[0])
+
+
+def test_labels_go_with_their_images_as_one_hot_vectors():
+    images, labels = RealStream(numbered(label_dim=5), ImageSpec(1, 2, 5), 0, CPU).draw(50)
+    which = ((images[:, 0, 0, 0] + 1) * 127.5).round().long()
+    assert torch.equal(labels.argmax(1), which % 5)
+    assert labels.shape == (50, 5)
+    assert set(labels.unique().tolist()) == {0.0, 1.0}
+    assert RealStream(numbered(label_dim=5), ImageSpec(1, 2), 0, CPU).draw(5)[1] is None  # of an unconditional teacher
+
+
+def test_every_image_is_drawn_as_often_as_any_other():
+    images, _ = RealStream(numbered(), ImageSpec(1, 2), 0, CPU).draw(20_000)
+    counts = torch.bincount(((images[:, 0, 0, 0] + 1) * 127.5).round().long(), minlength=10)
+    assert (counts - 2000).abs().max() < 250
+
+
+@pytest.mark.parametrize("method", LEARNS_FROM_IMAGES)
+def test_a_method_that_learns_from_images_takes_the_teachers_own(method):
+    job = resolve(make_request(method=method, teacher="edm-digits"))
+    assert len(job.supplies.real) == 1797
+    assert job.recipe.supplies["real"] == "digits"
+
+
+def test_other_images_can_be_given_and_are_part_of_the_recipe(tmp_path):
+    folder = folder_of_digits(tmp_path / "mine")
+    given = {"method": "ect", "teacher": "edm-digits"}
+    job = resolve(make_request(**given, data=str(folder)))
+    assert len(job.supplies.real) == 20
+    assert job.recipe.run_id != resolve(make_request(**given)).recipe.run_id
+    again = resolve(make_request(**job.recipe.as_request()))
+    assert again.recipe.run_id == job.recipe.run_id
+    moved = folder.rename(tmp_path / "moved")
+    assert resolve(make_request(**given, data=str(moved))).recipe.run_id == job.recipe.run_id
+    folder_of_digits(tmp_path / "other", count=19)
+    assert resolve(make_request(**given, data=str(tmp_path / "other"))).recipe.run_id != job.recipe.run_id
+
+
+@pytest.mark.parametrize(
+    ("data", "complaint"),
+    [
+        ("nothing", "method 'ect' learns from real images: .*nothing.* Or give --data PATH"),
+        ("cifar10", "method 'ect' learns from real images: cifar-10-python.tar.gz .*BENCH_OFFLINE=1.*Or give --data PATH"),
+        ("gmm-ring", "has images of 2x1x1, 'edm-digits' makes 1x8x8; give other --data"),
+    ],
+)
+def test_images_that_are_not_there_or_do_not_fit_are_asked_for(data, complaint):
+    with pytest.raises(UsageError, match=complaint):
+        resolve(make_request(method="ect", teacher="edm-digits", data=data))
+
+
+def test_a_teacher_of_unknown_images_asks_for_them(monkeypatch):
+    monkeypatch.setattr(EDMDigits, "dataset", None)
+    with pytest.raises(UsageError, match="'edm-digits' does not say which it was trained on; give --data NAME or --data PATH"):
+        resolve(make_request(method="ect", teacher="edm-digits", eval=[]))
+
+
+def test_images_for_a_method_that_needs_none_are_refused():
+    with pytest.raises(UsageError, match="method 'sid' needs no real images under these settings, given --data 'digits'"):
+        resolve(make_request(method="sid", teacher="edm-digits", data="digits"))
+
+
+def test_a_conditional_teacher_refuses_images_without_its_classes(monkeypatch):
+    monkeypatch.setattr(EDMDigits, "images", ImageSpec(1, 8, 4))
+    with pytest.raises(UsageError, match="has 10 classes, 'edm-digits' is conditioned on 4; give --data with its labels"):
+        resolve(make_request(method="ect", teacher="edm-digits"))
+
+
+SHORT = {"batch": 32, "generator_starts_at": 0}
+
+
+def test_sid2a_starts_from_another_run_and_bears_its_cost(tmp_path):
+    first = suite.run("sid", "edm-digits", budget="images=64", settings={"batch": 32}, eval=[], results=tmp_path)
+    folder = tmp_path / first.run_id
+    settings = SHORT | {"start": str(folder), "sid_share": 0}
+    job = resolve(make_request(method="sid2a", teacher="edm-digits", settings=settings))
+    method = job.method_class(job.settings, job.teacher)
+    for name, tensor in find_start(str(folder)).weights().items():
+        assert torch.equal(method.generator.state_dict()[name], tensor)
+    second = suite.run("sid2a", "edm-digits", budget="images=32", settings=settings, eval=[], results=tmp_path)
+    assert second.cost["one_off"]["flops"] == first.cost["flops"]
+    assert second.cost["flops"] > first.cost["flops"]
+    assert set(second.requires) == {"RealImages", "StartingGenerator"}
+    by_file = make_request(
+        method="sid2a", teacher="edm-digits", settings=settings | {"start": str(folder / "checkpoints/generator.safetensors")}
+    )
+    assert resolve(by_file).supplies.start.flops == first.cost["flops"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"start": "nowhere", "sid_share": 0}, "unknown starting generator 'nowhere'"),
+        ({"start": None, "sid_share": 0}, "give either start or a sid_share above 0"),
+        ({"start": "nowhere", "sid_share": 0.5}, "give either start or a sid_share above 0"),
+        ({"start": "released:sid-cifar10-alpha1.2", "sid_share": 0}, "is not in the cache, and BENCH_OFFLINE=1"),
+    ],
+)
+def test_a_start_that_is_not_there_is_asked_for(settings, complaint):
+    with pytest.raises(UsageError, match=complaint):
+        resolve(make_request(method="sid2a", teacher="edm-digits", settings=settings))
+
+
+def test_a_start_must_be_a_generator_of_this_suite(tmp_path):
+    file = tmp_path / "weights.pkl"
+    file.write_bytes(b"x")
+    with pytest.raises(UsageError, match=r"is not a run's; give its folder or its generator\.safetensors"):
+        find_start(str(file))
+
+
+def test_progressive_distillation_must_halve():
+    with pytest.raises(UsageError, match="first_steps must be last_steps doubled some number of times"):
+        resolve(make_request(method="pd", teacher="edm-digits", settings={"first_steps": 12, "last_steps": 5}))
