@@ -61,10 +61,18 @@ class TeacherPairs:
     count: int
     steps: int
 
+    def describe(self) -> str:
+        """What it is, for people."""
+        return f"{self.count:,} pairs of noise and image, {self.steps} Heun steps each, made by the run"
+
 
 @dataclass(frozen=True)
 class RealImages:
     """A requirement: the images that the teacher was trained on, with their labels. They come as ``Batch.real``."""
+
+    def describe(self) -> str:
+        """What it is, for people."""
+        return "real images with their labels: the teacher's data set, or --data"
 
 
 @dataclass(frozen=True)
@@ -73,6 +81,10 @@ class PublishedFile:
 
     asset: Asset
 
+    def describe(self) -> str:
+        """What it is, for people."""
+        return f"{self.asset.file}, fetched when it is needed"
+
 
 @dataclass(frozen=True)
 class StartingGenerator:
@@ -80,6 +92,10 @@ class StartingGenerator:
 
     source: str
     """A run's folder, a generator's weights file, or ``released:NAME``."""
+
+    def describe(self) -> str:
+        """What it is, for people."""
+        return f"the generator {self.source} to start from"
 
 
 Requirement = TeacherPairs | RealImages | PublishedFile | StartingGenerator

@@ -69,6 +69,8 @@ def _assets(name: str) -> tuple[Asset, ...]:
     if kind == "protocol":
         published = [place.asset for places in thing.references.values() for place in places if hasattr(place, "asset")]
         assets = (*get("extractor", thing.extractors[0]).assets, *published)
+    if kind == "method":
+        assets = _of_a_method(part)
     if kind in ("teacher", "released"):
         assets += _to_measure(thing if kind == "teacher" else get("teacher", thing.teacher), part)
     if not assets and kind == "dataset" and part != "files":
@@ -76,6 +78,17 @@ def _assets(name: str) -> tuple[Asset, ...]:
     if not assets:
         typer.echo(f"{name} needs no download", err=True)
     return assets
+
+
+def _of_a_method(name: str) -> tuple[Asset, ...]:
+    """The published files that a method needs under its default settings."""
+    from bench.hyperparameters import resolve
+    from bench.method import PublishedFile
+    from bench.registry import get
+
+    method = get("method", name)
+    requirements = method.requires(resolve(name, method, "", {}).settings)
+    return tuple(wanted.asset for wanted in requirements if isinstance(wanted, PublishedFile))
 
 
 def _to_measure(teacher: type[Teacher], name: str) -> tuple[Asset, ...]:

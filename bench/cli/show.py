@@ -96,10 +96,24 @@ def _method(name: str, teacher: str | None) -> dict[str, Any]:
         "summary": (inspect.getdoc(method) or "").partition("\n")[0],
         "citation": data.citation,
         "teacher": teacher if teacher in data.teachers else None,
+        "needs": _needs(name, method, teacher or "", settings),
+        "update": data.price(),
         "settings": settings,
         "tuning": tuning.model_dump() if tuning else None,
         "bibtex": data.bibtex,
     }
+
+
+def _needs(name: str, method: Any, teacher: str, settings: dict[str, Any]) -> list[str]:
+    """What the method requires under the settings shown; nothing where some of them still have to be given."""
+    from bench.errors import UsageError
+    from bench.hyperparameters import resolve
+
+    try:
+        chosen = resolve(name, method, teacher, {}).settings
+    except UsageError:
+        return []
+    return [wanted.describe() for wanted in method.requires(chosen)]
 
 
 def _print_method(facts: dict[str, Any]) -> None:
@@ -117,6 +131,9 @@ def _print_method(facts: dict[str, Any]) -> None:
     for key, setting in facts["settings"].items():
         table.add_row(key, str(setting["value"]), setting["meaning"] or "", setting["source"])
     console.print(table)
+    if facts["update"]:
+        typer.echo(f"one update costs {facts['update']}: F a forward pass of the network on the batch, E one of its encoder")
+    typer.echo(f"needs {'; '.join(facts['needs'])}" if facts["needs"] else "needs nothing but the teacher")
     if facts["tuning"]:
         console.print(f"tuning: {facts['tuning']['runs']} runs; {facts['tuning']['note']}")
     typer.echo(facts["bibtex"].rstrip() or "no citation")

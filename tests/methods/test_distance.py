@@ -78,3 +78,13 @@ def test_lpips_of_another_layout_is_refused(tmp_path, weights):
     torch.save({"features.0.weight": torch.zeros(2)}, tmp_path / "other.pth")
     with pytest.raises(UsageError, match="does not fit its network of 26 tensors"):
         methods.distance.LPIPS(tmp_path / "other.pth", weights[1])
+
+
+def test_fetching_a_method_means_its_published_files(bench):
+    code, _, err = bench("fetch", "method:cd")
+    assert code == 1
+    assert "vgg16-397923af.pth" in err
+    assert "weights-vgg16-lpips.pth" in err
+    code, _, err = bench("fetch", "method:sid")
+    assert code == 0
+    assert "needs no download" in err
