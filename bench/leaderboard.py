@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
 from bench.record import Measurement, Record
+from bench.significance import ranks
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,13 @@ class Number:
 
     mean: float
     std: float | None
-    seeds: int
+    values: tuple[float, ...]
+    """Of the seeds."""
+
+    @property
+    def seeds(self) -> int:
+        """How many."""
+        return len(self.values)
 
 
 @dataclass(frozen=True)
@@ -48,11 +55,16 @@ class Row:
     seeds: int
     nfe: int
     data_free: bool
+    tuning: int | None
+    """Runs that were tried before these settings, if that is known."""
     images: float
     updates: float
     flops: float
     seconds: float
     numbers: dict[Column, Number]
+    rank: str = "-"
+    """Among the trained ones of its teacher by the first column: 1, and one for each that is better by Welch's test at 5 %. Those
+    that share a rank have ``=``; one seed alone has no rank."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +92,7 @@ def frame(records: Sequence[Record]) -> pd.DataFrame:
             "std": std,
             "nfe": r.nfe,
             "data_free": not {"TeacherPairs", "RealImages"} & set(r.requires),
+            "tuning": r.tuning.get("runs"),
             **{axis: r.cost[axis] for axis in ("images", "updates", "flops", "seconds")},
         }
         for r in records
@@ -87,7 +100,7 @@ def frame(records: Sequence[Record]) -> pd.DataFrame:
         for name, m in r.evaluations[-1].metrics.items()
         for column, value, std in _values(r, name, m)
     ]
-    columns = "run_id method teacher seed group metric protocol fingerprint direction value std nfe data_free"
+    columns = "run_id method teacher seed group metric protocol fingerprint direction value std nfe data_free tuning"
     return pd.DataFrame(rows, columns=[*columns.split(), "images", "updates", "flops", "seconds"])
 
 
@@ -107,7 +120,21 @@ def leaderboard(records: Sequence[Record], teacher: str | None = None, metrics: 
     variants = _variants(records)
     rows = [_row(group, columns, variants) for _, group in data.groupby(["teacher", "method", "group"], sort=True)]
     rows.sort(key=lambda row: (row.teacher, *_rank(row, columns)))
-    return Leaderboard(columns, rows)
+    return Leaderboard(columns, _ranked(rows, columns))
+
+
+def _ranked(rows: list[Row], columns: list[Column]) -> list[Row]:
+    """The rows with their ranks by the first column, each teacher's for themselves."""
+    told = dict.fromkeys(range(len(rows)), "-")
+    for teacher in {row.teacher for row in rows} if columns else ():
+        trained = [i for i, r in enumerate(rows) if r.teacher == teacher and r.updates and _seeds(r, columns[0]) > 1]
+        found = ranks([rows[i].numbers[columns[0]].values for i in trained], columns[0].direction)
+        told |= {i: f"{rank}=" if found.count(rank) > 1 else f"{rank}" for i, rank in zip(trained, found, strict=True)}
+    return [replace(row, rank=told[i]) for i, row in enumerate(rows)]
+
+
+def _seeds(row: Row, column: Column) -> int:
+    return row.numbers[column].seeds if column in row.numbers else 0
 
 
 def _columns(data: pd.DataFrame, metrics: Sequence[str] | None) -> list[Column]:
@@ -135,7 +162,7 @@ def _row(group: pd.DataFrame, columns: list[Column], variants: dict[str, str]) -
         own = own.drop_duplicates("seed", keep="last")  # a seed measured twice, by other points or repeats, is one seed
         if len(own):
             std = own["value"].std() if len(own) > 1 else own["std"].iloc[0]
-            numbers[column] = Number(float(own["value"].mean()), None if pd.isna(std) else float(std), len(own))
+            numbers[column] = Number(float(own["value"].mean()), None if pd.isna(std) else float(std), tuple(own["value"]))
     return Row(
         teacher=first["teacher"],
         method=first["method"],
@@ -143,8 +170,12 @@ def _row(group: pd.DataFrame, columns: list[Column], variants: dict[str, str]) -
         seeds=len(runs),
         nfe=int(first["nfe"]),
         data_free=bool(first["data_free"]),
+        tuning=None if pd.isna(first["tuning"]) else int(first["tuning"]),
         numbers=numbers,
-        **{axis: float(runs[axis].mean()) for axis in ("images", "updates", "flops", "seconds")},
+        images=float(runs["images"].mean()),
+        updates=float(runs["updates"].mean()),
+        flops=float(runs["flops"].mean()),
+        seconds=float(runs["seconds"].mean()),
     )
 
 

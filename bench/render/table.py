@@ -25,7 +25,7 @@ def render(board: Leaderboard, form: str) -> str:
 def _header(board: Leaderboard) -> list[str]:
     """Column titles for people; each metric carries its direction and its protocol."""
     metrics = [f"{c.metric.upper()} {ARROWS[c.direction]} ({c.label})" for c in board.columns]
-    return ["teacher", "method", *metrics, "seeds", "NFE", "data-free", "images", "FLOPs", "time"]
+    return ["teacher", "method", "rank", *metrics, "seeds", "NFE", "data-free", "images", "FLOPs", "time", "tuning"]
 
 
 def _cells(row: Row, board: Leaderboard) -> list[str]:
@@ -34,11 +34,13 @@ def _cells(row: Row, board: Leaderboard) -> list[str]:
     return [
         row.teacher,
         row.method + (f" ({row.variant})" if row.variant else ""),
+        row.rank,
         *(plus_minus(n.mean, n.std) if n else "-" for n in numbers),
         str(row.seeds),
         str(row.nfe),
         "yes" if row.data_free else "no",
         *cost,
+        "-" if row.tuning is None else f"{row.tuning} runs",
     ]
 
 
@@ -90,12 +92,12 @@ def _values(board: Leaderboard) -> list[dict[str, Any]]:
     """Rows as plain data at full precision, for programs."""
     rows = []
     for row in board.rows:
-        values: dict[str, Any] = {"teacher": row.teacher, "method": row.method, "variant": row.variant}
+        values: dict[str, Any] = {"teacher": row.teacher, "method": row.method, "variant": row.variant, "rank": row.rank}
         for c in board.columns:
             number = row.numbers.get(c)
             values |= {c.key: number.mean if number else None, f"{c.key}_std": number.std if number else None}
             values |= {f"{c.key}_seeds": number.seeds if number else 0}
-        values |= {"seeds": row.seeds, "nfe": row.nfe, "data_free": row.data_free}
+        values |= {"seeds": row.seeds, "nfe": row.nfe, "data_free": row.data_free, "tuning": row.tuning}
         values |= {axis: getattr(row, axis) for axis in ("images", "updates", "flops", "seconds")}
         rows.append(values)
     return rows

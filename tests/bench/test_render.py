@@ -24,7 +24,9 @@ AWKWARD = r"a_b & 50% <script> | $x^2$ ~ \Größe 距離"
 
 
 def board(method: str = AWKWARD) -> Leaderboard:
-    row = Row("t_1", method, "alpha=1.0, lr=1", 3, 1, True, 5e5, 2e3, 1.4e12, 40.0, {FID: Number(1.234, 0.056, 3)})
+    row = Row(
+        "t_1", method, "alpha=1.0, lr=1", 3, 1, True, 8, 5e5, 2e3, 1.4e12, 40.0, {FID: Number(1.234, 0.056, (1.2, 1.234, 1.268))}
+    )
     return Leaderboard([FID], [row])
 
 

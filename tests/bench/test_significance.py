@@ -1,0 +1,47 @@
+"""Intervals, tests and ranks against scipy and against simulations whose truth is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from bench.significance import better, interval, ranks
+
+VALUES = st.lists(st.floats(-100, 100).map(lambda v: round(v, 3)), min_size=2, max_size=6)
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 10])
+def test_the_interval_of_the_mean_covers_the_truth_as_often_as_it_says(seeds):
+    random = np.random.default_rng(0)
+    draws = random.normal(1.5, 0.3, (4000, seeds))
+    covered = np.mean([abs(d.mean() - 1.5) <= interval(d) for d in draws])
+    assert covered == pytest.approx(0.95, abs=0.02)
+    assert interval([1.0]) is None
+
+
+def test_methods_of_one_law_are_called_different_as_seldom_as_the_level_says():
+    random = np.random.default_rng(0)
+    found = [better(a, b, "lower") or better(b, a, "lower") for a, b in random.normal(0, 1, (4000, 2, 5))]
+    assert np.mean(found) == pytest.approx(0.05, abs=0.02)
+
+
+@given(first=VALUES, second=VALUES)
+def test_better_is_welchs_test_and_one_sided_of_the_two(first, second):
+    found = better(first, second, "lower"), better(second, first, "lower")
+    assert not all(found)
+    if len({*first}) > 1 and len({*second}) > 1:
+        difference = stats.ttest_ind(first, second, equal_var=False).pvalue < 0.05
+        assert any(found) == (difference and np.mean(first) != np.mean(second))
+    assert better(first, second, "lower") == better([-v for v in first], [-v for v in second], "higher")
+
+
+def test_ranks_count_what_is_better_and_leave_ties_together():
+    close, far = [1.0, 1.1, 1.2], [5.0, 5.1, 5.2]
+    assert ranks([close, [1.05, 1.12, 1.2], far], "lower") == [1, 1, 3]
+    assert ranks([close, far], "higher") == [2, 1]
+    assert ranks([[1.0], [9.0]], "lower") == [1, 1]  # of one seed nothing can be said
+    assert ranks([[1.0, 1.0], [2.0, 2.0]], "lower") == [1, 2]
+    assert ranks([], "lower") == []
