@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import statistics
 from collections.abc import Sequence
 from typing import Literal
 
@@ -25,11 +25,12 @@ def better(
     """Whether ``first`` is better than ``second`` by Welch's two-sided test at ``level``; never of fewer than two values each."""
     if min(len(first), len(second)) < 2:
         return False
-    a, b = (math.fsum(values) / len(values) for values in (first, second))
+    described = [(statistics.fmean(values), statistics.stdev(values), len(values)) for values in (first, second)]
+    (a, noise, _), (b, other_noise, _) = described
     ahead = a < b if direction == "lower" else a > b
-    if len({*first}) == len({*second}) == 1:  # no noise at all
+    if not noise and not other_noise:
         return ahead
-    return ahead and bool(stats.ttest_ind(first, second, equal_var=False).pvalue < level)
+    return ahead and bool(stats.ttest_ind_from_stats(*described[0], *described[1], equal_var=False).pvalue < level)
 
 
 def ranks(groups: Sequence[Sequence[float]], direction: Literal["lower", "higher"] | str, level: float = LEVEL) -> list[int]:

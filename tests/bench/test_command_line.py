@@ -255,7 +255,7 @@ def test_show_prints_values_with_their_sources(bench):
         "meaning": "weight of the quadratic term",
         "source": "paper and official launch file, CIFAR-10",
     }
-    assert facts["settings"]["budget"]["value"] == "images=768k"
+    assert facts["settings"]["budget"]["value"] == "flops=2T"
     assert "tuned here" in bench("show", "method", "sid", "--teacher", "edm-digits")[1]
     assert "made_by: bench train edm-digits" in bench("show", "teacher", "edm-digits")[1]
 
