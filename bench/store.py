@@ -113,7 +113,7 @@ class RunFolder:
 
 
 def _records(results: Path, prefix: str) -> Iterator[Record]:
-    """The readable finished records whose folder's name begins so."""
+    """The readable records whose folder's name begins so."""
     if not results.is_dir():
         return
     for path in sorted(p for p in results.iterdir() if p.name.startswith(prefix)):
@@ -121,8 +121,15 @@ def _records(results: Path, prefix: str) -> Iterator[Record]:
             record = RunFolder(path).read_record()
         except BenchError:
             continue  # whoever needs this very run will meet it again and say so
-        if record is not None and record.status == "done":
+        if record is not None:
             yield record
+
+
+def find_asked(request: Request, results: Path) -> Record | None:
+    """The latest run, in whatever state, that was asked for in these words."""
+    asked = request.model_dump(mode="json")
+    found = [r for r in _records(results, run_prefix(request.method, request.teacher, request.seed)) if r.request == asked]
+    return max(found, key=lambda record: record.started, default=None)
 
 
 def find_finished(request: Request, results: Path) -> Record | None:
@@ -132,16 +139,22 @@ def find_finished(request: Request, results: Path) -> Record | None:
     """
     asked = request.model_dump(mode="json")
     for record in _records(results, run_prefix(request.method, request.teacher, request.seed)):
-        unchanged = all(Path(f).exists() and content_digest(Path(f)) == digest for f, digest in record.inputs.items())
-        if record.request == asked and unchanged:
+        if record.status == "done" and record.request == asked and _unchanged(record):
             return record
     return None
+
+
+def _unchanged(record: Record) -> bool:
+    """Whether every file that the run depended on is as it was."""
+    return all(Path(f).exists() and content_digest(Path(f)) == digest for f, digest in record.inputs.items())
 
 
 def find_teacher(results: Path, recipe: Recipe) -> Record | None:
     """The finished record of the teacher itself, sampled its own way and measured as ``recipe`` is."""
     plan = recipe.evaluation
     for record in _records(results, run_prefix("teacher", recipe.teacher, 0).removesuffix("0-")):
+        if record.status != "done":
+            continue
         try:
             own = Recipe.model_validate(record.recipe)
         except ValidationError:
