@@ -28,8 +28,8 @@ def run(method: str, teacher: str, *, results: Path | str | None = None, fresh: 
     """Carry out one run and return its record; a finished one is returned at once.
 
     ``request`` takes ``budget="images=200k"``, ``seed=0``, ``settings={"alpha": 1.0}``, ``eval=["fid"]``, ``eval_samples``,
-    ``eval_repeats``, ``eval_points``, ``protocol``, ``reference``, ``extractor_path``, ``fast``, ``teacher_path``, ``plugins``
-    and ``device``. Raises BenchError or one of its kinds. Training seeds torch's global generators.
+    ``eval_repeats``, ``eval_points``, ``protocol``, ``reference``, ``extractor_path``, ``fast``, ``data``,
+    ``teacher_path``, ``plugins`` and ``device``. Raises BenchError or one of its kinds. Training seeds torch's global generators.
     """
     asked = make_request(method=method, teacher=teacher, **request)
     return carry_out(asked, results_folder(Path(results) if results else None), fresh=fresh)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ from bench.images import to_uint8
 from bench.job import Job, resolve
 from bench.method import TeacherPairs
 from bench.pairs import PairStream, sample_measured
-from bench.real import RealStream
+from bench.real import RESIDENT_BYTES, RealStream
 from bench.recipe import Request
 from bench.render.numbers import duration, quantity
 from bench.render.overview import label
@@ -146,8 +147,17 @@ def _cost_of_an_update(job: Job, budget: Budget) -> dict[str, float]:
         "updates": 1.0,
         "flops": flops * batch / tried[0] / updates,
         "seconds": seconds[-1] * batch / tried[-1] / updates,  # a slope would be at the mercy of one slow timing
-        "memory": _continued(tried, memory, batch) * _CHECKPOINT,
+        "memory": _continued(tried, memory, batch) * _CHECKPOINT + _held(job),
     }
+
+
+def _held(job: Job) -> float:
+    """Bytes of pairs and real images that are kept in memory throughout."""
+    pixels = math.prod(job.teacher.images.shape)
+    pairs = 8 * pixels * job.supplies.pairs.count if job.supplies.pairs is not None else 0
+    real = pixels * len(job.supplies.real) if job.supplies.real is not None else 0
+    on_device = [size for size in (pairs, real) if size <= RESIDENT_BYTES]
+    return float(sum(on_device) if job.device.type == "cuda" else pairs + (real if real <= RESIDENT_BYTES else 0))
 
 
 def _continued(at: list[int], values: list[float], to: int) -> float:
