@@ -161,9 +161,7 @@ def test_a_comparison_that_is_stopped_or_killed_loses_nothing_and_goes_on(tmp_pa
     assert [record["status"] for record in records] == ["interrupted"] * 2
     spent = [record["cost"]["images"] for record in records]
     assert all(0 < images < 60_000 for images in spent)
-    done = subprocess.run(
-        [*command, "--set", "batch=64"], capture_output=True, text=True, timeout=120, check=True, env=os.environ
-    )
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True, env=os.environ)
     assert {row["method"]: row["seeds"] for row in json.loads(done.stdout)} == {"teacher": 1, "sid": 2}
     curves = [[json.loads(line)["images"] for line in f.read_text().splitlines()] for f in tmp_path.glob("sid-*/metrics.jsonl")]
     assert all(curve == sorted(set(curve)) for curve in curves)  # no update was taken twice
