@@ -412,3 +412,8 @@ def test_what_cannot_be_drawn_is_one_sentence_and_no_file(bench, tmp_path, monke
     assert [row for row in err.strip().splitlines() if not row.startswith("note:")] == [err.strip().splitlines()[-1]]
     assert out == ""
     assert [p.name for p in tmp_path.iterdir()] == ["runs"]
+
+
+def test_a_method_without_a_point_that_its_seeds_share_leaves_the_others():
+    apart = [made("dmd", updates=(0, 10), fid=(50.0, 8.0), nfe=(4, 1)), made("dmd", seed=1, updates=(0,), fid=(50.0,), nfe=(1,))]
+    assert line(drawn([*apart, made()]).figure, "sid").get_ydata() == pytest.approx([8, 4, 2])
