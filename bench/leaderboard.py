@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import pandas as pd
 
+from bench.grouping import group_of, measured_how, variants
 from bench.record import Measurement, Record
 from bench.significance import ranks
 
@@ -83,10 +81,10 @@ def frame(records: Sequence[Record]) -> pd.DataFrame:
             "method": r.method,
             "teacher": r.teacher,
             "seed": r.seed,
-            "group": _group(r),
+            "group": group_of(r),
             "metric": column,
             "protocol": m.protocol,
-            "fingerprint": _fingerprint(_measured(r, name)),
+            "fingerprint": measured_how(r, name),
             "direction": r.direction(name),
             "value": value,
             "std": std,
@@ -117,8 +115,11 @@ def leaderboard(records: Sequence[Record], teacher: str | None = None, metrics: 
     if metrics:
         data = data[data["metric"].isin(metrics)]
     columns = _columns(data, metrics)
-    variants = _variants(records)
-    rows = [_row(group, columns, variants) for _, group in data.groupby(["teacher", "method", "group"], sort=True)]
+    groups: dict[str, list[Record]] = {}
+    for r in records:
+        groups.setdefault(group_of(r), []).append(r)
+    told = variants(groups)
+    rows = [_row(group, columns, told) for _, group in data.groupby(["teacher", "method", "group"], sort=True)]
     rows.sort(key=lambda row: (row.teacher, *_rank(row, columns)))
     return Leaderboard(columns, _ranked(rows, columns))
 
@@ -154,7 +155,7 @@ def _columns(data: pd.DataFrame, metrics: Sequence[str] | None) -> list[Column]:
     return sorted(columns, key=lambda c: (order[c.metric], -runs[c.protocol], c.label))  # the usual protocol ranks
 
 
-def _row(group: pd.DataFrame, columns: list[Column], variants: dict[str, str]) -> Row:
+def _row(group: pd.DataFrame, columns: list[Column], told: dict[str, str]) -> Row:
     first, runs = group.iloc[0], group.drop_duplicates("seed", keep="last")
     numbers = {}
     for column in columns:
@@ -166,7 +167,7 @@ def _row(group: pd.DataFrame, columns: list[Column], variants: dict[str, str]) -
     return Row(
         teacher=first["teacher"],
         method=first["method"],
-        variant=variants.get(first["group"], ""),
+        variant=told.get(first["group"], ""),
         seeds=len(runs),
         nfe=int(first["nfe"]),
         data_free=bool(first["data_free"]),
@@ -184,52 +185,3 @@ def _rank(row: Row, columns: list[Column]) -> tuple[float, ...]:
         (row.numbers[c].mean if c.direction == "lower" else -row.numbers[c].mean) if c in row.numbers else float("inf")
         for c in columns
     )
-
-
-def _group(record: Record) -> str:
-    """Names the runs that differ only in their seed, and in how they were measured, which the columns tell apart."""
-    same = {k: v for k, v in record.recipe.items() if k not in ("seed", "evaluation", "teacher_path")}
-    return _fingerprint(same | {"plugins": sorted(same.get("plugins", {}).values())})
-
-
-def _fingerprint(content: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def _measured(record: Record, metric: str) -> dict[str, Any]:
-    """What makes two numbers comparable, beyond the protocol's id: extractor, reference, parameters of the metric."""
-    plan = record.recipe.get("evaluation") or {}
-    parameters = [protocol.get("parameters", {}).get(metric) for protocol in record.protocols.values()]
-    compared = any(metric in protocol.get("compares", [metric]) for protocol in record.protocols.values())
-    names = ("protocol", "samples", "fast", "extractors", *(["references"] if compared else []))
-    return {name: plan.get(name) for name in names} | {"parameters": parameters}
-
-
-def _variants(records: Sequence[Record]) -> dict[str, str]:
-    """For each group what was given by hand; and where that does not tell two apart, the settings in which they differ."""
-    flat: dict[str, Record] = {}
-    for r in sorted(records, key=lambda r: len(_given(r)), reverse=True):
-        flat[_group(r)] = r  # the one that needed the fewest words, rather than a repetition of its whole recipe
-    variants = {group: ", ".join(_given(r)) for group, r in flat.items()}
-    alike: dict[tuple[str, str, str], list[str]] = {}
-    for group, r in flat.items():
-        alike.setdefault((r.teacher, r.method, variants[group]), []).append(group)
-    for groups in alike.values():
-        every = {group: _choices(flat[group]) for group in groups}
-        names = dict.fromkeys(name for choices in every.values() for name in choices)
-        apart = [name for name in names if len({json.dumps(c.get(name)) for c in every.values()}) > 1]
-        for group, choices in every.items():
-            variants[group] = ", ".join(filter(None, [variants[group], *(f"{n}={choices[n]}" for n in apart if n in choices)]))
-    return variants
-
-
-def _given(record: Record) -> list[str]:
-    """The budget and settings that the run was asked for by hand."""
-    settings = record.recipe.get("settings", {})
-    budget = [record.recipe["budget"]] if record.request.get("budget") else []
-    return budget + [f"{name}={settings[name]}" for name, source in record.sources.items() if source == "given"]
-
-
-def _choices(record: Record) -> dict[str, Any]:
-    digests = {"weights": record.recipe.get("teacher_digest", "")[:6], "code": record.recipe.get("method_digest", "")[:6]}
-    return {"budget": record.recipe.get("budget"), **record.recipe.get("settings", {}), **digests}

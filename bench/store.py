@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -166,7 +166,7 @@ def find_teacher(results: Path, recipe: Recipe) -> Record | None:
             own = Recipe.model_validate(record.recipe)
         except ValidationError:
             continue  # of another version of this suite
-        if plan is None or own.evaluation is None or not _own_way(own):
+        if plan is None or own.evaluation is None or not own_way(own.settings):
             continue
         compared = ("protocol", "samples", "fast", "extractors", "references")
         same_protocol = all(getattr(own.evaluation, name) == getattr(plan, name) for name in compared)
@@ -176,9 +176,9 @@ def find_teacher(results: Path, recipe: Recipe) -> Record | None:
     return None
 
 
-def _own_way(recipe: Recipe) -> bool:
+def own_way(settings: Mapping[str, Any]) -> bool:
     """Whether a teacher was sampled by its own sampler, with nothing about it chosen."""
-    return all(recipe.settings.get(name) is None for name in ("steps", "solver", "churn"))
+    return all(settings.get(name) is None for name in ("steps", "solver", "churn"))
 
 
 def read_records(results: Path) -> tuple[list[Record], list[str]]:

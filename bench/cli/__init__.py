@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli import compare, doctor, eval_, fetch, list_, run, sample, show, stats, table, train, verify
+from bench.cli import compare, doctor, eval_, fetch, list_, plot, run, sample, show, stats, table, train, verify
 from bench.errors import BenchError, Interrupted
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ commands: dict[str, Callable[..., None]] = {
     "run": run.run,
     "compare": compare.compare,
     "table": table.table,
+    "plot": plot.plot,
     "list": list_.list_,
     "show": show.show,
     "sample": sample.sample,

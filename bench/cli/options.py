@@ -52,13 +52,13 @@ def note(sentence: str) -> None:
         typer.echo(f"note: {sentence}", err=True)
 
 
-def names(given: str | None) -> list[str] | None:
+def names(given: str | None, what: str = "metrics", such_as: str = "fid,is") -> list[str] | None:
     """``fid,is`` as a list. Raises UsageError for an empty one."""
     from bench.errors import UsageError
 
     found = [name.strip() for name in (given or "").split(",") if name.strip()]
     if given is not None and not found:
-        raise UsageError("the list of metrics is empty; give some, such as fid,is.")
+        raise UsageError(f"the list of {what} is empty; give some, such as {such_as}.")
     return found or None
 
 

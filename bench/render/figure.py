@@ -5,16 +5,13 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-import matplotlib.image
 import numpy as np
 from matplotlib.figure import Figure, FigureBase
-from matplotlib.ticker import LogLocator, NullLocator
 
 from bench.files import write_atomic
 from bench.record import Evaluation, Record
+from bench.render.axes import ACCENT, INK, MUTED, bare, corner, log_ticks, plain
 from bench.render.numbers import quantity
-
-_INK, _ACCENT, _MUTED = "#1b2a41", "#0b6e99", "#8a94a3"
 
 
 def save_curve(record: Record, teacher: Record | None, folder: Path) -> Path | None:
@@ -37,9 +34,9 @@ def save_curve(record: Record, teacher: Record | None, folder: Path) -> Path | N
 def _curve(part: FigureBase, record: Record, points: list[Evaluation], metric: str, teacher: Record | None) -> None:
     axes = part.subplots()
     values = [e.metrics[metric].value for e in points]
-    axes.loglog([e.images for e in points], values, "o-", color=_ACCENT, label=f"{record.method}, NFE {record.nfe}")
+    axes.loglog([e.images for e in points], values, "o-", color=ACCENT, label=f"{record.method}, NFE {record.nfe}")
     if teacher is not None and metric in teacher.final:
-        axes.axhline(teacher.final[metric], color=_INK, linestyle="--", linewidth=1, label=f"teacher, NFE {teacher.nfe}")
+        axes.axhline(teacher.final[metric], color=INK, linestyle="--", linewidth=1, label=f"teacher, NFE {teacher.nfe}")
     for e, value in zip(points, values, strict=True):
         axes.annotate(f"{value:.2f}", (e.images, value), xytext=(0, 7), textcoords="offset points", ha="center", fontsize=8)
     axes.margins(x=0.04, y=0.18)
@@ -47,13 +44,9 @@ def _curve(part: FigureBase, record: Record, points: list[Evaluation], metric: s
     axes.set_ylabel(f"{metric.upper()} ({points[0].metrics[metric].protocol})")
     axes.set_xticks([e.images for e in points], [quantity(e.images) for e in points], minor=False)
     axes.set_xticks([], minor=True)
-    narrow = max(values) / min(values) < 30
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7) if narrow else (1,)))
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.set_title(f"{record.method} distils {record.teacher}", loc="left", color=_INK, fontsize=11)
-    axes.grid(which="major", color="#e4e7eb", linewidth=0.8)
-    axes.spines[["top", "right"]].set_visible(False)
+    log_ticks(axes.yaxis, min(values), max(values))
+    axes.set_title(f"{record.method} distils {record.teacher}", loc="left", color=INK, fontsize=11)
+    plain(axes)
     axes.legend(frameon=False)
 
 
@@ -64,14 +57,6 @@ def _strip(part: FigureBase, record: Record, folder: Path) -> None:
     if not grids:
         return
     for axes, (e, file) in zip(part.subplots(1, len(grids), squeeze=False)[0], grids, strict=True):
-        axes.imshow(_corner(file, 0.375 if record.images.get("resolution", 0) > 1 else 1.0))
-        axes.set_xlabel(quantity(e.images), color=_MUTED, fontsize=9)
-        axes.set_xticks([])
-        axes.set_yticks([])
-        axes.spines[:].set_visible(False)
-
-
-def _corner(file: Path, fraction: float) -> object:
-    """The upper left part of a picture: of a square grid, enough images to see and large enough to read."""
-    picture = matplotlib.image.imread(file)
-    return picture[: int(picture.shape[0] * fraction), : int(picture.shape[1] * fraction)]
+        axes.imshow(corner(file, 3 if record.images.get("resolution", 0) > 1 else None))
+        axes.set_xlabel(quantity(e.images), color=MUTED, fontsize=9)
+        bare(axes)

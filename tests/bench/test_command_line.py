@@ -350,7 +350,7 @@ def test_doctor_finds_this_installation_sound_and_a_broken_plugin_not(bench, tmp
 
 
 @pytest.mark.parametrize(
-    "command", ["run", "table", "list", "show", "sample", "eval", "verify", "train", "stats", "fetch", "doctor"]
+    "command", ["run", "table", "plot", "list", "show", "sample", "eval", "verify", "train", "stats", "fetch", "doctor"]
 )
 def test_each_command_has_help_with_an_example(bench, command):
     code, out, _ = bench(command, "--help")

@@ -1,0 +1,47 @@
+"""How axes look, alike in the picture of a run and in the figures of a paper."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import matplotlib.image
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+
+INK, ACCENT, MUTED = "#1b2a41", "#0b6e99", "#8a94a3"
+
+
+def plain(axes: Axes) -> None:
+    """A light grid, and no frame but the two axes."""
+    axes.grid(which="major", color="#e4e7eb", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def bare(axes: Axes) -> None:
+    """No axes at all, around a picture."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)
+
+
+def log_ticks(axis: Axis, smallest: float, largest: float, form: str | Callable[[float, float], str] = "{x:g}") -> None:
+    """Ticks of a logarithmic axis as plain numbers, the more to a decade the fewer decades there are."""
+    ratio = largest / smallest
+    subs = {30.0: (1, 1.5, 2, 3, 5, 7), 200.0: (1, 2, 5), 1000.0: (1, 3), math.inf: (1,)}
+    within_a_factor = MaxNLocator(5)
+    spread = LogLocator(subs=next(s for bound, s in subs.items() if ratio < bound))
+    axis.set_major_locator(within_a_factor if ratio < 3 else spread)
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(form)
+
+
+def corner(file: Path, across: int | None = None) -> Any:
+    """The upper left part of a square sample grid of 8 x 8: the first ``across`` images of the first rows; None is all of it."""
+    picture = matplotlib.image.imread(file)
+    part = 1.0 if across is None else across / 8
+    return picture[: int(picture.shape[0] * part), : int(picture.shape[1] * part)]
