@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli import doctor, eval_, fetch, list_, run, sample, show, stats, table, train, verify
+from bench.cli import doctor, eval_, fetch, list_, report, run, sample, show, stats, table, train, verify
 from bench.errors import BenchError, Interrupted
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app = typer.Typer(
 commands: dict[str, Callable[..., None]] = {
     "run": run.run,
     "table": table.table,
+    "report": report.report,
     "list": list_.list_,
     "show": show.show,
     "sample": sample.sample,
