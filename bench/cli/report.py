@@ -22,6 +22,7 @@ def report(
     from bench.errors import BenchError, UsageError, unknown
     from bench.files import require_writable, write_atomic
     from bench.registry import entries
+    from bench.render.live import progress_bar
     from bench.render.report.content import content
     from bench.render.report.page import page
     from bench.store import read_runs, results_folder
@@ -33,7 +34,8 @@ def report(
     runs, skipped = read_runs(folder)
     if teacher and teacher not in (teachers := {*entries("teacher"), *(record.teacher for _, record in runs)}):
         raise unknown("teacher", teacher, teachers)
-    shown = content(runs, skipped, teacher)
+    with progress_bar("writing the report") as progress:
+        shown = content(runs, skipped, teacher, report=progress)
     for sentence in shown["skipped"]:
         typer.echo(f"note: {sentence}", err=True)
     if not shown["rows"]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,36 +12,38 @@ from bench.leaderboard import Leaderboard, Row, frame, leaderboard
 from bench.record import Record
 from bench.render.report.details import details
 from bench.render.report.grids import Grids, spread
+from bench.render.report.page import as_json
 from bench.render.table import ARROWS
 from bench.store import RunFolder, now
 
 Run = tuple[RunFolder, Record]
+LIMIT = 19_500_000
+"""Characters: with the page's own parts it stays under 20 MB, which mail and issue trackers still take."""
 AXES = ("images", "updates", "flops", "seconds")
 
 
 def content(
-    runs: Sequence[Run], skipped: Sequence[str], teacher: str | None = None, grids: Grids | None = None
+    runs: Sequence[Run],
+    skipped: Sequence[str],
+    teacher: str | None = None,
+    limit: int = LIMIT,
+    report: Callable[[float], None] = lambda fraction: None,
 ) -> dict[str, Any]:
-    """The page's data, of one teacher if asked. Runs that cannot be shown join ``skipped``, a sentence each."""
+    """The page's data, of one teacher if asked, in about ``limit`` characters: sample grids beyond them are left out.
+
+    Runs that cannot be shown join ``skipped``, a sentence each. ``report`` is told how far the work is.
+    """
     runs, flaws = _sound([run for run in runs if teacher is None or run[1].teacher == teacher])
-    board = leaderboard([record for _, record in runs])
-    places = {record.run_id: i for i, (_, record) in enumerate(runs)}
-    columns = _columns(board, [record for _, record in runs])
-    grids = grids or Grids()
-    shown = _shown(runs, board, grids)
-    return {
-        "made": now(),
-        "teacher": teacher,
-        "columns": [
-            {"metric": c.metric, "label": c.label, "arrow": ARROWS[c.direction], "lower": c.direction == "lower"}
-            for c in board.columns
-        ],
-        "rows": [_row(row, board, places) for row in board.rows],
-        "runs": [_run(record, columns.get(record.run_id, {}), shown[i]) for i, (_, record) in enumerate(runs)],
-        "pictures": grids.pictures,
-        "leftOut": grids.left_out,
-        "skipped": [*skipped, *flaws, *(f"the sample grid {file} is damaged." for file in grids.damaged)],
-    }
+    records = [record for _, record in runs]
+    board = leaderboard(records)
+    told = {"made": now()} | _told(records, board)
+    grids = Grids(limit - len(as_json(told)))
+    for run, shown in zip(told["runs"], _shown(runs, board, grids, report), strict=True):
+        for point in run["points"]:
+            if point["images"] in shown:
+                point["grid"] = shown[point["images"]]
+    damaged = [f"the sample grid {file} is damaged." for file in grids.damaged]
+    return told | {"pictures": grids.pictures, "leftOut": grids.left_out, "skipped": [*skipped, *flaws, *damaged]}
 
 
 def _sound(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
@@ -60,17 +62,27 @@ def _sound(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
 
 def _flaw(record: Record) -> str | None:
     """What keeps a readable record from being shown. Its free parts may hold anything, so that the way to know is to try."""
+    if infinite := [name for name, value in record.final.items() if not math.isfinite(value)]:
+        return f"has a {infinite[0]} that is not finite"
     try:
-        board = leaderboard([record])
-        details(record)
-        infinite = [name for name, value in record.final.items() if not math.isfinite(value)]
+        as_json(_told([record], leaderboard([record])))
     except Exception as error:
         return f"does not hold ({type(error).__name__}: {one_line(error)})"
-    if infinite:
-        return f"has a {infinite[0]} that is not finite"
-    if any(not math.isfinite(getattr(row, axis)) for row in board.rows for axis in AXES):
-        return "has a cost that is not finite"
     return None
+
+
+def _told(records: Sequence[Record], board: Leaderboard) -> dict[str, Any]:
+    """All that is not a picture."""
+    places = {record.run_id: i for i, record in enumerate(records)}
+    columns = _columns(board, records)
+    return {
+        "columns": [
+            {"metric": c.metric, "label": c.label, "arrow": ARROWS[c.direction], "lower": c.direction == "lower"}
+            for c in board.columns
+        ],
+        "rows": [_row(row, board, places) for row in board.rows],
+        "runs": [_run(record, columns.get(record.run_id, {})) for record in records],
+    }
 
 
 def _columns(board: Leaderboard, records: Sequence[Record]) -> dict[str, dict[str, int]]:
@@ -93,13 +105,12 @@ def _row(row: Row, board: Leaderboard, places: dict[str, int]) -> dict[str, Any]
     }
 
 
-def _run(record: Record, columns: dict[str, int], shown: dict[int, int]) -> dict[str, Any]:
+def _run(record: Record, columns: dict[str, int]) -> dict[str, Any]:
     points = [
         {
             **{axis: _finite(getattr(e, axis)) for axis in AXES},
             "nfe": e.nfe,
             "values": {columns[name]: _finite(m.value) for name, m in e.metrics.items() if name in columns},
-            **({"grid": shown[e.images]} if e.images in shown else {}),
         }
         for e in record.evaluations
     ]
@@ -107,7 +118,7 @@ def _run(record: Record, columns: dict[str, int], shown: dict[int, int]) -> dict
     return {"id": record.run_id, "points": points, "details": details(record)} | {name: getattr(record, name) for name in plain}
 
 
-def _shown(runs: Sequence[Run], board: Leaderboard, grids: Grids) -> list[dict[int, int]]:
+def _shown(runs: Sequence[Run], board: Leaderboard, grids: Grids, report: Callable[[float], None]) -> list[dict[int, int]]:
     """For each run its grids by the images they were made at: their places among the pictures, or that they are left out.
 
     What fits is what compares most: of every row one seed before a second one, its end before its middle and its beginning.
@@ -120,9 +131,10 @@ def _shown(runs: Sequence[Run], board: Leaderboard, grids: Grids) -> list[dict[i
         turn, row = order.get(record.run_id, (len(runs), len(board.rows)))
         wanted += [(turn, when, row, place, *there[i]) for when, i in enumerate(spread(len(there)))]
     shown: list[dict[int, int]] = [{} for _ in runs]
-    for *_, place, images, file in sorted(wanted):
+    for done, (*_, place, images, file) in enumerate(sorted(wanted), 1):
         if (found := grids.add(file)) is not None:
             shown[place][images] = found
+        report(done / len(wanted))
     return shown
 
 

@@ -2,7 +2,7 @@
 
 const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c8c8c"]; // Okabe and Ito's, for every eye
 const DASHES = ["", "7 3", "2 3", "9 3 2 3"];
-const FIRST_SHOWN = 8;
+const FIRST_SHOWN = COLOURS.length;
 const style = (i) => ({ stroke: COLOURS[i % COLOURS.length], "stroke-dasharray": DASHES[Math.floor(i / COLOURS.length) % DASHES.length] });
 
 function buildCurves() {

@@ -11,21 +11,20 @@ from pathlib import Path
 from PIL import Image
 
 LEFT_OUT = -1
-_ROOM = 14_000_000
-"""Characters for all grids together, so that the page stays under 20 MB."""
+"""The place of a grid that there is no room for."""
 _LOSSLESS = 24_000
-"""Bytes of a picture up to which it is kept exactly: small grey digits are; photographs become a tenth at a quality of 80."""
+"""Bytes of a picture up to which it is kept exactly: small grey digits are; photographs become a seventh or less."""
 _SIDE = 1132
 """Pixels: larger grids are reduced to it."""
 
 
 class Grids:
-    """Pictures for the page; each is kept once, however many runs begin with the same one."""
+    """Pictures for the page, in ``room`` characters; each is kept once, however many runs begin with the same one."""
 
-    def __init__(self, room: int = _ROOM) -> None:
+    def __init__(self, room: int) -> None:
         self.room = room
         self.pictures: list[str] = []
-        """As data URIs."""
+        """Data URIs."""
         self.damaged: list[Path] = []
         self.left_out = 0
         self._places: dict[str, int] = {}
@@ -58,7 +57,7 @@ def _encoded(file: Path) -> str:
     picture.save(buffer, format="webp", lossless=True, method=2, quality=20)
     if buffer.tell() > _LOSSLESS:
         buffer = io.BytesIO()
-        picture.save(buffer, format="webp", quality=80, method=4)
+        picture.save(buffer, format="webp", quality=70, method=4)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 

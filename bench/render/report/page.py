@@ -20,12 +20,12 @@ def page(content: dict[str, Any]) -> str:
     script = "\n".join((_PARTS / f"{name}.js").read_text(encoding="utf-8") for name in _SCRIPTS)
     script = f'"use strict";\n(() => {{\n{script}}})();\n'
     policy = f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; img-src data:; base-uri 'none'"
-    filled = {"policy": policy, "style": style, "data": _json(content), "script": script}
+    filled = {"policy": policy, "style": style, "data": as_json(content), "script": script}
     template = (_PARTS / "page.html").read_text(encoding="utf-8")
     return re.sub(r"\{\{(\w+)\}\}", lambda m: filled[m[1]], template)  # in one pass: what the data says is never filled in
 
 
-def _json(content: dict[str, Any]) -> str:
+def as_json(content: dict[str, Any]) -> str:
     """JSON in ASCII in which neither ``</script>`` nor ``<!--`` can occur."""
     return json.dumps(content, ensure_ascii=True, allow_nan=False, separators=(",", ":")).translate(_HTML)
 
