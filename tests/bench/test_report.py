@@ -301,21 +301,22 @@ def pictures(browser) -> list[str]:
 
 @needs_browser
 def test_samples_are_compared_at_each_checkpoint(browser, studied):
-    captions = browser.texts(".panel figcaption")
+    captions = browser.texts(".panel figcaption span")
     assert captions[0].startswith("no training, NFE 35 · FID 1.50")
     assert captions[1].startswith("16k images, 3 min, NFE 1 · FID 2.00")
+    assert browser.texts(".panel figcaption bdi") == ["teacher", "sid, seed 0", "dmd, seed 0"]
     at_end = pictures(browser)
     assert len(set(at_end)) == 3
     browser.js("document.querySelector('#checkpoint').focus()")
     browser.press("ArrowLeft")
     assert browser.text("#checkpoint-at") == "4k images"
-    assert "FID 26.00" in browser.texts(".panel figcaption")[1]
+    assert "FID 26.00" in browser.texts(".panel figcaption span")[1]
     earlier = pictures(browser)
     assert earlier[0] == at_end[0]  # the teacher has one
     assert earlier[1] != at_end[1]
     assert earlier[2] != at_end[2]
     browser.press("Home")
-    assert browser.texts(".panel figcaption")[1].startswith("before training")
+    assert browser.texts(".panel figcaption span")[1].startswith("before training")
     browser.press("End")
     assert pictures(browser) == at_end
     browser.click("#add")
@@ -323,7 +324,7 @@ def test_samples_are_compared_at_each_checkpoint(browser, studied):
     chosen = browser.js("[...document.querySelectorAll('.panel:nth-child(4) option')].find(o => o.text.endsWith('seed 2')).value")
     browser.choose(".panel:nth-child(4) select", chosen)
     assert pictures(browser)[:3] == at_end
-    assert "FID 2.20" in browser.texts(".panel figcaption")[3]
+    assert "FID 2.20" in browser.texts(".panel figcaption span")[3]
     browser.click(".panel:nth-child(1) button")
     assert pictures(browser)[:2] == at_end[1:]
     assert browser.js("[...document.querySelectorAll('.panel img')].every(i => i.complete && i.naturalWidth === 24)")
@@ -481,7 +482,7 @@ def test_two_hundred_runs_stay_small_and_open_quickly(chrome, tmp_path):
     assert min(chrome.open(tmp_path / "report.html") for _ in range(3)) < 2
     assert chrome.text("#count") == "50 of 50 rows"
     assert "were left out to keep this page under 20 MB" in chrome.text("#samples-note")
-    assert chrome.texts(".panel figcaption")[2].startswith("16k images")
+    assert chrome.texts(".panel figcaption span")[2].startswith("16k images")
     assert chrome.count(".panel img") == 3  # of every method the end of one seed comes first
     for _ in range(4):
         chrome.js("document.querySelector('#checkpoint').focus()")

@@ -103,7 +103,8 @@ function buildCurves() {
     }
     const left = 56, right = 14, top = 26, bottom = 44;
     const x = placed(all.map((p) => p.x), left, width - right, log, axis.value === "nfe");
-    const y = placed([...all.map((p) => p.y), ...levels], height - bottom, top, log);
+    const bars = all.filter((p) => p.bar && p.std && (!log || p.y > p.std)).flatMap((p) => [p.y - p.std, p.y + p.std]);
+    const y = placed([...all.map((p) => p.y), ...bars, ...levels], height - bottom, top, log);
     const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" });
     const ticks = (at, room) => at.ticks(Math.max(3, Math.floor(room)));
     for (const value of ticks(x, width / 85)) {

@@ -23,6 +23,10 @@ function buildSamples() {
     if (picked.length) build();
   }
 
+  const rowOf = new Map(report.rows.flatMap((row) => row.runs.map((i) => [i, row])));
+  const title = (i) => rowName(rowOf.get(i)) + (rowOf.get(i).runs.length > 1 ? `, seed ${report.runs[i].seed}` : "");
+  const name = (i) => make("bdi", {}, title(i)); // again below the picture, as a list on a phone cuts it
+
   function build() {
     stops = [...new Set(picked.flatMap((i) => report.runs[i].points.filter((p) => "grid" in p).map((p) => p.images)))].sort((a, b) => a - b);
     slider.max = stops.length - 1;
@@ -37,9 +41,7 @@ function buildSamples() {
   function panel(run, place) {
     const select = make("select", { ariaLabel: `run in panel ${place + 1}` });
     for (const row of rows()) {
-      const options = row.runs.filter(hasGrids).map((i) =>
-        make("option", { value: i, selected: i === run }, `${rowName(row)}${row.runs.length > 1 ? `, seed ${report.runs[i].seed}` : ""}`));
-      select.append(...options);
+      select.append(...row.runs.filter(hasGrids).map((i) => make("option", { value: i, selected: i === run }, title(i))));
     }
     select.addEventListener("change", () => {
       picked[place] = Number(select.value);
@@ -66,7 +68,7 @@ function buildSamples() {
       const point = run.points.filter((p) => "grid" in p && p.images <= stop).at(-1);
       if (!point) {
         body.replaceChildren(make("p", { className: "empty" }, "no grid up to here"));
-        caption.textContent = "";
+        caption.replaceChildren(name(i));
         return;
       }
       if (point.grid < 0) {
@@ -80,7 +82,7 @@ function buildSamples() {
       }
       const numbers = report.columns.flatMap((c, j) => (typeof point.values[j] === "number" ? [`${c.metric.toUpperCase()} ${plusMinus(point.values[j])} (${c.label})`] : []));
       const spent = point.updates ? `${quantity(point.images)} images, ${duration(point.seconds)}` : run.points.length > 1 ? "before training" : "no training";
-      caption.textContent = [`${spent}, NFE ${point.nfe}`, ...numbers].join(" · ");
+      caption.replaceChildren(name(i), make("span", {}, [`${spent}, NFE ${point.nfe}`, ...numbers].join(" · ")));
     });
   }
 
