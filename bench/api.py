@@ -15,8 +15,10 @@ from bench.store import find_finished, find_teacher, read_records, results_folde
 if TYPE_CHECKING:
     import pandas as pd
 
+    from bench.compare import Cell
     from bench.events import Event
     from bench.job import Job
+    from bench.suite import Suite
 
 Watch = Callable[["Job", "Event", Record | None], None]
 """Called with each event of a run: its job, the event, and the teacher's own record if it is known."""
@@ -26,8 +28,8 @@ def run(method: str, teacher: str, *, results: Path | str | None = None, fresh: 
     """Carry out one run and return its record; a finished one is returned at once.
 
     ``request`` takes ``budget="images=200k"``, ``seed=0``, ``settings={"alpha": 1.0}``, ``eval=["fid"]``, ``eval_samples``,
-    ``eval_repeats``, ``eval_points``, ``protocol``, ``reference``, ``extractor_path``, ``fast``, ``teacher_path``, ``plugins``
-    and ``device``. Raises BenchError or one of its kinds. Training seeds torch's global generators.
+    ``eval_repeats``, ``eval_points``, ``protocol``, ``reference``, ``extractor_path``, ``fast``, ``data``,
+    ``teacher_path``, ``plugins`` and ``device``. Raises BenchError or one of its kinds. Training seeds torch's global generators.
     """
     asked = make_request(method=method, teacher=teacher, **request)
     return carry_out(asked, results_folder(Path(results) if results else None), fresh=fresh)
@@ -79,6 +81,58 @@ def _measure_teacher(job: Job, results: Path, watch: Watch) -> Record | None:
     except BenchError as error:
         watch(job, Note(f"the teacher's own row is missing: {error}"), None)
         return None
+
+
+def compare(
+    suite: Path | str | None = None,
+    *,
+    results: Path | str | None = None,
+    processes: int | None = None,
+    retry: bool = False,
+    **fields: Any,
+) -> pd.DataFrame:
+    """Carry out a grid of runs, reusing finished ones, and return their final numbers as ``results`` does.
+
+    ``suite`` is a suite file; ``fields`` are those of a suite and override it: ``methods``, ``teachers``, ``seeds``, ``budget``
+    and what ``run`` takes. A run that fails is left out; ask again with ``retry``. There is one process a GPU, or one a core,
+    unless ``processes`` says otherwise.
+    """
+    import os
+
+    import torch
+
+    from bench.leaderboard import frame
+    from bench.suite import make_suite, read_suite
+
+    chosen = read_suite(Path(suite), fields) if suite else make_suite(fields)
+    gpus = torch.cuda.device_count()
+    folder = results_folder(Path(results) if results else None)
+    cells = compare_cells(chosen, folder, processes or gpus or os.cpu_count() or 1, gpus, retry=retry)
+    return frame([cell.record for cell in cells if cell.state == "done" and cell.record is not None])
+
+
+def compare_cells(
+    suite: Suite,
+    folder: Path,
+    processes: int,
+    gpus: int = 0,
+    *,
+    retry: bool = False,
+    watch: Callable[[list[Cell]], None] = lambda cells: None,
+) -> list[Cell]:
+    """Carry out a suite and return how each of its runs stands. Raises UsageError for a run that cannot be, before any begins."""
+    from bench.compare import Grid, cells_of
+    from bench.hyperparameters import resolve
+    from bench.job import teacher_named
+    from bench.registry import get
+
+    requests = suite.requests()
+    for request in requests:
+        teacher_named(request.teacher)
+        resolve(request.method, get("method", request.method), request.teacher, request.settings)
+    cells = cells_of(requests, folder, retry=retry)
+    Grid(cells, folder, processes, gpus).carry_out(watch)
+    return cells
 
 
 def results(folder: Path | str | None = None) -> pd.DataFrame:

@@ -20,12 +20,15 @@ from bench.pairs import PairStream
 from bench.real import RealStream
 from bench.teacher import Teacher
 
+LEAST_SCALE = 2.0**-20
+"""Of a loss in fp16: it begins at 2^16 and halves at every overflow."""
+
 
 class Trainer:
-    """Trains one method: ``iteration`` takes each of its steps once and charges the ledger.
+    """Trains one method: ``iteration`` takes each of its steps as often as it asks, and charges the ledger.
 
-    All randomness of training comes from torch's global generators, whose state is part of ``state``: continuing from it
-    gives the same weights, to the bit on a CPU, as never having stopped.
+    Randomness comes from torch's global generators and, for real images, from how many were drawn; both are part of ``state``:
+    continuing from it gives the same weights, to the bit on a CPU, as never having stopped.
     """
 
     def __init__(
@@ -41,9 +44,8 @@ class Trainer:
         assert isinstance(settings, TrainingSettings)
         self.method, self.settings, self.teacher, self.budget = method, settings, teacher, budget
         self.device, self.pairs, self.real, self.ledger = device, pairs, real, Ledger()
-        self.stage, self.stage_began = 0, 0
+        self.stage, self.stage_began, self.stage_updates = 0, 0, 0
         self.losses: dict[str, Tensor] = {}
-        self.batch: Batch | None = None
         self._prepare()
         if pairs is not None:
             self.ledger.charge_one_off(pairs.flops, pairs.seconds)
@@ -51,7 +53,7 @@ class Trainer:
     def _prepare(self) -> None:
         """The steps of the stage, each with its network on the device, its optimizer, and its cost still to be measured."""
         method = self.method
-        self.steps = _checked(method)
+        self.steps = checked_steps(method)
         for module in (*method.networks().values(), *(module for step in self.steps for module in step.modules)):
             module.to(self.device)
         self.roles = {"teacher": self.teacher.denoiser, **method.networks()} | {step.role: step.network for step in self.steps}
@@ -75,14 +77,14 @@ class Trainer:
     def iteration(self) -> None:
         """Every step of the method, in order, as often as it asks."""
         self._enter_stage()
+        batch: Batch | None = None
         for step in self.steps:
             for turn in range(step.repeat):
                 fresh = turn > 0 or not step.reuse
-                if fresh:
-                    self.batch = self._fresh_batch()
-                assert self.batch is not None
+                if fresh or batch is None:
+                    batch = self._fresh_batch()
                 if self.ledger.images - self.stage_began >= step.starts_at:
-                    self._charged_update(step, self.batch, fresh)
+                    self._charged_update(step, batch, fresh)
                 if step.network is self.method.generator:
                     self.average.update_parameters(step.network)
                     self.ledger.images += self.settings.batch
@@ -95,7 +97,7 @@ class Trainer:
 
     def _begin_next_stage(self) -> None:
         self.stage += 1
-        self.stage_began = self.ledger.images
+        self.stage_began, self.stage_updates = self.ledger.images, self.ledger.updates
         self.method.begin_stage(self.stage, self.average.module)
         self._prepare()
 
@@ -108,7 +110,7 @@ class Trainer:
             labels = nn.functional.one_hot(classes, images.label_dim).to(z.dtype)
         pairs = self.pairs.draw(n) if self.pairs is not None else None
         real = self.real.draw(n) if self.real is not None else None
-        return Batch(z, labels, pairs, real, seen=self.ledger.images - self.stage_began, fraction=self.fraction)
+        return Batch(z, labels, pairs, real, seen=self.ledger.images - self.stage_began)
 
     def _charged_update(self, step: Step, batch: Batch, fresh: bool) -> None:
         """One update. The first of each kind is measured; the others are taken to cost the same."""
@@ -138,12 +140,12 @@ class Trainer:
             with torch.no_grad():
                 step.after()
         self.losses[f"loss/{step.role}"] = loss.detach()
-        self.losses |= batch.logs
+        self.losses |= {name: value.detach() for name, value in batch.logs.items()}
 
     def _learning_rate(self, step: Step) -> float:
         rate = step.optimizer.lr
         if step.optimizer.warmup_updates:
-            rate *= min(1.0, (self.ledger.updates + 1) / step.optimizer.warmup_updates)
+            rate *= min(1.0, (self.ledger.updates - self.stage_updates + 1) / step.optimizer.warmup_updates)
         if self.settings.lr_decay:
             begin, end = (0.0, *self.method.stages, 1.0)[self.stage : self.stage + 2]
             rate *= min(1.0, (1 - min((self.fraction - begin) / (end - begin), 1.0)) / self.settings.lr_decay)
@@ -152,6 +154,19 @@ class Trainer:
     def _average(self, average: Any, current: Any, _updates: Any) -> None:
         decay = ema_decay(self.ledger.images - self.stage_began, self.settings.batch, self.settings.ema_halflife)
         torch._foreach_lerp_(average, current, 1 - decay)
+
+    def loss_scales(self) -> dict[str, float]:
+        """By role, in fp16: what each loss is multiplied by so that its gradient is in range.
+
+        Raises BenchError for one that has sunk to nothing, which means that the values themselves are not finite.
+        """
+        scales = {role: scaler.get_scale() for role, scaler in self.scalers.items() if scaler.is_enabled()}
+        for role, scale in scales.items():
+            if scale < LEAST_SCALE:
+                raise BenchError(
+                    f"the {role} step's gradients are not finite in fp16, whatever its loss is scaled by; use --precision tf32."
+                )
+        return scales
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything that the next iteration depends on: named tensors, and the ledger and counts as plain data."""
@@ -169,6 +184,7 @@ class Trainer:
             "costs": {kind: asdict(cost) for kind, cost in self.costs.items()},
             "stage": self.stage,
             "stage_began": self.stage_began,
+            "stage_updates": self.stage_updates,
             "real_drawn": self.real.drawn if self.real is not None else 0,
             "scalers": {role: scaler.state_dict() for role, scaler in self.scalers.items()},
         }
@@ -177,7 +193,7 @@ class Trainer:
         """Continue from a ``state``."""
         while self.stage < meta["stage"]:
             self._begin_next_stage()
-        self.stage_began = meta["stage_began"]
+        self.stage_began, self.stage_updates = meta["stage_began"], meta["stage_updates"]
         self.average.load_state_dict(_below("average", tensors))
         for name, module in self._modules().items():
             module.load_state_dict(_below(name, tensors))
@@ -215,14 +231,20 @@ def _sanitise(gradients: list[Tensor], parameters: list[nn.Parameter], how: Adam
         nn.utils.clip_grads_with_norm_(parameters, how.clip_norm, nn.utils.get_total_norm(gradients))
 
 
-def _checked(method: Method) -> list[Step]:
-    """The method's steps. Raises BenchError for steps that could not be told apart or that would never end a budget."""
+def checked_steps(method: Method) -> list[Step]:
+    """The method's steps. Raises BenchError for steps that could not be told apart or that would never end a budget, and for
+    stages that do not follow one another.
+    """
     steps, name = list(method.steps()), type(method).__name__
     roles = [step.role for step in steps]
     if len(set(roles)) < len(roles):
         raise BenchError(f"{name} has several steps of one role ({', '.join(roles)}); give each step a role of its own.")
     if not any(step.network is method.generator for step in steps):
         raise BenchError(f"no step of {name} trains its generator; one step's network must be self.generator.")
+    if list(method.stages) != sorted({*method.stages}) or not all(0 < end < 1 for end in method.stages):
+        raise BenchError(
+            f"the stages of {name} begin at {list(method.stages)} of the budget; expected rising parts between 0 and 1."
+        )
     if steps[0].reuse:
         raise BenchError(f"the first step of {name} reuses a batch that is not there; it needs its own.")
     return steps

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 import yaml
+from rich.table import Table
+from rich.text import Text
 
 from bench import environment
 from bench.budget import AXES, Budget
+from bench.compare import Cell, cells_of
 from bench.dataset import InMemory
 from bench.engine import Trainer
+from bench.errors import UsageError
 from bench.images import to_uint8
 from bench.job import Job, resolve
 from bench.method import TeacherPairs
 from bench.pairs import PairStream, sample_measured
-from bench.real import RealStream
+from bench.real import RESIDENT_BYTES, RealStream
 from bench.recipe import Request
 from bench.render.numbers import duration, quantity
+from bench.render.overview import label
+from bench.render.terminal import uncut
 from bench.sampler import Sampler
 from bench.seeds import seeded_noise
 
@@ -30,6 +39,15 @@ _PROBES = {"cpu": (1, 3), "cuda": (16, 32)}
 """Images on which a large network is tried."""
 
 
+@dataclass(frozen=True)
+class Estimate:
+    """What a run would cost on every axis, what of that comes before training, and the memory that it needs, in bytes."""
+
+    totals: dict[str, float]
+    once: dict[str, float]
+    memory: float
+
+
 def estimate(request: Request) -> str:
     """A text that shows the recipe and estimates the cost from a few timed iterations; writes nothing."""
     job = resolve(request)
@@ -37,33 +55,61 @@ def estimate(request: Request) -> str:
     lines = [recipe, "", f"run id             {job.recipe.run_id}"]
     if job.budget is None:
         return "\n".join([*lines, "training           none: this method only samples"])
-    return "\n".join([*lines, *_costs(job, job.budget)])
-
-
-def _costs(job: Job, budget: Budget) -> list[str]:
-    lines = []
     if job.recipe.evaluation:
-        points = ", ".join(quantity(p) for p in budget.points(job.recipe.evaluation.points))
-        lines.append(f"evaluated at       {points} {budget.axis}")
+        points = ", ".join(quantity(p) for p in job.budget.points(job.recipe.evaluation.points))
+        lines.append(f"evaluated at       {points} {job.budget.axis}")
+    found = _estimate(job, job.budget)
+    if (start := job.supplies.start) is not None:
+        lines.append(f"starting generator {quantity(start.flops)} FLOPs, as far as that is known")
+    if (pairs := job.supplies.pairs) is not None:
+        cost = f"{quantity(found.once['flops'])} FLOPs, {duration(found.once['seconds'])}"
+        lines.append(f"teacher's pairs    {pairs.count:,} of {pairs.steps} Heun steps, {cost}")
+    lines += [f"{axis:<18} {duration(n) if axis == 'seconds' else quantity(n)}" for axis, n in found.totals.items()]
+    lines.append(f"peak memory        {quantity(found.memory)}B")
+    return "\n".join([*lines, "estimated from a few iterations; evaluation and start-up come on top."])
+
+
+def estimate_grid(requests: Sequence[Request], results: Path, processes: int) -> str:
+    """A table of the runs of a grid: how each stands and what it would cost, one estimate for all seeds; writes nothing."""
+    cells = cells_of(requests, results)
+    rows, seconds = [], 0.0
+    alike: dict[str, list[Cell]] = {}
+    for cell in cells:
+        alike.setdefault(label(cell), []).append(cell)
+    for name, group in alike.items():
+        done = sum(cell.state == "done" for cell in group)
+        job = resolve(group[0].request)
+        found = _estimate(job, job.budget) if job.budget else None
+        cost = (
+            [quantity(found.totals["flops"]), duration(found.totals["seconds"]), f"{quantity(found.memory)}B"]
+            if found
+            else ["-"] * 3
+        )
+        rows.append([name, f"{done} of {len(group)}", str(job.budget or "-"), *cost])
+        seconds += found.totals["seconds"] * (len(group) - done) if found else 0.0
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for title in ("run", "done", "budget", "FLOPs", "time", "memory"):
+        table.add_column(title, justify="left" if title == "run" else "right", no_wrap=title != "run")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    left = f"about {duration(seconds / processes)} of training left, {processes} at a time; evaluation and start-up come on top."
+    return f"{uncut(table)}\n{left}"
+
+
+def _estimate(job: Job, budget: Budget) -> Estimate:
+    """Raises UsageError if the budget's axis does not move with the updates."""
     once = {"flops": 0.0, "seconds": 0.0}
     if (start := job.supplies.start) is not None:
         once = {"flops": float(start.flops), "seconds": start.seconds}
-        lines.append(f"starting generator {quantity(start.flops)} FLOPs, as far as that is known")
     if (wanted := job.supplies.pairs) is not None:
         flops, seconds = _cost_of_pairs(job, wanted)
         once = {"flops": once["flops"] + flops, "seconds": once["seconds"] + seconds}
-        lines.append(
-            f"teacher's pairs    {wanted.count:,} of {wanted.steps} Heun steps, {quantity(flops)} FLOPs, {duration(seconds)}"
-        )
     each = _cost_of_an_update(job, budget)
     if not each[budget.axis]:
-        return [*lines, f"an update counts no {budget.axis} here; give --budget images=N."]
+        raise UsageError(f"an update of {job.recipe.method!r} counts no {budget.axis} here; give --budget images=N.")
     updates = max(budget.amount - once.get(budget.axis, 0.0), 0.0) / each[budget.axis]
-    for axis in AXES:
-        total = each[axis] * updates + once.get(axis, 0.0)
-        lines.append(f"{axis:<18} {duration(total) if axis == 'seconds' else quantity(total)}")
-    lines.append(f"peak memory        {quantity(each['memory'])}B")
-    return [*lines, "estimated from a few iterations; evaluation and start-up come on top."]
+    totals = {axis: each[axis] * updates + once.get(axis, 0.0) for axis in AXES}
+    return Estimate(totals, once, each["memory"])
 
 
 def _cost_of_an_update(job: Job, budget: Budget) -> dict[str, float]:
@@ -101,8 +147,17 @@ def _cost_of_an_update(job: Job, budget: Budget) -> dict[str, float]:
         "updates": 1.0,
         "flops": flops * batch / tried[0] / updates,
         "seconds": seconds[-1] * batch / tried[-1] / updates,  # a slope would be at the mercy of one slow timing
-        "memory": _continued(tried, memory, batch) * _CHECKPOINT,
+        "memory": _continued(tried, memory, batch) * _CHECKPOINT + _held(job),
     }
+
+
+def _held(job: Job) -> float:
+    """Bytes of pairs and real images that are kept in memory throughout."""
+    pixels = math.prod(job.teacher.images.shape)
+    pairs = 8 * pixels * job.supplies.pairs.count if job.supplies.pairs is not None else 0
+    real = pixels * len(job.supplies.real) if job.supplies.real is not None else 0
+    on_device = [size for size in (pairs, real) if size <= RESIDENT_BYTES]
+    return float(sum(on_device) if job.device.type == "cuda" else pairs + (real if real <= RESIDENT_BYTES else 0))
 
 
 def _continued(at: list[int], values: list[float], to: int) -> float:

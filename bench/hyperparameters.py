@@ -54,6 +54,8 @@ class Card(BaseModel):
     model_config = ConfigDict(extra="forbid")
     citation: str = ""
     bibtex: str = ""
+    defaults_for: list[str] = []
+    """The teachers that the defaults are the published settings of."""
     defaults: dict[str, Value] = {}
     teachers: dict[str, dict[str, Value]] = {}
     passes: dict[str, Passes] = {}
@@ -126,8 +128,9 @@ def resolve(name: str, method: type[Method], teacher: str, overrides: Mapping[st
             f"defaults into {card_file(method).name} beside its source."
         )
     note = ""
-    if method.trains and values and teacher.partition(":")[0] not in data.teachers:
-        note = f"{name} has no settings of its own for {teacher}; these are its defaults (`bench show method {name}`)"
+    if method.trains and values and teacher.partition(":")[0] not in {*data.teachers, *data.defaults_for}:
+        whose = f", those for {' and '.join(data.defaults_for)}" if data.defaults_for else ""
+        note = f"{name} has no settings of its own for {teacher}; these are its defaults{whose} (`bench show method {name}`)"
     try:
         settings = method.Settings.model_validate({k: v.value for k, v in values.items()} | dict(overrides))
     except ValidationError as error:

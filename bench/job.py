@@ -53,8 +53,11 @@ class Job:
     """SHA-256 of every file that the request's meaning depends on."""
 
 
-def resolve(request: Request) -> Job:
-    """Settle every choice. Raises UsageError for a name that does not exist or a value out of range; writes nothing."""
+def resolve(request: Request, *, to_train: bool = True) -> Job:
+    """Settle every choice. Raises UsageError for a name that does not exist or a value out of range; writes nothing.
+
+    What training alone requires is not looked for unless it is ``to_train``.
+    """
     for plugin in request.plugins:
         registry.load_plugin(plugin)
     method_class: type[Method] = registry.get("method", request.method)
@@ -81,8 +84,14 @@ def resolve(request: Request) -> Job:
             f"the weights of {request.teacher!r} are {digest[:12]}, the recipe was made with "
             f"{str(request.teacher_digest)[:12]}; give those with --teacher-path, or leave the recipe file out."
         )
-    requirements = method_class.requires(settings)
+    requirements = method_class.requires(settings) if to_train else ()
     supplies = find_supplies(request.method, requirements, teacher, request.teacher, request.data)
+    for kind, wanted_digest in request.supplies.items():
+        if supplies.digests.get(kind) != wanted_digest:
+            raise UsageError(
+                f"the recipe was made with other {kind} content ({wanted_digest[:12]}) than is found now "
+                f"({str(supplies.digests.get(kind))[:12]}); give that, or leave the recipe file out."
+            )
     measuring, plan = _evaluation(request, teacher, trains=method_class.trains)
     recipe = Recipe(
         method=request.method,
@@ -93,7 +102,7 @@ def resolve(request: Request) -> Job:
         settings=settings.model_dump(mode="json"),
         evaluation=plan,
         teacher_digest=digest,
-        teacher_code=_teacher_code(teacher),
+        teacher_code=teacher_code(teacher),
         teacher_path=str(path) if path else None,
         data=request.data,
         supplies=supplies.digests,
@@ -210,7 +219,8 @@ def _teacher_files(teacher: Teacher) -> list[Path]:
     return _own_files({type(teacher), *(type(module) for module in teacher.denoiser.modules())})
 
 
-def _teacher_code(teacher: Teacher) -> str:
+def teacher_code(teacher: Teacher) -> str:
+    """SHA-256 of a teacher's source, and of its noise levels, sampler and augmentation."""
     augment = teacher.augment if dataclasses.is_dataclass(teacher.augment) else None  # a function's repr is an address
     facts = repr((teacher.images, teacher.noise, teacher.sampler, augment))
     return hashlib.sha256((_source_digest(_teacher_files(teacher)) + facts).encode()).hexdigest()

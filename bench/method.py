@@ -5,13 +5,23 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from bench.assets import Asset
 from bench.teacher import Teacher
+
+
+def _falling(levels: tuple[float, ...]) -> tuple[float, ...]:
+    if any(level <= 0 for level in levels) or list(levels) != sorted(set(levels), reverse=True):
+        raise ValueError("noise levels must be above 0 and fall, such as [5.0, 1.0]")
+    return levels
+
+
+FurtherLevels = Annotated[tuple[float, ...], AfterValidator(_falling)]
+"""The noise levels of a few-step generator after its first, falling; none is one step."""
 
 
 class Settings(BaseModel):
@@ -116,8 +126,6 @@ class Batch:
     """Real images in [-1, 1] and their labels, for methods that require RealImages."""
     seen: int = 0
     """Images that were counted before this update, in this stage."""
-    fraction: float = 0.0
-    """How much of the budget was spent before this iteration."""
     memo: dict[str, Tensor] = field(default_factory=dict)
     """What one step leaves for the next step on the same batch."""
     logs: dict[str, Tensor] = field(default_factory=dict)

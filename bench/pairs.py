@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Generator
 from contextlib import suppress
@@ -14,10 +15,13 @@ from torch import Tensor
 
 from bench.budget import measure
 from bench.checkpoint import load_tensors, save_tensors, tensors_digest
+from bench.environment import device_name
 from bench.errors import UsageError
 from bench.evaluate import batch_size
-from bench.files import cache_folder
+from bench.files import cache_folder, locked
+from bench.job import teacher_code
 from bench.method import TeacherPairs
+from bench.real import RESIDENT_BYTES
 from bench.sampler import Sampler
 from bench.seeds import seeded_noise
 from bench.teacher import Teacher
@@ -29,44 +33,58 @@ PART = 5000
 
 
 class PairStream:
-    """The teacher's pairs on a device, with the compute that making them cost, whether they were just made or cached."""
+    """The teacher's pairs, with the compute that making them cost, whether they were just made or cached.
 
-    def __init__(self, z: Tensor, images: Tensor, labels: Tensor | None, flops: int, seconds: float) -> None:
+    They lie on the device, or on the host if they are many.
+    """
+
+    def __init__(
+        self, z: Tensor, images: Tensor, labels: Tensor | None, flops: int, seconds: float, device: torch.device | None = None
+    ) -> None:
         self.z, self.images, self.labels = z, images, labels
-        self.flops, self.seconds = flops, seconds
+        self.flops, self.seconds, self.device = flops, seconds, device or z.device
 
     def draw(self, count: int) -> tuple[Tensor, Tensor, Tensor | None]:
         """``count`` pairs drawn uniformly with the training random state: noise, images, labels."""
         chosen = torch.randint(len(self.z), (count,), device=self.z.device)
-        return self.z[chosen], self.images[chosen], None if self.labels is None else self.labels[chosen]
+        z, images = self.z[chosen].to(self.device), self.images[chosen].to(self.device)
+        return z, images, None if self.labels is None else self.labels[chosen].to(self.device)
 
 
 def teacher_pairs(teacher: Teacher, wanted: TeacherPairs, device: torch.device) -> Generator[int, None, PairStream]:
     """The pairs a method requires, from the cache or from the teacher's sampler; yields how many there are so far.
 
-    They are kept in parts as they are made, so that making them continues where it was stopped.
+    They are kept in parts of 5,000 as they are made, so that making them continues with the part where it was stopped. Of two
+    processes that need the same part one makes it and the other waits.
     """
     folder = cache_folder() / "pairs" / _key(teacher, wanted, device)
-    parts, flops, seconds = [], 0, 0.0
+    shape = wanted.count, *teacher.images.shape
+    held = device if 8 * math.prod(shape) <= RESIDENT_BYTES else torch.device("cpu")
+    joined = {"z": torch.empty(shape, device=held), "images": torch.empty(shape, device=held)}
+    if teacher.images.label_dim:
+        joined["labels"] = torch.empty(wanted.count, teacher.images.label_dim, device=held)
+    flops, seconds = 0, 0.0
     for first in range(0, wanted.count, PART):
-        seeds = range(FIRST_SEED + first, FIRST_SEED + min(first + PART, wanted.count))
-        file = folder / f"{first:09d}.safetensors"
+        file, last = folder / f"{first:09d}.safetensors", min(first + PART, wanted.count)
         part = _cached(file)
         if part is None:
-            tensors, cost, time_taken = yield from _make(teacher, seeds, wanted.steps, device)
-            part = tensors, {"flops": cost, "seconds": time_taken, "digest": tensors_digest(tensors)}
-            save_tensors(file, *part)
-        parts.append(part[0])
+            with locked(file.with_suffix(".lock")):
+                part = _cached(file)  # another process may have made it meanwhile
+                if part is None:
+                    tensors, cost, taken = yield from _make(teacher, range(first, last), wanted.steps, device)
+                    part = tensors, {"flops": cost, "seconds": taken, "digest": tensors_digest(tensors)}
+                    save_tensors(file, *part)
+        for name, whole in joined.items():
+            whole[first:last] = part[0][name].to(held)
         flops += part[1]["flops"]
         seconds += part[1]["seconds"]
-    joined = {name: torch.cat([part[name] for part in parts]).to(device) for name in parts[0]}
-    return PairStream(joined["z"], joined["images"], joined.get("labels"), flops, seconds)
+    return PairStream(joined["z"], joined["images"], joined.get("labels"), flops, seconds, device)
 
 
 def _key(teacher: Teacher, wanted: TeacherPairs, device: torch.device) -> str:
     """Names everything that the images, or the time they took, depend on."""
-    arithmetic = device.type, torch.backends.cuda.matmul.allow_tf32, getattr(teacher.denoiser, "half_type", None)
-    identity = repr((teacher.digest(), type(teacher).__name__, teacher.noise, teacher.images, wanted, FIRST_SEED, arithmetic))
+    arithmetic = device_name(device), torch.backends.cuda.matmul.allow_tf32, getattr(teacher.denoiser, "half_type", None)
+    identity = repr((teacher.digest(), teacher_code(teacher), wanted, FIRST_SEED, arithmetic))
     return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
@@ -80,19 +98,20 @@ def _cached(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
 
 
 def _make(
-    teacher: Teacher, seeds: range, steps: int, device: torch.device
+    teacher: Teacher, numbers: range, steps: int, device: torch.device
 ) -> Generator[int, None, tuple[dict[str, Tensor], int, float]]:
     noise, images, all_labels, flops = [], [], [], 0
     started = time.perf_counter()
     at_once = batch_size(teacher.images, device)
-    for first in range(0, len(seeds), at_once):
-        z, labels = seeded_noise(seeds[first : first + at_once], teacher.images)
+    for first in range(numbers.start, numbers.stop, at_once):
+        last = min(first + at_once, numbers.stop)
+        z, labels = seeded_noise(range(FIRST_SEED + first, FIRST_SEED + last), teacher.images)
         made, cost = sample_measured(teacher, z.to(device), None if labels is None else labels.to(device), steps)
         flops += cost
         noise.append(z)
         images.append(made.cpu())
         all_labels += [] if labels is None else [labels]
-        yield seeds.start - FIRST_SEED + first + len(z)
+        yield last
     tensors = {"z": torch.cat(noise), "images": torch.cat(images)} | ({"labels": torch.cat(all_labels)} if all_labels else {})
     return tensors, flops, time.perf_counter() - started
 

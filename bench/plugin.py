@@ -1,7 +1,7 @@
 """Everything the author of a plugin needs: the contracts, the shared mathematics, and the decorators that register.
 
-Methods, teachers and evaluations import this module and torch, and nothing else of the suite but the readers of foreign files in
-``bench.torchfiles``.
+Methods, teachers and evaluations import of the suite this module, the readers of foreign files in ``bench.torchfiles``, and their
+own package.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from bench.images import ImageSpec, from_uint8, to_uint8
 from bench.method import (
     Adam,
     Batch,
+    FurtherLevels,
     Method,
     PublishedFile,
     RealImages,
@@ -49,8 +50,7 @@ from bench.protocol import Protocol, PublishedStatistics
 from bench.registry import register
 from bench.released import Released
 from bench.sampler import Draw, Sampler, euler_step, few_steps, heun_step
-from bench.start import find_start
-from bench.teacher import Augment, Published, Teacher, Trainable
+from bench.teacher import Augment, Published, Teacher, Trainable, set_dropout
 from bench.torchfiles.weights import read_weights
 
 T = TypeVar("T", bound=type)
@@ -108,6 +108,7 @@ __all__ = [
     "FeatureMetric",
     "Features",
     "FlowDenoiser",
+    "FurtherLevels",
     "GeneratorMetric",
     "ImageSpec",
     "InMemory",
@@ -143,7 +144,6 @@ __all__ = [
     "euler_step",
     "fetch",
     "few_steps",
-    "find_start",
     "from_uint8",
     "heun_step",
     "label_dim",
@@ -164,6 +164,7 @@ __all__ = [
     "register_released",
     "register_teacher",
     "remember_randomness",
+    "set_dropout",
     "sha256",
     "shown",
     "tensors_digest",

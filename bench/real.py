@@ -38,14 +38,13 @@ class RealStream:
         """The next ``count`` images (N, C, H, W), and their labels (N, label_dim) if the teacher has classes."""
         pixels, labels = self._resident(self.resident, count) if self.resident else self._from_files(count)
         self.drawn += 1
-        return from_uint8(pixels.to(self.device)), self._one_hot(labels)
+        return from_uint8(self._moved(pixels)), self._one_hot(labels)
 
     def _indices(self, draw: int, count: int) -> Tensor:
-        number = np.random.SeedSequence([self.seed, draw]).generate_state(1, np.uint64)[0]
-        return torch.randint(len(self.dataset), (count,), generator=torch.Generator().manual_seed(int(number) % 2**63))
+        return torch.from_numpy(np.random.default_rng([self.seed, draw]).integers(len(self.dataset), size=count))
 
     def _resident(self, held: Images, count: int) -> Images:
-        chosen = self._indices(self.drawn, count).to(self.device)
+        chosen = self._moved(self._indices(self.drawn, count))
         return held[0][chosen], None if held[1] is None else held[1][chosen]
 
     def _from_files(self, count: int) -> Images:
@@ -59,5 +58,11 @@ class RealStream:
     def _one_hot(self, labels: Tensor | None) -> Tensor | None:
         if labels is None or not self.spec.label_dim:
             return None
-        labels = labels.to(self.device)
+        labels = self._moved(labels)
         return F.one_hot(labels, self.spec.label_dim).float() if labels.ndim == 1 else labels.float()
+
+    def _moved(self, tensor: Tensor) -> Tensor:
+        """On the device, without making the host wait for a GPU."""
+        if tensor.device != self.device and self.device.type == "cuda":
+            return tensor.pin_memory().to(self.device, non_blocking=True)
+        return tensor.to(self.device)

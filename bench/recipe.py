@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from bench.errors import UsageError
+from bench.registry import entries
 
 
 class Request(BaseModel):
@@ -41,6 +42,8 @@ class Request(BaseModel):
     teacher_path: str | None = None
     teacher_digest: str | None = None
     """What the teacher's weights must be; given by a recipe file."""
+    supplies: dict[str, str] = {}
+    """What the contents that the method requires must be; given by a recipe file."""
     plugins: list[str] = []
     device: str = "auto"
 
@@ -55,8 +58,14 @@ class Request(BaseModel):
     @field_validator("reference", "data")
     @classmethod
     def _absolute_file(cls, given: str | None) -> str | None:
-        """A reference, or data, may be a file or the name of a data set."""
-        return str(Path(given).expanduser().absolute()) if given and Path(given).expanduser().exists() else given
+        """A reference, or data, may be a file or the name of a data set; the name comes first."""
+        return given if given in entries("dataset") else _absolute(given)
+
+    @field_validator("settings")
+    @classmethod
+    def _absolute_start(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """A generator to start from may be a run's folder or a file."""
+        return given | {"start": _absolute(given["start"])} if isinstance(given.get("start"), str) else given
 
     @field_validator("teacher")
     @classmethod
@@ -65,6 +74,11 @@ class Request(BaseModel):
         name, colon, source = given.partition(":")
         here = Path(source).expanduser()
         return f"{name}:{here.absolute()}" if colon and source and here.exists() else given
+
+
+def _absolute(given: str | None) -> str | None:
+    """A path that leads somewhere from here, in words that lead there from everywhere; anything else as it is."""
+    return str(Path(given).expanduser().absolute()) if given and Path(given).expanduser().exists() else given
 
 
 class EvaluationPlan(BaseModel):
@@ -116,6 +130,8 @@ class Recipe(BaseModel):
         places: Any = {"teacher_path": True, "data": True, "evaluation": {"extractor_path", "reference"}}
         identity = self.model_dump(exclude=places) | {"plugins": sorted(self.plugins.values())}
         kind, colon, source = self.teacher.partition(":")
+        if "start" in self.supplies:  # the digest of what lies there
+            identity["settings"] = {name: value for name, value in self.settings.items() if name != "start"}
         if colon and Path(source).is_absolute():  # its digest says what lies there
             identity["teacher"] = kind
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
@@ -136,6 +152,7 @@ class Recipe(BaseModel):
             "settings": self.settings,
             "eval": plan.metrics if plan else [],
             "data": self.data,
+            "supplies": self.supplies,
             "teacher_path": self.teacher_path,
             "teacher_digest": self.teacher_digest,
             "plugins": list(self.plugins),

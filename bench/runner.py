@@ -18,7 +18,7 @@ import torch
 from bench import environment
 from bench.budget import Budget, Ledger
 from bench.checkpoint import load_tensors, load_weights, save_tensors
-from bench.engine import Trainer
+from bench.engine import Trainer, checked_steps
 from bench.errors import BenchError, Interrupted, UsageError
 from bench.evaluate import Evaluator, generate_images
 from bench.events import Evaluated, Event, Finished, Note, Preparing, Progress
@@ -110,10 +110,12 @@ class _Run:
         return self.trainer.ledger if self.trainer else Ledger()
 
     def prepare(self) -> Iterator[Event]:
-        """The evaluator, the pairs a method requires, then the seed, the networks, and the checkpoint to continue from.
+        """The networks, the evaluator, the pairs a method requires, and the checkpoint to continue from.
 
-        What comes before the seed draws random numbers as it likes: training does not depend on how it is measured.
+        Training begins from the seed again: it does not depend on how it is measured, or on what was made before it.
         """
+        torch.manual_seed(self.job.recipe.seed)
+        self.method = self._method()
         if self.job.measuring is not None:
             if any(extractor.large for extractor in self.job.measuring.extractors.values()):
                 yield Note(f"loading the extractor and reference statistics of {self.job.measuring.protocol.id}")
@@ -123,15 +125,14 @@ class _Run:
             self.record.protocols = {self.evaluator.label: self.evaluator.describe()}
         self.notes += filter(None, (self.teacher.note, self.job.chosen.note))
         yield from self._told()
-        self.folder.write_recipe(self.job.recipe)
-        self.folder.write_record(self.record)
-        pairs = yield from self._pairs()
-        torch.manual_seed(self.job.recipe.seed)
-        self.method = self.job.method_class(self.job.settings, self.teacher)
         self.record.nfe = self.method.nfe
         self.record.parameters = sum(p.numel() for p in self.method.generator.parameters())
+        self.folder.write_recipe(self.job.recipe)
+        self.folder.write_record(self.record)
         if self.job.budget is None:
             return
+        pairs = yield from self._pairs()
+        torch.manual_seed(self.job.recipe.seed)
         self.trainer = Trainer(self.method, self.teacher, self.job.budget, self.device, pairs, self._real_images())
         if (start := self.job.supplies.start) is not None:
             self.ledger.charge_one_off(start.flops, start.seconds)
@@ -145,6 +146,20 @@ class _Run:
             yield Note(f"continuing after {self.ledger.images:,} images")
         self.record.evaluations = [e for e in self.record.evaluations if e.updates <= self.ledger.updates]
         self.folder.rewind_log(self.ledger.updates)
+
+    def _method(self) -> Method:
+        """The method as it starts. Raises UsageError or BenchError, before any work, for one that cannot train here."""
+        method = self.job.method_class(self.job.settings, self.teacher)
+        if (start := self.job.supplies.start) is not None:
+            load_weights(method.generator, start.weights(), f"the starting generator {str(start.file)!r}")
+        budget = self.job.budget
+        for step in checked_steps(method) if budget is not None else ():
+            if budget is not None and budget.axis == "images" and step.starts_at >= budget.amount:
+                raise UsageError(
+                    f"the {step.role} step begins after {step.starts_at:,} images and the budget is {budget}; give a larger "
+                    "--budget, or let the step begin earlier."
+                )
+        return method
 
     def _told(self) -> Iterator[Event]:
         """What there was to say."""
@@ -214,6 +229,7 @@ class _Run:
             yield Note(f"sampling {self.job.recipe.teacher} with {self.method.nfe} evaluations an image")
             yield self._evaluate(self.method, last=True)
             yield from self._told()
+        self.record.nfe = self.method.nfe  # of the last stage
         if self.record.evaluations:
             self.record.final = {name: m.value for name, m in self.record.evaluations[-1].metrics.items()}
             self.record.best = self._best(self.record.evaluations)
@@ -237,10 +253,11 @@ class _Run:
         started = time.perf_counter()
         self.trainer.iteration()
         losses = {name: loss.item() for name, loss in self.trainer.losses.items()} if log else {}
+        scales = self.trainer.loss_scales() if log else {}
         self.ledger.seconds += time.perf_counter() - started
         if log:
             cost = {axis: getattr(self.ledger, axis) for axis in ("images", "updates", "flops", "seconds")}
-            self.folder.log(cost | losses)
+            self.folder.log(cost | losses | {f"scale/{role}": scale for role, scale in scales.items()})
 
     def _let_gpu_catch_up(self) -> None:
         """A GPU lags behind its launches; the wait for it belongs to training and not to the evaluation."""
@@ -294,7 +311,13 @@ class _Run:
 
     def _save_generator(self, path: Path) -> None:
         assert self.trainer is not None
-        meta = {"run_id": self.record.run_id, "images": self.ledger.images, "recipe": self.record.recipe}
+        meta = {
+            "run_id": self.record.run_id,
+            "images": self.ledger.images,
+            "stage": self.trainer.stage,
+            "cost": {"flops": self.ledger.flops, "seconds": self.ledger.seconds},
+            "recipe": self.record.recipe,
+        }
         save_tensors(path, self.trainer.averaged().generator.state_dict(), meta)
 
     def _checkpoint(self) -> float:

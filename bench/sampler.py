@@ -90,7 +90,8 @@ def few_steps(
 ) -> Tensor:
     """Images by denoising from ``sigmas[0] * z``, then noising to each further level and denoising again; one level is one step.
 
-    The multistep sampling of consistency models (Song et al. 2023, arXiv 2303.01469, algorithm 1), with variance-exploding noise.
+    The multistep sampling of consistency models (Song et al. 2023, arXiv 2303.01469, algorithm 1) but for sigma_min, which the
+    paper takes off the noise.
     """
     draw = draw or (lambda: torch.randn_like(z))
     x = denoiser(sigmas[0] * z, sigmas[0], labels)

@@ -77,12 +77,15 @@ def sample_images(source: Source, seeds: range, report: Callable[[float], None] 
 
 def _of_a_recipe(request: Mapping[str, Any], device: str, weights: Path | None = None) -> Source:
     """A method's generator: as it starts, or with the weights of a file."""
-    job = resolve(make_request(**request, eval=[], device=device))
+    job = resolve(make_request(**request, eval=[], device=device), to_train=False)
     environment.set_precision(job.settings.precision)
     environment.choose_threads(job.teacher.denoiser)
     method = job.method_class(job.settings, job.teacher)
     if weights is not None:
-        load_weights(method.generator, load_tensors(weights)[0], f"the weights file {str(weights)!r}")
+        tensors, meta = load_tensors(weights)
+        for stage in range(1, meta.get("stage", 0) + 1):
+            method.begin_stage(stage, method.generator)
+        load_weights(method.generator, tensors, f"the weights file {str(weights)!r}")
     method.generator.eval().to(job.device)
     return Source(method.generate, method.nfe, method.generator, job.recipe.teacher, job.teacher.to(job.device), job.device)
 
@@ -120,8 +123,8 @@ def _trained(name: str, teacher_path: str | None, results: Path, device: str) ->
             raise UsageError(f"the run {record.run_id} has no generator yet, its status is {record.status!r}; finish it first.")
     registry.require_plugins(recipe.plugins, f"{name!r}")
     where = environment.choose_device(device)
-    measuring = ("eval", "protocol", "reference", "extractor_path", "fast")
-    request = {k: v for k, v in recipe.as_request().items() if not k.startswith(measuring)} | {"plugins": []}
+    training = ("eval", "protocol", "reference", "extractor_path", "fast", "data", "supplies")
+    request = {k: v for k, v in recipe.as_request().items() if not k.startswith(training)} | {"plugins": []}
     if teacher_path:
         request["teacher_path"] = teacher_path
     if where.type == "cpu":  # trained on a GPU, perhaps, in an arithmetic that is not there

@@ -10,54 +10,51 @@ from torch import Tensor
 from bench import registry
 from bench.assets import fetch
 from bench.checkpoint import load_tensors
-from bench.errors import BenchError, UsageError, unknown
+from bench.errors import UsageError, unknown
 from bench.files import sha256
 from bench.released import Released
-from bench.store import RunFolder, find_run
+from bench.store import find_run
+from bench.teacher import Teacher
 
 
 @dataclass(frozen=True)
 class Start:
-    """A file of generator weights, and what making them cost as far as that is known."""
+    """A file of generator weights, and what making them cost; of a released generator that is not known and counts as nothing."""
 
     file: Path
     digest: str
     flops: int = 0
     seconds: float = 0.0
-    teacher: type | None = None
-    """Of a released generator: the teacher whose reader reads the file."""
+    reader: type[Teacher] | None = None
+    """Of a released generator: the teacher that reads such files."""
 
     def weights(self) -> dict[str, Tensor]:
         """The generator's tensors by name."""
-        if self.teacher is not None:
-            tensors: dict[str, Tensor] = self.teacher(self.file).denoiser.state_dict()
-            return tensors
-        return load_tensors(self.file)[0]
+        return self.reader(self.file).denoiser.state_dict() if self.reader else load_tensors(self.file)[0]
 
 
-def find_start(source: str) -> Start:
+def find_start(source: str, teacher: Teacher, name: str) -> Start:
     """What ``source`` means: a run's folder, a generator's weights file, or ``released:NAME``, which is fetched.
 
-    Raises UsageError for anything else.
+    Raises UsageError for anything else, and for a generator that was made from another teacher than ``teacher``, called ``name``.
     """
-    kind, _, name = source.partition(":")
+    kind, _, known = source.partition(":")
     if kind == "released":
-        released: Released = registry.get("released", name)
+        released: Released = registry.get("released", known)
+        if released.teacher != name:
+            raise UsageError(f"the starting generator {source!r} was made from {released.teacher!r}, not {name!r}; give another.")
         file = fetch(released.weights)
-        return Start(file, sha256(file), teacher=registry.get("teacher", released.teacher))
-    path = Path(source).expanduser()
-    file = find_run(str(path), path.parent)[0].weights if path.is_dir() else path
+        return Start(file, sha256(file), reader=registry.get("teacher", released.teacher))
+    path = Path(source)
+    file = find_run(source, path.parent)[0].weights if path.is_dir() else path
+    if path.is_dir() and not file.is_file():
+        raise UsageError(f"the run {source!r} has no generator yet; finish it first, or start from another.")
     if not file.is_file():
         raise unknown("starting generator", source, [f"released:{n}" for n in registry.entries("released")])
-    if file.suffix != ".safetensors":
+    meta = load_tensors(file)[1] if file.suffix == ".safetensors" else {}
+    if "recipe" not in meta:
         raise UsageError(f"the starting generator {source!r} is not a run's; give its folder or its generator.safetensors.")
-    cost = _cost(file)
+    if meta["recipe"].get("teacher_digest") != teacher.digest():
+        raise UsageError(f"the starting generator {source!r} was made from another teacher than {name!r}; give another.")
+    cost = meta.get("cost", {})
     return Start(file, sha256(file), int(cost.get("flops", 0)), float(cost.get("seconds", 0.0)))
-
-
-def _cost(file: Path) -> dict[str, float]:
-    try:
-        record = RunFolder(file.absolute().parents[1]).read_record()
-    except BenchError:
-        return {}
-    return record.cost if record else {}

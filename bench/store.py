@@ -115,7 +115,7 @@ class RunFolder:
 
 
 def _records(results: Path, prefix: str) -> Iterator[Record]:
-    """The readable finished records whose folder's name begins so."""
+    """The readable records whose folder's name begins so."""
     if not results.is_dir():
         return
     for path in sorted(p for p in results.iterdir() if p.name.startswith(prefix)):
@@ -123,8 +123,15 @@ def _records(results: Path, prefix: str) -> Iterator[Record]:
             record = RunFolder(path).read_record()
         except BenchError:
             continue  # whoever needs this very run will meet it again and say so
-        if record is not None and record.status == "done":
+        if record is not None:
             yield record
+
+
+def find_asked(request: Request, results: Path) -> Record | None:
+    """The latest run, in whatever state, that was asked for in these words."""
+    records = _records(results, run_prefix(request.method, request.teacher, request.seed))
+    found = [record for record in records if _is_answer(record, request)]
+    return max(found, key=lambda record: record.started, default=None)
 
 
 def find_finished(request: Request, results: Path) -> Record | None:
@@ -132,18 +139,31 @@ def find_finished(request: Request, results: Path) -> Record | None:
 
     The run must have been asked for in the same words, and no file that the words' meaning depended on may have changed.
     """
-    asked = request.model_dump(mode="json")
     for record in _records(results, run_prefix(request.method, request.teacher, request.seed)):
-        unchanged = all(Path(f).exists() and content_digest(Path(f)) == digest for f, digest in record.inputs.items())
-        if record.request == asked and unchanged:
+        if record.status == "done" and _is_answer(record, request) and _unchanged(record):
             return record
     return None
+
+
+def _is_answer(record: Record, request: Request) -> bool:
+    """Whether a run was asked for in these words; a field that is newer than the record has its default."""
+    try:
+        return Request.model_validate(record.request) == request
+    except ValidationError:
+        return False  # of another version of this suite
+
+
+def _unchanged(record: Record) -> bool:
+    """Whether every file that the run depended on is as it was."""
+    return all(Path(f).exists() and content_digest(Path(f)) == digest for f, digest in record.inputs.items())
 
 
 def find_teacher(results: Path, recipe: Recipe) -> Record | None:
     """The finished record of the teacher itself, sampled its own way and measured as ``recipe`` is."""
     plan = recipe.evaluation
     for record in _records(results, run_prefix("teacher", recipe.teacher, 0).removesuffix("0-")):
+        if record.status != "done":
+            continue
         try:
             own = Recipe.model_validate(record.recipe)
         except ValidationError:

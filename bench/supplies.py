@@ -34,14 +34,17 @@ def find_supplies(method: str, requirements: Sequence[Requirement], teacher: Tea
     Raises UsageError that says what to fetch or which flag to give.
     """
     found = Supplies()
+    if data and not any(isinstance(wanted, RealImages) for wanted in requirements):
+        raise UsageError(f"method {method!r} needs no real images under these settings, given --data {data!r}; leave it out.")
     for wanted in requirements:
         match wanted:
             case TeacherPairs():
                 found.pairs = wanted
             case PublishedFile(asset):
                 found.files.append(fetch(asset))
+                found.digests[asset.id] = str(asset.digest())
             case StartingGenerator(source):
-                found.start = find_start(source)
+                found.start = find_start(source, teacher, name)
                 found.files.append(found.start.file)
                 found.digests["start"] = found.start.digest
             case RealImages():
@@ -49,8 +52,6 @@ def find_supplies(method: str, requirements: Sequence[Requirement], teacher: Tea
                 path = Path(data or "")
                 found.files += [path] if data and path.exists() else []
                 found.digests["real"] = content_digest(path) if data and path.exists() else str(data or teacher.dataset)
-    if data and found.real is None:
-        raise UsageError(f"method {method!r} needs no real images under these settings, given --data {data!r}; leave it out.")
     return found
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from bench.assets import Asset
 from bench.checkpoint import tensors_digest
-from bench.diffusion import NoiseLevels
+from bench.diffusion import EDMPrecond, NoiseLevels
 from bench.errors import UsageError
 from bench.images import ImageSpec
 from bench.sampler import Draw, Sampler
@@ -78,14 +78,9 @@ class Teacher(ABC):
         """The denoiser, from ``path`` or from where this teacher usually lies. Raises UsageError for a file that does not fit."""
 
     def trainable_copy(self, dropout: float = 0.0) -> nn.Module:
-        """A network of its own that starts as the denoiser and can be trained, with this dropout probability.
-
-        It is that of the layers called ``dropout``, those of residual blocks; attention's have other names and stay as they are.
-        """
+        """A network of its own that starts as the denoiser and can be trained, with this dropout probability."""
         network = copy.deepcopy(self.denoiser).requires_grad_(True)
-        for name, module in network.named_modules():
-            if isinstance(module, nn.Dropout) and name.endswith("dropout"):
-                module.p = dropout
+        set_dropout(network, dropout)
         return network
 
     def sample(self, z: Tensor, labels: Tensor | None = None, sampler: Sampler | None = None, draw: Draw | None = None) -> Tensor:
@@ -93,8 +88,14 @@ class Teacher(ABC):
         return (sampler or self.sampler)(self.denoiser, z, self.noise, labels, draw)
 
     def use_half(self, half_type: torch.dtype) -> None:
-        """Compute the network in this type, with weights and everything outside of it in float32. Trainable copies follow."""
-        raise UsageError("this teacher's network does not compute in 16 bits; use --precision auto.")
+        """Compute the network in this type, with weights and everything outside of it in float32. Trainable copies follow.
+
+        Raises UsageError for a denoiser that is not an EDMPrecond, whose network may not know how.
+        """
+        if not isinstance(self.denoiser, EDMPrecond):
+            raise UsageError("this teacher's network does not compute in 16 bits; use --precision auto.")
+        self.denoiser.half_type = half_type
+        self.denoiser.to(memory_format=torch.channels_last)  # what tensor cores read without a transposition
 
     def to(self, device: torch.device) -> Self:
         """Move the denoiser to ``device``."""
@@ -104,6 +105,16 @@ class Teacher(ABC):
     def digest(self) -> str:
         """SHA-256 of the denoiser: of the names, shapes and bytes of all its tensors."""
         return tensors_digest(self.denoiser.state_dict())
+
+
+def set_dropout(network: nn.Module, probability: float) -> None:
+    """Let the layers called ``dropout`` drop with this probability in training mode.
+
+    They are those of residual blocks; attention's have other names and stay as they are.
+    """
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Dropout) and name.endswith("dropout"):
+            module.p = probability
 
 
 class Trainable(ABC):

@@ -1,6 +1,6 @@
 """Tune every method on the embedded teacher with the same effort: so many settings drawn at random from its space, one seed each.
 
-    .venv/bin/python benchmarks/tune.py --trials 8 --budget flops=2T -o results/digits/tuning.csv
+    .venv/bin/python benchmarks/tune.py --trials 6 --budget flops=2T -o results/digits/tuning.csv
 
 Trial k of a method always draws the same settings. A trial that is finished is not run again, so that the command continues where
 it was stopped, and one that fails counts. The winner is the smallest final FID; it is printed, and goes into the method's YAML by
@@ -40,7 +40,8 @@ SPACES: dict[str, dict[str, list[Any]]] = {
     "cd": TRAJECTORY | {"levels": [9, 18, 40], "target_decay": [0.0, 0.95]},
     "ect": TRAJECTORY | {"ratio": [2.0, 4.0], "stage_images": [100_000, 250_000, 500_000], "p_mean": [-1.1, -0.5]},
     "scd": TRAJECTORY
-    | {"lr": [5e-5, 1e-4, 2e-4, 5e-4], "p_mean": [-1.0, -0.5, 0.5], "warmup_images": [100_000, 300_000, 1_000_000]},
+    | {"batch": [64, 128, 256], "lr": [5e-5, 1e-4, 2e-4], "beta2": [0.99, 0.999], "p_mean": [-0.5, 0.5, 1.0]}
+    | {"warmup_images": [100_000, 300_000]},
 }
 
 
@@ -76,7 +77,7 @@ def main() -> None:
     """Run all trials, write the table, and print the winners."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--methods", nargs="*", default=list(SPACES), choices=list(SPACES))
-    parser.add_argument("--trials", type=int, default=8)
+    parser.add_argument("--trials", type=int, default=6)
     parser.add_argument("--budget", default="flops=2T")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--results", type=Path, default=Path("results/runs/tuning"))

@@ -22,16 +22,16 @@ from bench.plugin import (
     per_image,
     remember_randomness,
 )
-from methods.distance import DistanceName, distance, weights_of
-from methods.trajectory import TrajectoryMethod
+from methods.distance import ComparesImages, DistanceName, weights_of
+from methods.trajectory import ConsistencyModel
 
 SOLVERS = {"heun": heun_step, "euler": euler_step}
 
 
-class CD(TrajectoryMethod):
+class CD(ComparesImages, ConsistencyModel):
     """Consistency distillation: the same image from both ends of a step of the teacher's (Song et al., ICML 2023)."""
 
-    class Settings(TrajectoryMethod.Settings):
+    class Settings(ConsistencyModel.Settings):
         levels: int = Field(gt=1, description="noise levels of Karras' grid, between neighbours of which the teacher steps")
         solver: Literal["heun", "euler"] = Field(description="of the teacher's step")
         distance: DistanceName = Field(description="of the student's image from the target's")
@@ -47,7 +47,6 @@ class CD(TrajectoryMethod):
 
     def build(self, teacher: Teacher) -> None:
         super().build(teacher)
-        self.distance = distance(self.settings.distance, teacher)
         self.target: nn.Module | None = None
         if self.settings.target_decay:
             self.target = teacher.trainable_copy(self.settings.dropout).requires_grad_(False).train()
@@ -56,6 +55,7 @@ class CD(TrajectoryMethod):
         return {} if self.target is None else {"target": self.target}
 
     def steps(self) -> Sequence[Step]:
+        _ = self.image_distance  # which refuses, before any work, what it cannot compare
         return [replace(step, after=self.move_target) for step in super().steps()]
 
     def move_target(self) -> None:
@@ -90,4 +90,4 @@ class CD(TrajectoryMethod):
         rewind()
         with torch.no_grad():
             target = self.consistent(self.target or self.generator, further, there, labels)
-        return self.distance(image, target)
+        return self.image_distance(image, target)

@@ -6,19 +6,23 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.plugin import Batch, per_image, pixels, remember_randomness
-from methods.fake_score import FakeScoreMethod
+from bench.plugin import Batch, Teacher, per_image, pixels, remember_randomness, set_dropout
+from methods.fake_score import DenoisingFake
 
 
-class DiffInstruct(FakeScoreMethod):
+class DiffInstruct(DenoisingFake):
     """Diff-Instruct: data-free, integral KL divergence over noise levels (Luo et al., NeurIPS 2023)."""
 
-    class Settings(FakeScoreMethod.Settings):
+    class Settings(DenoisingFake.Settings):
         score_dropout: bool = Field(
             description="drop the same units of both score networks in the generator's step, as its authors"
         )
 
     settings: Settings
+
+    def build(self, teacher: Teacher) -> None:
+        super().build(teacher)
+        set_dropout(self.teacher, self.settings.dropout)  # it has no effect but where the teacher is asked to drop
 
     def generator_loss(self, batch: Batch) -> Tensor:
         """``<sg[D_fake(y) - D_real(y)], x>``: its gradient is sigma^2 times that of KL(fake || real) at each noise level."""

@@ -10,12 +10,12 @@ from torch.nn import functional as F
 from bench.plugin import Teacher, UsageError
 
 
-def real_loss(logits: Tensor) -> Tensor:
+def loss_as_real(logits: Tensor) -> Tensor:
     """``-log p(real)``: small where the discriminator takes images for real."""
     return F.softplus(-logits)
 
 
-def fake_loss(logits: Tensor) -> Tensor:
+def loss_as_fake(logits: Tensor) -> Tensor:
     """``-log p(fake)``: small where it takes them for generated."""
     return F.softplus(logits)
 
@@ -36,20 +36,14 @@ class Head(nn.Sequential):
         super().__init__(*layers, nn.Conv2d(channels, 1, 1), nn.Flatten(0))
 
 
-def encoded(network: Any, x: Tensor, sigma: Tensor, labels: Tensor | None = None, augment_labels: Tensor | None = None) -> Tensor:
-    """The last output of a denoiser's encoder, (N, F, h, w), without the decoder's work."""
-    features: Tensor = network.features(x, sigma, labels, augment_labels)
-    return features
-
-
 def feature_shape(teacher: Teacher) -> tuple[int, int]:
     """Channels and size of the features that the encoder of the teacher's network gives. Raises UsageError if it has none."""
     network: Any = teacher.denoiser
-    parameter = next(network.parameters())
-    if not hasattr(network, "features"):
+    if not hasattr(getattr(network, "model", None), "encode"):
         raise UsageError(
             f"the network of {type(teacher).__name__} has no encoder that a discriminator could read; choose another teacher, or "
             "a method without one."
         )
-    shape = network.features(parameter.new_zeros(1, *teacher.images.shape), 1.0).shape
+    nothing = next(network.parameters()).new_zeros(1, *teacher.images.shape)
+    shape = network.features(nothing, 1.0).shape
     return shape[1], shape[2]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -52,6 +53,18 @@ def distance(name: DistanceName, teacher: Teacher) -> Distance:
             "--set distance=l2."
         )
     return LPIPS(fetch(VGG16), fetch(LPIPS_LINEAR)).to(next(teacher.denoiser.parameters()).device)
+
+
+class ComparesImages:
+    """Part of a method whose setting ``distance`` says how it compares images of its teacher, ``of``."""
+
+    settings: Any
+    of: Teacher
+
+    @cached_property
+    def image_distance(self) -> Distance:
+        """The distance of two batches of images: made when it is first needed, as generating does without."""
+        return distance(self.settings.distance, self.of)
 
 
 class LPIPS(nn.Module):

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from bench.plugin import Adam, Batch, Requirement, Step, Teacher, TeacherPairs, per_image, pixels
-from methods.distance import DistanceName, distance, weights_of
+from methods.distance import ComparesImages, DistanceName, weights_of
 from methods.fake_score import FakeScoreMethod
 
 LEVELS = 1000
@@ -34,7 +34,7 @@ class DistributionMatching(FakeScoreMethod):
         return Adam(lr, (s.beta1, 0.999), weight_decay=s.weight_decay, clip_norm=s.clip_norm, warmup_updates=s.warmup_updates)
 
 
-class DMD(DistributionMatching):
+class DMD(ComparesImages, DistributionMatching):
     """Distribution matching distillation with regression on the teacher's noise-image pairs (Yin et al., CVPR 2024)."""
 
     class Settings(DistributionMatching.Settings):
@@ -51,9 +51,11 @@ class DMD(DistributionMatching):
 
     def build(self, teacher: Teacher) -> None:
         super().build(teacher)
-        self.distance = distance(self.settings.distance, teacher) if self.settings.regression else None
+        self.of = teacher
 
     def steps(self) -> Sequence[Step]:
+        if self.settings.regression:
+            _ = self.image_distance  # which refuses, before any work, what it cannot compare
         return [
             Step("generator", self.generator, self.generator_loss, self.adam(self.settings.lr)),
             Step("fake", self.fake, self.fake_loss, self.adam(self.settings.fake_lr), reuse=True),
@@ -69,24 +71,24 @@ class DMD(DistributionMatching):
             real, fake = self.teacher(y, sigma, batch.labels), self.fake(y, sigma, batch.labels)
         batch.logs["score_gap"] = (real - fake).square().mean()
         loss = distribution_matching_loss(x, direction(x, real, fake))
-        if self.distance is not None:
+        if self.settings.regression:
             assert batch.pairs is not None
             z, images, labels = batch.pairs
-            loss = loss + self.settings.regression * self.distance(self.generate(z, labels), images)
+            loss = loss + self.settings.regression * self.image_distance(self.generate(z, labels), images)
         return loss
 
     def fake_loss(self, batch: Batch) -> Tensor:
         """The denoising loss on the images that the generator made before its update, a mean over pixels."""
-        x, augment_labels = self.augmented(batch.memo["x"])
+        x = batch.memo["x"]
         sigma = self.noise.grid(x, 0, LEVELS - 1, LEVELS)
         y = x + per_image(sigma, x) * torch.randn_like(x)
-        return self.noise.weight(sigma) * (self.fake(y, sigma, batch.labels, augment_labels) - x).square().mean(pixels(x))
+        return self.noise.weight(sigma) * (self.fake(y, sigma, batch.labels) - x).square().mean(pixels(x))
 
 
 @torch.no_grad()
-def direction(x: Tensor, real: Tensor, fake: Tensor) -> Tensor:
-    """``(D_fake(y) - D_real(y)) / mean |x - D_real(y)|``: the step from the fake to the real density, scaled for each image."""
-    return ((fake - real) / (x - real).abs().mean(pixels(x), keepdim=True)).nan_to_num()
+def direction(x: Tensor, real: Tensor, fake: Tensor, floor: float = 0.0) -> Tensor:
+    """``(D_fake(y) - D_real(y)) / (mean |x - D_real(y)| + floor)``: from the fake to the real density, scaled for each image."""
+    return ((fake - real) / ((x - real).abs().mean(pixels(x), keepdim=True) + floor)).nan_to_num()
 
 
 def distribution_matching_loss(x: Tensor, direction: Tensor) -> Tensor:

@@ -9,8 +9,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.plugin import Batch, Draw, RealImages, Requirement, Step, Teacher, few_steps, per_image, pixels
-from methods.discriminator import Head, encoded, fake_loss, feature_shape, real_loss
+from bench.plugin import Batch, Draw, FurtherLevels, RealImages, Requirement, Step, Teacher, few_steps, per_image, pixels
+from methods.discriminator import Head, feature_shape, loss_as_fake, loss_as_real
 from methods.dmd import LEVELS, DistributionMatching, direction, distribution_matching_loss
 
 
@@ -18,7 +18,7 @@ class FewStepMatching(DistributionMatching):
     """Distribution matching without regression, for generators of one step or several (backward simulation)."""
 
     class Settings(DistributionMatching.Settings):
-        resample: tuple[float, ...] = Field(description="further noise levels of a few-step generator, falling; none is one step")
+        resample: FurtherLevels = Field(description="further noise levels of a few-step generator, falling; none is one step")
         gan: float = Field(ge=0, description="weight of the generator's adversarial term")
         fake_updates: int = Field(gt=0, description="updates of the fake score for one of the generator")
 
@@ -85,22 +85,22 @@ class DMD2(FewStepMatching):
         batch.logs["score_gap"] = (real - fake).square().mean()
         loss = distribution_matching_loss(x, direction(x, real, fake))
         if self.head is not None:
-            loss = loss + self.settings.gan * real_loss(self.logits(x, batch.labels))
+            loss = loss + self.settings.gan * loss_as_real(self.logits(x, batch.labels))
         return loss
 
     def fake_loss(self, batch: Batch) -> Tensor:
         """The denoising loss on generated images, and the discriminator's on real and generated ones, noised anew."""
-        if "x" not in batch.memo:
+        x = batch.memo.get("x")
+        if x is None:
             with torch.no_grad():
-                batch.memo["x"] = self.student(batch.z, batch.labels)
-        x = batch.memo["x"]
+                x = self.student(batch.z, batch.labels)
         sigma = self.noise.grid(x, 0, LEVELS - 1, LEVELS)
         y = x + per_image(sigma, x) * torch.randn_like(x)
         loss = self.noise.weight(sigma) * (self.fake(y, sigma, batch.labels) - x).square().mean(pixels(x))
         if self.head is not None:
             assert batch.real is not None
             real, labels = batch.real
-            separation = fake_loss(self.logits(x, batch.labels)) + real_loss(self.logits(real, labels))
+            separation = loss_as_fake(self.logits(x, batch.labels)) + loss_as_real(self.logits(real, labels))
             batch.logs["separation"] = separation.detach().mean()
             loss = loss + self.settings.guidance * separation
         return loss
@@ -109,5 +109,5 @@ class DMD2(FewStepMatching):
         """What the discriminator makes of images at noise levels of its own, (N,)."""
         assert self.head is not None
         sigma = self.noise.grid(x, 0, LEVELS - 1, LEVELS)
-        logits: Tensor = self.head(encoded(self.fake, x + per_image(sigma, x) * torch.randn_like(x), sigma, labels))
+        logits: Tensor = self.head(self.fake.features(x + per_image(sigma, x) * torch.randn_like(x), sigma, labels))
         return logits

@@ -7,13 +7,13 @@ from pydantic import Field
 from torch import Tensor
 
 from bench.plugin import Batch, lognormal, per_image, pixels, remember_randomness
-from methods.trajectory import TrajectoryMethod
+from methods.trajectory import ConsistencyModel
 
 
-class ECT(TrajectoryMethod):
+class ECT(ConsistencyModel):
     """Easy consistency tuning: from the teacher's weights, on real images, without the teacher (Geng et al., 2024)."""
 
-    class Settings(TrajectoryMethod.Settings):
+    class Settings(ConsistencyModel.Settings):
         p_mean: float = Field(description="mean of the logarithm of the noise levels")
         p_std: float = Field(gt=0, description="their standard deviation")
         ratio: float = Field(gt=1, description="q: the gap between the two levels shrinks by it from stage to stage")

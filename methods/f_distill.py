@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from bench.plugin import Batch, RealImages, Requirement, Step, Teacher, per_image, pixels
-from methods.discriminator import Head, encoded, fake_loss, feature_shape, real_loss
+from methods.discriminator import Head, feature_shape, loss_as_fake, loss_as_real
 from methods.dmd import LEVELS, direction, distribution_matching_loss
 from methods.dmd2 import FewStepMatching
 
@@ -80,8 +80,8 @@ class FDistill(FewStepMatching):
             fake = self.fake(y, sigma, labels)
         batch.logs["score_gap"] = (real - fake).detach().square().mean()
         logits = self.head(features)
-        step = per_image(self.weights(logits.detach(), sigma), x) * direction(x, real.detach(), fake)
-        return distribution_matching_loss(x, step) + self.settings.gan * real_loss(logits)
+        step = per_image(self.weights(logits.detach(), sigma), x) * direction(x, real.detach(), fake, FLOOR)
+        return distribution_matching_loss(x, step) + self.settings.gan * loss_as_real(logits)
 
     @torch.no_grad()
     def weights(self, logits: Tensor, sigma: Tensor) -> Tensor:
@@ -104,8 +104,8 @@ class FDistill(FewStepMatching):
             x = self.student(batch.z, labels)
             sigma, real_sigma = (self.noise.grid(x, 2, 998, LEVELS) for _ in range(2))
             y = x + per_image(sigma, x) * torch.randn_like(x)
-            generated = encoded(self.teacher, y, sigma, labels)
-            actual = encoded(self.teacher, real + per_image(real_sigma, real) * torch.randn_like(real), real_sigma, labels)
-        separation = fake_loss(self.head(generated)) + real_loss(self.head(actual))
+            generated = self.teacher.features(y, sigma, labels)
+            actual = self.teacher.features(real + per_image(real_sigma, real) * torch.randn_like(real), real_sigma, labels)
+        separation = loss_as_fake(self.head(generated)) + loss_as_real(self.head(actual))
         batch.logs["separation"] = separation.detach().mean()
         return (self.fake(y, sigma, labels) - x).square().mean(pixels(x)) + separation

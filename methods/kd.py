@@ -9,10 +9,10 @@ from pydantic import Field
 from torch import Tensor
 
 from bench.plugin import Adam, Batch, Method, Requirement, Step, Teacher, TeacherPairs, TrainingSettings
-from methods.distance import DistanceName, distance, weights_of
+from methods.distance import ComparesImages, DistanceName, weights_of
 
 
-class KD(Method):
+class KD(ComparesImages, Method):
     """Regression of the teacher's image on the noise that it came from; pairs and nothing else (Luhman and Luhman, 2021)."""
 
     class Settings(TrainingSettings):
@@ -30,11 +30,12 @@ class KD(Method):
         return (TeacherPairs(settings.pairs, settings.pair_steps), *weights_of(settings.distance))
 
     def build(self, teacher: Teacher) -> None:
+        self.of = teacher
         self.generator = teacher.trainable_copy(self.settings.dropout)
-        self.distance = distance(self.settings.distance, teacher)
 
     def steps(self) -> Sequence[Step]:
         s = self.settings
+        _ = self.image_distance  # which refuses, before any work, what it cannot compare
         adam = Adam(s.lr, (s.beta1, s.beta2), warmup_updates=s.warmup_updates)
         return [Step("generator", self.generator, self.loss, adam)]
 
@@ -46,4 +47,4 @@ class KD(Method):
         """The distance of the generator's image from the teacher's."""
         assert batch.pairs is not None
         z, images, labels = batch.pairs
-        return self.distance(self.generate(z, labels), images)
+        return self.image_distance(self.generate(z, labels), images)

@@ -11,11 +11,11 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from bench.plugin import Adam, Batch, Draw, RealImages, Requirement, Step, Teacher, euler_step, per_image
-from methods.distance import DistanceName, distance, weights_of
+from methods.distance import ComparesImages, DistanceName, weights_of
 from methods.trajectory import TrajectoryMethod
 
 
-class PD(TrajectoryMethod):
+class PD(ComparesImages, TrajectoryMethod):
     """Progressive distillation: one step learns two of the teacher's, again and again (Salimans and Ho, ICLR 2022).
 
     Each stage has half the steps of the one before, and its student is the next one's teacher. The budget is shared equally, the
@@ -23,7 +23,6 @@ class PD(TrajectoryMethod):
     """
 
     class Settings(TrajectoryMethod.Settings):
-        resample: tuple[()] = Field((), description="none: steps says how many evaluations an image takes")
         first_steps: int = Field(gt=0, description="steps of the first stage's student")
         last_steps: int = Field(gt=0, description="steps of the last stage's student, which are its evaluations for one image")
         weight: Literal["truncated-snr", "uniform"] = Field(description="of a noise level: max(1 / sigma^2, 1), or 1")
@@ -47,7 +46,6 @@ class PD(TrajectoryMethod):
         super().build(teacher)
         s = self.settings
         self.stage_teacher = teacher.trainable_copy().requires_grad_(False).eval()
-        self.distance = distance(s.distance, teacher)
         self.plan = [s.first_steps >> i for i in range((s.first_steps // s.last_steps).bit_length())]
         ends = list(itertools.accumulate(2 if steps <= 2 else 1 for steps in self.plan))
         self.stages = [end / ends[-1] for end in ends[:-1]]
@@ -62,6 +60,7 @@ class PD(TrajectoryMethod):
 
     def steps(self) -> Sequence[Step]:
         s = self.settings
+        _ = self.image_distance  # which refuses, before any work, what it cannot compare
         adam = Adam(s.lr, (s.beta1, s.beta2), rectified=s.rectified, clip_norm=s.clip_norm)
         return [Step("generator", self.generator, self.loss, adam)]
 
@@ -89,7 +88,7 @@ class PD(TrajectoryMethod):
         y = x + per_image(start, x) * torch.randn_like(x)
         target = two_steps_in_one(self.stage_teacher, y, start, middle, end, labels)
         weight = (1 / start**2).clamp_min(1) if self.settings.weight == "truncated-snr" else torch.ones_like(start)
-        return weight.to(x.dtype) * self.distance(self.student(y, start.to(x.dtype), labels), target)
+        return weight.to(x.dtype) * self.image_distance(self.generator(y, start.to(x.dtype), labels), target)
 
 
 @torch.no_grad()

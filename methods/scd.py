@@ -12,21 +12,23 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from bench.plugin import Batch, Denoiser, Step, Teacher, lognormal, per_image, pixels
-from methods.trajectory import TrajectoryMethod
+from bench.plugin import Batch, Denoiser, Step, Teacher, lognormal, per_image, pixels, remember_randomness
+from methods.trajectory import ConsistencyModel
 
 
-class SCD(TrajectoryMethod):
+class SCD(ConsistencyModel):
     """Continuous-time consistency distillation: the student's derivative along the teacher's flow (Lu and Song, ICLR 2025).
 
     Written in TrigFlow: ``x_t = cos(t) x_0 + sin(t) z`` with ``t = atan(sigma / sigma_data)`` and ``z`` of deviation
     ``sigma_data``; the clean image is ``cos(t) x_t - sin(t) sigma_data F``.
     """
 
-    class Settings(TrajectoryMethod.Settings):
+    class Settings(ConsistencyModel.Settings):
         p_mean: float = Field(description="mean of the logarithm of the noise levels")
         p_std: float = Field(gt=0, description="their standard deviation")
         warmup_images: int = Field(ge=0, description="images over which the tangent's second part comes in")
+        clip_norm: float | None = Field(gt=0, description="largest L2 norm of the gradient; null leaves it as it is")
+        eps: float = Field(gt=0, description="Adam's")
         normaliser: float = Field(gt=0, description="c of g / (|g| + c), |g| the root mean square of an image's tangent")
 
     settings: Settings
@@ -36,39 +38,44 @@ class SCD(TrajectoryMethod):
         self.log_variance = LogVariance()
 
     def steps(self) -> Sequence[Step]:
-        return [replace(step, head=self.log_variance) for step in super().steps()]
+        (step,) = super().steps()
+        adam = replace(step.optimizer, eps=self.settings.eps, clip_norm=self.settings.clip_norm)
+        return [replace(step, head=self.log_variance, optimizer=adam)]
 
     def loss(self, batch: Batch) -> Tensor:
         """``e^-w mean (F - F^- - g)^2 / (sigma P) + w``, whose value at every point is that of the tangent ``g`` alone."""
         assert batch.real is not None
         s, (x, labels) = self.settings, batch.real
         data = self.noise.sigma_data
-        sigma = lognormal(x, s.p_mean, s.p_std)
+        sigma = lognormal(x, s.p_mean, s.p_std).clamp(self.noise.sigma_min, self.noise.sigma_max)
         t = (sigma / data).atan()
         cos, sin = per_image(t.cos(), x), per_image(t.sin(), x)
         x_t = cos * x + sin * data * torch.randn_like(x)
         with torch.no_grad():
             flow = velocity(self.teacher, x_t, t, data, labels)
         ramp = min(1.0, batch.seen / s.warmup_images) if s.warmup_images else 1.0
-        own, tangent = self.tangent(x_t, t, flow, ramp, labels)
+        rewind = remember_randomness(x.device)
         predicted = velocity(self.generator, x_t, t, data, labels)
+        rewind()
+        tangent = self.tangent(x_t, t, predicted.detach(), flow, ramp, labels)
         batch.logs["tangent"] = tangent.square().mean()
-        error = ((predicted - own) / data - tangent).double().square().mean(pixels(x))
+        error = ((predicted.double() - predicted.detach().double()) / data - tangent).square().mean(pixels(x))
         w = self.log_variance(t).double()
         return (-w).exp() * error / (sigma.double() * x[0].numel()) + w
 
     @torch.no_grad()
-    def tangent(self, x_t: Tensor, t: Tensor, flow: Tensor, ramp: float, labels: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The student's own velocity, and ``cos(t) df/dt`` along the flow, normalised; its second part times ``ramp``."""
+    def tangent(self, x_t: Tensor, t: Tensor, own: Tensor, flow: Tensor, ramp: float, labels: Tensor | None) -> Tensor:
+        """``cos(t) df/dt`` along the flow, normalised, in float64; its second part times ``ramp``."""
         cos, sin = per_image(t.cos(), x_t), per_image(t.sin(), x_t)
 
         def student(x_t: Tensor, t: Tensor) -> Tensor:
             return velocity(self.generator, x_t, t, self.noise.sigma_data, labels)
 
-        own, change = derivative(student, (x_t, t), (cos * sin * flow, t.cos() * t.sin()))
-        g = -(cos**2) * (own - flow) - ramp * (cos * sin * x_t + change)
+        _, change = derivative(student, (x_t, t), (cos * sin * flow, t.cos() * t.sin()))
+        cos, sin = cos.double(), sin.double()
+        g = -(cos**2) * (own.double() - flow) - ramp * (cos * sin * x_t + change)
         root_mean_square = g.square().mean(pixels(g), keepdim=True).sqrt()
-        return own, g / (root_mean_square + self.settings.normaliser)
+        return g / (root_mean_square + self.settings.normaliser)
 
 
 def velocity(denoiser: Denoiser, x_t: Tensor, t: Tensor, data: float, labels: Tensor | None) -> Tensor:

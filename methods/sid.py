@@ -7,16 +7,16 @@ from pydantic import Field
 from torch import Tensor
 
 from bench.plugin import Batch, per_image, pixels
-from methods.fake_score import FakeScoreMethod
+from methods.fake_score import DenoisingFake
 
 LOSS_SCALE = 100.0
 """Scale of the generator loss in the official code. Adam cancels it but for its eps."""
 
 
-class SiD(FakeScoreMethod):
+class SiD(DenoisingFake):
     """Score identity Distillation: data-free, one fake-score network (Zhou et al., ICML 2024)."""
 
-    class Settings(FakeScoreMethod.Settings):
+    class Settings(DenoisingFake.Settings):
         alpha: float = Field(description="weight of the quadratic term")
         tmax: float = Field(gt=0, le=1, description="noisiest level used, as a fraction of Karras' curve from its clean end")
 

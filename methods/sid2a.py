@@ -8,7 +8,7 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from bench.plugin import Batch, RealImages, Requirement, StartingGenerator, Step, Teacher, find_start, load_weights
+from bench.plugin import Batch, RealImages, Requirement, StartingGenerator, Step, Teacher
 from methods.sid import SiD
 from methods.sida import SiDA
 
@@ -34,23 +34,21 @@ class SiD2A(SiDA):
 
     def build(self, teacher: Teacher) -> None:
         super().build(teacher)
-        start = self.settings.start
-        self.by_sid = start is None
-        self.stages = (self.settings.sid_share,) if start is None else ()
-        if start is not None:
-            load_weights(self.generator, find_start(start).weights(), f"the starting generator {start!r}")
+        starts_by_sid = self.settings.start is None
+        self.rule: type[SiD] = SiD if starts_by_sid else SiDA
+        self.stages = (self.settings.sid_share,) if starts_by_sid else ()
 
     def begin_stage(self, stage: int, average: nn.Module) -> None:
-        """The generator goes on from its average, the fake score from the teacher."""
-        self.by_sid = False
+        """The generator goes on from its average, the fake score from the teacher, by SiDA's rule."""
+        self.rule = SiDA
         self.generator.load_state_dict(average.state_dict())
         self.fake.load_state_dict(self.teacher.state_dict())
 
     def steps(self) -> Sequence[Step]:
-        return SiD.steps(self) if self.by_sid else super().steps()
+        return self.rule.steps(self)
 
     def fake_loss(self, batch: Batch) -> Tensor:
-        return SiD.fake_loss(self, batch) if self.by_sid else super().fake_loss(batch)
+        return self.rule.fake_loss(self, batch)
 
     def generator_loss(self, batch: Batch) -> Tensor:
-        return SiD.generator_loss(self, batch) if self.by_sid else super().generator_loss(batch)
+        return self.rule.generator_loss(self, batch)

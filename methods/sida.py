@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from bench.plugin import Batch, RealImages, Requirement, Step, Teacher, per_image, pixels
-from methods.discriminator import encoded, fake_loss, feature_shape, real_loss
+from methods.discriminator import feature_shape, loss_as_fake, loss_as_real
 from methods.sid import LOSS_SCALE, SiD, sid_loss, sid_weight
 
 
@@ -55,8 +55,8 @@ class SiDA(SiD):
         sigma = self.noise.sample(x)
         noise = per_image(sigma, x) * torch.randn_like(x)
         denoised, features = self.fake(x + noise, sigma, labels, x_augment, features=True)
-        on_real = real_loss(logits(encoded(self.fake, real + noise, sigma, labels, real_augment)))
-        on_fake = fake_loss(logits(features))
+        on_real = loss_as_real(logits(self.fake.features(real + noise, sigma, labels, real_augment)))
+        on_fake = loss_as_fake(logits(features))
         separation = (self.averaged(on_real) + self.averaged(on_fake)) / 2
         score = (denoised - x).square().sum(pixels(x))
         batch.logs["separation"] = separation.detach().mean()
@@ -72,9 +72,9 @@ class SiDA(SiD):
         score = LOSS_SCALE * sid_loss(x, real, fake, s.alpha)
         if batch.seen <= s.adversarial_starts_at:
             return score
-        fooled = self.averaged(real_loss(logits(features).clamp(-10, 10)))
+        fooled = self.averaged(loss_as_real(logits(features).nan_to_num().clamp(-10, 10)))
         adversarial = s.adversarial * x[0].numel() * fooled / sid_weight(x, real).flatten()
-        return (score + adversarial) / 2
+        return (score + adversarial.nan_to_num()) / 2
 
     def averaged(self, losses: Tensor) -> Tensor:
         """The mean over the places and images of each micro-batch, for each of its images, (N,): all share its fakeness."""

@@ -10,13 +10,13 @@ from pydantic import Field
 from torch import Tensor
 
 from bench.plugin import Batch, per_image, pixels
-from methods.fake_score import FakeScoreMethod
+from methods.fake_score import DenoisingFake
 
 
-class SIM(FakeScoreMethod):
+class SIM(DenoisingFake):
     """Score implicit matching: data-free, any smooth distance of the two scores (Luo et al., NeurIPS 2024)."""
 
-    class Settings(FakeScoreMethod.Settings):
+    class Settings(DenoisingFake.Settings):
         distance: Literal["pseudo-huber", "l2"] = Field(description="of the two denoisers' outputs, over all pixels of an image")
         huber_c: float = Field(ge=0, description="pseudo-Huber's c, in units of the root of an image's number of pixels")
         tmax: float = Field(gt=0, le=1, description="noisiest level used, as a fraction of Karras' curve from its clean end")

@@ -9,16 +9,25 @@ from typing import Any
 from pydantic import Field
 from torch import Tensor
 
-from bench.plugin import Adam, Batch, Draw, Method, RealImages, Requirement, Step, Teacher, TrainingSettings, few_steps
+from bench.plugin import (
+    Adam,
+    Batch,
+    Draw,
+    FurtherLevels,
+    Method,
+    RealImages,
+    Requirement,
+    Step,
+    Teacher,
+    TrainingSettings,
+    few_steps,
+)
 
 
 class TrajectoryMethod(Method):
-    """A student that starts as the teacher and is called at the teacher's largest noise level, or at a few."""
+    """A student that starts as the teacher and learns from real images."""
 
     class Settings(TrainingSettings):
-        resample: tuple[float, ...] = Field(
-            description="noise levels, falling, to which an image is noised again and denoised; each is an evaluation more"
-        )
         rectified: bool = Field(description="RAdam in place of Adam")
         beta1: float = Field(ge=0, lt=1, description="Adam's decay of the first moment")
         beta2: float = Field(ge=0, lt=1, description="Adam's decay of the second moment")
@@ -30,12 +39,27 @@ class TrajectoryMethod(Method):
         return (RealImages(),)
 
     def build(self, teacher: Teacher) -> None:
-        self.teacher = teacher.denoiser
+        self.of, self.teacher = teacher, teacher.denoiser
         self.generator = teacher.trainable_copy(self.settings.dropout)
 
     def steps(self) -> Sequence[Step]:
         s = self.settings
         return [Step("generator", self.generator, self.loss, Adam(s.lr, (s.beta1, s.beta2), rectified=s.rectified))]
+
+    @abstractmethod
+    def loss(self, batch: Batch) -> Tensor:
+        """The loss of each real image, (N,)."""
+
+
+class ConsistencyModel(TrajectoryMethod):
+    """A student that knows the end of the trajectory from every point of it: one step from the largest noise level, or more."""
+
+    class Settings(TrajectoryMethod.Settings):
+        resample: FurtherLevels = Field(
+            description="noise levels, falling, to which an image is noised again and denoised; each is an evaluation more"
+        )
+
+    settings: Settings
 
     @property
     def nfe(self) -> int:
@@ -48,7 +72,3 @@ class TrajectoryMethod(Method):
         """The clean image at the end of the trajectory through ``y``: the network as it is, unless a method says otherwise."""
         images: Tensor = self.generator(y, sigma, labels)
         return images
-
-    @abstractmethod
-    def loss(self, batch: Batch) -> Tensor:
-        """The loss of each real image, (N,)."""

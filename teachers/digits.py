@@ -44,9 +44,6 @@ class EDMDigits(Teacher, Trainable):
         """The untrained network."""
         return EDMPrecond(ResidualMLP(channels=1, resolution=8, width=128, blocks=3))
 
-    def use_half(self, half_type: torch.dtype) -> None:
-        self.denoiser.half_type = half_type  # type: ignore[assignment]
-
     def load(self, path: Path | None) -> nn.Module:
         tensors, _ = load_tensors(path or self.shipped)
         network = self.network()

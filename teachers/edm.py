@@ -11,12 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
-import torch
 from torch import nn
 
 from bench.plugin import (
     Asset,
-    EDMPrecond,
     ImageSpec,
     NoiseLevels,
     Published,
@@ -85,11 +83,6 @@ class EDMTeacher(Teacher):
             if not config.augment_dim:
                 self.augment = None  # it would not be told
         return network
-
-    def use_half(self, half_type: torch.dtype) -> None:
-        assert isinstance(self.denoiser, EDMPrecond)
-        self.denoiser.half_type = half_type
-        self.denoiser.to(memory_format=torch.channels_last)  # what tensor cores read without a transposition
 
 
 def _words(images: ImageSpec) -> str:

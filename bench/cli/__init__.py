@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli import doctor, eval_, fetch, list_, report, run, sample, show, stats, table, train, verify
+from bench.cli import compare, doctor, eval_, fetch, list_, report, run, sample, show, stats, table, train, verify
 from bench.errors import BenchError, Interrupted
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 commands: dict[str, Callable[..., None]] = {
     "run": run.run,
+    "compare": compare.compare,
     "table": table.table,
     "report": report.report,
     "list": list_.list_,

@@ -104,15 +104,15 @@ def _method(name: str, teacher: str | None) -> dict[str, Any]:
     }
 
 
-def _needs(name: str, method: Any, teacher: str, settings: dict[str, Any]) -> list[str]:
-    """What the method requires under the settings shown; nothing where some of them still have to be given."""
+def _needs(name: str, method: Any, teacher: str, settings: dict[str, Any]) -> list[str] | None:
+    """What the method requires under the settings shown; None where some of them still have to be given."""
     from bench.errors import UsageError
     from bench.hyperparameters import resolve
 
     try:
         chosen = resolve(name, method, teacher, {}).settings
     except UsageError:
-        return []
+        return None
     return [wanted.describe() for wanted in method.requires(chosen)]
 
 
@@ -133,7 +133,8 @@ def _print_method(facts: dict[str, Any]) -> None:
     console.print(table)
     if facts["update"]:
         typer.echo(f"one update costs {facts['update']}: F a forward pass of the network on the batch, E one of its encoder")
-    typer.echo(f"needs {'; '.join(facts['needs'])}" if facts["needs"] else "needs nothing but the teacher")
+    if facts["needs"] is not None:
+        typer.echo(f"needs {'; '.join(facts['needs']) or 'nothing but the teacher'}")
     if facts["tuning"]:
         console.print(f"tuning: {facts['tuning']['runs']} runs; {facts['tuning']['note']}")
     typer.echo(facts["bibtex"].rstrip() or "no citation")

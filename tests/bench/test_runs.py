@@ -329,7 +329,7 @@ class ThreeClasses(Teacher):
 def test_a_class_conditional_teacher_goes_through_every_method_and_resume(tmp_path, monkeypatch, method):
     file = str(plugin(tmp_path, CONDITIONAL))
     settings = {"batch": 32, "lr_decay": 0.5, "ema_halflife": 500, "dropout": 0, "lr": 1e-4, "fake_lr": 1e-4}
-    settings |= {"pairs": 40, "pair_steps": 2} if method == "dmd" else {}
+    settings |= {"pairs": 40, "pair_steps": 2, "distance": "l2"} if method == "dmd" else {}
     request = make_request(method=method, teacher="three-classes", settings=settings, plugins=[file], **SMALL)
     straight = carry_out(request, tmp_path / "straight")
     monkeypatch.setattr(runner, "CHECKPOINT_SECONDS", 0.0)

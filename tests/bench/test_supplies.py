@@ -8,13 +8,18 @@ import torch
 from PIL import Image
 
 import bench as suite
+from bench import runner
+from bench.checkpoint import load_tensors
 from bench.dataset import InMemory
 from bench.errors import UsageError
 from bench.images import ImageSpec
 from bench.job import resolve
 from bench.real import RealStream
 from bench.recipe import make_request
+from bench.sampler import euler_step
+from bench.source import open_source
 from bench.start import find_start
+from bench.store import RunFolder
 from teachers.digits import EDMDigits
 
 CPU = torch.device("cpu")
@@ -132,18 +137,80 @@ def test_sid2a_starts_from_another_run_and_bears_its_cost(tmp_path):
     first = suite.run("sid", "edm-digits", budget="images=64", settings={"batch": 32}, eval=[], results=tmp_path)
     folder = tmp_path / first.run_id
     settings = SHORT | {"start": str(folder), "sid_share": 0}
-    job = resolve(make_request(method="sid2a", teacher="edm-digits", settings=settings))
-    method = job.method_class(job.settings, job.teacher)
-    for name, tensor in find_start(str(folder)).weights().items():
-        assert torch.equal(method.generator.state_dict()[name], tensor)
     second = suite.run("sid2a", "edm-digits", budget="images=32", settings=settings, eval=[], results=tmp_path)
     assert second.cost["one_off"]["flops"] == first.cost["flops"]
     assert second.cost["flops"] > first.cost["flops"]
     assert set(second.requires) == {"RealImages", "StartingGenerator"}
-    by_file = make_request(
-        method="sid2a", teacher="edm-digits", settings=settings | {"start": str(folder / "checkpoints/generator.safetensors")}
-    )
+    settings["start"] += "/checkpoints/generator.safetensors"
+    by_file = make_request(method="sid2a", teacher="edm-digits", budget="images=32", settings=settings, eval=[])
     assert resolve(by_file).supplies.start.flops == first.cost["flops"]
+    assert resolve(by_file).recipe.run_id == second.run_id  # whatever words lead to the file
+
+
+def test_a_run_begins_with_the_weights_of_its_start(tmp_path):
+    first = suite.run("sid", "edm-digits", budget="images=640", settings={"batch": 32, "lr": 0.01}, eval=[], results=tmp_path)
+    settings = SHORT | {"start": str(tmp_path / first.run_id), "sid_share": 0}
+    job = resolve(make_request(method="sid2a", teacher="edm-digits", settings=settings, budget="images=32"))
+    run = runner._Run(job, RunFolder(tmp_path / "second"), None)
+    method = run._method()
+    weights = load_tensors(tmp_path / first.run_id / "checkpoints/generator.safetensors")[0]
+    assert all(torch.equal(t, weights[name]) for name, t in method.generator.state_dict().items())
+    assert any(not torch.equal(t, weights[name]) for name, t in method.fake.state_dict().items())
+
+
+def test_a_generator_of_another_teacher_is_no_start(tmp_path, monkeypatch):
+    first = suite.run("sid", "edm-digits", budget="images=64", settings={"batch": 32}, eval=[], results=tmp_path)
+    monkeypatch.setattr(EDMDigits, "digest", lambda self: "another")
+    with pytest.raises(UsageError, match="was made from another teacher than 'edm-digits'; give another"):
+        find_start(str(tmp_path / first.run_id), EDMDigits(), "edm-digits")
+    with pytest.raises(UsageError, match="was made from 'edm-cifar10', not 'edm-digits'; give another"):
+        find_start("released:sid-cifar10-alpha1.2", EDMDigits(), "edm-digits")
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "complaint"),
+    [
+        ("kd", {"distance": "lpips"}, "LPIPS compares colour images"),
+        ("sida", {"generator_starts_at": 5000}, "the generator step begins after 5,000 images and the budget is images=1000"),
+    ],
+)
+def test_what_cannot_train_here_is_refused_before_any_work(tmp_path, monkeypatch, method, settings, complaint):
+    """No pairs are made, and no folder stays."""
+    monkeypatch.setattr("bench.assets.offline", lambda: False)
+    monkeypatch.setattr("bench.supplies.fetch", lambda asset: tmp_path)
+    monkeypatch.setattr("methods.distance.fetch", lambda asset: tmp_path)
+    monkeypatch.setattr("bench.runner.teacher_pairs", lambda *a: pytest.fail("pairs were made"))
+    with pytest.raises(UsageError, match=complaint):
+        suite.run(method, "edm-digits", settings=settings, budget="images=1000", eval=[], results=tmp_path / "runs")
+    assert not list((tmp_path / "runs").glob("*"))
+
+
+def test_a_recipe_whose_images_have_changed_is_refused(tmp_path):
+    folder = folder_of_digits(tmp_path / "mine")
+    recipe = resolve(make_request(method="ect", teacher="edm-digits", data=str(folder))).recipe
+    Image.fromarray(np.full((8, 8), 99, np.uint8)).save(folder / "000.png")
+    with pytest.raises(UsageError, match="the recipe was made with other real content"):
+        resolve(make_request(**recipe.as_request()))
+
+
+def test_a_finished_run_is_sampled_without_what_its_training_needed(tmp_path, monkeypatch):
+    record = suite.run("ect", "edm-digits", budget="images=64", settings={"batch": 32}, eval=[], results=tmp_path)
+    monkeypatch.setattr("bench.supplies.find_dataset", lambda *a: pytest.fail("images were looked for"))
+    assert open_source(record.run_id, tmp_path).nfe == 1
+
+
+def test_progressive_distillation_is_sampled_as_its_last_stage_generates(tmp_path):
+    settings = {"batch": 32, "first_steps": 4}
+    record = suite.run(
+        "pd", "edm-digits", budget="images=320", settings=settings, eval=["fid"], eval_samples=200, results=tmp_path
+    )
+    source = open_source(record.run_id, tmp_path)
+    assert source.nfe == record.nfe == record.evaluations[-1].nfe == 1
+    assert record.evaluations[0].nfe == 4
+    z = torch.randn(4, 1, 8, 8)
+    levels = source.teacher.noise.sigma_max, source.teacher.noise.sigma_min
+    expected = euler_step(source.network, levels[0] * z, *levels)
+    torch.testing.assert_close(source.generate(z), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +219,7 @@ def test_sid2a_starts_from_another_run_and_bears_its_cost(tmp_path):
         ({"start": "nowhere", "sid_share": 0}, "unknown starting generator 'nowhere'"),
         ({"start": None, "sid_share": 0}, "give either start or a sid_share above 0"),
         ({"start": "nowhere", "sid_share": 0.5}, "give either start or a sid_share above 0"),
-        ({"start": "released:sid-cifar10-alpha1.2", "sid_share": 0}, "is not in the cache, and BENCH_OFFLINE=1"),
+        ({"start": "released:sid-cifar10-alpha1.2", "sid_share": 0}, "was made from 'edm-cifar10', not 'edm-digits'"),
     ],
 )
 def test_a_start_that_is_not_there_is_asked_for(settings, complaint):
@@ -164,7 +231,7 @@ def test_a_start_must_be_a_generator_of_this_suite(tmp_path):
     file = tmp_path / "weights.pkl"
     file.write_bytes(b"x")
     with pytest.raises(UsageError, match=r"is not a run's; give its folder or its generator\.safetensors"):
-        find_start(str(file))
+        find_start(str(file), EDMDigits(), "edm-digits")
 
 
 def test_progressive_distillation_must_halve():

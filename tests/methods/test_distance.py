@@ -71,7 +71,7 @@ def test_lpips_refuses_grey_images(method, weights, monkeypatch):
         asset.path.write_bytes(file.read_bytes())
     job = resolve(make_request(method=method, teacher="edm-digits", settings={"distance": "lpips"}))
     with pytest.raises(UsageError, match="LPIPS compares colour images, EDMDigits makes images of 1 channels"):
-        job.method_class(job.settings, job.teacher)
+        job.method_class(job.settings, job.teacher).steps()
 
 
 def test_lpips_of_another_layout_is_refused(tmp_path, weights):

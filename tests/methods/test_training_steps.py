@@ -32,12 +32,20 @@ def test_generator_gradient_is_zero_while_the_fake_score_is_the_teacher(method, 
     assert gradient().abs().max() > 1e-5
 
 
+def watched_iteration(trainer) -> Batch:
+    """One iteration, and the first batch that it drew."""
+    drawn, fresh = [], trainer._fresh_batch
+    trainer._fresh_batch = lambda: drawn.append(fresh()) or drawn[-1]
+    trainer.iteration()
+    trainer._fresh_batch = fresh
+    return drawn[0]
+
+
 @pytest.mark.parametrize(("method", "settings"), TRAINED)
 def test_a_step_changes_its_own_network_and_no_other(method, settings):
     warm = {} if method not in ("dmd", "dmd2", "f-distill", "kd") else {"warmup_updates": 0}
     trainer = make_trainer(method, batch=32, **settings, **warm)
-    for _ in range(2):
-        trainer.iteration()
+    last_batch = [watched_iteration(trainer) for _ in range(2)][-1]
     modules = trainer._modules() | {"teacher": trainer.teacher.denoiser}
     for step in trainer.steps:
         own = {name for name, module in modules.items() if module in step.modules}
@@ -45,7 +53,7 @@ def test_a_step_changes_its_own_network_and_no_other(method, settings):
         before = {name: copy.deepcopy(module.state_dict()) for name, module in modules.items()}
         batch = trainer._fresh_batch()
         if step.reuse:
-            batch = trainer.batch
+            batch = last_batch
         trainer._update(step, batch)
         for name, module in modules.items():
             unchanged = all(torch.equal(t, before[name][key]) for key, t in module.state_dict().items())
@@ -78,8 +86,7 @@ REACHED = {
 def test_each_loss_sends_its_gradient_through_these_networks_and_no_others(method):
     starts = {"generator_starts_at": 0, "adversarial_starts_at": 0} if method.startswith("sid") and method != "sid" else {}
     trainer = make_trainer(method, batch=32, **starts)
-    for _ in range(2):
-        trainer.iteration()
+    last_batch = [watched_iteration(trainer) for _ in range(2)][-1]
     if method == "sid2a":
         trainer._begin_next_stage()
     named = {"teacher": trainer.teacher.denoiser, **trainer.method.networks()}
@@ -91,7 +98,7 @@ def test_each_loss_sends_its_gradient_through_these_networks_and_no_others(metho
         batch = trainer._fresh_batch()
         batch.seen = 10**6
         if step.reuse:
-            batch.memo["x"] = trainer.batch.memo["x"]
+            batch.memo["x"] = last_batch.memo["x"]
         step.loss(batch).sum().backward()
         reached = {
             name for name, module in named.items() if any(p.grad is not None and p.grad.any() for p in module.parameters())
@@ -134,13 +141,24 @@ def test_the_pairs_of_dmd_are_regressed_on_their_own_noise():
 def test_dmd_fake_score_learns_the_images_of_before_the_generators_update():
     trainer = make_trainer("dmd", regression=0, batch=16)
     generator = copy.deepcopy(trainer.method.generator)
-    trainer.iteration()
+    batch = watched_iteration(trainer)
     sigma = trainer.settings.init_sigma
-    torch.testing.assert_close(trainer.batch.memo["x"], generator(sigma * trainer.batch.z, sigma))
+    torch.testing.assert_close(batch.memo["x"], generator(sigma * batch.z, sigma))
 
 
 @pytest.mark.parametrize(("method", "settings"), DATA_FREE)
 def test_dropout_reaches_the_trainable_copies_and_not_the_teacher(method, settings):
     trainer = make_trainer(method, dropout=0.3, **settings)
     rates = {role: {m.p for m in net.modules() if isinstance(m, torch.nn.Dropout)} for role, net in trainer.roles.items()}
-    assert rates == {"teacher": {0.0}, "fake": {0.3}, "generator": {0.3}}
+    assert rates == {"teacher": {0.3 if method == "diff-instruct" else 0.0}, "fake": {0.3}, "generator": {0.3}}
+
+
+def test_diff_instruct_drops_the_same_units_of_both_score_networks():
+    """So that there is no gap at the start, whatever the dropout of the teacher's file; without it there is none either."""
+    for given in (True, False):
+        trainer = make_trainer("diff-instruct", dropout=0.3, score_dropout=given)
+        y, sigma = torch.randn(8, 1, 8, 8), torch.full((8,), 0.5)
+        real, fake = trainer.method.denoised(y, sigma, None)
+        assert torch.equal(real, fake)
+        assert torch.equal(real, trainer.teacher.denoiser(y, sigma)) == (not given)
+        assert not trainer.teacher.denoiser.training

@@ -209,9 +209,10 @@ def test_the_exact_consistency_function_has_no_tangent():
     t = torch.linspace(0.05, 1.5, 16, dtype=torch.float64)
     x_t = torch.randn(16, 3, 8, 8, dtype=torch.float64)
     flow = velocity(method.teacher, x_t, t, 0.5, None)
-    _, tangent = method.tangent(x_t, t, flow, 1.0, None)
+    own = velocity(method.generator, x_t, t, 0.5, None)
+    tangent = method.tangent(x_t, t, own, flow, 1.0, None)
     assert tangent.abs().max() < 1e-5
-    _, halfway = method.tangent(x_t, t, flow, 0.5, None)
+    halfway = method.tangent(x_t, t, own, flow, 0.5, None)
     assert halfway.abs().max() > 0.1
 
 
@@ -224,8 +225,8 @@ def test_the_tangent_is_the_derivative_of_the_clean_image_along_the_flow():
     with torch.no_grad():
         method.generator.mu += 0.3
         flow = velocity(method.teacher, x_t, t, 0.5, None)
-        own, tangent = method.tangent(x_t, t, flow, 1.0, None)
-        torch.testing.assert_close(own, velocity(method.generator, x_t, t, 0.5, None))
+        own = velocity(method.generator, x_t, t, 0.5, None)
+        tangent = method.tangent(x_t, t, own, flow, 1.0, None)
 
         def clean(x, t):
             sin, cos = t.sin()[:, None, None, None], t.cos()[:, None, None, None]
@@ -270,3 +271,19 @@ def test_regression_on_pairs_is_at_its_optimum_at_the_teachers_map():
     gradient = torch.autograd.grad(loss, list(method.generator.parameters()))
     assert loss < 1e-10
     assert all(g.abs() < 1e-5 for g in gradient)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_the_value_of_the_continuous_loss_is_that_of_the_tangent(dropout):
+    """F_theta - F^- is zero in value whatever is dropped: what is left is the mean of g^2 over sigma and the pixels."""
+    from tests.conftest import make_trainer
+
+    trainer = make_trainer("scd", dropout=dropout, warmup_images=0)
+    seen = []
+    tangent = trainer.method.tangent
+    trainer.method.tangent = lambda *a: seen.append((tangent(*a), a[1])) or seen[-1][0]
+    trainer.method.generator.train()
+    loss = trainer.method.loss(trainer._fresh_batch())
+    g, t = seen[0]
+    sigma = 0.5 * t.double().tan()
+    torch.testing.assert_close(loss, g.square().mean((1, 2, 3)) / (sigma * 64), rtol=1e-4, atol=1e-9)

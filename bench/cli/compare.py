@@ -1,0 +1,136 @@
+"""``bench compare``: methods on teachers with several seeds, at matched compute."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bench.cli.options import Device, ExtractorPath, Fast, Plugins, Reference, Results, TeacherPath, check_format, names
+
+
+def compare(
+    suite: Annotated[Path | None, typer.Argument(metavar="[SUITE.yaml]", help="A suite file; flags override it.")] = None,
+    methods: Annotated[str | None, typer.Option(metavar="A,B", help="Methods, as in `bench list methods`.")] = None,
+    teacher: Annotated[str | None, typer.Option(metavar="T,U", help="Teachers, as in `bench list teachers`.")] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(metavar="AXIS=AMOUNT", help="The same for all: flops, images, updates or seconds [default: each method's]."),
+    ] = None,
+    seeds: Annotated[str | None, typer.Option(metavar="N|A,B", help="How many seeds, or which. [default: 3]")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="One hyper-parameter of all methods; repeatable.")
+    ] = None,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Runs at a time [default: one a GPU, or one a processor core].")
+    ] = None,
+    retry: Annotated[bool, typer.Option("--retry", help="Take up again what failed before.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the grid with estimated costs; run nothing.")] = False,
+    eval_: Annotated[str | None, typer.Option("--eval", metavar="METRICS", help="fid,is,... [default: the protocol's].")] = None,
+    eval_samples: Annotated[int | None, typer.Option(metavar="N", help="Images per evaluation.")] = None,
+    eval_repeats: Annotated[int | None, typer.Option(metavar="R", help="Replicates of the final evaluation.")] = None,
+    eval_points: Annotated[int | None, typer.Option(metavar="N", help="Evaluations, log-spaced. [default: 8]")] = None,
+    protocol: Annotated[str | None, typer.Option(help="Evaluation protocol [default: the teacher's].")] = None,
+    reference: Reference = None,
+    extractor_path: ExtractorPath = None,
+    fast: Fast = False,
+    data: Annotated[str | None, typer.Option(metavar="NAME|PATH", help="Real images for the methods that need them.")] = None,
+    teacher_path: TeacherPath = None,
+    plugin: Plugins = None,
+    device: Device = "auto",
+    results: Results = None,
+    format_: Annotated[
+        str, typer.Option("--format", help="Of the table at the end: terminal, md, latex, csv or json.")
+    ] = "terminal",
+) -> None:
+    """Carry out a grid of runs at matched compute and print its table. The same command goes on where it was stopped.
+
+    Examples: bench compare suites/digits.yaml
+    bench compare --methods sid,diff-instruct,dmd --teacher edm-digits --budget flops=2T --seeds 3
+    """
+    from bench import ranks
+    from bench.files import require_writable
+    from bench.recipe import parse_setting
+    from bench.registry import load_plugin
+    from bench.render.table import FORMATS, render
+    from bench.store import results_folder
+    from bench.suite import make_suite, read_suite
+
+    check_format(format_, FORMATS)
+    ranks.require_one("bench compare")
+    given: dict[str, Any] = {
+        "methods": names(methods),
+        "teachers": names(teacher),
+        "seeds": _seeds(seeds),
+        "budget": budget,
+        "eval": names(eval_),
+        "eval_samples": eval_samples,
+        "eval_repeats": eval_repeats,
+        "eval_points": eval_points,
+        "protocol": protocol,
+        "reference": reference,
+        "extractor_path": extractor_path,
+        "fast": fast or None,
+        "data": data,
+        "teacher_path": teacher_path,
+        "plugins": plugin,
+        "device": None if device == "auto" else device,
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    chosen = read_suite(suite, given) if suite else make_suite(given, "without a suite file the comparison")
+    for file in chosen.plugins:
+        load_plugin(file)
+    if set_:
+        common = dict(parse_setting(text) for text in set_)
+        entries = [entry.model_copy(update={"settings": entry.settings | common}) for entry in chosen.methods]
+        chosen = chosen.model_copy(update={"methods": entries})
+    folder = results_folder(results)
+    if dry_run:
+        from bench.estimate import estimate_grid
+
+        typer.echo(estimate_grid(chosen.requests(), folder, _processes(processes)[0]))
+        return
+    from bench.api import compare_cells
+    from bench.errors import BenchError
+    from bench.leaderboard import leaderboard
+    from bench.render.overview import Overview, label
+
+    require_writable(folder, "results folder")
+    count, gpus = _processes(processes)
+    with Overview(count) as overview:
+        cells = compare_cells(chosen, folder, count, gpus, retry=retry, watch=overview)
+    records = [cell.record for cell in cells if cell.state == "done" and cell.record is not None]
+    if records:
+        typer.echo(render(leaderboard(records), format_))
+    from bench.compare import mismatches
+
+    for sentence in mismatches(cells):
+        typer.echo(f"note: {sentence}.", err=True)
+    failed = [cell for cell in cells if cell.state == "failed"]
+    for cell in failed:
+        typer.echo(f"note: {label(cell)} seed {cell.request.seed} failed: {cell.error}", err=True)
+    if failed:
+        raise BenchError(f"{len(failed)} of {len(cells)} runs failed; `--retry` takes them up again.")
+
+
+def _seeds(given: str | None) -> list[int] | None:
+    """``3`` is 0, 1, 2; ``0,5`` are those. Raises UsageError for what is neither."""
+    from bench.errors import UsageError
+
+    if given is None:
+        return None
+    parts = given.split(",")
+    if not all(part.strip().isdigit() for part in parts) or (len(parts) == 1 and int(parts[0]) == 0):
+        raise UsageError(f"--seeds {given!r} is neither a number of seeds above 0, such as 3, nor a list of them, such as 0,1,2.")
+    return list(range(int(parts[0]))) if len(parts) == 1 else [int(part) for part in parts]
+
+
+def _processes(given: int | None) -> tuple[int, int]:
+    """How many runs at a time, and how many GPUs there are for them."""
+    import os
+
+    import torch
+
+    gpus = torch.cuda.device_count()
+    return given or gpus or os.cpu_count() or 1, gpus

@@ -1,0 +1,178 @@
+"""Grids of runs: what a suite means, how its runs are found again, and what happens when something goes wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import bench as suite_api
+from bench.compare import Grid, cells_of, mismatches
+from bench.errors import UsageError
+from bench.render.overview import overview, standing
+from bench.store import RunFolder
+from bench.suite import make_suite, read_suite
+
+SUITES = Path(__file__).parents[2] / "suites"
+SMALL = {"settings": {"batch": 32}}
+
+
+def requests(**fields):
+    usual = {"teachers": ["edm-digits"], "methods": [{"method": "sid"} | SMALL], "eval": [], "with_teacher": False}
+    return make_suite(usual | {"budget": "images=64", "seeds": [0]} | fields).requests()
+
+
+def test_a_suite_is_the_product_of_its_methods_teachers_seeds_and_settings():
+    methods = ["kd", {"method": "sid", "settings": {"batch": 32}, "grid": {"alpha": [1.0, 1.2], "lr": [1e-3, 2e-3]}}]
+    found = requests(methods=methods, seeds=[0, 7], with_teacher=True)
+    assert len(found) == 1 + 2 * (1 + 4)
+    assert (found[0].method, found[0].budget) == ("teacher", None)
+    assert {r.seed for r in found[1:]} == {0, 7}
+    assert [r.settings for r in found if r.method == "sid" and r.seed == 7] == [
+        {"batch": 32, "alpha": alpha, "lr": lr} for alpha in (1.0, 1.2) for lr in (1e-3, 2e-3)
+    ]
+    assert all(r.budget == "images=64" for r in found[1:])
+
+
+def test_images_are_given_to_the_methods_that_learn_from_some():
+    found = requests(methods=["sid", "ect", {"method": "dmd2", "settings": {"gan": 0}}], data="digits")
+    assert [r.data for r in found] == [None, "digits", None]
+
+
+@pytest.mark.parametrize("file", sorted(SUITES.glob("*.yaml")), ids=lambda f: f.stem)
+def test_the_shipped_suites_hold(file):
+    found = read_suite(file, {}).requests()
+    assert len(found) > 5
+    assert len({r.method for r in found}) >= 8
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("methods: [sid]", "teachers: field required"),
+        ("teachers: [edm-digits]\nmethods: []", "methods: list should have at least 1 item"),
+        ("teachers: [edm-digits]\nmethods: [sid]\nseed: 3", "seed: extra inputs are not permitted, given 3"),
+        ("- sid", "holds list, expected fields such as methods and seeds"),
+        ("a: [", "is not YAML"),
+    ],
+)
+def test_a_suite_that_does_not_hold_is_refused_in_one_sentence(tmp_path, content, complaint):
+    file = tmp_path / "suite.yaml"
+    file.write_text(content)
+    with pytest.raises(UsageError, match=complaint):
+        read_suite(file, {}).requests()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--methods", "sid", "--teacher", "edm-digits", "--seeds", "0"], "--seeds '0' is neither a number of seeds above 0"),
+        (["--methods", "sid", "--teacher", "edm-digits", "--seeds", "a,b"], "nor a list of them, such as 0,1,2"),
+        (["--methods", "sod", "--teacher", "edm-digits"], "unknown method 'sod'; did you mean 'sid'?"),
+        (["--methods", "sid", "--teacher", "edm-digit"], "unknown teacher 'edm-digit'"),
+        (["--methods", "sid", "--teacher", "edm-digits", "--set", "beta=1"], "unknown setting of method 'sid': 'beta'"),
+        (["--methods", "sid"], "teachers: field required"),
+        (["nowhere.yaml"], "the suite file 'nowhere.yaml' does not exist"),
+    ],
+)
+def test_a_comparison_that_cannot_be_is_refused_before_anything_runs(bench, tmp_path, arguments, complaint):
+    code, _, err = bench("compare", *arguments, "--results", str(tmp_path / "runs"))
+    assert code == 2
+    assert complaint in err
+    assert not (tmp_path / "runs").exists() or not list((tmp_path / "runs").iterdir())
+
+
+def test_what_is_finished_is_reused_and_what_failed_waits_to_be_asked_for(tmp_path):
+    record = suite_api.run("sid", "edm-digits", budget="images=64", settings={"batch": 32}, eval=[], results=tmp_path)
+    asked = requests(seeds=[0, 1])
+    assert [cell.state for cell in cells_of(asked, tmp_path)] == ["done", "waiting"]
+    folder = RunFolder(tmp_path / record.run_id)
+    folder.write_record(record.model_copy(update={"status": "failed", "error": "the disk is full"}))
+    first = cells_of(asked, tmp_path)[0]
+    assert (first.state, first.error) == ("failed", "the disk is full")
+    assert cells_of(asked, tmp_path, retry=True)[0].state == "waiting"
+    folder.write_record(record.model_copy(update={"status": "interrupted", "cost": record.cost | {"images": 16}}))
+    first = cells_of(asked, tmp_path)[0]
+    assert (first.state, first.fraction) == ("waiting", 0.25)
+
+
+def test_a_run_that_fails_is_noted_and_the_others_go_on(tmp_path):
+    methods = [{"method": "ect"} | SMALL, {"method": "sid"} | SMALL]
+    asked = requests(methods=methods)
+    asked[0] = asked[0].model_copy(update={"data": "nothing"})
+    cells, seen = cells_of(asked, tmp_path), []
+    Grid(cells, tmp_path, processes=2).carry_out(lambda cells: seen.append([c.state for c in cells]))
+    assert [cell.state for cell in cells] == ["failed", "done"]
+    assert "method 'ect' learns from real images" in cells[0].error
+    assert cells[1].record.cost["images"] == 64
+    assert ["running", "running"] in seen
+    assert standing(cells, 2) == "1 of 2 done, 1 failed"
+    assert overview(cells, 2).row_count == 2
+    assert mismatches(cells) == []
+
+
+def processes_of(folder: Path) -> list[int]:
+    """The runs that are at work in a results folder."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            words = (entry / "cmdline").read_bytes().split(b"\0") if entry.name.isdigit() else []
+        except OSError:
+            continue
+        if b"run" in words and str(folder).encode() in words:
+            found.append(int(entry.name))
+    return found
+
+
+def wait_for(condition, seconds=60):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_comparison_that_is_stopped_or_killed_loses_nothing_and_goes_on(tmp_path, number):
+    """The runs save their checkpoints in both cases, and the same command finishes only what is missing."""
+    command = [sys.executable, "-m", "bench", "compare", "--methods", "sid", "--teacher", "edm-digits", "--seeds", "2"]
+    command += ["--set", "batch=64", "--budget", "images=60k", "--eval-points", "1", "--processes", "2", "--format", "json"]
+    command += ["--eval", "fid", "--eval-samples", "200", "--results", str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=os.environ)
+
+    def training():
+        curves = list(tmp_path.glob("sid-*/metrics.jsonl"))
+        return len(curves) == 2 and all(curve.read_text().count("\n") > 1 for curve in curves)
+
+    wait_for(training)
+    process.send_signal(number)
+    said = process.communicate(timeout=60)[1].decode()
+    if number == signal.SIGTERM:
+        assert process.returncode == 75
+        assert "stopped with every checkpoint saved; the same command continues" in said
+    wait_for(lambda: not processes_of(tmp_path))
+    records = [json.loads(file.read_text()) for file in tmp_path.glob("sid-*/record.json")]
+    assert [record["status"] for record in records] == ["interrupted"] * 2
+    spent = [record["cost"]["images"] for record in records]
+    assert all(0 < images < 60_000 for images in spent)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True, env=os.environ)
+    assert {row["method"]: row["seeds"] for row in json.loads(done.stdout)} == {"teacher": 1, "sid": 2}
+    curves = [[json.loads(line)["images"] for line in f.read_text().splitlines()] for f in tmp_path.glob("sid-*/metrics.jsonl")]
+    assert all(curve == sorted(set(curve)) for curve in curves)  # no update was taken twice
+
+
+def test_the_dry_run_is_a_table_of_the_grid(bench, tmp_path):
+    arguments = ["--methods", "sid,ect", "--teacher", "edm-digits", "--budget", "flops=1G", "--seeds", "2", "--dry-run"]
+    code, out, _ = bench("compare", *arguments, "--results", str(tmp_path / "runs"))
+    assert code == 0
+    rows = [line.split() for line in out.splitlines()]
+    assert rows[0] == ["run", "done", "budget", "FLOPs", "time", "memory"]
+    assert rows[2][:6] == ["sid", "on", "edm-digits", "0", "of", "2"]
+    assert rows[2][6:8] == ["flops=1000000000", "1G"]
+    assert not (tmp_path / "runs").exists()
