@@ -358,7 +358,7 @@ def test_the_policy_stops_a_script_that_gets_in_all_the_same(chrome, studied):
 @needs_browser
 def test_everything_skipped_is_named_and_everything_open_is_listed(browser):
     skipped = browser.text("#skipped")
-    reasons = {20: "is damaged", 21: "is damaged", 22: "no record.json", 23: "schema 99", 24: "KeyError|without cost", 25: "not finite"}
+    reasons = {20: "damaged", 21: "damaged", 22: "no record.json", 23: "schema 99", 24: "KeyError|cost", 25: "not finite"}
     for seed, why in reasons.items():
         assert re.search(f"sid-edm-digits-s{seed}-[^\n]*({why})", skipped), why
     assert re.search("copy has the same id as [^\n]*sid-edm-digits-s0-", skipped)
