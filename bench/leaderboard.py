@@ -63,6 +63,8 @@ class Row:
     rank: str = "-"
     """Among the trained ones of its teacher by the first column: 1, and one for each that is better by Welch's test at 5 %. Those
     that share a rank have ``=``; one seed alone has no rank."""
+    runs: tuple[str, ...] = ()
+    """Ids of the runs that it is made of."""
 
 
 @dataclass(frozen=True)
@@ -177,6 +179,7 @@ def _row(group: pd.DataFrame, columns: list[Column], told: dict[str, str]) -> Ro
         updates=float(runs["updates"].mean()),
         flops=float(runs["flops"].mean()),
         seconds=float(runs["seconds"].mean()),
+        runs=tuple(group["run_id"].unique()),
     )
 
 

@@ -88,6 +88,8 @@ class RunFolder:
             return None
         except (ValidationError, UnicodeDecodeError) as error:
             raise BenchError(f"the record {file} is damaged ({type(error).__name__}); repeat the run with --fresh.") from error
+        except OSError as error:
+            raise BenchError(f"the record {file} cannot be read: {error.strerror}.") from error
         if record.schema_ > SCHEMA:
             raise BenchError(f"the record {file} has schema {record.schema_}, this suite reads up to {SCHEMA}; update it.")
         return record
@@ -181,18 +183,27 @@ def own_way(settings: Mapping[str, Any]) -> bool:
     return all(settings.get(name) is None for name in ("steps", "solver", "churn"))
 
 
-def read_records(results: Path) -> tuple[list[Record], list[str]]:
-    """All readable records below a folder, and one sentence for each that had to be skipped."""
-    records, skipped = [], []
-    for file in sorted(results.glob("*/record.json")):
+def read_runs(results: Path) -> tuple[list[tuple[RunFolder, Record]], list[str]]:
+    """All readable runs below a folder with their records, and one sentence for each that had to be skipped."""
+    runs, skipped = [], []
+    for path in sorted(p for p in results.glob("*") if p.is_dir()):
+        folder = RunFolder(path)
         try:
-            record = RunFolder(file.parent).read_record()
+            record = folder.read_record()
         except BenchError as error:
             skipped.append(str(error))
-        else:
-            if record is not None:
-                records.append(record)
-    return records, skipped
+            continue
+        if record is not None:
+            runs.append((folder, record))
+        elif any((path / left).exists() for left in ("recipe.yaml", "metrics.jsonl", "checkpoints", "samples")):
+            skipped.append(f"the run {path} has no record.json; copy it again, or repeat the run.")
+    return runs, skipped
+
+
+def read_records(results: Path) -> tuple[list[Record], list[str]]:
+    """All readable records below a folder, and one sentence for each that had to be skipped."""
+    runs, skipped = read_runs(results)
+    return [record for _, record in runs], skipped
 
 
 def find_run(name: str, results: Path) -> tuple[RunFolder, Record]:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli import compare, doctor, eval_, fetch, list_, plot, run, sample, show, stats, table, train, verify
+from bench.cli import compare, doctor, eval_, fetch, list_, plot, report, run, sample, show, stats, table, train, verify
 from bench.errors import BenchError, Interrupted
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ commands: dict[str, Callable[..., None]] = {
     "compare": compare.compare,
     "table": table.table,
     "plot": plot.plot,
+    "report": report.report,
     "list": list_.list_,
     "show": show.show,
     "sample": sample.sample,

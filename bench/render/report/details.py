@@ -1,0 +1,77 @@
+"""All that a record says, as titled tables of text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bench.record import Record
+from bench.render.numbers import duration, plus_minus, quantity
+
+
+def details(record: Record) -> list[dict[str, Any]]:
+    """Tables with a title, a head (empty where name and value need none) and rows; those without rows are left out."""
+    settings = [[n, _text(v), record.sources.get(n, "")] for n, v in record.recipe.get("settings", {}).items()]
+    other = {"parameters": record.parameters or None, "images": record.images, **(record.model_extra or {})}
+    tables = [
+        _table("Evaluations", *_evaluations(record)),
+        _table("Settings", ["setting", "value", "source"], settings),
+        _table("Cost", [], list(_cost(record.cost))),
+        _table("Protocol", [], list(_flat(record.protocols))),
+        _table("Environment", [], list(_flat(record.environment | {"started": record.started, "finished": record.finished}))),
+        _table("Choice and tuning", [], list(_flat({"best": record.best, "tuning": record.tuning}))),
+        _table("Weights and files", [], [*_flat({"checkpoint": record.checkpoint}), *_files(record)]),
+        _table("Other", [], list(_flat(other))),
+    ]
+    recipe = {"title": "recipe.yaml", "text": yaml.safe_dump(record.recipe, sort_keys=False, allow_unicode=True)}
+    return [table for table in tables if table["rows"]] + [recipe]
+
+
+def _table(title: str, head: list[str], rows: list[list[str]]) -> dict[str, Any]:
+    return {"title": title, "head": head, "rows": rows}
+
+
+def _evaluations(record: Record) -> tuple[list[str], list[list[str]]]:
+    names = list(dict.fromkeys((name, m.protocol) for e in record.evaluations for name, m in e.metrics.items()))
+    head = ["images", "updates", "FLOPs", "time", "NFE", "samples", *(f"{name.upper()} ({protocol})" for name, protocol in names)]
+    rows = []
+    for e in record.evaluations:
+        cost = [quantity(e.images), quantity(e.updates), quantity(e.flops), duration(e.seconds), str(e.nfe), str(e.samples)]
+        found = [e.metrics.get(name) for name, _ in names]
+        rows.append([*cost, *(plus_minus(m.value, m.std) if m else "-" for m in found)])
+    return head, rows
+
+
+def _cost(cost: dict[str, Any]) -> Iterator[list[str]]:
+    for name, value in _flat(cost):
+        exact = value.isdigit() and len(value) > 3
+        yield [name, f"{quantity(float(value))} ({int(value):,})" if exact else value]
+
+
+def _files(record: Record) -> Iterator[list[str]]:
+    """What the run was made from; its name and digest say what it was, its place is nobody's business."""
+    for place, digest in record.inputs.items():
+        yield [Path(place).name, digest]
+
+
+def _flat(content: Any, name: str = "") -> Iterator[list[str]]:
+    """Nested data as pairs of a dotted name and a text; what is empty is left out."""
+    if isinstance(content, dict):
+        for key, value in content.items():
+            yield from _flat(value, f"{name}.{key}" if name else str(key))
+    elif isinstance(content, list) and any(isinstance(v, dict | list) for v in content):
+        for i, value in enumerate(content):
+            yield from _flat(value, f"{name}.{i}")
+    elif content not in (None, "", []):
+        yield [name, _text(content)]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(_text(v) for v in value)
+    return "-" if value is None else f"{value:.10g}" if isinstance(value, float) else str(value)

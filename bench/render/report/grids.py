@@ -1,0 +1,72 @@
+"""The sample grids of a report: as small as they can be without being seen to be, and no more than a page can carry."""
+
+from __future__ import annotations
+
+import base64
+import io
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+from PIL import Image
+
+LEFT_OUT = -1
+"""The place of a grid that there is no room for."""
+_LOSSLESS = 24_000
+"""Bytes of a picture up to which it is kept exactly: small grey digits are; photographs become a seventh or less."""
+_SIDE = 1132
+"""Pixels: larger grids are reduced to it."""
+
+
+class Grids:
+    """Pictures for the page, in ``room`` characters; each is kept once, however many runs begin with the same one."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.pictures: list[str] = []
+        """Data URIs."""
+        self.damaged: list[Path] = []
+        self.left_out = 0
+        self._places: dict[str, int] = {}
+
+    def add(self, file: Path) -> int | None:
+        """The place of a grid among the pictures, ``LEFT_OUT`` if there is no room for it, or None if it is damaged."""
+        if self.left_out:  # what comes first matters more; and so the page is made quickly
+            self.left_out += 1
+            return LEFT_OUT
+        try:
+            picture = _encoded(file)
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # all of them Pillow's
+            self.damaged.append(file)
+            return None
+        if picture not in self._places:
+            if len(picture) > self.room:
+                self.left_out += 1
+                return LEFT_OUT
+            self.room -= len(picture)
+            self._places[picture] = len(self.pictures)
+            self.pictures.append(picture)
+        return self._places[picture]
+
+
+def _encoded(file: Path) -> str:
+    with Image.open(file) as opened:
+        picture = opened.convert("RGB")
+    picture.thumbnail((_SIDE, _SIDE))
+    buffer = io.BytesIO()
+    picture.save(buffer, format="webp", lossless=True, method=2, quality=20)
+    if buffer.tell() > _LOSSLESS:
+        buffer = io.BytesIO()
+        picture.save(buffer, format="webp", quality=70, method=4)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def spread(count: int) -> Iterator[int]:
+    """All of ``range(count)``, the last first and then always the middle of the widest gap: any beginning covers the whole."""
+    if count:
+        yield count - 1
+    chosen = [-1, count - 1]
+    for _ in range(count - 1):
+        low, high = max(itertools.pairwise(sorted(chosen)), key=lambda gap: gap[1] - gap[0])
+        chosen.append((low + high) // 2)
+        yield chosen[-1]

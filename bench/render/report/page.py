@@ -1,0 +1,35 @@
+"""The page itself: its parts, which lie beside this file, around the data, in one HTML file that fetches nothing."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+_PARTS = Path(__file__).parent
+_SCRIPTS = ("common", "details", "table", "curves", "samples", "page")
+_HTML = {ord(c): f"\\u{ord(c):04x}" for c in "<>&"}
+
+
+def page(content: dict[str, Any]) -> str:
+    """The whole page. Whatever a record holds is text in it: the data can end no element, and only its own script may run."""
+    style = (_PARTS / "page.css").read_text(encoding="utf-8")
+    script = "\n".join((_PARTS / f"{name}.js").read_text(encoding="utf-8") for name in _SCRIPTS)
+    script = f'"use strict";\n(() => {{\n{script}}})();\n'
+    policy = f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; img-src data:; base-uri 'none'"
+    filled = {"policy": policy, "style": style, "data": as_json(content), "script": script}
+    template = (_PARTS / "page.html").read_text(encoding="utf-8")
+    return re.sub(r"\{\{(\w+)\}\}", lambda m: filled[m[1]], template)  # in one pass: what the data says is never filled in
+
+
+def as_json(content: dict[str, Any]) -> str:
+    """JSON in ASCII in which neither ``</script>`` nor ``<!--`` can occur."""
+    return json.dumps(content, ensure_ascii=True, allow_nan=False, separators=(",", ":")).translate(_HTML)
+
+
+def _hash(text: str) -> str:
+    """A source of the page's Content-Security-Policy: exactly this text."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
