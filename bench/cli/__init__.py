@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli import compare, doctor, eval_, fetch, list_, plot, report, run, sample, show, stats, table, train, verify
+from bench.cli import compare, doctor, eval_, fetch, list_, merge, plot, report, run, sample, show, stats, table, train, verify
 from bench.errors import BenchError, Interrupted
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ commands: dict[str, Callable[..., None]] = {
     "table": table.table,
     "plot": plot.plot,
     "report": report.report,
+    "merge": merge.merge,
     "list": list_.list_,
     "show": show.show,
     "sample": sample.sample,
