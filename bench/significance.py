@@ -2,37 +2,71 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
-from scipy import stats
+import numpy as np
+from scipy import special
 
 LEVEL = 0.05
 """A difference that chance alone would exceed less often than this is called one."""
+
+Direction = Literal["lower", "higher"] | str
 
 
 def interval(values: Sequence[float], level: float = LEVEL) -> float | None:
     """Half the width of Student's confidence interval of the mean, at 1 - ``level``; None of fewer than two values."""
     if len(values) < 2:
         return None
-    return float(stats.sem(values) * stats.t.ppf(1 - level / 2, len(values) - 1))
+    error = statistics.stdev(values) / math.sqrt(len(values))
+    return error * float(special.stdtrit(len(values) - 1, 1 - level / 2))
 
 
-def better(
-    first: Sequence[float], second: Sequence[float], direction: Literal["lower", "higher"] | str, level: float = LEVEL
-) -> bool:
+def better(first: Sequence[float], second: Sequence[float], direction: Direction, level: float = LEVEL) -> bool:
     """Whether ``first`` is better than ``second`` by Welch's two-sided test at ``level``; never of fewer than two values each."""
-    if min(len(first), len(second)) < 2:
-        return False
-    described = [(statistics.fmean(values), statistics.stdev(values), len(values)) for values in (first, second)]
-    (a, noise, _), (b, other_noise, _) = described
-    ahead = a < b if direction == "lower" else a > b
-    if not noise and not other_noise:
-        return ahead
-    return ahead and bool(stats.ttest_ind_from_stats(*described[0], *described[1], equal_var=False).pvalue < level)
+    described = _described([first, second], direction)
+    return bool(_lower(described[:, :1], described[:, 1:], level)[0])
 
 
-def ranks(groups: Sequence[Sequence[float]], direction: Literal["lower", "higher"] | str, level: float = LEVEL) -> list[int]:
+def ranks(groups: Sequence[Sequence[float]], direction: Direction, level: float = LEVEL) -> list[int]:
     """The rank of each group: 1, and one for every group that is better than it. What cannot be told apart may share a rank."""
-    return [1 + sum(better(other, own, direction, level) for other in groups) for own in groups]
+    described = _described(groups, direction)
+    return [1 + int(_lower(described, described[:, i : i + 1], level).sum()) for i in range(len(groups))]
+
+
+def tied(groups: Sequence[Sequence[float]], direction: Direction, level: float = LEVEL) -> list[bool]:
+    """Which groups cannot be told from the one of the best mean, itself left out; none of fewer than two values."""
+    if not groups:
+        return []
+    described = _described(groups, direction)
+    best = int(described[0].argmin())
+    told = _lower(described[:, best : best + 1], described, level)
+    testable = (described[2] >= 1) & (described[2, best] >= 1)
+    return [bool(t) and i != best for i, t in enumerate(testable & ~told)]
+
+
+def _described(groups: Sequence[Sequence[float]], direction: Direction) -> Any:
+    """For each group its mean, turned so that lower is better, the variance of that mean, and its degrees of freedom: (3, groups)."""
+    sign = 1 if direction == "lower" else -1
+    columns = [
+        (sign * statistics.fmean(v), statistics.variance(v) / len(v) if len(v) > 1 else 0.0, len(v) - 1) if v else (0.0, 0.0, -1)
+        for v in (list(map(float, group)) for group in groups)
+    ]
+    return np.array(columns, dtype=np.float64).reshape(-1, 3).T
+
+
+def _lower(first: Any, second: Any, level: float) -> Any:
+    """Whether the first ones are lower than the second ones, elementwise: Welch, Biometrika 34 (1947)."""
+    (a, va, da), (b, vb, db) = first, second
+    variance = va + vb
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        t = (b - a) / np.sqrt(variance)
+        share = va / variance
+        degrees = 1 / (share**2 / da + (1 - share) ** 2 / db)
+    t, degrees = np.where(variance > 0, t, np.where(b > a, np.inf, 0)), np.where(variance > 0, degrees, 1)
+    found = (t > special.ndtri(1 - level / 2)) & (da >= 1) & (db >= 1)  # Student's tails are no thinner than the normal's
+    doubtful = found & (t < special.stdtrit(1, 1 - level / 2))
+    found[doubtful] = 2 * special.stdtr(degrees[doubtful], -t[doubtful]) < level
+    return found
