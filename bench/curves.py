@@ -64,7 +64,7 @@ class Reach:
     reached: int
     runs: int
     spent: float
-    """What the shortest of the runs that did not reach it spent, which is less than they would need; of all, if all reached it."""
+    """What the shortest of the runs that did not reach it spent, less than they would need; of all runs, if all reached it."""
 
 
 def reach(curves: Sequence[Curve], target: float) -> Reach:

@@ -21,7 +21,7 @@ class Noise:
 def noise(values: Sequence[float], stds: Sequence[float | None], replicates: Sequence[int]) -> Noise:
     """Both noises, by the moments of the one-way random-effects model (Searle, Casella and McCulloch, 1992, chapter 3).
 
-    One of each for every seed: its number, which is the mean over its replicates, their standard deviation, and how many they are.
+    One of each for every seed: its number, which is the mean over its replicates; their standard deviation; how many they are.
     The variance of the numbers is that of training plus that of a mean over replicates; an estimate below zero is zero.
     """
     spread = [(std, count - 1) for std, count in zip(stds, replicates, strict=True) if std is not None and count > 1]

@@ -48,7 +48,7 @@ def tied(groups: Sequence[Sequence[float]], direction: Direction, level: float =
 
 
 def _described(groups: Sequence[Sequence[float]], direction: Direction) -> Any:
-    """For each group its mean, turned so that lower is better, the variance of that mean, and its degrees of freedom: (3, groups)."""
+    """For each group its mean, turned so that lower is better, that mean's variance, and its degrees of freedom: (3, groups)."""
     sign = 1 if direction == "lower" else -1
     columns = [
         (sign * statistics.fmean(v), statistics.variance(v) / len(v) if len(v) > 1 else 0.0, len(v) - 1) if v else (0.0, 0.0, -1)

@@ -87,9 +87,16 @@ class RunFolder:
         except FileNotFoundError:
             return None
         except (ValidationError, UnicodeDecodeError) as error:
+            newer = _schema(file)
+            if newer > SCHEMA:
+                raise _of_newer_schema(file, newer) from error
             raise BenchError(f"the record {file} is damaged ({type(error).__name__}); repeat the run with --fresh.") from error
+        except OSError as error:
+            raise BenchError(f"the record {file} cannot be read: {error.strerror}; see to its permissions.") from error
         if record.schema_ > SCHEMA:
-            raise BenchError(f"the record {file} has schema {record.schema_}, this suite reads up to {SCHEMA}; update it.")
+            raise _of_newer_schema(file, record.schema_)
+        if record.status == "done" and (missing := _missing(record)):
+            raise BenchError(f"the record {file} is damaged (a finished run without {missing}); repeat the run with --fresh.")
         return record
 
     def log(self, line: dict[str, Any]) -> None:
@@ -110,6 +117,30 @@ class RunFolder:
             except (json.JSONDecodeError, KeyError):
                 continue
         write_atomic(file, "".join(kept))
+
+
+def _schema(file: Path) -> int:
+    """The schema that a record says it has, though it does not fit ours; 0 if it says none."""
+    try:
+        schema = json.loads(file.read_bytes())["schema"]
+    except (ValueError, KeyError, TypeError):
+        return 0
+    return schema if isinstance(schema, int) else 0
+
+
+def _of_newer_schema(file: Path, schema: int) -> BenchError:
+    return BenchError(f"the record {file} has schema {schema}, this suite reads up to {SCHEMA}; update it.")
+
+
+def _missing(record: Record) -> str:
+    """What a finished record lacks of what tables are made of; the empty string if it is whole."""
+    costs = [f"cost.{axis}" for axis in ("images", "updates", "flops", "seconds") if not _is_number(record.cost.get(axis))]
+    last = record.evaluations[-1].metrics if record.evaluations else {}
+    return ", ".join([*costs, *(f"final.{name}" for name in last if name not in record.final)])
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _records(results: Path, prefix: str) -> Iterator[Record]:
