@@ -51,7 +51,9 @@ def _given(record: Record) -> list[str]:
     """The budget and settings that the run was asked for by hand."""
     settings = record.recipe.get("settings", {})
     budget = [record.recipe["budget"]] if record.request.get("budget") else []
-    return budget + [f"{name}={settings[name]}" for name, source in record.sources.items() if source == "given"]
+    return budget + [
+        f"{name}={settings[name]}" for name, source in record.sources.items() if source == "given" and name in settings
+    ]
 
 
 def _choices(record: Record) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from bench.grouping import group_of, measured_how, variants
 from bench.noise import noise
 from bench.published import PUBLISHED, Result
 from bench.record import Measurement, Record
-from bench.significance import interval, ranks, tied
+from bench.significance import interval, moments, ranks, tied
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -289,11 +289,11 @@ def _row(finals: list[_Final], columns: list[Column], told: dict[str, str], targ
         data_free=_data_free(first),
         tuning=first.tuning.get("runs"),
         numbers=numbers,
-        images=statistics.fmean(r.cost["images"] for r in runs),
-        updates=statistics.fmean(r.cost["updates"] for r in runs),
-        flops=statistics.fmean(r.cost["flops"] for r in runs),
-        seconds=statistics.fmean(r.cost["seconds"] for r in runs),
-        area=Number(statistics.fmean(areas), _std(areas), tuple(areas)) if areas and len(areas) == len(curves) else None,
+        images=_mean(r.cost["images"] for r in runs),
+        updates=_mean(r.cost["updates"] for r in runs),
+        flops=_mean(r.cost["flops"] for r in runs),
+        seconds=_mean(r.cost["seconds"] for r in runs),
+        area=Number(_mean(areas), _std(areas), tuple(areas)) if areas and len(areas) == len(curves) else None,
         reached=tuple((factor, reach(curves, factor * target)) for factor in TARGETS) if curves and target else (),
     )
 
@@ -302,11 +302,15 @@ def _number(finals: list[_Final]) -> Number:
     values = [f.value for f in finals]
     apart = noise(values, [f.std for f in finals], [f.replicates for f in finals])
     std = _std(values) if len(values) > 1 else finals[0].std
-    return Number(statistics.fmean(values), std, tuple(values), apart.evaluation, apart.training)
+    return Number(_mean(values), std, tuple(values), apart.evaluation, apart.training)
+
+
+def _mean(values: Iterable[float]) -> float:
+    return moments(tuple(values))[0]
 
 
 def _std(values: Sequence[float]) -> float | None:
-    return statistics.stdev(values) if len(values) > 1 else None
+    return math.sqrt(moments(values)[1]) if len(values) > 1 else None
 
 
 def _curve(record: Record, metric: str) -> Curve:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from bench.significance import moments
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,8 @@ def noise(values: Sequence[float], stds: Sequence[float | None], replicates: Seq
     spread = [(std, count - 1) for std, count in zip(stds, replicates, strict=True) if std is not None and count > 1]
     if not spread:
         return Noise(None, None)
-    within = sum(std**2 * degrees for std, degrees in spread) / sum(degrees for _, degrees in spread)
+    within = math.fsum(std**2 * degrees for std, degrees in spread) / sum(degrees for _, degrees in spread)
     if len(values) < 2:
         return Noise(math.sqrt(within), None)
-    of_means = statistics.fmean(within / count for count in replicates)
-    return Noise(math.sqrt(within), math.sqrt(max(0.0, statistics.variance(values) - of_means)))
+    of_means = math.fsum(within / count for count in replicates) / len(replicates)
+    return Noise(math.sqrt(within), math.sqrt(max(0.0, moments(values)[1] - of_means)))

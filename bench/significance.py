@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -16,12 +15,19 @@ LEVEL = 0.05
 Direction = Literal["lower", "higher"] | str
 
 
+def moments(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and unbiased variance, from exact sums; the variance of equal values and of a single one is 0."""
+    if min(values) == max(values):
+        return float(values[0]), 0.0
+    mean = math.fsum(values) / len(values)
+    return mean, math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1)
+
+
 def interval(values: Sequence[float], level: float = LEVEL) -> float | None:
     """Half the width of Student's confidence interval of the mean, at 1 - ``level``; None of fewer than two values."""
     if len(values) < 2:
         return None
-    error = statistics.stdev(values) / math.sqrt(len(values))
-    return error * float(special.stdtrit(len(values) - 1, 1 - level / 2))
+    return math.sqrt(moments(values)[1] / len(values)) * float(special.stdtrit(len(values) - 1, 1 - level / 2))
 
 
 def better(first: Sequence[float], second: Sequence[float], direction: Direction, level: float = LEVEL) -> bool:
@@ -50,10 +56,7 @@ def tied(groups: Sequence[Sequence[float]], direction: Direction, level: float =
 def _described(groups: Sequence[Sequence[float]], direction: Direction) -> Any:
     """For each group its mean, turned so that lower is better, that mean's variance, and its degrees of freedom: (3, groups)."""
     sign = 1 if direction == "lower" else -1
-    columns = [
-        (sign * statistics.fmean(v), statistics.variance(v) / len(v) if len(v) > 1 else 0.0, len(v) - 1) if v else (0.0, 0.0, -1)
-        for v in (list(map(float, group)) for group in groups)
-    ]
+    columns = [(sign * mean, variance / n, n - 1) for (mean, variance), n in ((moments(v), len(v)) for v in groups)]
     return np.array(columns, dtype=np.float64).reshape(-1, 3).T
 
 

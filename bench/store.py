@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from bench.errors import BenchError, UsageError, unknown
 from bench.files import content_digest, write_atomic
+from bench.garbage import uncollected
 from bench.recipe import Recipe, Request, run_prefix
 from bench.record import SCHEMA, Record
 from bench.registry import entries
@@ -81,23 +82,7 @@ class RunFolder:
 
     def read_record(self) -> Record | None:
         """The run's record, or None if there is none yet. Raises BenchError for a damaged one or a newer schema."""
-        file = self.path / "record.json"
-        try:
-            record = Record.model_validate_json(file.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return None
-        except (ValidationError, UnicodeDecodeError) as error:
-            newer = _schema(file)
-            if newer > SCHEMA:
-                raise _of_newer_schema(file, newer) from error
-            raise BenchError(f"the record {file} is damaged ({type(error).__name__}); repeat the run with --fresh.") from error
-        except OSError as error:
-            raise BenchError(f"the record {file} cannot be read: {error.strerror}; see to its permissions.") from error
-        if record.schema_ > SCHEMA:
-            raise _of_newer_schema(file, record.schema_)
-        if record.status == "done" and (missing := _missing(record)):
-            raise BenchError(f"the record {file} is damaged (a finished run without {missing}); repeat the run with --fresh.")
-        return record
+        return _read(self.path / "record.json")
 
     def log(self, line: dict[str, Any]) -> None:
         """Append one line to the training curve, ``metrics.jsonl``."""
@@ -117,6 +102,26 @@ class RunFolder:
             except (json.JSONDecodeError, KeyError):
                 continue
         write_atomic(file, "".join(kept))
+
+
+def _read(file: Path) -> Record | None:
+    """A record, or None if there is none. Raises BenchError for a damaged one or a newer schema."""
+    try:
+        record = Record.model_validate_json(file.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (ValidationError, UnicodeDecodeError) as error:
+        newer = _schema(file)
+        if newer > SCHEMA:
+            raise _of_newer_schema(file, newer) from error
+        raise BenchError(f"the record {file} is damaged ({type(error).__name__}); repeat the run with --fresh.") from error
+    except OSError as error:
+        raise BenchError(f"the record {file} cannot be read: {error.strerror}; see to its permissions.") from error
+    if record.schema_ > SCHEMA:
+        raise _of_newer_schema(file, record.schema_)
+    if record.status == "done" and (missing := _missing(record)):
+        raise BenchError(f"the record {file} is damaged (a finished run without {missing}); repeat the run with --fresh.")
+    return record
 
 
 def _schema(file: Path) -> int:
@@ -195,14 +200,15 @@ def _own_way(recipe: Recipe) -> bool:
 def read_records(results: Path) -> tuple[list[Record], list[str]]:
     """All readable records below a folder, and one sentence for each that had to be skipped."""
     records, skipped = [], []
-    for file in sorted(results.glob("*/record.json")):
-        try:
-            record = RunFolder(file.parent).read_record()
-        except BenchError as error:
-            skipped.append(str(error))
-        else:
-            if record is not None:
-                records.append(record)
+    with uncollected():
+        for name in sorted(os.listdir(results)) if results.is_dir() else ():
+            try:
+                record = _read(results / name / "record.json")
+            except BenchError as error:
+                skipped.append(str(error))
+            else:
+                if record is not None:
+                    records.append(record)
     return records, skipped
 
 

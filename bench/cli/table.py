@@ -12,7 +12,7 @@ from bench.cli.options import Plugins, Results, check_format, load_plugins
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bench.leaderboard import Row
+    from bench.leaderboard import Choice, Leaderboard, Row
     from bench.record import Record
 
 
@@ -25,8 +25,8 @@ def table(
     columns: Annotated[
         str | None,
         typer.Option(
-            help="Columns to show, of those there are by default, or all: interval, evaluation-noise, training-noise, tied, area, "
-            "to-2x, to-1.2x, to-1x (FLOPs until so many times the teacher's FID), updates, source."
+            help="Columns to show, of those there are by default, or all: interval, evaluation-noise, training-noise, tied, "
+            "area, to-2x, to-1.2x, to-1x (FLOPs until so many times the teacher's FID), updates, source."
         ),
     ] = None,
     sort: Annotated[str | None, typer.Option(metavar="COLUMN", help="Order within each teacher; -COLUMN reverses it.")] = None,
@@ -48,20 +48,19 @@ def table(
     from bench.citations import bibliography, cited, uncited
     from bench.errors import BenchError
     from bench.files import require_writable, write_atomic
-    from bench.leaderboard import Choice, leaderboard
+    from bench.garbage import uncollected
+    from bench.leaderboard import Choice
     from bench.render.table import FORMATS, format_of, render, sorted_by
-    from bench.store import read_records, results_folder
+    from bench.store import results_folder
 
     form = check_format(format_ or (format_of(output) if output else "terminal"), FORMATS)
     load_plugins(plugin)
     teachers, methods, wanted, names = (_listed(given) for given in (teacher, method, metrics, columns))
     folder = results_folder(results)
-    records, skipped = read_records(folder)
-    others = _published(records, teachers) if published else []
-    _check_names(records, others, teachers, methods, wanted)
-    board = leaderboard(records, metrics=wanted, choice=Choice(teachers, methods, one_step, data_free), published=others)
-    open_runs = [r.run_id for r in records if r.status != "done" and (teachers is None or r.teacher in teachers)]
-    for sentence in [*skipped, *([f"not finished: {', '.join(open_runs)}."] if open_runs else [])]:
+    choice = Choice(teachers, methods, one_step, data_free)
+    with uncollected():
+        board, notes = _board(folder, choice, wanted, published)
+    for sentence in notes:
         typer.echo(f"note: {sentence}", err=True)
     if published and not any(row.published for row in board.rows):
         typer.echo("note: no published number is of these teachers and rows; say --teacher edm-cifar10, for one.", err=True)
@@ -72,8 +71,9 @@ def table(
             f"no finished run{' of ' + ' with '.join(said) if said else ''} in {str(folder)!r}; "
             "make one, such as `bench run --method sid --teacher edm-digits`, or name its folder with --results."
         )
-    board = cited(sorted_by(board, sort) if sort else board)
-    text = render(board, form, names)
+    with uncollected():
+        board = cited(sorted_by(board, sort) if sort else board)
+        text = render(board, form, names)
     for file in filter(None, (output, bib)):
         require_writable(file.parent, "folder")
     if bib:
@@ -85,6 +85,19 @@ def table(
         typer.echo(f"{output}: {len(board.rows)} rows", err=True)
     else:
         typer.echo(text)
+
+
+def _board(folder: Path, choice: Choice, metrics: Sequence[str] | None, published: bool) -> tuple[Leaderboard, list[str]]:
+    """The table of the runs in a folder, and what was left out of it."""
+    from bench.leaderboard import leaderboard
+    from bench.store import read_records
+
+    records, skipped = read_records(folder)
+    others = _published(records, choice.teachers) if published else []
+    _check_names(records, others, choice, metrics)
+    open_runs = [r.run_id for r in records if r.status != "done" and (choice.teachers is None or r.teacher in choice.teachers)]
+    notes = [*skipped, *([f"not finished: {', '.join(open_runs)}."] if open_runs else [])]
+    return leaderboard(records, metrics=metrics, choice=choice, published=others), notes
 
 
 def _listed(given: str | None) -> list[str] | None:
@@ -106,13 +119,7 @@ def _published(records: Sequence[Record], teachers: Sequence[str] | None) -> lis
     return published_rows(data.results, data.shown_under(shown))
 
 
-def _check_names(
-    records: Sequence[Record],
-    others: Sequence[Row],
-    teachers: Sequence[str] | None,
-    methods: Sequence[str] | None,
-    metrics: Sequence[str] | None,
-) -> None:
+def _check_names(records: Sequence[Record], others: Sequence[Row], choice: Choice, metrics: Sequence[str] | None) -> None:
     """Raise UsageError for a metric, teacher or method that nothing has."""
     from bench.errors import unknown
     from bench.leaderboard import smallest_of
@@ -124,7 +131,7 @@ def _check_names(
         "teacher": {*entries("teacher"), *(r.teacher for r in records)},
         "method": {*entries("method"), *(r.method for r in records), *labels},
     }
-    for what, given in (("metric", metrics), ("teacher", teachers), ("method", methods)):
+    for what, given in (("metric", metrics), ("teacher", choice.teachers), ("method", choice.methods)):
         for name in given or []:
             if name not in known[what]:
                 raise unknown(what, name, known[what])
