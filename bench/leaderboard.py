@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -245,8 +246,9 @@ def _standings(rows: list[Row], columns: list[Column]) -> list[Row]:
             if column == columns[0]:
                 ranked = [i for i, values in zip(places, groups, strict=True) if len(values) > 1]
                 found = ranks([values for values in groups if len(values) > 1], column.direction)
+                sharing = Counter(found)
                 for i, rank in zip(ranked, found, strict=True):
-                    rows[i] = replace(rows[i], rank=f"{rank}=" if found.count(rank) > 1 else f"{rank}")
+                    rows[i] = replace(rows[i], rank=f"{rank}=" if sharing[rank] > 1 else f"{rank}")
     return rows
 
 
@@ -337,6 +339,12 @@ def _rank(row: Row, columns: list[Column]) -> tuple[float, ...]:
     )
 
 
+def _unsaid(result: Result) -> str:
+    """The variant without what the label says already."""
+    variant = result.variant or ""
+    return "" if variant in result.label else variant.removeprefix(result.label).strip(" ,()")
+
+
 def published_rows(results: Sequence[Result], teacher_of: dict[str, str]) -> list[Row]:
     """Published numbers as rows; ``teacher_of`` names the teacher under which each data set is shown."""
     directions = {"fid": "lower", "is": "higher", "precision": "higher", "recall": "higher"}
@@ -345,7 +353,7 @@ def published_rows(results: Sequence[Result], teacher_of: dict[str, str]) -> lis
         Row(
             teacher=teacher_of[r.dataset],
             method=r.label,
-            variant=r.variant or "",
+            variant=_unsaid(r),
             seeds=0,
             nfe=r.nfe,
             data_free=r.data_free,

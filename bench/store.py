@@ -139,9 +139,10 @@ def _of_newer_schema(file: Path, schema: int) -> BenchError:
 
 def _missing(record: Record) -> str:
     """What a finished record lacks of what tables are made of; the empty string if it is whole."""
-    costs = [f"cost.{axis}" for axis in ("images", "updates", "flops", "seconds") if not _is_number(record.cost.get(axis))]
+    lacks = [f"cost.{axis}" for axis in ("images", "updates", "flops", "seconds") if not _is_number(record.cost.get(axis))]
+    lacks += [f"recipe.{name}" for name in ("settings", "plugins") if not isinstance(record.recipe.get(name, {}), dict)]
     last = record.evaluations[-1].metrics if record.evaluations else {}
-    return ", ".join([*costs, *(f"final.{name}" for name in last if name not in record.final)])
+    return ", ".join([*lacks, *(f"final.{name}" for name in last if name not in record.final)])
 
 
 def _is_number(value: object) -> bool:

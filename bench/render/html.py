@@ -31,7 +31,7 @@ def html(sheet: Sheet) -> str:
         )
         kind = ' class="published"' if section.published else ""
         bodies.append(f"<tbody{kind}>\n{title if section.title else ''}{rows}\n</tbody>")
-    notes = "\n".join(f"<p>{_marks(mark)} {escape(text)}</p>" for mark, text in sheet.notes)
+    notes = "\n".join(f"<p>{_marks(*filter(None, [mark]))} {escape(text)}</p>" for mark, text in sheet.notes)
     return "\n".join(
         [
             '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
@@ -59,4 +59,4 @@ def _cell(cell: Cell) -> str:
 
 
 def _marks(*marks: str) -> str:
-    return "".join(f"<sup>{escape(mark)}</sup>" for mark in marks if mark)
+    return f"<sup>{escape(','.join(marks))}</sup>" if marks else ""

@@ -38,14 +38,13 @@ def latex(sheet: Sheet) -> str:
 
 def escaped(text: str) -> str:
     """Text that LaTeX sets as it is; what pdfLaTeX has no letter for is shown by its code point there, and as it is elsewhere."""
-    text = " ".join(text.split())
     guard = "{}" if text.startswith(("[", "*")) else ""  # which the end of the row before would take for its argument
     return guard + "".join(_SPECIAL.get(c) or _letter(c) for c in text)
 
 
 def _letter(c: str) -> str:
     if c.isascii():
-        return c if c.isprintable() else ""
+        return c
     if c in "ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜÝßàáâãäåæçèéêëìíîïñòóôõöøùúûüýÿ":  # what LaTeX's first encoding has
         return c
     return rf"\ifdefined\Uchar {c}\else [U+{ord(c):04X}]\fi{{}}"  # \Uchar: XeLaTeX and LuaLaTeX
@@ -59,8 +58,9 @@ def _cell(cell: Cell, published: bool) -> str:
         text = rf"\underline{{{text}}}"
     elif published and cell.text != "-":
         text = rf"\emph{{{text}}}"
-    return text + (rf"~\cite{{{cell.cite}}}" if cell.cite else "") + "".join(_mark(mark) for mark in cell.marks)
+    return text + (rf"~\cite{{{cell.cite}}}" if cell.cite else "") + (_mark(*cell.marks) if cell.marks else "")
 
 
-def _mark(mark: str) -> str:
-    return r"$^{\dagger}$" if mark == TIED else rf"$^{{\mathrm{{{mark}}}}}$"
+def _mark(*marks: str) -> str:
+    inside = ",".join(r"\dagger" if mark == TIED else rf"\mathrm{{{mark}}}" for mark in marks)
+    return f"$^{{{inside}}}$"

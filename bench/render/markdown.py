@@ -16,8 +16,8 @@ def markdown(sheet: Sheet) -> str:
 
 
 def escaped(text: str) -> str:
-    """Text that Markdown shows as it is, on one line."""
-    text = re.sub(r"([\\`*\[\]|$~])", r"\\\1", " ".join(text.split()))
+    """Text that Markdown shows as it is."""
+    text = re.sub(r"([\\`*\[\]|$~])", r"\\\1", text)
     text = re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", text)  # within a word it means nothing
     return re.sub(r"&(?=#?\w+;)", "&amp;", text).replace("<", "&lt;")
 
@@ -34,7 +34,7 @@ def _cell(cell: Cell, published: bool) -> str:
 
 
 def _marks(*marks: str) -> str:
-    return "".join(f"<sup>{mark}</sup>" for mark in marks)
+    return f"<sup>{','.join(marks)}</sup>" if marks else ""
 
 
 def _line(cells: list[str]) -> str:

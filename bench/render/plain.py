@@ -29,12 +29,17 @@ def plain(sheet: Sheet) -> str:
 
 def _folded(cell: Cell, words: bool) -> list[str]:
     letters = ",".join(mark for mark in cell.marks if mark.isalpha())
-    text = (
-        " ".join(cell.text.split())
-        + "".join(mark for mark in cell.marks if not mark.isalpha())
-        + (f" [{letters}]" if letters else "")
-    )
-    return chop_cells(text, _WIDEST) if words and cell_len(text) > _WIDEST else [text]
+    signs = "".join(mark for mark in cell.marks if not mark.isalpha())
+    text = cell.text + signs + (f" [{letters}]" if letters else "")
+    if not words or cell_len(text) <= _WIDEST:
+        return [text]
+    lines = [""]
+    for word in (piece for long in text.split(" ") for piece in chop_cells(long, _WIDEST)):
+        if cell_len(lines[-1]) + 1 + cell_len(word) <= _WIDEST:
+            lines[-1] = f"{lines[-1]} {word}".strip()
+        else:
+            lines.append(word)
+    return lines
 
 
 def _row(cells: list[list[str]], widths: list[int], words: list[bool]) -> list[str]:

@@ -54,20 +54,28 @@ def sheet(board: Leaderboard, names: Sequence[str] | None = None) -> Sheet:
             last = (row.teacher, row.published is not None)
             title = f"published for the data set of {row.teacher}, not measured here and not ranked" if row.published else ""
             sections.append(Section(title, row.published is not None, []))
-        sections[-1].rows.append([_cell(c, row, tuple(letters[s] for s in said[i])) for c in shown])
+        sections[-1].rows.append(
+            [_cell(c, row, tuple(sorted((letters[s] for s in said[i]), key=lambda x: (len(x), x)))) for c in shown]
+        )
     notes = [(TIED, "not told from the best by Welch's test at 5 %.")] if _any_tied(board, shown) else []
     notes += [(letter, sentence) for sentence, letter in letters.items()]
     notes += [("", sentence) for sentence in [*_general(board, shown), *dict.fromkeys(c.note for c in shown if c.note)]]
-    return Sheet([c.title for c in shown], [c.words for c in shown], sections, notes)
+    return Sheet([_on_one_line(c.title) for c in shown], [c.words for c in shown], sections, notes)
 
 
 def _cell(column: Shown, row: Row, letters: tuple[str, ...]) -> Cell:
+    text = _on_one_line(column.text(row))
     if column.name == "method":
-        return Cell(column.text(row), marks=letters, cite=row.cite)
+        return Cell(text, marks=letters, cite=row.cite)
     number = column.number(row)
     if number is None:
-        return Cell(column.text(row))
-    return Cell(column.text(row), number.best, number.second, (TIED,) if number.tied else ())
+        return Cell(text)
+    return Cell(text, number.best, number.second, (TIED,) if number.tied else ())
+
+
+def _on_one_line(text: str) -> str:
+    """Without line breaks and without what a terminal would obey."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def _any_tied(board: Leaderboard, shown: Sequence[Shown]) -> bool:
