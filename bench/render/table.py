@@ -65,5 +65,6 @@ def _csv(rows: list[dict[str, Any]]) -> str:
     if rows:
         writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        # a lone carriage return is not quoted by every Python, and readers take it for the end of a row
+        writer.writerows({k: v.replace("\r", " ") if isinstance(v, str) else v for k, v in row.items()} for row in rows)
     return text.getvalue().rstrip("\n")
