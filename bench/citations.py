@@ -40,6 +40,7 @@ def bibtex(key: str, source: Source) -> str:
     lines: dict[str, Any] = {
         "title": "{" + _escaped([source.title]) + "}",  # capitals are kept
         "author": source.author,
+        "key": None if source.author else source.title.partition(":")[0],  # what styles sort by
         "booktitle": _escaped(filter(None, [source.venue])),
         "year": source.year,
         "eprint": source.arxiv if source.arxiv_checked else None,

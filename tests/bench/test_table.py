@@ -6,6 +6,8 @@ import csv
 import io
 import json
 import re
+import shutil
+import subprocess
 import time
 from html.parser import HTMLParser
 
@@ -14,7 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from bench.leaderboard import leaderboard
+from bench.citations import cited
+from bench.leaderboard import leaderboard, published_rows
+from bench.published import published
 from bench.render.table import FORMATS, render
 from bench.store import read_records
 
@@ -39,7 +43,7 @@ def seeds(method: str, *fids: float, **facts):
 
 @pytest.fixture
 def runs(tmp_path):
-    """SiD is best, DMD tied with it, sida worse than both; two networks evaluations of kd, and the teacher."""
+    """SiD is best, DMD tied with it, SiDA worse than both; KD with two evaluations of its network; and the teacher."""
     made = [
         *seeds("sid", 1.50, 1.60, 1.70, curve=[(0, 300.0), (500, 4.0)]),
         *seeds("dmd", 1.55, 1.65, 1.75, curve=[(0, 300.0), (500, 6.0)], requires=["TeacherPairs"]),
@@ -255,3 +259,15 @@ def test_a_table_of_ten_thousand_runs_takes_seconds(tmp_path):
     assert time.process_time() - before < 5
     assert (len(records), len(skipped), len(board.rows)) == (10_000, 0, 3334)
     assert all("sid" in text for text in texts)
+
+
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs pdflatex and booktabs")
+def test_pdflatex_sets_whatever_a_method_is_called_with_every_column(tmp_path):
+    made = [r for i, name in enumerate([*AWKWARD, "*star", "sid"]) for r in seeds(name, 1 + i / 10, 1.5, teacher="edm-cifar10")]
+    others = published_rows(published().results, published().shown_under(["edm-cifar10"]))
+    board = cited(leaderboard([*made, record("teacher", 0, 1.0, teacher="edm-cifar10", nfe=35)], published=others))
+    (tmp_path / "table.tex").write_text(render(board, "latex", ["all"]), encoding="utf-8")
+    document = r"\documentclass{article}\usepackage{booktabs}\begin{document}\tiny\input{table}\end{document}"
+    command = ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", document]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
+    assert done.returncode == 0, done.stdout[-1000:]
