@@ -22,7 +22,7 @@ def fingerprint(content: dict[str, Any]) -> str:
 
 
 def measured_how(record: Record, metric: str) -> str:
-    """A fingerprint of what makes two numbers comparable beyond the protocol's id: extractor, reference, parameters."""
+    """What makes two numbers comparable beyond the protocol's id, as a fingerprint: extractor, reference, parameters."""
     plan = record.recipe.get("evaluation") or {}
     parameters = [protocol.get("parameters", {}).get(metric) for protocol in record.protocols.values()]
     compared = any(metric in protocol.get("compares", [metric]) for protocol in record.protocols.values())
@@ -51,7 +51,9 @@ def _given(record: Record) -> list[str]:
     """The budget and settings that the run was asked for by hand."""
     settings = record.recipe.get("settings", {})
     budget = [record.recipe["budget"]] if record.request.get("budget") else []
-    return budget + [f"{name}={settings[name]}" for name, source in record.sources.items() if source == "given"]
+    return budget + [
+        f"{name}={settings[name]}" for name, source in record.sources.items() if source == "given" and name in settings
+    ]
 
 
 def _choices(record: Record) -> dict[str, Any]:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-import pandas as pd
-
+from bench.curves import TARGETS, Curve, Reach, reach
 from bench.grouping import group_of, measured_how, variants
+from bench.noise import noise
+from bench.published import PUBLISHED, Result
 from bench.record import Measurement, Record
-from bench.significance import ranks
+from bench.significance import interval, moments, ranks, tied
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+AXES = ("images", "updates", "flops", "seconds")
 
 
 @dataclass(frozen=True)
@@ -35,16 +44,30 @@ class Number:
     std: float | None
     values: tuple[float, ...]
     """Of the seeds."""
+    evaluation_noise: float | None = None
+    """Standard deviation of one evaluation replicate."""
+    training_noise: float | None = None
+    """Standard deviation over seeds without what evaluation adds to it."""
+    best: bool = False
+    """The best mean among the trained of its teacher, where there are several."""
+    second: bool = False
+    tied: bool = False
+    """Not told from the best one by Welch's test at 5 %, of two seeds or more each."""
 
     @property
     def seeds(self) -> int:
         """How many."""
         return len(self.values)
 
+    @property
+    def interval(self) -> float | None:
+        """Half the width of the 95 % confidence interval of the mean over seeds."""
+        return interval(self.values)
+
 
 @dataclass(frozen=True)
 class Row:
-    """One method on one teacher at one setting."""
+    """One method on one teacher at one setting, measured here; or ``published`` elsewhere, and then without rank and cost."""
 
     teacher: str
     method: str
@@ -52,7 +75,7 @@ class Row:
     """What sets this row apart from the method's other rows, such as ``alpha=1.0``."""
     seeds: int
     nfe: int
-    data_free: bool
+    data_free: bool | None
     tuning: int | None
     """Runs that were tried before these settings, if that is known."""
     images: float
@@ -65,122 +88,251 @@ class Row:
     that share a rank have ``=``; one seed alone has no rank."""
     runs: tuple[str, ...] = ()
     """Ids of the runs that it is made of."""
+    area: Number | None = None
+    """``Curve.area`` of the first column over FLOPs, over seeds."""
+    reached: tuple[tuple[float, Reach], ...] = ()
+    """FLOPs until the first column is at or below so many times the teacher's own number, where that is in the records."""
+    published: Result | None = None
+    cite: str = ""
+    """BibTeX key of the method's paper, or of the paper that the published number is from."""
 
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """Columns and rows, best first within each teacher by the first column."""
+    """Columns and rows, best first within each teacher by the first column, and the published ones after the measured."""
 
     columns: list[Column]
     rows: list[Row]
 
 
+@dataclass(frozen=True)
+class Choice:
+    """Which rows are wanted; None and False leave all."""
+
+    teachers: Sequence[str] | None = None
+    methods: Sequence[str] | None = None
+    one_step: bool = False
+    data_free: bool = False
+
+    def takes(self, row: Row) -> bool:
+        """Whether a row is wanted; a published one is found by its method's name in this suite as well as by its label."""
+        names = {row.method, *([row.published.method] if row.published else [])}
+        return (
+            (self.teachers is None or row.teacher in self.teachers)
+            and (self.methods is None or not names.isdisjoint(self.methods))
+            and not (self.one_step and row.nfe != 1)
+            and not (self.data_free and row.data_free is False)
+        )
+
+
+@dataclass(frozen=True)
+class _Final:
+    """One final number of one run."""
+
+    record: Record
+    group: str
+    metric: str
+    protocol: str
+    fingerprint: str
+    value: float
+    std: float | None
+    replicates: int
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.metric, f"{self.protocol}@{self.fingerprint}"
+
+
 def frame(records: Sequence[Record]) -> pd.DataFrame:
     """One row for each finished run and metric: the run, its cost, the value, its std over replicates, and the protocol."""
+    import pandas as pd
+
     rows = [
         {
-            "run_id": r.run_id,
-            "method": r.method,
-            "teacher": r.teacher,
-            "seed": r.seed,
-            "group": group_of(r),
-            "metric": column,
-            "protocol": m.protocol,
-            "fingerprint": measured_how(r, name),
-            "direction": r.direction(name),
-            "value": value,
-            "std": std,
-            "nfe": r.nfe,
-            "data_free": not {"TeacherPairs", "RealImages"} & set(r.requires),
-            "tuning": r.tuning.get("runs"),
-            **{axis: r.cost[axis] for axis in ("images", "updates", "flops", "seconds")},
+            "run_id": f.record.run_id,
+            "method": f.record.method,
+            "teacher": f.record.teacher,
+            "seed": f.record.seed,
+            "group": f.group,
+            "metric": f.metric,
+            "protocol": f.protocol,
+            "fingerprint": f.fingerprint,
+            "direction": f.record.direction(f.metric),
+            "value": f.value,
+            "std": f.std,
+            "nfe": f.record.nfe,
+            "data_free": _data_free(f.record),
+            "tuning": f.record.tuning.get("runs"),
+            **{axis: f.record.cost[axis] for axis in AXES},
         }
-        for r in records
-        if r.status == "done" and r.evaluations
-        for name, m in r.evaluations[-1].metrics.items()
-        for column, value, std in _values(r, name, m)
+        for f in _finals(records)
     ]
     columns = "run_id method teacher seed group metric protocol fingerprint direction value std nfe data_free tuning"
-    return pd.DataFrame(rows, columns=[*columns.split(), "images", "updates", "flops", "seconds"])
+    return pd.DataFrame(rows, columns=[*columns.split(), *AXES])
 
 
-def _values(record: Record, name: str, measured: Measurement) -> list[tuple[str, float, float | None]]:
-    """A metric's number and its std; and where papers quote the smallest of the replicates, that as a column of its own."""
-    smallest, values = measured.smallest, [(name, record.final[name], measured.std)]
-    return values if smallest is None else [*values, (f"{name}-min{len(measured.values or ())}", smallest, None)]
+def _finals(records: Sequence[Record]) -> list[_Final]:
+    """Every final number of the finished runs; where papers quote the smallest of the replicates, that as a metric of its own."""
+    found = []
+    for record in records:
+        if record.status != "done" or not record.evaluations:
+            continue
+        group = group_of(record)
+        for name, m in record.evaluations[-1].metrics.items():
+            of, count = measured_how(record, name), _replicates(record, m)
+            found.append(_Final(record, group, name, m.protocol, of, record.final[name], m.std, count))
+            if m.smallest is not None:
+                found.append(_Final(record, group, f"{name}-min{count}", m.protocol, of, m.smallest, None, 1))
+    return found
 
 
-def leaderboard(records: Sequence[Record], teacher: str | None = None, metrics: Sequence[str] | None = None) -> Leaderboard:
-    """The table of all finished runs, of one teacher and some metrics if asked."""
+def smallest_of(record: Record) -> list[str]:
+    """The metrics of a record that are the smallest of replicates, such as ``fid-min3``."""
+    last = record.evaluations[-1].metrics.items() if record.evaluations else ()
+    return [f"{name}-min{_replicates(record, m)}" for name, m in last if m.smallest is not None]
+
+
+def _replicates(record: Record, measured: Measurement) -> int:
+    return len(measured.values or ()) or (record.recipe.get("evaluation") or {}).get("repeats", 1)
+
+
+def _data_free(record: Record) -> bool:
+    return not {"TeacherPairs", "RealImages"} & set(record.requires)
+
+
+def leaderboard(
+    records: Sequence[Record],
+    teacher: str | None = None,
+    metrics: Sequence[str] | None = None,
+    choice: Choice | None = None,
+    published: Sequence[Row] = (),
+) -> Leaderboard:
+    """The table of all finished runs, of one teacher, some metrics and a choice of rows if asked.
+
+    Ranks, ties and the best are among the rows that were chosen; ``published`` rows take no part in them.
+    """
     records = [r for r in records if r.status == "done" and (teacher is None or r.teacher == teacher)]
-    data = frame(records)
-    if metrics:
-        data = data[data["metric"].isin(metrics)]
-    columns = _columns(data, metrics)
-    groups: dict[str, list[Record]] = {}
-    for r in records:
-        groups.setdefault(group_of(r), []).append(r)
-    told = variants(groups)
-    rows = [_row(group, columns, told) for _, group in data.groupby(["teacher", "method", "group"], sort=True)]
+    finals = [f for f in _finals(records) if metrics is None or f.metric in metrics]
+    columns = _columns(finals, metrics)
+    targets = _targets(finals, columns)
+    groups: dict[tuple[str, str, str], list[_Final]] = {}
+    for f in finals:
+        groups.setdefault((f.record.teacher, f.record.method, f.group), []).append(f)
+    told = variants({group: [f.record for f in own] for (*_, group), own in groups.items()})
+    rows = [_row(own, columns, told, targets) for _, own in sorted(groups.items(), key=lambda item: item[0])]
+    rows = [row for row in rows if choice is None or choice.takes(row)]
     rows.sort(key=lambda row: (row.teacher, *_rank(row, columns)))
-    return Leaderboard(columns, _ranked(rows, columns))
+    published = [row for row in published if choice is None or choice.takes(row)]
+    columns = [c for c in columns if any(c in row.numbers for row in rows)]
+    shown = {c.metric for c in columns} or set(metrics or ["fid"])
+    added = dict.fromkeys(c for row in published for c in row.numbers if c.metric in shown)
+    published = [row for row in published if any(c in row.numbers for c in added)]
+    together = _standings(rows, columns) + sorted(published, key=lambda row: _rank(row, list(added)))
+    together.sort(key=lambda row: (row.teacher, row.published is not None))
+    return Leaderboard([*columns, *added], together)
 
 
-def _ranked(rows: list[Row], columns: list[Column]) -> list[Row]:
-    """The rows with their ranks by the first column, each teacher's for themselves."""
-    told = dict.fromkeys(range(len(rows)), "-")
-    for teacher in {row.teacher for row in rows} if columns else ():
-        trained = [i for i, r in enumerate(rows) if r.teacher == teacher and r.updates and _seeds(r, columns[0]) > 1]
-        found = ranks([rows[i].numbers[columns[0]].values for i in trained], columns[0].direction)
-        told |= {i: f"{rank}=" if found.count(rank) > 1 else f"{rank}" for i, rank in zip(trained, found, strict=True)}
-    return [replace(row, rank=told[i]) for i, row in enumerate(rows)]
+def _standings(rows: list[Row], columns: list[Column]) -> list[Row]:
+    """The rows with ranks by the first column, and best, second and tied of every column, each teacher's for themselves."""
+    rows = list(rows)
+    for teacher in dict.fromkeys(row.teacher for row in rows):
+        trained = [i for i, row in enumerate(rows) if row.teacher == teacher and row.updates]
+        for column in columns:
+            places = [i for i in trained if column in rows[i].numbers]
+            groups = [rows[i].numbers[column].values for i in places]
+            if len(places) > 1:
+                order = sorted(range(len(places)), key=lambda k: _rank(rows[places[k]], [column]))
+                for k, (i, close) in enumerate(zip(places, tied(groups, column.direction), strict=True)):
+                    number = replace(rows[i].numbers[column], best=k == order[0], second=k == order[1], tied=close)
+                    rows[i] = replace(rows[i], numbers={**rows[i].numbers, column: number})
+            if column == columns[0]:
+                ranked = [i for i, values in zip(places, groups, strict=True) if len(values) > 1]
+                found = ranks([values for values in groups if len(values) > 1], column.direction)
+                sharing = Counter(found)
+                for i, rank in zip(ranked, found, strict=True):
+                    rows[i] = replace(rows[i], rank=f"{rank}=" if sharing[rank] > 1 else f"{rank}")
+    return rows
 
 
-def _seeds(row: Row, column: Column) -> int:
-    return row.numbers[column].seeds if column in row.numbers else 0
+def _columns(finals: list[_Final], metrics: Sequence[str] | None) -> list[Column]:
+    directions = {f.key: f.record.direction(f.metric) for f in finals}
+    order = {name: i for i, name in enumerate(metrics or dict.fromkeys(f.metric for f in finals))}
+    versions: dict[tuple[str, str], set[str]] = {}
+    runs: dict[str, set[str]] = {}
+    for f in finals:
+        versions.setdefault((f.metric, f.protocol), set()).add(f.fingerprint)
+        runs.setdefault(f.key[1], set()).add(f.record.run_id)
+    columns = []
+    for (metric, protocol), direction in directions.items():
+        name, _, fingerprint = protocol.rpartition("@")
+        label = name if len(versions[metric, name]) == 1 else f"{name}@{fingerprint[:6]}"
+        columns.append(Column(metric, protocol, label, direction))
+    return sorted(columns, key=lambda c: (order[c.metric], -len(runs[c.protocol]), c.label))  # the usual protocol ranks
 
 
-def _columns(data: pd.DataFrame, metrics: Sequence[str] | None) -> list[Column]:
-    keys = data[["metric", "protocol", "fingerprint", "direction"]].drop_duplicates()
-    versions = keys.groupby(["metric", "protocol"])["fingerprint"].nunique()
-    order = {name: i for i, name in enumerate(metrics or keys["metric"].drop_duplicates())}
-    columns = [
-        Column(
-            metric,
-            f"{protocol}@{fingerprint}",
-            protocol if versions[metric, protocol] == 1 else f"{protocol}@{fingerprint[:6]}",
-            direction,
-        )
-        for metric, protocol, fingerprint, direction in keys.itertuples(index=False)
-    ]
-    runs = data.groupby(data["protocol"] + "@" + data["fingerprint"])["run_id"].nunique()
-    return sorted(columns, key=lambda c: (order[c.metric], -runs[c.protocol], c.label))  # the usual protocol ranks
-
-
-def _row(group: pd.DataFrame, columns: list[Column], told: dict[str, str]) -> Row:
-    first, runs = group.iloc[0], group.drop_duplicates("seed", keep="last")
+def _row(finals: list[_Final], columns: list[Column], told: dict[str, str], targets: dict[tuple[str, str], float]) -> Row:
+    first = finals[0].record
+    runs = list({f.record.seed: f.record for f in finals}.values())
     numbers = {}
     for column in columns:
-        own = group[(group["metric"] == column.metric) & (group["protocol"] + "@" + group["fingerprint"] == column.protocol)]
-        own = own.drop_duplicates("seed", keep="last")  # a seed measured twice, by other points or repeats, is one seed
-        if len(own):
-            std = own["value"].std() if len(own) > 1 else own["std"].iloc[0]
-            numbers[column] = Number(float(own["value"].mean()), None if pd.isna(std) else float(std), tuple(own["value"]))
+        own = {f.record.seed: f for f in finals if f.key == (column.metric, column.protocol)}
+        if own:  # a seed measured twice, by other points or repeats, is one seed
+            numbers[column] = _number(list(own.values()))
+    curves = []
+    if columns and columns[0] in numbers and columns[0].direction == "lower" and first.cost["updates"]:
+        own = {f.record.seed: f for f in finals if f.key == (columns[0].metric, columns[0].protocol)}
+        curves = [_curve(f.record, columns[0].metric) for f in own.values()]
+    areas = [area for curve in curves if (area := curve.area()) is not None]
+    target = targets.get((first.teacher, first.recipe.get("teacher_digest", "")))
     return Row(
-        teacher=first["teacher"],
-        method=first["method"],
-        variant=told.get(first["group"], ""),
+        teacher=first.teacher,
+        method=first.method,
+        variant=told.get(finals[0].group, ""),
         seeds=len(runs),
-        nfe=int(first["nfe"]),
-        data_free=bool(first["data_free"]),
-        tuning=None if pd.isna(first["tuning"]) else int(first["tuning"]),
+        nfe=first.nfe,
+        data_free=_data_free(first),
+        tuning=first.tuning.get("runs"),
         numbers=numbers,
-        images=float(runs["images"].mean()),
-        updates=float(runs["updates"].mean()),
-        flops=float(runs["flops"].mean()),
-        seconds=float(runs["seconds"].mean()),
-        runs=tuple(group["run_id"].unique()),
+        images=_mean(r.cost["images"] for r in runs),
+        updates=_mean(r.cost["updates"] for r in runs),
+        flops=_mean(r.cost["flops"] for r in runs),
+        seconds=_mean(r.cost["seconds"] for r in runs),
+        area=Number(_mean(areas), _std(areas), tuple(areas)) if areas and len(areas) == len(curves) else None,
+        reached=tuple((factor, reach(curves, factor * target)) for factor in TARGETS) if curves and target else (),
+        runs=tuple(record.run_id for record in runs),
     )
+
+
+def _number(finals: list[_Final]) -> Number:
+    values = [f.value for f in finals]
+    apart = noise(values, [f.std for f in finals], [f.replicates for f in finals])
+    std = _std(values) if len(values) > 1 else finals[0].std
+    return Number(_mean(values), std, tuple(values), apart.evaluation, apart.training)
+
+
+def _mean(values: Iterable[float]) -> float:
+    return moments(tuple(values))[0]
+
+
+def _std(values: Sequence[float]) -> float | None:
+    return math.sqrt(moments(values)[1]) if len(values) > 1 else None
+
+
+def _curve(record: Record, metric: str) -> Curve:
+    """Over FLOPs; a point that was measured at another number of steps than the result is not on it."""
+    points = [(e.flops, e.metrics[metric].value) for e in record.evaluations if metric in e.metrics and e.nfe == record.nfe]
+    return Curve(tuple(float(cost) for cost, _ in points), tuple(value for _, value in points))
+
+
+def _targets(finals: list[_Final], columns: list[Column]) -> dict[tuple[str, str], float]:
+    """By teacher and its weights: the first column's number of the teacher itself, sampled its own way."""
+    return {
+        (f.record.teacher, f.record.recipe.get("teacher_digest", "")): f.value
+        for f in finals
+        if f.record.method == "teacher"
+        and f.key == (columns[0].metric, columns[0].protocol)
+        and all(f.record.recipe.get("settings", {}).get(name) is None for name in ("steps", "solver", "churn"))
+    }
 
 
 def _rank(row: Row, columns: list[Column]) -> tuple[float, ...]:
@@ -188,3 +340,37 @@ def _rank(row: Row, columns: list[Column]) -> tuple[float, ...]:
         (row.numbers[c].mean if c.direction == "lower" else -row.numbers[c].mean) if c in row.numbers else float("inf")
         for c in columns
     )
+
+
+def _unsaid(result: Result) -> str:
+    """The variant without what the label says already."""
+    variant = result.variant or ""
+    return "" if variant in result.label else variant.removeprefix(result.label).strip(" ,()")
+
+
+def published_rows(results: Sequence[Result], teacher_of: dict[str, str]) -> list[Row]:
+    """Published numbers as rows; ``teacher_of`` names the teacher under which each data set is shown."""
+    directions = {"fid": "lower", "is": "higher", "precision": "higher", "recall": "higher"}
+    columns = {name: Column(name, PUBLISHED, PUBLISHED, direction) for name, direction in directions.items()}
+    return [
+        Row(
+            teacher=teacher_of[r.dataset],
+            method=r.label,
+            variant=_unsaid(r),
+            seeds=0,
+            nfe=r.nfe,
+            data_free=r.data_free,
+            tuning=None,
+            images=float(r.training_images or 0),
+            updates=0,
+            flops=0,
+            seconds=0,
+            numbers={
+                c: Number(v, r.fid_std if n == "fid" else None, ()) for n, c in columns.items() if (v := r.metric(n)) is not None
+            },
+            published=r,
+            cite=r.source,
+        )
+        for r in results
+        if r.dataset in teacher_of
+    ]

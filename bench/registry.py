@@ -61,6 +61,16 @@ class Entry:
         module, _, attribute = self.target.partition(":")
         return _first_docstring_line(module, attribute) if attribute else _first_line(inspect.getdoc(self.load()))
 
+    def source_file(self) -> Path | None:
+        """The Python file that it is in, found without importing it; None if there is none."""
+        module, _, attribute = self.target.partition(":")
+        if attribute:
+            return _source_file(module)
+        try:
+            return Path(inspect.getfile(self.load()))
+        except TypeError:
+            return None  # an instance rather than a class
+
 
 _from_files: dict[tuple[str, str], Entry] = {}
 _loading: list[str] = []  # the --plugin file being executed, so that what it registers is known to come from it

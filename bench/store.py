@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from bench.errors import BenchError, UsageError, unknown
 from bench.files import content_digest, write_atomic
+from bench.garbage import uncollected
 from bench.recipe import Recipe, Request, run_prefix
 from bench.record import SCHEMA, Record
 from bench.registry import entries
@@ -81,18 +82,7 @@ class RunFolder:
 
     def read_record(self) -> Record | None:
         """The run's record, or None if there is none yet. Raises BenchError for a damaged one or a newer schema."""
-        file = self.path / "record.json"
-        try:
-            record = Record.model_validate_json(file.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return None
-        except (ValidationError, UnicodeDecodeError) as error:
-            raise BenchError(f"the record {file} is damaged ({type(error).__name__}); repeat the run with --fresh.") from error
-        except OSError as error:
-            raise BenchError(f"the record {file} cannot be read: {error.strerror}.") from error
-        if record.schema_ > SCHEMA:
-            raise BenchError(f"the record {file} has schema {record.schema_}, this suite reads up to {SCHEMA}; update it.")
-        return record
+        return _read(self.path / "record.json")
 
     def log(self, line: dict[str, Any]) -> None:
         """Append one line to the training curve, ``metrics.jsonl``."""
@@ -112,6 +102,51 @@ class RunFolder:
             except (json.JSONDecodeError, KeyError):
                 continue
         write_atomic(file, "".join(kept))
+
+
+def _read(file: Path) -> Record | None:
+    """A record, or None if there is none. Raises BenchError for a damaged one or a newer schema."""
+    try:
+        record = Record.model_validate_json(file.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (ValidationError, UnicodeDecodeError) as error:
+        newer = _schema(file)
+        if newer > SCHEMA:
+            raise _of_newer_schema(file, newer) from error
+        raise BenchError(f"the record {file} is damaged ({type(error).__name__}); repeat the run with --fresh.") from error
+    except OSError as error:
+        raise BenchError(f"the record {file} cannot be read: {error.strerror}; see to its permissions.") from error
+    if record.schema_ > SCHEMA:
+        raise _of_newer_schema(file, record.schema_)
+    if record.status == "done" and (missing := _missing(record)):
+        raise BenchError(f"the record {file} is damaged (a finished run without {missing}); repeat the run with --fresh.")
+    return record
+
+
+def _schema(file: Path) -> int:
+    """The schema that a record says it has, though it does not fit ours; 0 if it says none."""
+    try:
+        schema = json.loads(file.read_bytes())["schema"]
+    except (ValueError, KeyError, TypeError):
+        return 0
+    return schema if isinstance(schema, int) else 0
+
+
+def _of_newer_schema(file: Path, schema: int) -> BenchError:
+    return BenchError(f"the record {file} has schema {schema}, this suite reads up to {SCHEMA}; update it.")
+
+
+def _missing(record: Record) -> str:
+    """What a finished record lacks of what tables are made of; the empty string if it is whole."""
+    lacks = [f"cost.{axis}" for axis in ("images", "updates", "flops", "seconds") if not _is_number(record.cost.get(axis))]
+    lacks += [f"recipe.{name}" for name in ("settings", "plugins") if not isinstance(record.recipe.get(name, {}), dict)]
+    last = record.evaluations[-1].metrics if record.evaluations else {}
+    return ", ".join([*lacks, *(f"final.{name}" for name in last if name not in record.final)])
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _records(results: Path, prefix: str) -> Iterator[Record]:
@@ -186,17 +221,18 @@ def own_way(settings: Mapping[str, Any]) -> bool:
 def read_runs(results: Path) -> tuple[list[tuple[RunFolder, Record]], list[str]]:
     """All readable runs below a folder with their records, and one sentence for each that had to be skipped."""
     runs, skipped = [], []
-    for path in sorted(p for p in results.glob("*") if p.is_dir()):
-        folder = RunFolder(path)
-        try:
-            record = folder.read_record()
-        except BenchError as error:
-            skipped.append(str(error))
-            continue
-        if record is not None:
-            runs.append((folder, record))
-        elif any((path / left).exists() for left in ("recipe.yaml", "metrics.jsonl", "checkpoints", "samples")):
-            skipped.append(f"the run {path} has no record.json; copy it again, or repeat the run.")
+    with uncollected():
+        for name in sorted(os.listdir(results)) if results.is_dir() else ():
+            folder = RunFolder(results / name)
+            try:
+                record = folder.read_record()
+            except BenchError as error:
+                skipped.append(str(error))
+                continue
+            if record is not None:
+                runs.append((folder, record))
+            elif any((folder.path / left).exists() for left in ("recipe.yaml", "metrics.jsonl", "checkpoints", "samples")):
+                skipped.append(f"the run {folder.path} has no record.json; copy it again, or repeat the run.")
     return runs, skipped
 
 

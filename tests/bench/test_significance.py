@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import statistics
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from bench.significance import better, interval, ranks
+from bench.significance import better, interval, moments, ranks, tied
 
 VALUES = st.lists(st.floats(-100, 100).map(lambda v: round(v, 3)), min_size=2, max_size=6)
 
@@ -45,3 +47,39 @@ def test_ranks_count_what_is_better_and_leave_ties_together():
     assert ranks([[1.0], [9.0]], "lower") == [1, 1]  # of one seed nothing can be said
     assert ranks([[1.0, 1.0], [2.0, 2.0]], "lower") == [1, 2]
     assert ranks([], "lower") == []
+
+
+@given(groups=st.lists(st.lists(st.floats(-100, 100).map(lambda v: round(v, 3)), min_size=1, max_size=5), max_size=8))
+def test_ranks_of_many_are_those_of_scipys_test_pair_by_pair(groups):
+    def beats(a, b):
+        if min(len(a), len(b)) < 2 or not np.mean(a) < np.mean(b):
+            return False
+        described = [(statistics.fmean(v), statistics.stdev(v), len(v)) for v in (a, b)]  # ttest_ind warns of equal values
+        same = len({*a}) == len({*b}) == 1
+        return same or stats.ttest_ind_from_stats(*described[0], *described[1], equal_var=False).pvalue < 0.05
+
+    means = [np.mean(g) for g in groups]
+    if all(abs(a - b) > 1e-9 for i, a in enumerate(means) for b in means[:i]):
+        assert ranks(groups, "lower") == [1 + sum(beats(other, own) for other in groups) for own in groups]
+        told = tied(groups, "lower")
+        for i, group in enumerate(groups):
+            best = groups[int(np.argmin(means))]
+            testable = min(len(best), len(group)) > 1 and group is not best
+            assert told[i] == (testable and not beats(best, group))
+
+
+def test_what_is_tied_with_the_best_is_told_by_the_same_test():
+    assert tied([[1.0, 1.1, 1.2], [1.05, 1.12, 1.2], [5.0, 5.1, 5.2], [1.1]], "lower") == [False, True, False, False]
+    assert tied([[1.0], [1.1, 1.2]], "lower") == [False, False]  # the best has one seed: nothing can be said
+
+
+@given(values=st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=9))
+def test_moments_are_those_of_statistics(values):
+    mean, variance = moments(values)
+    assert mean == pytest.approx(statistics.fmean(values), rel=1e-12, abs=1e-9)
+    assert variance == pytest.approx(statistics.variance(values), rel=1e-9, abs=1e-9)
+
+
+def test_equal_values_have_no_variance_at_all():
+    assert moments([0.1] * 3) == (0.1, 0.0)
+    assert ranks([[0.1] * 3, [0.1] * 2], "lower") == [1, 1]

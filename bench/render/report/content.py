@@ -13,7 +13,7 @@ from bench.record import Record
 from bench.render.report.details import details
 from bench.render.report.grids import Grids, spread
 from bench.render.report.page import as_json
-from bench.render.table import ARROWS
+from bench.render.sheet import ARROWS
 from bench.store import RunFolder, now
 
 Run = tuple[RunFolder, Record]
