@@ -20,7 +20,7 @@ from matplotlib.text import Text
 
 from bench.errors import UsageError, unknown
 from bench.leaderboard import Column
-from bench.render.sheet import ARROWS
+from bench.render.columns import ARROWS
 
 WIDTHS = {"column": 3.35, "page": 6.9}
 """Inches: one column of a two-column paper, and both."""

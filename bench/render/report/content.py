@@ -10,10 +10,10 @@ from typing import Any
 from bench.errors import one_line
 from bench.leaderboard import Leaderboard, Row, frame, leaderboard
 from bench.record import Record
+from bench.render.columns import ARROWS
 from bench.render.report.details import details
 from bench.render.report.grids import Grids, spread
 from bench.render.report.page import as_json
-from bench.render.sheet import ARROWS
 from bench.store import RunFolder, now
 
 Run = tuple[RunFolder, Record]
