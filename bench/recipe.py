@@ -178,18 +178,23 @@ def run_prefix(method: str, teacher: str, seed: int) -> str:
     return f"{method}-{re.sub(r'[^A-Za-z0-9._-]+', '-', short)[:60]}-s{seed}-"
 
 
-def read_recipe(path: Path) -> dict[str, Any]:
-    """A recipe file as the fields of a request: one that the suite wrote, or a hand-written request in YAML."""
+def read_fields(path: Path, what: str, such_as: str) -> dict[str, Any]:
+    """The fields of a YAML file that a person may have written. Raises UsageError for a file that holds something else."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UsageError(f"the recipe file {str(path)!r} does not exist; check the path.") from None
+        raise UsageError(f"the {what} file {str(path)!r} does not exist; check the path.") from None
     except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"the recipe file {str(path)!r} is not YAML: {' '.join(str(error).split())}") from None
+        raise UsageError(f"the {what} file {str(path)!r} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
-        raise UsageError(
-            f"the recipe file {str(path)!r} holds {type(content).__name__}, expected fields such as method and teacher."
-        )
+        kind = type(content).__name__
+        raise UsageError(f"the {what} file {str(path)!r} holds {kind}, expected fields such as {such_as}.")
+    return content
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """A recipe file as the fields of a request: one that the suite wrote, or a hand-written request in YAML."""
+    content = read_fields(path, "recipe", "method and teacher")
     if "teacher_digest" not in content:
         return content
     try:

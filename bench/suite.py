@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from bench.errors import UsageError
-from bench.recipe import Request, make_request
+from bench.recipe import Request, make_request, read_fields
 
 
 class Entry(BaseModel):
@@ -89,16 +88,7 @@ class Suite(BaseModel):
 
 def read_suite(path: Path, given: Mapping[str, Any]) -> Suite:
     """A suite file with what flags give in place of its fields. Raises UsageError for a file or a field that does not hold."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"the suite file {str(path)!r} does not exist; check the path.") from None
-    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"the suite file {str(path)!r} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise UsageError(
-            f"the suite file {str(path)!r} holds {type(content).__name__}, expected fields such as methods and seeds."
-        )
+    content = read_fields(path, "suite", "methods and seeds")
     return make_suite(content | dict(given), f"the suite file {str(path)!r}")
 
 

@@ -28,6 +28,15 @@ class DistributionMatching(FakeScoreMethod):
 
     settings: Settings
 
+    def matching_loss(self, x: Tensor, batch: Batch) -> Tensor:
+        """The distribution matching loss of generated images, a mean over pixels, (N,)."""
+        with torch.no_grad():
+            sigma = self.noise.grid(x, 20, 980, LEVELS)
+            y = x + per_image(sigma, x) * torch.randn_like(x)
+            real, fake = self.teacher(y, sigma, batch.labels), self.fake(y, sigma, batch.labels)
+        batch.logs["score_gap"] = (real - fake).square().mean()
+        return distribution_matching_loss(x, direction(x, real, fake))
+
     def adam(self, lr: float) -> Adam:
         """AdamW as both networks have it."""
         s = self.settings
@@ -62,15 +71,10 @@ class DMD(ComparesImages, DistributionMatching):
         ]
 
     def generator_loss(self, batch: Batch) -> Tensor:
-        """Distribution matching, a mean over pixels, plus regression on the teacher's pairs."""
+        """Distribution matching, plus regression on the teacher's pairs."""
         x = self.generate(batch.z, batch.labels)
         batch.memo["x"] = x.detach()
-        with torch.no_grad():
-            sigma = self.noise.grid(x, 20, 980, LEVELS)
-            y = x + per_image(sigma, x) * torch.randn_like(x)
-            real, fake = self.teacher(y, sigma, batch.labels), self.fake(y, sigma, batch.labels)
-        batch.logs["score_gap"] = (real - fake).square().mean()
-        loss = distribution_matching_loss(x, direction(x, real, fake))
+        loss = self.matching_loss(x, batch)
         if self.settings.regression:
             assert batch.pairs is not None
             z, images, labels = batch.pairs

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bench.plugin import Batch, Draw, FurtherLevels, RealImages, Requirement, Step, Teacher, few_steps, per_image, pixels
 from methods.discriminator import Head, feature_shape, loss_as_fake, loss_as_real
-from methods.dmd import LEVELS, DistributionMatching, direction, distribution_matching_loss
+from methods.dmd import LEVELS, DistributionMatching
 
 
 class FewStepMatching(DistributionMatching):
@@ -78,12 +78,7 @@ class DMD2(FewStepMatching):
         """Distribution matching, and a logistic loss of the logits of newly noised images."""
         x = self.student(batch.z, batch.labels)
         batch.memo["x"] = x.detach()
-        with torch.no_grad():
-            sigma = self.noise.grid(x, 20, 980, LEVELS)
-            y = x + per_image(sigma, x) * torch.randn_like(x)
-            real, fake = self.teacher(y, sigma, batch.labels), self.fake(y, sigma, batch.labels)
-        batch.logs["score_gap"] = (real - fake).square().mean()
-        loss = distribution_matching_loss(x, direction(x, real, fake))
+        loss = self.matching_loss(x, batch)
         if self.head is not None:
             loss = loss + self.settings.gan * loss_as_real(self.logits(x, batch.labels))
         return loss
