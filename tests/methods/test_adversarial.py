@@ -35,7 +35,7 @@ def test_equal_logits_cost_ln_2():
 
 def test_sida_at_zero_logits_adds_ln_2_over_the_weights(monkeypatch):
     """The discriminator's term is ln 2 lambda(sigma), the generator's 0.01 P ln 2 / w; the latter counts from its image on."""
-    method = make_trainer("sida", generator_starts_at=0, adversarial_starts_at=100, micro_batch=4).method
+    method = make_trainer("sida", generator_starts_at=0, adversarial_starts_at=100, micro_batch=4, adversarial=0.01).method
     spread(method)
     monkeypatch.setattr(methods.sida, "logits", lambda features: 0 * features.mean(1))
     sigmas, weights = [], []
