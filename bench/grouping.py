@@ -34,7 +34,8 @@ def variants(groups: Mapping[str, Sequence[Record]]) -> dict[str, str]:
     """For each group what was given by hand; and where that does not tell two apart, the settings in which they differ."""
     flat = {group: min(records, key=lambda r: len(_given(r))) for group, records in groups.items()}
     # the one that needed the fewest words, rather than a repetition of its whole recipe
-    told = {group: ", ".join(_given(record)) for group, record in flat.items()}
+    budgets = {record.recipe.get("budget") for record in flat.values()} - {None}
+    told = {group: ", ".join(_given(record, budget=len(budgets) > 1)) for group, record in flat.items()}
     alike: dict[tuple[str, str, str], list[str]] = {}
     for group, record in flat.items():
         alike.setdefault((record.teacher, record.method, told[group]), []).append(group)
@@ -47,11 +48,11 @@ def variants(groups: Mapping[str, Sequence[Record]]) -> dict[str, str]:
     return told
 
 
-def _given(record: Record) -> list[str]:
-    """The budget and settings that the run was asked for by hand."""
+def _given(record: Record, *, budget: bool = True) -> list[str]:
+    """The settings that the run was asked for by hand, and its budget, unless all have the same."""
     settings = record.recipe.get("settings", {})
-    budget = [record.recipe["budget"]] if record.request.get("budget") else []
-    return budget + [
+    amount = [record.recipe["budget"]] if budget and record.request.get("budget") else []
+    return amount + [
         f"{name}={settings[name]}" for name, source in record.sources.items() if source == "given" and name in settings
     ]
 

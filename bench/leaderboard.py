@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -13,7 +12,7 @@ from bench.grouping import group_of, measured_how, variants
 from bench.noise import noise
 from bench.published import PUBLISHED, Result
 from bench.record import Measurement, Record
-from bench.significance import interval, moments, ranks, tied
+from bench.significance import interval, moments, rank_ranges, tied
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,8 +83,8 @@ class Row:
     seconds: float
     numbers: dict[Column, Number]
     rank: str = "-"
-    """Among the trained ones of its teacher by the first column: 1, and one for each that is better by Welch's test at 5 %. Those
-    that share a rank have ``=``; one seed alone has no rank."""
+    """The ranks that it may have among the trained ones of its teacher by the first column, as far as Welch's test at 5 % can
+    tell: ``2-4`` if one is better and the worse ones begin after the fourth. One seed alone has no rank."""
     runs: tuple[str, ...] = ()
     """Ids of the runs that it is made of."""
     area: Number | None = None
@@ -247,10 +246,9 @@ def _standings(rows: list[Row], columns: list[Column]) -> list[Row]:
                     rows[i] = replace(rows[i], numbers={**rows[i].numbers, column: number})
             if column == columns[0]:
                 ranked = [i for i, values in zip(places, groups, strict=True) if len(values) > 1]
-                found = ranks([values for values in groups if len(values) > 1], column.direction)
-                sharing = Counter(found)
-                for i, rank in zip(ranked, found, strict=True):
-                    rows[i] = replace(rows[i], rank=f"{rank}=" if sharing[rank] > 1 else f"{rank}")
+                found = rank_ranges([values for values in groups if len(values) > 1], column.direction)
+                for i, (first, last) in zip(ranked, found, strict=True):
+                    rows[i] = replace(rows[i], rank=f"{first}" if first == last else f"{first}-{last}")
     return rows
 
 

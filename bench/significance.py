@@ -46,6 +46,13 @@ def ranks(groups: Sequence[Sequence[float]], direction: Direction, level: float 
     return found
 
 
+def rank_ranges(groups: Sequence[Sequence[float]], direction: Direction, level: float = LEVEL) -> list[tuple[int, int]]:
+    """The first and the last rank that each group may have: 1 and one for every better one, all of them but the worse ones."""
+    other = "higher" if direction == "lower" else "lower"
+    first, from_the_end = ranks(groups, direction, level), ranks(groups, other, level)
+    return [(rank, len(groups) + 1 - back) for rank, back in zip(first, from_the_end, strict=True)]
+
+
 def tied(groups: Sequence[Sequence[float]], direction: Direction, level: float = LEVEL) -> list[bool]:
     """Which groups cannot be told from the one of the best mean, itself left out; none of fewer than two values."""
     if not groups:

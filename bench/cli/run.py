@@ -92,11 +92,6 @@ def run(
         return
     with Watch() as watch:
         record = carry_out(request, folder, fresh=fresh, with_teacher=not no_teacher, watch=watch)
-    if format_ == "json":
-        typer.echo(record.model_dump_json(indent=1))
-        return
-    from bench.render.result import print_result
-
     teacher_record = find_teacher(folder, Recipe.model_validate(record.recipe)) if record.method != "teacher" else None
     if watch.worked:
         from bench.render.figure import save_curve
@@ -104,6 +99,11 @@ def run(
         save_curve(record, teacher_record, folder / record.run_id)
     else:
         typer.echo("this run is finished; --fresh repeats it.", err=True)
+    if format_ == "json":
+        typer.echo(record.model_dump_json(indent=1))
+        return
+    from bench.render.result import print_result
+
     print_result(record, folder, teacher_record)
 
 

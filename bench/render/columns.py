@@ -57,9 +57,7 @@ def _known(board: Leaderboard) -> list[Shown]:
     return [
         Shown("teacher", "teacher", lambda r: r.teacher, lambda r: {"teacher": r.teacher}, lambda r: r.teacher, words=True),
         Shown("method", "method", _method, lambda r: {"method": r.method, "variant": r.variant}, _method, words=True),
-        Shown(
-            "rank", "rank", lambda r: r.rank, lambda r: {"rank": r.rank}, lambda r: _at_end(r.rank.rstrip("=").replace(NONE, ""))
-        ),
+        Shown("rank", "rank", lambda r: r.rank, lambda r: {"rank": r.rank}, lambda r: _at_end(r.rank.partition("-")[0])),
         *(_metric(c) for c in board.columns),
         *(_about(first, name) if first else []),
         Shown(

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from bench.significance import better, interval, moments, ranks, tied
+from bench.significance import better, interval, moments, rank_ranges, ranks, tied
 
 VALUES = st.lists(st.floats(-100, 100).map(lambda v: round(v, 3)), min_size=2, max_size=6)
 
@@ -83,3 +83,11 @@ def test_moments_are_those_of_statistics(values):
 def test_equal_values_have_no_variance_at_all():
     assert moments([0.1] * 3) == (0.1, 0.0)
     assert ranks([[0.1] * 3, [0.1] * 2], "lower") == [1, 1]
+
+
+def test_a_range_of_ranks_leaves_open_what_the_noise_leaves_open():
+    """A group that scatters over all others may have any rank; the others keep the order that they show."""
+    good, fair, bad, wild = [1.0, 1.1, 1.2], [5.0, 5.1, 5.2], [9.0, 9.1, 9.2], [0.0, 5.0, 16.0]
+    assert rank_ranges([good, fair, bad, wild], "lower") == [(1, 2), (2, 3), (3, 4), (1, 4)]
+    assert rank_ranges([good, fair, bad], "higher") == [(3, 3), (2, 2), (1, 1)]
+    assert rank_ranges([], "lower") == []
