@@ -75,7 +75,7 @@ def test_a_run_folder_is_complete_in_itself(tmp_path):
     file = folder / written["checkpoint"]["path"]
     assert hashlib.sha256(file.read_bytes()).hexdigest() == written["checkpoint"]["sha256"]
     assert Image.open(folder / "samples" / "000000002048.png").size[0] > 300
-    assert yaml.safe_load((folder / "recipe.yaml").read_text())["settings"]["alpha"] == 1.2
+    assert yaml.safe_load((folder / "recipe.yaml").read_text())["settings"]["alpha"] == 1.0
     assert not [p for p in folder.rglob("*") if p.suffix in (".pkl", ".pt", ".pth")]
 
 
