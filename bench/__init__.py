@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bench.api import results, run
+    from bench.api import compare, results, run
 
-__all__ = ["results", "run"]
+__all__ = ["compare", "results", "run"]
 
 
 def __getattr__(name: str) -> Any:

@@ -15,8 +15,8 @@ from bench.store import find_finished, find_teacher, read_records, results_folde
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bench.compare import Cell
     from bench.events import Event
+    from bench.grid import Cell
     from bench.job import Job
     from bench.suite import Suite
 
@@ -97,42 +97,54 @@ def compare(
     and what ``run`` takes. A run that fails is left out; ask again with ``retry``. There is one process a GPU, or one a core,
     unless ``processes`` says otherwise.
     """
-    import os
-
-    import torch
-
     from bench.leaderboard import frame
     from bench.suite import make_suite, read_suite
 
     chosen = read_suite(Path(suite), fields) if suite else make_suite(fields)
-    gpus = torch.cuda.device_count()
-    folder = results_folder(Path(results) if results else None)
-    cells = compare_cells(chosen, folder, processes or gpus or os.cpu_count() or 1, gpus, retry=retry)
+    cells = compare_cells(chosen, results_folder(Path(results) if results else None), processes, retry=retry)
     return frame([cell.record for cell in cells if cell.state == "done" and cell.record is not None])
 
 
 def compare_cells(
     suite: Suite,
     folder: Path,
-    processes: int,
-    gpus: int = 0,
+    processes: int | None = None,
     *,
     retry: bool = False,
     watch: Callable[[list[Cell]], None] = lambda cells: None,
 ) -> list[Cell]:
-    """Carry out a suite and return how each of its runs stands. Raises UsageError for a run that cannot be, before any begins."""
-    from bench.compare import Grid, cells_of
-    from bench.hyperparameters import resolve
-    from bench.job import teacher_named
-    from bench.registry import get
+    """Carry out a suite and return how each of its runs stands.
 
+    Raises UsageError, before any run begins, for a name, setting, budget, metric or protocol that cannot be.
+    """
+    from bench.environment import cores
+    from bench.grid import Grid, cells_of, visible_gpus
+
+    requests = checked_requests(suite)
+    gpus = visible_gpus(suite.device)
+    cells = cells_of(requests, folder, retry=retry)
+    Grid(cells, folder, processes or len(gpus) or cores(), gpus).carry_out(watch)
+    return cells
+
+
+def checked_requests(suite: Suite) -> list[Request]:
+    """The runs of a suite, as far as they can be told to be possible without reading a teacher."""
+    from bench import registry
+    from bench.hyperparameters import resolve
+    from bench.job import known_before_loading, subject, teacher_named, wanted, wanted_budget
+    from bench.measuring import settle
+
+    for file in suite.plugins:
+        registry.load_plugin(file)
     requests = suite.requests()
     for request in requests:
-        teacher_named(request.teacher)
-        resolve(request.method, get("method", request.method), request.teacher, request.settings)
-    cells = cells_of(requests, folder, retry=retry)
-    Grid(cells, folder, processes, gpus).carry_out(watch)
-    return cells
+        teacher, _ = teacher_named(request.teacher)
+        method = registry.get("method", request.method)
+        chosen = resolve(request.method, method, request.teacher, request.settings)
+        wanted_budget(request, method, chosen.budget)
+        if request.eval != [] and known_before_loading(teacher):
+            settle(wanted(request), subject(teacher, request.teacher))
+    return requests
 
 
 def results(folder: Path | str | None = None) -> pd.DataFrame:

@@ -71,6 +71,6 @@ def reach(curves: Sequence[Curve], target: float) -> Reach:
     """Over runs of one budget: those that end above the target are censored, which leaves a median as long as most reach it."""
     costs = [curve.cost_to_reach(target) for curve in curves]
     censored = [curve.costs[-1] for curve, cost in zip(curves, costs, strict=True) if math.isinf(cost)]
-    median = statistics.median(costs)
+    median = statistics.median_high(costs)  # of an even number the later one: no mean with what is not known
     spent = min(censored or [curve.costs[-1] for curve in curves])
     return Reach(None if math.isinf(median) else median, len(costs) - len(censored), len(costs), spent)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import resource
 import subprocess
@@ -63,6 +64,11 @@ _ALL_THREADS = torch.get_num_threads()
 def choose_threads(network: nn.Module) -> None:
     """One CPU thread for a small network; torch's own choice for a large one."""
     torch.set_num_threads(_ALL_THREADS if is_large(network) else 1)
+
+
+def cores() -> int:
+    """The processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def is_large(network: nn.Module) -> bool:

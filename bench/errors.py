@@ -24,6 +24,12 @@ class Interrupted(BenchError):
     exit_code = 75
 
 
+class Held(UsageError):
+    """Another process is at this very run; try again later. Exit code 75 (EX_TEMPFAIL)."""
+
+    exit_code = 75
+
+
 def unknown(what: str, name: str, known: Iterable[str]) -> UsageError:
     """The error for a name that is not known, with the nearest known one."""
     names = sorted(known)

@@ -16,10 +16,10 @@ from rich.text import Text
 
 from bench import environment
 from bench.budget import AXES, Budget
-from bench.compare import Cell, cells_of
 from bench.dataset import InMemory
 from bench.engine import Trainer
 from bench.errors import UsageError
+from bench.grid import Cell, cells_of, visible_gpus
 from bench.images import to_uint8
 from bench.job import Job, resolve
 from bench.method import TeacherPairs
@@ -27,7 +27,7 @@ from bench.pairs import PairStream, sample_measured
 from bench.real import RESIDENT_BYTES, RealStream
 from bench.recipe import Request
 from bench.render.numbers import duration, quantity
-from bench.render.overview import label
+from bench.render.overview import labels
 from bench.render.terminal import uncut
 from bench.sampler import Sampler
 from bench.seeds import seeded_noise
@@ -69,13 +69,14 @@ def estimate(request: Request) -> str:
     return "\n".join([*lines, "estimated from a few iterations; evaluation and start-up come on top."])
 
 
-def estimate_grid(requests: Sequence[Request], results: Path, processes: int) -> str:
+def estimate_grid(requests: Sequence[Request], results: Path, processes: int | None = None) -> str:
     """A table of the runs of a grid: how each stands and what it would cost, one estimate for all seeds; writes nothing."""
     cells = cells_of(requests, results)
+    at_once = processes or len(visible_gpus(requests[0].device)) or environment.cores()
     rows, seconds = [], 0.0
     alike: dict[str, list[Cell]] = {}
-    for cell in cells:
-        alike.setdefault(label(cell), []).append(cell)
+    for cell, label in zip(cells, labels(cells), strict=True):
+        alike.setdefault(label, []).append(cell)
     for name, group in alike.items():
         done = sum(cell.state == "done" for cell in group)
         job = resolve(group[0].request)
@@ -92,7 +93,7 @@ def estimate_grid(requests: Sequence[Request], results: Path, processes: int) ->
         table.add_column(title, justify="left" if title == "run" else "right", no_wrap=title != "run")
     for row in rows:
         table.add_row(*map(Text, row))
-    left = f"about {duration(seconds / processes)} of training left, {processes} at a time; evaluation and start-up come on top."
+    left = f"about {duration(seconds / at_once)} of training left, {at_once} at a time; evaluation and start-up come on top."
     return f"{uncut(table)}\n{left}"
 
 

@@ -7,13 +7,14 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bench.recipe import without_places
 from bench.record import Record
 
 
 def group_of(record: Record) -> str:
     """Names the runs that differ only in their seed, and in how they were measured, which the columns tell apart."""
-    same = {k: v for k, v in record.recipe.items() if k not in ("seed", "evaluation", "teacher_path", "data")}
-    return fingerprint(same | {"plugins": sorted(same.get("plugins", {}).values())})
+    same = {k: v for k, v in record.recipe.items() if k not in ("seed", "evaluation")}
+    return fingerprint(without_places(same))
 
 
 def fingerprint(content: dict[str, Any]) -> str:

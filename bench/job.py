@@ -63,7 +63,7 @@ def resolve(request: Request, *, to_train: bool = True) -> Job:
     method_class: type[Method] = registry.get("method", request.method)
     teacher_class, source = teacher_named(request.teacher)
     chosen = hyperparameters.resolve(request.method, method_class, request.teacher, request.settings)
-    budget = _budget(request, method_class, chosen.budget)
+    budget = wanted_budget(request, method_class, chosen.budget)
     device = choose_device(request.device)
     precision = choose_precision(chosen.settings.precision, device)
     settings = chosen.settings.model_copy(update={"precision": precision})
@@ -129,7 +129,8 @@ def known_before_loading(teacher_class: type[Teacher]) -> bool:
     return not any(isinstance(getattr(teacher_class, name), property) for name in ("images", "dataset", "protocol"))
 
 
-def _budget(request: Request, method_class: type[Method], default: str | None) -> Budget | None:
+def wanted_budget(request: Request, method_class: type[Method], default: str | None) -> Budget | None:
+    """The budget asked for, or the method's own; None for what does not train. Raises UsageError for one that cannot be."""
     if not method_class.trains:
         if request.budget:
             raise UsageError(

@@ -317,8 +317,9 @@ def _std(values: Sequence[float]) -> float | None:
 
 
 def _curve(record: Record, metric: str) -> Curve:
-    """Over FLOPs; a point that was measured at another number of steps than the result is not on it."""
-    points = [(e.flops, e.metrics[metric].value) for e in record.evaluations if metric in e.metrics and e.nfe == record.nfe]
+    """Over FLOPs, of the trained generator; a point that was measured at another number of steps than the result is not on it."""
+    trained = [e for e in record.evaluations if e.updates and metric in e.metrics and e.nfe == record.nfe]
+    points = [(e.flops, e.metrics[metric].value) for e in trained]
     return Curve(tuple(float(cost) for cost, _ in points), tuple(value for _, value in points))
 
 

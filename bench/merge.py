@@ -25,8 +25,8 @@ class Merged:
 def merge(sources: Sequence[Path], results: Path) -> Merged:
     """Copy the finished runs below ``sources`` into ``results``, each whole or not at all.
 
-    The same run with the same record is taken once. Raises UsageError, before anything is copied, for a source that is no folder,
-    and for the same run with another record; both are named.
+    The same run with the same result is taken once. Raises UsageError, before anything is copied, for a source that is no folder,
+    and for the same run with another result; both are named.
     """
     done, wanted = Merged(), dict[str, Path]()
     for source in sources:
@@ -39,7 +39,8 @@ def merge(sources: Sequence[Path], results: Path) -> Merged:
             name = file.parent.name
             known = wanted.get(name) or results / name
             if (known / "record.json").exists():
-                _require_equal(known, file.parent)
+                if sentence := _differs(known, file.parent):
+                    done.left.append(sentence)
                 done.there += [name] if name not in wanted else []
             else:
                 wanted[name] = file.parent
@@ -60,12 +61,24 @@ def _unfit(folder: Path) -> str:
     return f"the folder {str(folder)!r} holds the run {record.run_id!r}." if record.run_id != folder.name else ""
 
 
-def _require_equal(known: Path, other: Path) -> None:
-    if content_digest(known / "record.json") != content_digest(other / "record.json"):
+def _differs(known: Path, other: Path) -> str:
+    """Why the known one is kept though the other is not the same file; empty if it is.
+
+    One recipe may have been carried out on two machines, with the same result in another time. Raises UsageError where the
+    results are not the same.
+    """
+    if content_digest(known / "record.json") == content_digest(other / "record.json"):
+        return ""
+    ours, theirs = RunFolder(known).read_record(), RunFolder(other).read_record()
+    assert ours is not None and theirs is not None
+    if ours.status != "done":
+        return f"the run {str(known)!r} is {ours.status} here and finished in {str(other)!r}; finish it, or remove it first."
+    if (ours.recipe_hash, ours.final) != (theirs.recipe_hash, theirs.final):
         raise UsageError(
-            f"{str(known)!r} and {str(other)!r} are one run with two different records; keep the one that you trust, and move "
+            f"{str(known)!r} and {str(other)!r} are one run with two different results; keep the one that you trust, and move "
             "the other away. Nothing was copied."
         )
+    return f"the run {str(other)!r} is there already with the same result, from another time or machine."
 
 
 def _copy(folder: Path, to: Path) -> None:

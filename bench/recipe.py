@@ -64,7 +64,8 @@ class Request(BaseModel):
     @field_validator("settings")
     @classmethod
     def _absolute_start(cls, given: dict[str, Any]) -> dict[str, Any]:
-        """A generator to start from may be a run's folder or a file."""
+        """As JSON would give them back; a generator to start from may be a run's folder or a file."""
+        given = json.loads(json.dumps(given, default=list))
         return given | {"start": _absolute(given["start"])} if isinstance(given.get("start"), str) else given
 
     @field_validator("teacher")
@@ -127,13 +128,8 @@ class Recipe(BaseModel):
 
     def hash(self) -> str:
         """SHA-256 of what determines the result: file contents count, their places do not."""
-        places: Any = {"teacher_path": True, "data": True, "evaluation": {"extractor_path", "reference"}}
-        identity = self.model_dump(exclude=places) | {"plugins": sorted(self.plugins.values())}
-        kind, colon, source = self.teacher.partition(":")
-        if "start" in self.supplies:  # the digest of what lies there
-            identity["settings"] = {name: value for name, value in self.settings.items() if name != "start"}
-        if colon and Path(source).is_absolute():  # its digest says what lies there
-            identity["teacher"] = kind
+        places: Any = {"evaluation": {"extractor_path", "reference"}}
+        identity = without_places(self.model_dump(exclude=places))
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
     @property
@@ -169,6 +165,18 @@ class Recipe(BaseModel):
             if plan
             else {}
         )
+
+
+def without_places(recipe: dict[str, Any]) -> dict[str, Any]:
+    """A recipe as plain data, without where its files lie: digests say what lies there."""
+    same = {name: value for name, value in recipe.items() if name not in ("teacher_path", "data")}
+    same["plugins"] = sorted(recipe.get("plugins", {}).values())
+    if "start" in recipe.get("supplies", {}):
+        same["settings"] = {name: value for name, value in recipe["settings"].items() if name != "start"}
+    kind, colon, source = recipe["teacher"].partition(":")
+    if colon and Path(source).is_absolute():
+        same["teacher"] = kind
+    return same
 
 
 def run_prefix(method: str, teacher: str, seed: int) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from bench.errors import BenchError, UsageError, unknown
+from bench.errors import BenchError, Held, UsageError, unknown
 from bench.files import content_digest, write_atomic
 from bench.garbage import uncollected
 from bench.recipe import Recipe, Request, run_prefix
@@ -58,7 +58,7 @@ class RunFolder:
             except OSError:
                 handle.seek(0)
                 holder = handle.read().strip() or "another process"
-                raise UsageError(
+                raise Held(
                     f"the run {self.path.name} is held by {holder}; wait for it, or choose another --seed or --results."
                 ) from None
             handle.truncate(0)

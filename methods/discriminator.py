@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from torch import Tensor, nn
@@ -31,7 +32,8 @@ class Head(nn.Sequential):
         layers: list[nn.Module] = []
         while size > 1 or not layers:
             kernel, stride, padding = (4, 2, 1) if size > 4 else (size, size, 0)
-            layers += [nn.Conv2d(channels, channels, kernel, stride, padding), nn.GroupNorm(32, channels), nn.SiLU()]
+            norm = nn.GroupNorm(math.gcd(32, channels), channels)
+            layers += [nn.Conv2d(channels, channels, kernel, stride, padding), norm, nn.SiLU()]
             size //= stride
         super().__init__(*layers, nn.Conv2d(channels, 1, 1), nn.Flatten(0))
 

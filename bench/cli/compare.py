@@ -27,7 +27,9 @@ def compare(
     ] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Take up again what failed before.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the grid with estimated costs; run nothing.")] = False,
-    eval_: Annotated[str | None, typer.Option("--eval", metavar="METRICS", help="fid,is,... [default: the protocol's].")] = None,
+    eval_: Annotated[
+        str | None, typer.Option("--eval", metavar="METRICS", help="fid,is or none [default: the protocol's].")
+    ] = None,
     eval_samples: Annotated[int | None, typer.Option(metavar="N", help="Images per evaluation.")] = None,
     eval_repeats: Annotated[int | None, typer.Option(metavar="R", help="Replicates of the final evaluation.")] = None,
     eval_points: Annotated[int | None, typer.Option(metavar="N", help="Evaluations, log-spaced. [default: 8]")] = None,
@@ -52,7 +54,6 @@ def compare(
     from bench import ranks
     from bench.files import require_writable
     from bench.recipe import parse_setting
-    from bench.registry import load_plugin
     from bench.render.table import FORMATS, render
     from bench.store import results_folder
     from bench.suite import make_suite, read_suite
@@ -64,7 +65,7 @@ def compare(
         "teachers": names(teacher),
         "seeds": _seeds(seeds),
         "budget": budget,
-        "eval": names(eval_),
+        "eval": [] if eval_ == "none" else names(eval_),
         "eval_samples": eval_samples,
         "eval_repeats": eval_repeats,
         "eval_points": eval_points,
@@ -79,37 +80,35 @@ def compare(
     }
     given = {name: value for name, value in given.items() if value is not None}
     chosen = read_suite(suite, given) if suite else make_suite(given, "without a suite file the comparison")
-    for file in chosen.plugins:
-        load_plugin(file)
     if set_:
         common = dict(parse_setting(text) for text in set_)
         entries = [entry.model_copy(update={"settings": entry.settings | common}) for entry in chosen.methods]
         chosen = chosen.model_copy(update={"methods": entries})
     folder = results_folder(results)
     if dry_run:
+        from bench.api import checked_requests
         from bench.estimate import estimate_grid
 
-        typer.echo(estimate_grid(chosen.requests(), folder, _processes(processes)[0]))
+        typer.echo(estimate_grid(checked_requests(chosen), folder, processes))
         return
     from bench.api import compare_cells
     from bench.errors import BenchError
     from bench.leaderboard import leaderboard
-    from bench.render.overview import Overview, label
+    from bench.render.overview import Overview, labels
 
     require_writable(folder, "results folder")
-    count, gpus = _processes(processes)
-    with Overview(count) as overview:
-        cells = compare_cells(chosen, folder, count, gpus, retry=retry, watch=overview)
+    with Overview() as overview:
+        cells = compare_cells(chosen, folder, processes, retry=retry, watch=overview)
     records = [cell.record for cell in cells if cell.state == "done" and cell.record is not None]
     if records:
         typer.echo(render(leaderboard(records), format_))
-    from bench.compare import mismatches
+    from bench.grid import mismatches
 
     for sentence in mismatches(cells):
         typer.echo(f"note: {sentence}.", err=True)
-    failed = [cell for cell in cells if cell.state == "failed"]
-    for cell in failed:
-        typer.echo(f"note: {label(cell)} seed {cell.request.seed} failed: {cell.error}", err=True)
+    failed = [(cell, label) for cell, label in zip(cells, labels(cells), strict=True) if cell.state == "failed"]
+    for cell, label in failed:
+        typer.echo(f"note: {label} seed {cell.request.seed} failed: {cell.error}", err=True)
     if failed:
         raise BenchError(f"{len(failed)} of {len(cells)} runs failed; `--retry` takes them up again.")
 
@@ -124,13 +123,3 @@ def _seeds(given: str | None) -> list[int] | None:
     if not all(part.strip().isdigit() for part in parts) or (len(parts) == 1 and int(parts[0]) == 0):
         raise UsageError(f"--seeds {given!r} is neither a number of seeds above 0, such as 3, nor a list of them, such as 0,1,2.")
     return list(range(int(parts[0]))) if len(parts) == 1 else [int(part) for part in parts]
-
-
-def _processes(given: int | None) -> tuple[int, int]:
-    """How many runs at a time, and how many GPUs there are for them."""
-    import os
-
-    import torch
-
-    gpus = torch.cuda.device_count()
-    return given or gpus or os.cpu_count() or 1, gpus

@@ -218,7 +218,9 @@ def _target(factor: float, name: str) -> Shown:
 
     def order(row: Row) -> tuple[bool, float]:
         found = of(row)
-        return (found is None or found.cost is None, found.cost or found.spent if found else 0.0)
+        if found is None:
+            return (True, 0.0)
+        return (found.cost is None, found.spent if found.cost is None else found.cost)
 
     return Shown(
         f"to-{factor:g}x",

@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from bench.compare import Cell
+from bench.grid import Cell
 from bench.render.numbers import clock
 
 _MARKS = {"waiting": ("·", "dim"), "running": ("▶", "cyan"), "done": ("✓", "green"), "failed": ("✗", "bold red")}
@@ -18,8 +18,8 @@ _MARKS = {"waiting": ("·", "dim"), "running": ("▶", "cyan"), "done": ("✓", 
 class Overview:
     """Shows how the cells stand, on stderr. Use as a context; call it with the cells now and then."""
 
-    def __init__(self, processes: int) -> None:
-        self.console, self.processes = Console(stderr=True), processes
+    def __init__(self) -> None:
+        self.console = Console(stderr=True)
         self.live = Live(console=self.console, refresh_per_second=2, transient=True) if self.console.is_terminal else None
         self.told: dict[int, str] = {}
 
@@ -35,39 +35,43 @@ class Overview:
     def __call__(self, cells: Sequence[Cell]) -> None:
         """Bring the cells' present state before the eye."""
         if self.live is not None:
-            self.live.update(overview(cells, self.processes))
+            self.live.update(overview(cells))
             return
-        for i, cell in enumerate(cells):
+        for i, (cell, label) in enumerate(zip(cells, labels(cells), strict=True)):
             if cell.state != self.told.get(i, "waiting"):
-                self.console.print(
-                    Text(f"{label(cell)} seed {cell.request.seed}: {_words(cell)}; {standing(cells, self.processes)}")
-                )
+                self.console.print(Text(f"{label(cell)} seed {cell.request.seed}: {_words(cell)}; {standing(cells)}"))
             self.told[i] = cell.state
 
 
-def overview(cells: Sequence[Cell], processes: int) -> Table:
+def overview(cells: Sequence[Cell]) -> Table:
     """A row for each method, teacher and settings, a column for each seed, and where the whole stands."""
     seeds = sorted({cell.request.seed for cell in cells})
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), title=standing(cells, processes), title_justify="left")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), title=standing(cells), title_justify="left")
     table.add_column("run")
     for seed in seeds:
         table.add_column(f"seed {seed}", justify="right", no_wrap=True)
     rows: dict[str, dict[int, Cell]] = {}
-    for cell in cells:
-        rows.setdefault(label(cell), {})[cell.request.seed] = cell
+    for cell, label in zip(cells, labels(cells), strict=True):
+        rows.setdefault(label, {})[cell.request.seed] = cell
     for name, row in rows.items():
         marks = [Text(f"{_MARKS[c.state][0]} {_words(c)}", _MARKS[c.state][1]) if (c := row.get(s)) else Text("") for s in seeds]
         table.add_row(Text(name), *marks)
     return table
 
 
-def label(cell: Cell) -> str:
-    """The method, what was set by hand, and the teacher."""
-    settings = ", ".join(f"{name}={value}" for name, value in cell.request.settings.items())
-    return f"{cell.request.method}{f' ({settings})' if settings else ''} on {cell.request.teacher}"
+def labels(cells: Sequence[Cell]) -> list[str]:
+    """For each cell the method, what was set by hand, the budget where not all have the same, and the teacher."""
+    budgets = {cell.request.budget for cell in cells if cell.request.method != "teacher"}
+    found = []
+    for request in (cell.request for cell in cells):
+        given = [f"{name}={value}" for name, value in request.settings.items()]
+        given += [request.budget] if request.budget and len(budgets) > 1 else []
+        settings = f" ({', '.join(given)})" if given else ""
+        found.append(f"{request.method}{settings} on {request.teacher}")
+    return found
 
 
-def standing(cells: Sequence[Cell], processes: int) -> str:
+def standing(cells: Sequence[Cell]) -> str:
     """How many runs are done, and how long the others may take, by those that have been carried out so far."""
     done, failed = (sum(cell.state == state for cell in cells) for state in ("done", "failed"))
     text = f"{done} of {len(cells)} done" + (f", {failed} failed" if failed else "")
@@ -77,7 +81,8 @@ def standing(cells: Sequence[Cell], processes: int) -> str:
     ahead = [c for c in cells if c.state in ("waiting", "running")]
     if timed and ahead:
         usual = sum(timed) / len(timed)
-        left = sum(max(usual - c.seconds if c.state == "running" else usual, 0.0) for c in ahead) / processes
+        left = sum(max(usual - c.seconds if c.state == "running" else usual, 0.0) for c in ahead)
+        left /= max(1, sum(cell.state == "running" for cell in cells))
         text += f", about {clock(left)} left"
     return text
 

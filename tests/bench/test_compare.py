@@ -8,14 +8,16 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 import bench as suite_api
-from bench.compare import Grid, cells_of, mismatches
 from bench.errors import UsageError
-from bench.render.overview import overview, standing
+from bench.grid import Grid, cells_of, mismatches, visible_gpus
+from bench.job import resolve
+from bench.render.overview import labels, overview, standing
 from bench.store import RunFolder
 from bench.suite import make_suite, read_suite
 
@@ -112,8 +114,8 @@ def test_a_run_that_fails_is_noted_and_the_others_go_on(tmp_path):
     assert "method 'ect' learns from real images" in cells[0].error
     assert cells[1].record.cost["images"] == 64
     assert ["running", "running"] in seen
-    assert standing(cells, 2) == "1 of 2 done, 1 failed"
-    assert overview(cells, 2).row_count == 2
+    assert standing(cells) == "1 of 2 done, 1 failed"
+    assert overview(cells).row_count == 2
     assert mismatches(cells) == []
 
 
@@ -165,6 +167,104 @@ def test_a_comparison_that_is_stopped_or_killed_loses_nothing_and_goes_on(tmp_pa
     assert {row["method"]: row["seeds"] for row in json.loads(done.stdout)} == {"teacher": 1, "sid": 2}
     curves = [[json.loads(line)["images"] for line in f.read_text().splitlines()] for f in tmp_path.glob("sid-*/metrics.jsonl")]
     assert all(curve == sorted(set(curve)) for curve in curves)  # no update was taken twice
+
+
+def test_a_run_that_was_asked_for_in_other_words_is_the_same_run(tmp_path):
+    """Its record comes back from the process, whatever the words; and two such cells of one grid do not hinder each other."""
+    suite_api.run("sid", "edm-digits", budget="images=1000", settings={"batch": 32}, eval=[], results=tmp_path)
+    methods = [{"method": "sid", "budget": budget} | SMALL for budget in ("images=1k", "images=1000.0")]
+    cells = cells_of(requests(methods=methods), tmp_path)
+    assert [cell.state for cell in cells] == ["waiting", "waiting"]
+    Grid(cells, tmp_path, processes=2).carry_out()
+    assert [cell.state for cell in cells] == ["done", "done"]
+    assert len({cell.record.run_id for cell in cells}) == 1
+    assert len(set(labels(cells))) == 2
+
+
+def test_a_run_that_another_process_holds_waits_for_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("bench.grid.HELD_SECONDS", 0.5)
+    asked = requests()
+    folder = RunFolder(tmp_path / resolve(asked[0]).recipe.run_id)
+    held, cells, seen = ExitStack(), cells_of(asked, tmp_path), []
+    held.enter_context(folder.locked())
+
+    def watch(cells):
+        seen.append(cells[0].state)
+        if "running" in seen and seen[-1] == "waiting":
+            held.close()
+
+    Grid(cells, tmp_path, processes=1).carry_out(watch)
+    assert "waiting" in seen[seen.index("running") :]
+    assert cells[0].state == "done"
+
+
+def test_no_run_is_left_behind_when_something_goes_wrong_here(tmp_path):
+    cells = cells_of(requests(budget="images=2M"), tmp_path)
+
+    def watch(cells):
+        if cells[0].record is not None:
+            raise RuntimeError("the screen is full")
+
+    with pytest.raises(RuntimeError, match="the screen is full"):
+        Grid(cells, tmp_path, processes=1).carry_out(watch)
+    assert not processes_of(tmp_path)
+
+
+def test_a_comparison_from_python_knows_its_plugins_and_returns_a_frame(tmp_path):
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(PLUGIN)
+    settings = {"batch": 32, "lr": 1e-4, "lr_decay": 0, "ema_halflife": 500, "dropout": 0}
+    fields = {
+        "teachers": ["edm-digits"],
+        "methods": [{"method": "mine", "settings": settings}],
+        "seeds": [0],
+        "plugins": [str(plugin)],
+    }
+    small = {"eval": ["fid"], "eval_samples": 60, "eval_repeats": 1, "eval_points": 1, "with_teacher": False}
+    found = suite_api.compare(**fields, **small, budget="images=64", results=tmp_path / "runs", processes=1)
+    assert found[["method", "metric", "images"]].to_numpy().tolist() == [["mine", "fid", 64]]
+
+
+PLUGIN = """
+from bench.plugin import Adam, Method, Step, denoising_loss, register_method
+
+@register_method("mine")
+class Mine(Method):
+    def build(self, teacher):
+        self.generator = teacher.trainable_copy()
+    def steps(self):
+        return [Step("generator", self.generator, self.loss, Adam(self.settings.lr))]
+    def generate(self, z, labels=None):
+        return self.generator(2.5 * z, 2.5, labels)
+    def loss(self, batch):
+        return denoising_loss(self.generator, self.generate(batch.z).detach(), self.noise)
+"""
+
+
+@pytest.mark.parametrize(
+    ("fields", "complaint"),
+    [
+        ({"budget": "images=2X"}, "has the amount '2X'"),
+        ({"methods": ["teacher", "sid"]}, "'teacher' does not train and takes no budget"),
+        ({"eval": ["fud"]}, "unknown metric 'fud'"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_any_process_starts(tmp_path, monkeypatch, fields, complaint):
+    monkeypatch.setattr("bench.grid.Grid.carry_out", lambda *a: pytest.fail("a run was started"))
+    usual = {"teachers": ["edm-digits"], "methods": ["sid"], "budget": "images=64"}
+    with pytest.raises(UsageError, match=complaint):
+        suite_api.compare(**(usual | fields), results=tmp_path)
+
+
+def test_gpus_are_given_by_their_names(monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,GPU-1a")
+    assert visible_gpus("auto") == ["5", "GPU-1a"]
+    assert visible_gpus("cpu") == []
+    with pytest.raises(UsageError, match="set CUDA_VISIBLE_DEVICES instead"):
+        visible_gpus("cuda:1")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert visible_gpus("cuda") == ["0", "1"]
 
 
 def test_the_dry_run_is_a_table_of_the_grid(bench, tmp_path):

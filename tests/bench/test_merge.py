@@ -40,13 +40,27 @@ def test_the_same_run_is_taken_once_and_whole(machines, tmp_path, bench):
     assert not list(together.glob(".merging-*"))
 
 
-def test_one_run_with_two_records_is_refused_naming_both_and_nothing_is_copied(machines, tmp_path):
+def test_one_run_with_two_results_is_refused_naming_both_and_nothing_is_copied(machines, tmp_path):
     one, two, shared = machines
     folder = RunFolder(two / shared)
-    folder.write_record(folder.read_record().model_copy(update={"parameters": 7}))
-    with pytest.raises(UsageError, match=rf"one/{shared}' and '.*two/{shared}' are one run with two different records"):
+    folder.write_record(folder.read_record().model_copy(update={"final": {"fid": 7.0}}))
+    with pytest.raises(UsageError, match=rf"one/{shared}' and '.*two/{shared}' are one run with two different results"):
         merge([one, two], tmp_path / "together")
     assert not (tmp_path / "together").exists()
+
+
+def test_one_run_with_one_result_in_another_time_is_kept_as_it_is_and_named(machines, tmp_path):
+    """As the teacher's own row is on every machine that compared anything."""
+    one, two, shared = machines
+    folder = RunFolder(two / shared)
+    folder.write_record(folder.read_record().model_copy(update={"started": "another day"}))
+    done = merge([one, two], tmp_path / "together")
+    assert len(done.taken) == 3
+    assert "is there already with the same result" in done.left[0]
+    record = RunFolder(one / shared).read_record()
+    RunFolder(one / shared).write_record(record.model_copy(update={"status": "interrupted"}))
+    done = merge([two], one)
+    assert "is interrupted here and finished in" in done.left[0]
 
 
 def test_what_is_damaged_or_unfinished_is_named_and_left(machines, tmp_path):
