@@ -39,7 +39,7 @@ class Overview:
             return
         for i, (cell, label) in enumerate(zip(cells, labels(cells), strict=True)):
             if cell.state != self.told.get(i, "waiting"):
-                self.console.print(Text(f"{label(cell)} seed {cell.request.seed}: {_words(cell)}; {standing(cells)}"))
+                self.console.print(Text(f"{label} seed {cell.request.seed}: {_words(cell)}; {standing(cells)}"))
             self.told[i] = cell.state
 
 
