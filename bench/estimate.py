@@ -26,7 +26,7 @@ from bench.method import TeacherPairs
 from bench.pairs import PairStream, sample_measured
 from bench.real import RESIDENT_BYTES, RealStream
 from bench.recipe import Request
-from bench.render.numbers import duration, quantity
+from bench.render.numbers import duration, quantity, short_budget
 from bench.render.overview import labels
 from bench.render.terminal import uncut
 from bench.sampler import Sampler
@@ -86,7 +86,7 @@ def estimate_grid(requests: Sequence[Request], results: Path, processes: int | N
             if found
             else ["-"] * 3
         )
-        rows.append([name, f"{done} of {len(group)}", str(job.budget or "-"), *cost])
+        rows.append([name, f"{done} of {len(group)}", short_budget(str(job.budget)) if job.budget else "-", *cost])
         seconds += found.totals["seconds"] * (len(group) - done) if found else 0.0
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for title in ("run", "done", "budget", "FLOPs", "time", "memory"):
@@ -99,6 +99,8 @@ def estimate_grid(requests: Sequence[Request], results: Path, processes: int | N
 
 def _estimate(job: Job, budget: Budget) -> Estimate:
     """Raises UsageError if the budget's axis does not move with the updates."""
+    environment.set_precision(job.settings.precision)
+    environment.choose_threads(job.teacher.denoiser)
     once = {"flops": 0.0, "seconds": 0.0}
     if (start := job.supplies.start) is not None:
         once = {"flops": float(start.flops), "seconds": start.seconds}
@@ -118,8 +120,6 @@ def _cost_of_an_update(job: Job, budget: Budget) -> dict[str, float]:
 
     A large network is tried on few images: operations and time are proportional to them, memory is a constant and a slope.
     """
-    environment.set_precision(job.settings.precision)
-    environment.choose_threads(job.teacher.denoiser)
     device, teacher = job.device, job.teacher.to(job.device)
     pairs = real = None
     z, labels = (None if t is None else t.to(device) for t in seeded_noise(range(2), teacher.images))

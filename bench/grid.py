@@ -24,6 +24,7 @@ from bench.environment import cores
 from bench.errors import Interrupted, UsageError
 from bench.recipe import Request
 from bench.record import Record
+from bench.render.numbers import quantity
 from bench.store import find_asked, find_finished
 
 POLL_SECONDS = 0.3
@@ -227,7 +228,6 @@ def mismatches(cells: Sequence[Cell]) -> list[str]:
         budget = Budget.parse(cell.record.recipe["budget"])
         spent = float(cell.record.cost[budget.axis])
         if abs(spent / budget.amount - 1) > 0.01:
-            found.append(
-                f"{cell.record.run_id} spent {spent:.4g} {budget.axis} of {budget.amount:.4g}: an iteration is that large"
-            )
+            amounts = f"{quantity(spent)} {budget.axis} of {quantity(budget.amount)}"
+            found.append(f"{cell.record.run_id} spent {amounts}, so large is an iteration")
     return found

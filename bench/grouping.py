@@ -9,6 +9,7 @@ from typing import Any
 
 from bench.recipe import without_places
 from bench.record import Record
+from bench.render.numbers import short_budget as short
 
 
 def group_of(record: Record) -> str:
@@ -52,7 +53,7 @@ def variants(groups: Mapping[str, Sequence[Record]]) -> dict[str, str]:
 def _given(record: Record, *, budget: bool = True) -> list[str]:
     """The settings that the run was asked for by hand, and its budget, unless all have the same."""
     settings = record.recipe.get("settings", {})
-    amount = [record.recipe["budget"]] if budget and record.request.get("budget") else []
+    amount = [short(record.recipe["budget"])] if budget and record.request.get("budget") else []
     return amount + [
         f"{name}={settings[name]}" for name, source in record.sources.items() if source == "given" and name in settings
     ]

@@ -150,4 +150,6 @@ def one_sentence(error: Exception) -> str:
     expected = first["msg"].removeprefix("Value error, ")
     if first["type"] == "missing":
         return f"{where} has no value"
+    if not first["loc"]:  # of several values together
+        return expected
     return f"{where} = {first['input']!r} is not valid ({expected[0].lower()}{expected[1:]})"

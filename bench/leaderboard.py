@@ -76,7 +76,7 @@ class Row:
     nfe: int
     data_free: bool | None
     tuning: int | None
-    """Runs that were tried before these settings, if that is known."""
+    """Runs that were tried before these settings, if that is known; of settings given by hand it is not."""
     images: float
     updates: float
     flops: float
@@ -289,7 +289,7 @@ def _row(finals: list[_Final], columns: list[Column], told: dict[str, str], targ
         seeds=len(runs),
         nfe=first.nfe,
         data_free=_data_free(first),
-        tuning=first.tuning.get("runs"),
+        tuning=None if "given" in first.sources.values() else first.tuning.get("runs"),
         numbers=numbers,
         images=_mean(r.cost["images"] for r in runs),
         updates=_mean(r.cost["updates"] for r in runs),

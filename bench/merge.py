@@ -32,7 +32,10 @@ def merge(sources: Sequence[Path], results: Path) -> Merged:
     for source in sources:
         if not source.is_dir():
             raise UsageError(f"{str(source)!r} is no folder of runs; give one that holds <run id>/record.json.")
-        for file in sorted(source.glob("*/record.json")):
+        files = sorted(source.glob("*/record.json"))
+        if not files:
+            raise UsageError(f"{str(source)!r} holds no run; give a folder that holds <run id>/record.json.")
+        for file in files:
             if sentence := _unfit(file.parent):
                 done.left.append(sentence)
                 continue

@@ -90,6 +90,8 @@ class PublishedFile:
     """A requirement: a file that others publish, fetched before anything is trained; ``fetch(asset)`` then gives its path."""
 
     asset: Asset
+    channels: int | None = None
+    """Of the images that it is for, if they must be such."""
 
     def describe(self) -> str:
         """What it is, for people."""

@@ -172,8 +172,8 @@ def without_places(recipe: dict[str, Any]) -> dict[str, Any]:
     same = {name: value for name, value in recipe.items() if name not in ("teacher_path", "data")}
     same["plugins"] = sorted(recipe.get("plugins", {}).values())
     if "start" in recipe.get("supplies", {}):
-        same["settings"] = {name: value for name, value in recipe["settings"].items() if name != "start"}
-    kind, colon, source = recipe["teacher"].partition(":")
+        same["settings"] = {name: value for name, value in recipe.get("settings", {}).items() if name != "start"}
+    kind, colon, source = recipe.get("teacher", "").partition(":")
     if colon and Path(source).is_absolute():
         same["teacher"] = kind
     return same

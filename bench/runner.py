@@ -25,10 +25,12 @@ from bench.events import Evaluated, Event, Finished, Note, Preparing, Progress
 from bench.files import sha256
 from bench.job import Job
 from bench.method import Method
-from bench.pairs import PairStream, teacher_pairs
+from bench.pairs import PairStream, sample_measured, teacher_pairs
 from bench.real import RealStream
 from bench.record import Evaluation, Record
 from bench.render.images import save_samples
+from bench.render.numbers import quantity
+from bench.seeds import seeded_noise
 from bench.store import RunFolder, now
 
 CHECKPOINT_SECONDS = 15.0
@@ -153,6 +155,17 @@ class _Run:
         if (start := self.job.supplies.start) is not None:
             load_weights(method.generator, start.weights(), f"the starting generator {str(start.file)!r}")
         budget = self.job.budget
+        if budget is not None and budget.axis == "flops" and (pairs := self.job.supplies.pairs) is not None:
+            few = min(2, pairs.count)
+            z, labels = seeded_noise(range(few), self.teacher.images)
+            labels = labels if labels is None else labels.to(self.device)
+            cost = sample_measured(self.teacher, z.to(self.device), labels, pairs.steps)[1] * pairs.count / few
+            if cost >= budget.amount:
+                amount = quantity(budget.amount)
+                raise UsageError(
+                    f"the teacher's {pairs.count:,} pairs alone cost {quantity(cost)} FLOPs and the budget is {amount}; give a "
+                    "larger --budget, or fewer --set pairs=N."
+                )
         for step in checked_steps(method) if budget is not None else ():
             if budget is not None and budget.axis == "images" and step.starts_at >= budget.amount:
                 raise UsageError(

@@ -10,10 +10,10 @@ from torch import Tensor
 from bench import registry
 from bench.assets import fetch
 from bench.checkpoint import load_tensors
-from bench.errors import UsageError, unknown
+from bench.errors import UsageError
 from bench.files import sha256
 from bench.released import Released
-from bench.store import find_run
+from bench.store import find_run, results_folder
 from bench.teacher import Teacher
 
 
@@ -46,11 +46,16 @@ def find_start(source: str, teacher: Teacher, name: str) -> Start:
         file = fetch(released.weights)
         return Start(file, sha256(file), reader=registry.get("teacher", released.teacher))
     path = Path(source)
-    file = find_run(source, path.parent)[0].weights if path.is_dir() else path
-    if path.is_dir() and not file.is_file():
+    a_run = path.is_dir() or (results_folder() / source).is_dir()
+    file = find_run(source, path.parent if path.is_dir() else results_folder())[0].weights if a_run else path
+    if a_run and not file.is_file():
         raise UsageError(f"the run {source!r} has no generator yet; finish it first, or start from another.")
     if not file.is_file():
-        raise unknown("starting generator", source, [f"released:{n}" for n in registry.entries("released")])
+        released_ones = [f"released:{n}" for n in registry.entries("released") if registry.get("released", n).teacher == name]
+        raise UsageError(
+            f"unknown starting generator {source!r}; give a run's id or folder, its generator.safetensors, or one of "
+            f"{', '.join(released_ones) or 'none released for this teacher'}."
+        )
     meta = load_tensors(file)[1] if file.suffix == ".safetensors" else {}
     if "recipe" not in meta:
         raise UsageError(f"the starting generator {source!r} is not a run's; give its folder or its generator.safetensors.")

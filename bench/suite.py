@@ -97,7 +97,7 @@ def make_suite(fields: Mapping[str, Any], where: str = "the suite") -> Suite:
     try:
         return Suite.model_validate(fields)
     except ValidationError as error:
-        first = error.errors()[0]
+        first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")  # a misspelt field is why another is missing
         place = ".".join(str(part) for part in first["loc"])
         given = "" if first["type"] == "missing" else f", given {first['input']!r}"
         raise UsageError(f"{where} does not hold: {place}: {first['msg'].lower()}{given}.") from None

@@ -40,6 +40,11 @@ def find_supplies(method: str, requirements: Sequence[Requirement], teacher: Tea
         match wanted:
             case TeacherPairs():
                 found.pairs = wanted
+            case PublishedFile(asset, channels) if channels not in (None, teacher.images.channels):
+                raise UsageError(
+                    f"{asset.file} is for images of {channels} channels, {name!r} makes images of {teacher.images.channels}; "
+                    f"choose a setting of {method!r} that does without, such as --set distance=l2."
+                )
             case PublishedFile(asset):
                 found.files.append(fetch(asset))
                 found.digests[asset.id] = str(asset.digest())

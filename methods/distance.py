@@ -35,7 +35,7 @@ LPIPS_LINEAR = Asset(
 
 def weights_of(name: DistanceName) -> Sequence[PublishedFile]:
     """The files that a distance needs."""
-    return [PublishedFile(VGG16), PublishedFile(LPIPS_LINEAR)] if name == "lpips" else []
+    return [PublishedFile(VGG16, channels=3), PublishedFile(LPIPS_LINEAR, channels=3)] if name == "lpips" else []
 
 
 def distance(name: DistanceName, teacher: Teacher) -> Distance:

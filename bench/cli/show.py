@@ -95,7 +95,7 @@ def _method(name: str, teacher: str | None) -> dict[str, Any]:
         "method": name,
         "summary": (inspect.getdoc(method) or "").partition("\n")[0],
         "citation": data.citation,
-        "teacher": teacher if teacher in data.teachers else None,
+        "teacher": teacher if teacher in {*data.teachers, *data.defaults_for} else None,
         "needs": _needs(name, method, teacher or "", settings),
         "update": data.price(),
         "settings": settings,

@@ -17,7 +17,8 @@ from bench.render.numbers import quantity
 def save_curve(record: Record, teacher: Record | None, folder: Path) -> Path | None:
     """Write ``curve.png`` into a run's folder from its record and sample grids; None if there is no curve to show."""
     points = [e for e in record.evaluations if e.images > 0]
-    if len(points) < 2:
+    points = [e for e in points if e.nfe == points[-1].nfe]  # of a last stage: more steps are another generator
+    if not points:
         return None
     metric = next(iter(points[0].metrics))
     figure = Figure(figsize=(8.4, 4.6), dpi=150, layout="constrained")

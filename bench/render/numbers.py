@@ -30,3 +30,9 @@ def clock(seconds: float) -> str:
     """Seconds as ``0:48``, ``12:05`` or ``3:12:00``."""
     hours, rest = divmod(round(seconds), 3600)
     return (f"{hours}:{rest // 60:02d}" if hours else f"{rest // 60}") + f":{rest % 60:02d}"
+
+
+def short_budget(budget: str) -> str:
+    """A budget with its amount in three digits: ``flops=2000000000000`` is ``flops=2T``."""
+    axis, _, amount = budget.partition("=")
+    return f"{axis}={quantity(float(amount))}"

@@ -32,9 +32,14 @@ def render(board: Leaderboard, form: str, names: Sequence[str] | None = None) ->
 
 
 def format_of(file: Path) -> str:
-    """The format that a file's name asks for: its suffix, and ``terminal`` for any other."""
+    """The format that a file's name asks for: its suffix. Raises UsageError for one that means none."""
     suffix = file.suffix.lower().removeprefix(".")
-    return {"tex": "latex", "markdown": "md", "htm": "html"}.get(suffix, suffix if suffix in FORMATS else "terminal")
+    known = {"tex": "latex", "markdown": "md", "htm": "html", "txt": "terminal", "": "terminal"} | {
+        form: form for form in FORMATS
+    }
+    if suffix not in known:
+        raise unknown("format of a file", suffix, known)
+    return known[suffix]
 
 
 def sorted_by(board: Leaderboard, name: str) -> Leaderboard:

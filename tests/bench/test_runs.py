@@ -217,7 +217,7 @@ def test_a_flops_budget_without_operations_to_count_is_refused(tmp_path):
 
 def test_pairs_that_eat_the_whole_budget_are_refused(tmp_path):
     settings = {"pairs": 50, "pair_steps": 2}
-    with pytest.raises(BenchError, match="before training alone costs"):
+    with pytest.raises(BenchError, match=r"the teacher's 50 pairs alone cost .* FLOPs and the budget is 1k"):
         suite.run(method="dmd", teacher="edm-digits", settings=settings, budget="flops=1k", eval=[], results=tmp_path)
 
 

@@ -170,7 +170,11 @@ def test_a_generator_of_another_teacher_is_no_start(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("method", "settings", "complaint"),
     [
-        ("kd", {"distance": "lpips"}, "LPIPS compares colour images"),
+        (
+            "kd",
+            {"distance": "lpips"},
+            "for images of 3 channels, 'edm-digits' makes images of 1; .* --set distance=l2",
+        ),
         ("sida", {"generator_starts_at": 5000}, "the generator step begins after 5,000 images and the budget is images=1000"),
     ],
 )
@@ -216,9 +220,11 @@ def test_progressive_distillation_is_sampled_as_its_last_stage_generates(tmp_pat
 @pytest.mark.parametrize(
     ("settings", "complaint"),
     [
-        ({"start": "nowhere", "sid_share": 0}, "unknown starting generator 'nowhere'"),
-        ({"start": None, "sid_share": 0}, "give either start or a sid_share above 0"),
-        ({"start": "nowhere", "sid_share": 0.5}, "give either start or a sid_share above 0"),
+        (
+            {"start": "nowhere"},
+            "unknown starting generator 'nowhere'; give a run's id or folder, its generator.safetensors",
+        ),
+        ({"start": None, "sid_share": 0}, "method 'sid2a': give start, or a sid_share above 0"),
         ({"start": "released:sid-cifar10-alpha1.2", "sid_share": 0}, "was made from 'edm-cifar10', not 'edm-digits'"),
     ],
 )

@@ -113,6 +113,7 @@ def _run(record: Record, columns: dict[str, int]) -> dict[str, Any]:
             "values": {columns[name]: _finite(m.value) for name, m in e.metrics.items() if name in columns},
         }
         for e in record.evaluations
+        if e.nfe == record.nfe  # more steps, as in the stages before the last, are another generator
     ]
     plain = ("method", "teacher", "seed", "status", "error")
     return {"id": record.run_id, "points": points, "details": details(record)} | {name: getattr(record, name) for name in plain}
