@@ -217,7 +217,7 @@ def test_every_format_carries_the_same_numbers_and_its_protocol(bench, three_run
     rows = json.loads(texts["json"])
     from_csv = list(csv.DictReader(io.StringIO(texts["csv"])))
     for a, b in zip(rows, from_csv, strict=True):
-        assert {k: str(v) for k, v in a.items()} == b
+        assert {k: "" if v is None else str(v) for k, v in a.items()} == b
     for row in rows:
         shown = f"{row['fid_digits-60']:.2f} ± {row['fid_digits-60_std']:.2f}"
         assert shown in texts["terminal"]
