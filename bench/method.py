@@ -188,7 +188,7 @@ class Method(ABC):
 
     @classmethod
     def requires(cls, settings: Any) -> Sequence[Requirement]:
-        """What the method needs beside the teacher under these settings; nothing means data-free."""
+        """What the method needs beside the teacher under these settings."""
         return ()
 
     @property

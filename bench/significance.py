@@ -30,12 +30,6 @@ def interval(values: Sequence[float], level: float = LEVEL) -> float | None:
     return math.sqrt(moments(values)[1] / len(values)) * float(special.stdtrit(len(values) - 1, 1 - level / 2))
 
 
-def better(first: Sequence[float], second: Sequence[float], direction: Direction, level: float = LEVEL) -> bool:
-    """Whether ``first`` is better than ``second`` by Welch's two-sided test at ``level``; never of fewer than two values each."""
-    described = _described([first, second], direction)
-    return bool(_lower(described[:, :1], described[:, 1:], level)[0])
-
-
 def ranks(groups: Sequence[Sequence[float]], direction: Direction, level: float = LEVEL) -> list[int]:
     """The rank of each group: 1, and one for every group that is better than it. What cannot be told apart may share a rank."""
     described = _described(groups, direction)

@@ -76,12 +76,11 @@ class Suite(BaseModel):
         """The real images given, for those methods alone that learn from some."""
         if self.data is None:
             return None
+        from bench.hyperparameters import resolve
         from bench.method import RealImages
         from bench.registry import get
 
         cls = get("method", method)
-        from bench.hyperparameters import resolve
-
         chosen = resolve(method, cls, self.teachers[0], settings).settings
         return self.data if any(isinstance(wanted, RealImages) for wanted in cls.requires(chosen)) else None
 

@@ -55,7 +55,7 @@ class CD(ComparesImages, ConsistencyModel):
         return {} if self.target is None else {"target": self.target}
 
     def steps(self) -> Sequence[Step]:
-        _ = self.image_distance  # which refuses, before any work, what it cannot compare
+        _ = self.image_distance  # made now: reading LPIPS' weights is no part of the first update's time
         return [replace(step, after=self.move_target) for step in super().steps()]
 
     def move_target(self) -> None:

@@ -64,7 +64,7 @@ class DMD(ComparesImages, DistributionMatching):
 
     def steps(self) -> Sequence[Step]:
         if self.settings.regression:
-            _ = self.image_distance  # which refuses, before any work, what it cannot compare
+            _ = self.image_distance  # made now: reading LPIPS' weights is no part of the first update's time
         return [
             Step("generator", self.generator, self.generator_loss, self.adam(self.settings.lr)),
             Step("fake", self.fake, self.fake_loss, self.adam(self.settings.fake_lr), reuse=True),

@@ -35,7 +35,7 @@ class KD(ComparesImages, Method):
 
     def steps(self) -> Sequence[Step]:
         s = self.settings
-        _ = self.image_distance  # which refuses, before any work, what it cannot compare
+        _ = self.image_distance  # made now: reading LPIPS' weights is no part of the first update's time
         adam = Adam(s.lr, (s.beta1, s.beta2), warmup_updates=s.warmup_updates)
         return [Step("generator", self.generator, self.loss, adam)]
 

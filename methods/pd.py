@@ -60,7 +60,7 @@ class PD(ComparesImages, TrajectoryMethod):
 
     def steps(self) -> Sequence[Step]:
         s = self.settings
-        _ = self.image_distance  # which refuses, before any work, what it cannot compare
+        _ = self.image_distance  # made now: reading LPIPS' weights is no part of the first update's time
         adam = Adam(s.lr, (s.beta1, s.beta2), rectified=s.rectified, clip_norm=s.clip_norm)
         return [Step("generator", self.generator, self.loss, adam)]
 

@@ -48,8 +48,9 @@ def compare(
 ) -> None:
     """Carry out a grid of runs at matched compute and print its table. The same command goes on where it was stopped.
 
-    Examples: bench compare suites/digits.yaml
-    bench compare --methods sid,diff-instruct,dmd --teacher edm-digits --budget flops=2T --seeds 3
+    Example: bench compare suites/digits.yaml
+
+    Or without a file: bench compare --methods sid,diff-instruct,dmd --teacher edm-digits --budget flops=2T --seeds 3
     """
     from bench import ranks
     from bench.files import require_writable
