@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import BenchError, Interrupted
-from bench.files import require_writable
-from bench.recipe import Request, make_request
-from bench.record import Record
-from bench.store import find_finished, find_teacher, read_records, results_folder
+from bench.files.atomic import require_writable
+from bench.runs.recipe import Request, make_request
+from bench.runs.record import Record
+from bench.runs.store import find_finished, find_teacher, read_records, results_folder
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bench.events import Event
-    from bench.grid import Cell
-    from bench.job import Job
-    from bench.suite import Suite
+    from bench.runs.events import Event
+    from bench.runs.grid import GridRun
+    from bench.runs.suite import Suite
+    from bench.training.job import Job
 
 Watch = Callable[["Job", "Event", Record | None], None]
 """Called with each event of a run: its job, the event, and the teacher's own record if it is known."""
@@ -49,9 +49,9 @@ def carry_out(
     """
     if not fresh and (found := find_finished(request, results)):
         return found
-    from bench.events import Finished
-    from bench.job import resolve
-    from bench.runner import execute
+    from bench.runs.events import Finished
+    from bench.training.job import resolve
+    from bench.training.run import execute
 
     job = resolve(request)
     require_writable(results, "results folder")
@@ -69,7 +69,7 @@ def carry_out(
 
 def _measure_teacher(job: Job, results: Path, watch: Watch) -> Record | None:
     """The row everything is compared with. A failure here is told, and does not stop the run that wanted it."""
-    from bench.events import Note
+    from bench.runs.events import Note
 
     measured = {"eval", "eval_samples", "eval_repeats", "protocol", "reference", "extractor_path", "fast"}
     same = {"teacher", "teacher_path", "plugins", "device"} | measured
@@ -97,8 +97,8 @@ def compare(
     and what ``run`` takes. A run that fails is left out; ask again with ``retry``. There is one process a GPU, or one a core,
     unless ``processes`` says otherwise.
     """
-    from bench.leaderboard import frame
-    from bench.suite import make_suite, read_suite
+    from bench.leaderboard.finals import frame
+    from bench.runs.suite import make_suite, read_suite
 
     chosen = read_suite(Path(suite), fields) if suite else make_suite(fields)
     cells = compare_cells(chosen, results_folder(Path(results) if results else None), processes, retry=retry)
@@ -111,18 +111,19 @@ def compare_cells(
     processes: int | None = None,
     *,
     retry: bool = False,
-    watch: Callable[[list[Cell]], None] = lambda cells: None,
-) -> list[Cell]:
+    watch: Callable[[list[GridRun]], None] = lambda cells: None,
+) -> list[GridRun]:
     """Carry out a suite and return how each of its runs stands.
 
     Raises UsageError, before any run begins, for a name, setting, budget, metric or protocol that cannot be.
     """
     from bench.environment import cores
-    from bench.grid import Grid, cells_of, visible_gpus
+    from bench.runs.grid import grid_runs
+    from bench.training.launch import Grid, visible_gpus
 
     requests = checked_requests(suite)
     gpus = visible_gpus(suite.device)
-    cells = cells_of(requests, folder, retry=retry)
+    cells = grid_runs(requests, folder, retry=retry)
     Grid(cells, folder, processes or len(gpus) or cores(), gpus).carry_out(watch)
     return cells
 
@@ -130,9 +131,10 @@ def compare_cells(
 def checked_requests(suite: Suite) -> list[Request]:
     """The runs of a suite, as far as they can be told to be possible without reading a teacher."""
     from bench import registry
-    from bench.hyperparameters import resolve
-    from bench.job import known_before_loading, subject, teacher_named, wanted, wanted_budget
-    from bench.measuring import settle
+    from bench.evaluation.plan import settle, subject, wanted
+    from bench.factory import known_before_loading, teacher_named
+    from bench.settings import resolve
+    from bench.training.job import wanted_budget
 
     for file in suite.plugins:
         registry.load_plugin(file)
@@ -149,7 +151,7 @@ def checked_requests(suite: Suite) -> list[Request]:
 
 def results(folder: Path | str | None = None) -> pd.DataFrame:
     """Every final number of every finished run below ``folder``, one row for each run and metric."""
-    from bench.leaderboard import frame
+    from bench.leaderboard.finals import frame
 
     records, _ = read_records(results_folder(Path(folder) if folder else None))
     return frame(records)

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from bench import ranks
+from bench import distributed
 from bench.errors import UsageError
 
 PACKAGES = ("distill-bench", "torch", "numpy", "pydantic", "safetensors", "scikit-learn", "clean-fid", "torch-fidelity")
@@ -31,8 +31,8 @@ def choose_device(name: str) -> torch.device:
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and ranks.launched() > 1:
-        name = f"cuda:{ranks.local_rank()}"
+    if name == "cuda" and distributed.launched() > 1:
+        name = f"cuda:{distributed.local_rank()}"
     try:
         device = torch.device(name)
     except RuntimeError:

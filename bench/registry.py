@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError, UsageError, unknown
-from bench.files import sha256
+from bench.files.atomic import sha256
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,13 @@ class Kind:
 
 
 KINDS = {
-    "method": Kind("bench.methods", "", "bench.method:Method"),
-    "teacher": Kind("bench.teachers", "", "bench.teacher:Teacher"),
-    "dataset": Kind("bench.datasets", "", "bench.dataset:Dataset"),
-    "released": Kind("bench.released", "", "bench.released:Released"),
-    "metric": Kind("bench.evals", "metric.", "bench.metric:Metric"),
-    "extractor": Kind("bench.evals", "extractor.", "bench.extractor:FeatureExtractor"),
-    "protocol": Kind("bench.evals", "protocol.", "bench.protocol:Protocol"),
+    "method": Kind("bench.methods", "", "bench.plugin.method:Method"),
+    "teacher": Kind("bench.teachers", "", "bench.plugin.teacher:Teacher"),
+    "dataset": Kind("bench.datasets", "", "bench.plugin.dataset:Dataset"),
+    "released": Kind("bench.released", "", "bench.plugin.teacher:Released"),
+    "metric": Kind("bench.evals", "metric.", "bench.plugin.metric:Metric"),
+    "extractor": Kind("bench.evals", "extractor.", "bench.plugin.extractor:FeatureExtractor"),
+    "protocol": Kind("bench.evals", "protocol.", "bench.plugin.protocol:Protocol"),
 }
 
 

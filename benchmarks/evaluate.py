@@ -47,11 +47,12 @@ from torch_fidelity import metric_fid, metric_isc
 from torch_fidelity.utils import create_feature_extractor, get_featuresdict_from_dataset
 
 from bench import environment
-from bench.accumulators import Moments
-from bench.evaluate import Evaluator, quantised
-from bench.extractor import FeatureExtractor
-from bench.images import ImageSpec, to_uint8
-from bench.measuring import Subject, Wanted, settle
+from bench.evaluation.evaluator import Evaluator
+from bench.evaluation.plan import Subject, Wanted, settle
+from bench.evaluation.sampling import quantised
+from bench.plugin.accumulators import Moments
+from bench.plugin.extractor import FeatureExtractor
+from bench.plugin.images import ImageSpec, to_uint8
 from evals.inception import CleanInception, Inception, inception_v3, load_network
 from teachers.edm import EDMCifar10
 

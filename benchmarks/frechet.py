@@ -25,8 +25,8 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_statistics_to_metric
 
-from bench.accumulators import Moments, Statistics
 from bench.environment import device_name
+from bench.plugin.accumulators import Moments, Statistics
 from evals.fid import FID
 
 DIMENSIONS, IMAGES, FEW = 2048, 10_000, 256

@@ -21,11 +21,11 @@ from pathlib import Path
 import torch
 
 from bench.api import carry_out
-from bench.budget import Budget
-from bench.diffusion import denoising_loss, ema_decay, per_image
-from bench.job import resolve
-from bench.recipe import Request, make_request
-from bench.render.watch import Watch
+from bench.plugin.diffusion import denoising_loss, ema_decay, per_image
+from bench.render.terminal.watch import Watch
+from bench.runs.budget import Budget
+from bench.runs.recipe import Request, make_request
+from bench.training.job import resolve
 from methods.sid import LOSS_SCALE, sid_loss
 
 

@@ -59,12 +59,12 @@ def bench(monkeypatch, capsys):
 
 def make_trainer(method: str, teacher: str = "edm-digits", budget: str = "images=10k", seed: int = 0, **settings):
     """A trainer of a built-in method on the CPU; noise stands in for the images of pairs."""
-    from bench.engine import Trainer
-    from bench.job import resolve
-    from bench.pairs import PairStream
-    from bench.real import RealStream
-    from bench.recipe import make_request
-    from bench.seeds import seeded_noise
+    from bench.evaluation.sampling import seeded_noise
+    from bench.runs.recipe import make_request
+    from bench.training.job import resolve
+    from bench.training.pairs import PairStream
+    from bench.training.real_images import RealStream
+    from bench.training.trainer import Trainer
 
     job = resolve(make_request(method=method, teacher=teacher, budget=budget, seed=seed, settings=settings))
     pairs = real = None

@@ -52,15 +52,15 @@ def compare(
 
     Or without a file: bench compare --methods sid,diff-instruct,dmd --teacher edm-digits --budget flops=2T --seeds 3
     """
-    from bench import ranks
-    from bench.files import require_writable
-    from bench.recipe import parse_setting
-    from bench.render.table import FORMATS, render
-    from bench.store import results_folder
-    from bench.suite import make_suite, read_suite
+    from bench import distributed
+    from bench.files.atomic import require_writable
+    from bench.render.tables.table import FORMATS, render
+    from bench.runs.recipe import parse_setting
+    from bench.runs.store import results_folder
+    from bench.runs.suite import make_suite, read_suite
 
     check_format(format_, FORMATS)
-    ranks.require_one("bench compare")
+    distributed.require_one("bench compare")
     given: dict[str, Any] = {
         "methods": names(methods),
         "teachers": names(teacher),
@@ -88,14 +88,14 @@ def compare(
     folder = results_folder(results)
     if dry_run:
         from bench.api import checked_requests
-        from bench.estimate import estimate_grid
+        from bench.training.estimate import estimate_grid
 
         typer.echo(estimate_grid(checked_requests(chosen), folder, processes))
         return
     from bench.api import compare_cells
     from bench.errors import BenchError
-    from bench.leaderboard import leaderboard
-    from bench.render.overview import Overview, labels
+    from bench.leaderboard.leaderboard import leaderboard
+    from bench.render.terminal.overview import Overview, labels
 
     require_writable(folder, "results folder")
     with Overview() as overview:
@@ -103,7 +103,7 @@ def compare(
     records = [cell.record for cell in cells if cell.state == "done" and cell.record is not None]
     if records:
         typer.echo(render(leaderboard(records), format_))
-    from bench.grid import mismatches
+    from bench.runs.grid import mismatches
 
     for sentence in mismatches(cells):
         typer.echo(f"note: {sentence}.", err=True)

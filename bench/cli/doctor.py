@@ -16,10 +16,10 @@ def doctor(results: Results = None, plugin: Plugins = None) -> None:
     import platform
 
     from bench import registry
-    from bench.assets import offline
     from bench.errors import BenchError
-    from bench.files import cache_folder, require_writable
-    from bench.store import results_folder
+    from bench.files.assets import offline
+    from bench.files.atomic import cache_folder, require_writable
+    from bench.runs.store import results_folder
 
     problems = 0
 

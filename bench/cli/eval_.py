@@ -59,15 +59,15 @@ def eval_(
     load_plugins(plugin)
     import json
 
-    from bench import ranks
-    from bench.answer import answer, ask, store
-    from bench.cross_check import cross_check as compare
-    from bench.cross_check import require_checkable
-    from bench.evaluate import Evaluator
-    from bench.files import require_writable
-    from bench.measuring import Wanted
-    from bench.render.live import progress_bar
-    from bench.store import results_folder
+    from bench import distributed
+    from bench.evaluation.cross_check import cross_check as compare
+    from bench.evaluation.cross_check import require_checkable
+    from bench.evaluation.evaluator import Evaluator
+    from bench.evaluation.plan import Wanted
+    from bench.evaluation.target import answer, ask, store
+    from bench.files.atomic import require_writable
+    from bench.render.terminal.live import progress_bar
+    from bench.runs.store import results_folder
 
     wanted = Wanted(protocol, names(metrics), samples, repeats, fast, reference, extractor_path)
     folder = results_folder(results)
@@ -75,12 +75,12 @@ def eval_(
     question = ask(source, wanted, folder, device=device, path=path, note=note)
     if cross_check:
         require_checkable(question)
-    with ranks.together(question.device), progress_bar(f"measuring {source}") as report:
+    with distributed.together(question.device), progress_bar(f"measuring {source}") as report:
         evaluator = Evaluator(question.measuring, question.device, batch=batch, report=report, note=note)
         content = answer(question, evaluator)
         if cross_check:
             content["cross_check"] = compare(question, evaluator)
-    if not ranks.speaks():
+    if not distributed.speaks():
         return
     file = store(content, question.source.run if question.source else None, folder)
     if format_ == "json":
@@ -92,7 +92,7 @@ def eval_(
 
 def _print(content: dict[str, Any]) -> None:
     """The numbers with their protocols, whose they are, and what they were compared with."""
-    from bench.render.numbers import plus_minus, quantity
+    from bench.units import plus_minus, quantity
 
     protocol = content["protocol"]
     for name, m in content["metrics"].items():

@@ -9,8 +9,8 @@ import typer
 from bench.cli.options import Json, Plugins, check_format, load_plugins
 
 if TYPE_CHECKING:
-    from bench.assets import Asset
-    from bench.teacher import Teacher
+    from bench.files.assets import Asset
+    from bench.plugin.teacher import Teacher
 
 
 def fetch(
@@ -22,8 +22,8 @@ def fetch(
 
     Example: bench fetch teacher:edm-cifar10
     """
-    from bench import assets
     from bench.errors import BenchError
+    from bench.files import assets
 
     check_format(format_)
     load_plugins(plugin)
@@ -58,7 +58,7 @@ def _assets(name: str) -> tuple[Asset, ...]:
     if kind not in KINDS:
         raise unknown("kind", kind, KINDS)
     if kind == "teacher" and ":" in part:
-        from bench.job import teacher_named
+        from bench.factory import teacher_named
 
         teacher_class, source = teacher_named(part)
         teacher_class(None, source)  # what stands for many models fetches by itself
@@ -82,9 +82,9 @@ def _assets(name: str) -> tuple[Asset, ...]:
 
 def _of_a_method(name: str) -> tuple[Asset, ...]:
     """The published files that a method needs under its default settings."""
-    from bench.hyperparameters import resolve
-    from bench.method import PublishedFile
+    from bench.plugin.method import PublishedFile
     from bench.registry import get
+    from bench.settings import resolve
 
     method = get("method", name)
     requirements = method.requires(resolve(name, method, "", {}).settings)
@@ -93,8 +93,8 @@ def _of_a_method(name: str) -> tuple[Asset, ...]:
 
 def _to_measure(teacher: type[Teacher], name: str) -> tuple[Asset, ...]:
     """What a teacher's own protocol needs: the extractor's weights, and published statistics of its data set."""
-    from bench.job import known_before_loading, subject
-    from bench.measuring import Wanted, settle
+    from bench.evaluation.plan import Wanted, settle, subject
+    from bench.factory import known_before_loading
 
     if not known_before_loading(teacher) or teacher.protocol is None:
         return ()

@@ -48,7 +48,7 @@ def list_(
         return
     from rich.table import Table
 
-    from bench.render.terminal import uncut
+    from bench.render.terminal.text import uncut
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
     for name in rows[0]:
@@ -70,7 +70,7 @@ def _entries(what: What) -> list[dict[str, str]]:
 
 
 def _runs(results: Path | None) -> list[dict[str, str]]:
-    from bench.store import read_records, results_folder
+    from bench.runs.store import read_records, results_folder
 
     records, skipped = read_records(results_folder(results))
     for sentence in skipped:

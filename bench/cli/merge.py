@@ -18,9 +18,9 @@ def merge(
 
     Example: bench merge from-the-cluster/runs from-my-desk/runs
     """
-    from bench.files import require_writable
-    from bench.merge import merge as merge_runs
-    from bench.store import results_folder
+    from bench.files.atomic import require_writable
+    from bench.runs.merge import merge as merge_runs
+    from bench.runs.store import results_folder
 
     folder = results_folder(results)
     require_writable(folder, "results folder")

@@ -46,9 +46,9 @@ def load_plugins(files: list[str] | None) -> list[str]:
 
 def note(sentence: str) -> None:
     """Say something on stderr, once however many processes there are."""
-    from bench import ranks
+    from bench import distributed
 
-    if ranks.speaks():
+    if distributed.speaks():
         typer.echo(f"note: {sentence}", err=True)
 
 

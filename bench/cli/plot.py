@@ -44,13 +44,13 @@ def plot(
     Example: bench plot curves --teacher edm-digits --x flops -o curves.pdf -o curves.png
     """
     from bench.errors import BenchError, UsageError, unknown
-    from bench.files import require_writable, write_atomic
-    from bench.panels import AXES, panels
+    from bench.files.atomic import require_writable, write_atomic
+    from bench.leaderboard.curves import AXES, panels
     from bench.registry import entries
-    from bench.render.paper import WIDTHS, check_form, encoded, missing_letters, paper_style
-    from bench.render.plot import draw
-    from bench.render.side_by_side import side_by_side
-    from bench.store import read_records, results_folder
+    from bench.render.figures.paper import WIDTHS, check_form, encoded, missing_letters, paper_style
+    from bench.render.figures.plot import draw
+    from bench.render.figures.side_by_side import side_by_side
+    from bench.runs.store import read_records, results_folder
 
     if kind not in KINDS:
         raise unknown("kind of figure", kind, KINDS)

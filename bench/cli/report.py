@@ -20,12 +20,12 @@ def report(
     Example: bench report --teacher edm-digits -o report.html
     """
     from bench.errors import BenchError, UsageError, unknown
-    from bench.files import require_writable, write_atomic
+    from bench.files.atomic import require_writable, write_atomic
     from bench.registry import entries
-    from bench.render.live import progress_bar
     from bench.render.report.content import content
     from bench.render.report.page import page
-    from bench.store import read_runs, results_folder
+    from bench.render.terminal.live import progress_bar
+    from bench.runs.store import read_runs, results_folder
 
     if output.is_dir():
         raise UsageError(f"{str(output)!r} is a folder; name a file in it, such as {str(output / 'report.html')!r}.")

@@ -10,7 +10,7 @@ import typer
 from bench.cli.options import Device, ExtractorPath, Fast, Json, Plugins, Reference, Results, TeacherPath, check_format, names
 
 if TYPE_CHECKING:
-    from bench.recipe import Request
+    from bench.runs.recipe import Request
 
 
 def run(
@@ -57,14 +57,14 @@ def run(
 
     Example: bench run --method sid --teacher edm-digits --budget images=200k --set alpha=1.0
     """
-    from bench import ranks
+    from bench import distributed
     from bench.api import carry_out
-    from bench.recipe import Recipe
-    from bench.render.watch import Watch
-    from bench.store import find_teacher, results_folder
+    from bench.render.terminal.watch import Watch
+    from bench.runs.recipe import Recipe
+    from bench.runs.store import find_teacher, results_folder
 
     check_format(format_)
-    ranks.require_one("bench run")
+    distributed.require_one("bench run")
     given = {
         "method": method,
         "teacher": teacher,
@@ -86,7 +86,7 @@ def run(
     request = _request(given, set_ or [], precision, recipe)
     folder = results_folder(results)
     if dry_run:
-        from bench.estimate import estimate
+        from bench.training.estimate import estimate
 
         typer.echo(estimate(request))
         return
@@ -94,7 +94,7 @@ def run(
         record = carry_out(request, folder, fresh=fresh, with_teacher=not no_teacher, watch=watch)
     teacher_record = find_teacher(folder, Recipe.model_validate(record.recipe)) if record.method != "teacher" else None
     if watch.worked:
-        from bench.render.figure import save_curve
+        from bench.render.figures.figure import save_curve
 
         save_curve(record, teacher_record, folder / record.run_id)
     else:
@@ -102,7 +102,7 @@ def run(
     if format_ == "json":
         typer.echo(record.model_dump_json(indent=1))
         return
-    from bench.render.result import print_result
+    from bench.render.terminal.result import print_result
 
     print_result(record, folder, teacher_record)
 
@@ -110,7 +110,7 @@ def run(
 def _request(given: dict[str, Any], settings: list[str], precision: str | None, recipe: Path | None) -> Request:
     """Flags over the recipe file, if there is one."""
     from bench.errors import UsageError
-    from bench.recipe import make_request, parse_setting, read_recipe
+    from bench.runs.recipe import make_request, parse_setting, read_recipe
 
     fields = read_recipe(recipe) if recipe else {}
     fields |= {name: value for name, value in given.items() if value is not None}

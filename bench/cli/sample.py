@@ -30,14 +30,15 @@ def sample(
 
     Example: bench sample teacher:edm-cifar10 -n 64 --steps 18 -o grid.png
     """
-    from bench.files import require_writable
-    from bench.source import open_source, sample_images
-    from bench.store import results_folder
+    from bench.evaluation.sampling import sample_images
+    from bench.factory import open_source
+    from bench.files.atomic import require_writable
+    from bench.runs.store import results_folder
 
     load_plugins(plugin)
     require_writable(output.parent, "folder")
-    from bench.render.images import save_images, save_samples
-    from bench.render.live import progress_bar
+    from bench.evaluation.pictures import save_images, save_samples
+    from bench.render.terminal.live import progress_bar
 
     settings = {k: v for k, v in (("steps", steps), ("solver", solver), ("churn", churn)) if v is not None}
     seeds = range(first_seed, first_seed + count)

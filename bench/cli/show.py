@@ -38,7 +38,7 @@ def show(
     check_format(format_)
     load_plugins(plugin)
     if what is What.run:
-        from bench.store import find_run, results_folder
+        from bench.runs.store import find_run, results_folder
 
         folder, record = find_run(name, results_folder(results))
         facts: dict[str, Any] = record.model_dump(mode="json", exclude={"request", "inputs", "sources"})
@@ -69,8 +69,8 @@ def _method(name: str, teacher: str | None) -> dict[str, Any]:
     import inspect
 
     from bench import registry
-    from bench.hyperparameters import card
-    from bench.job import teacher_named
+    from bench.factory import teacher_named
+    from bench.settings import card
 
     method = registry.get("method", name)
     if teacher is not None:
@@ -107,7 +107,7 @@ def _method(name: str, teacher: str | None) -> dict[str, Any]:
 def _needs(name: str, method: Any, teacher: str, settings: dict[str, Any]) -> list[str] | None:
     """What the method requires under the settings shown; None where some of them still have to be given."""
     from bench.errors import UsageError
-    from bench.hyperparameters import resolve
+    from bench.settings import resolve
 
     try:
         chosen = resolve(name, method, teacher, {}).settings
@@ -145,7 +145,7 @@ def _teacher(name: str) -> dict[str, Any]:
     import dataclasses
     import inspect
 
-    from bench.job import teacher_named
+    from bench.factory import teacher_named
 
     teacher_class, source = teacher_named(name)
     at_hand = Path(source).exists() if source else all(weights.path.exists() for weights in teacher_class.assets[:1])
@@ -172,7 +172,7 @@ def _teacher(name: str) -> dict[str, Any]:
         facts["note"] = teacher.note
     shipped = getattr(teacher_class, "shipped", None)
     if shipped is not None:
-        from bench.checkpoint import load_tensors
+        from bench.files.tensors import load_tensors
 
         facts["weights"] = load_tensors(shipped)[1]
     return facts
@@ -206,8 +206,8 @@ def _protocol(name: str) -> dict[str, Any]:
 
     from bench import registry
     from bench.errors import BenchError
-    from bench.measuring import make_metric
-    from bench.metric import FeatureMetric
+    from bench.evaluation.plan import make_metric
+    from bench.plugin.metric import FeatureMetric
 
     protocol = registry.get("protocol", name)
     measurable = {}
@@ -241,7 +241,7 @@ def _eval(kind: str, name: str) -> dict[str, Any]:
 
     from bench import registry
     from bench.errors import BenchError
-    from bench.measuring import make_metric
+    from bench.evaluation.plan import make_metric
 
     thing = registry.get(kind, name)
     facts: dict[str, Any] = {kind: name, "meaning": " ".join((inspect.getdoc(thing) or "").split())}

@@ -39,8 +39,8 @@ def stats(
     """
     from bench.cli.options import load_plugins
     from bench.environment import choose_device
-    from bench.render.live import progress_bar
-    from bench.stats import write_reference
+    from bench.evaluation.make_reference import write_reference
+    from bench.render.terminal.live import progress_bar
 
     plugins = load_plugins(plugin)
     with progress_bar(f"measuring {dataset}") as report:

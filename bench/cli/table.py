@@ -12,8 +12,8 @@ from bench.cli.options import Plugins, Results, check_format, load_plugins
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bench.leaderboard import Choice, Leaderboard, Row
-    from bench.record import Record
+    from bench.leaderboard.rows import Choice, Leaderboard, Row
+    from bench.runs.record import Record
 
 
 def table(
@@ -45,13 +45,12 @@ def table(
 
     Example: bench table --teacher edm-digits -o table.tex --bib table.bib
     """
-    from bench.citations import bibliography, cited, uncited
     from bench.errors import BenchError
-    from bench.files import require_writable, write_atomic
-    from bench.garbage import uncollected
-    from bench.leaderboard import Choice
-    from bench.render.table import FORMATS, format_of, render, sorted_by
-    from bench.store import results_folder
+    from bench.files.atomic import require_writable, write_atomic
+    from bench.leaderboard.citations import bibliography, cited, uncited
+    from bench.leaderboard.rows import Choice
+    from bench.render.tables.table import FORMATS, format_of, render, sorted_by
+    from bench.runs.store import results_folder, uncollected
 
     form = check_format(format_ or (format_of(output) if output else "terminal"), FORMATS)
     load_plugins(plugin)
@@ -89,8 +88,8 @@ def table(
 
 def _board(folder: Path, choice: Choice, metrics: Sequence[str] | None, published: bool) -> tuple[Leaderboard, list[str]]:
     """The table of the runs in a folder, and what was left out of it."""
-    from bench.leaderboard import leaderboard
-    from bench.store import read_records
+    from bench.leaderboard.leaderboard import leaderboard
+    from bench.runs.store import read_records
 
     records, skipped = read_records(folder)
     others = _published(records, choice.teachers) if published else []
@@ -110,8 +109,8 @@ def _and(names: Sequence[str]) -> str:
 
 def _published(records: Sequence[Record], teachers: Sequence[str] | None) -> list[Row]:
     """The published rows of these teachers; by default of those that have runs, and of all if there are no runs at all."""
-    from bench.leaderboard import published_rows
-    from bench.published import published
+    from bench.leaderboard.leaderboard import published_rows
+    from bench.leaderboard.published import published
 
     data = published()
     every = [t for names in data.datasets.values() for t in names]
@@ -122,7 +121,7 @@ def _published(records: Sequence[Record], teachers: Sequence[str] | None) -> lis
 def _check_names(records: Sequence[Record], others: Sequence[Row], choice: Choice, metrics: Sequence[str] | None) -> None:
     """Raise UsageError for a metric, teacher or method that nothing has."""
     from bench.errors import unknown
-    from bench.leaderboard import smallest_of
+    from bench.leaderboard.finals import smallest_of
     from bench.registry import entries
 
     labels = {name for row in others if row.published for name in (row.method, row.published.method)}

@@ -22,8 +22,8 @@ def train(
     Example: bench train edm-digits -o edm-digits.safetensors
     """
     from bench.cli.options import load_plugins
-    from bench.render.live import training_bar
-    from bench.training import train_network
+    from bench.render.terminal.live import training_bar
+    from bench.training.embedded import train_network
 
     load_plugins(plugin)
     output = output or Path(f"{name}.safetensors")

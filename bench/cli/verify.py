@@ -41,12 +41,12 @@ def verify(
     load_plugins(plugin)
     import json
 
-    from bench import ranks
-    from bench.answer import store
-    from bench.files import require_writable
-    from bench.render.live import progress_bar
-    from bench.store import results_folder
-    from bench.verify import verify as check
+    from bench import distributed
+    from bench.evaluation.target import store
+    from bench.evaluation.verify import verify as check
+    from bench.files.atomic import require_writable
+    from bench.render.terminal.live import progress_bar
+    from bench.runs.store import results_folder
 
     folder = results_folder(results)
     require_writable(folder, "results folder")
@@ -63,7 +63,7 @@ def verify(
             report=report,
             note=note,
         )
-    if ranks.speaks():
+    if distributed.speaks():
         published = verdict.published
         judged = {
             "measured": verdict.measured,

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from bench.files.pickles import Call, Global, Malformed, parse
 from bench.plugin import InMemory, UsageError
-from bench.torchfiles.pickles import Call, Global, Malformed, parse
 from teachers.datasets.bounded import read_gzip
 
 BYTES, MEMBERS = 2**28, 100

@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import Tensor
 
+from bench.files.pickles import Malformed
+from bench.files.state_dicts import read_state_dict
+from bench.files.weights import is_safetensors, is_state_dict, open_weights, require_weights
 from bench.plugin import EDMPrecond, UsageError, converted, load_tensors, load_weights
-from bench.torchfiles.pickles import Malformed
-from bench.torchfiles.state_dicts import read_state_dict
-from bench.torchfiles.weights import is_safetensors, is_state_dict, open_weights, require_weights
 from teachers.files.snapshots import read_snapshot
 from teachers.networks.config import NetworkConfig
 

@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bench.files.pickles import Call, Global, Malformed, parse
+from bench.files.storages import FEW, ORDERED_DICT, PARAMETER, TENSOR, TYPES, Reference, entries, read_legacy, rebuild
 from bench.plugin import shown
-from bench.torchfiles.pickles import Call, Global, Malformed, parse
-from bench.torchfiles.storages import FEW, ORDERED_DICT, PARAMETER, TENSOR, TYPES, Reference, entries, read_legacy, rebuild
 
 _RECORD = Global("torch_utils.persistence", "_reconstruct_persistent_obj")
 _MODULE_DICT = Global("torch.nn.modules.container", "ModuleDict")

@@ -11,10 +11,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.adapters import FlowDenoiser, VPDenoiser
-from bench.diffusion import NoiseLevels
 from bench.errors import UsageError
-from bench.sampler import Sampler
+from bench.plugin.adapters import FlowDenoiser, VPDenoiser
+from bench.plugin.diffusion import NoiseLevels
+from bench.plugin.sampler import Sampler
 
 MU, S = 0.3, 0.4
 PREDICTIONS = ["epsilon", "v_prediction", "sample"]

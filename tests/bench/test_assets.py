@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import download
-from bench.assets import Asset, fetch
 from bench.errors import BenchError, UsageError
+from bench.files import download
+from bench.files.assets import Asset, fetch
 
 CONTENT = np.random.default_rng(0).bytes(1_000_000)
 OTHER = np.random.default_rng(1).bytes(1_000_000)

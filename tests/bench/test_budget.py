@@ -12,16 +12,16 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.budget import AXES, Budget
-from bench.diffusion import EDMPrecond, NoiseLevels
-from bench.engine import Trainer
 from bench.errors import UsageError
-from bench.hyperparameters import resolve
-from bench.method import TeacherPairs
-from bench.pairs import PairStream, teacher_pairs
 from bench.plugin import ImageSpec, Teacher
+from bench.plugin.diffusion import EDMPrecond, NoiseLevels
+from bench.plugin.method import TeacherPairs
+from bench.plugin.sampler import Sampler
 from bench.registry import get
-from bench.sampler import Sampler
+from bench.runs.budget import AXES, Budget
+from bench.settings import resolve
+from bench.training.pairs import PairStream, teacher_pairs
+from bench.training.trainer import Trainer
 from teachers.digits import EDMDigits
 from tests.conftest import make_trainer
 
@@ -173,8 +173,8 @@ def test_pairs_are_made_once_and_their_cost_is_charged_to_every_user():
 
 def test_pairs_are_made_in_parts_and_a_missing_or_damaged_part_alone_is_made_again(monkeypatch):
     """So that making them continues where it was stopped; the pairs and their cost stay the same."""
-    from bench import pairs
-    from bench.files import cache_folder
+    from bench.files.atomic import cache_folder
+    from bench.training import pairs
 
     monkeypatch.setattr(pairs, "PART", 4)
     teacher, wanted = EDMDigits(), TeacherPairs(count=10, steps=2)

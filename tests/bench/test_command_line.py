@@ -137,10 +137,11 @@ def test_a_dry_run_estimates_and_writes_nothing(bench, tmp_path):
 @pytest.mark.parametrize("method", ["sid", "dmd"])
 def test_a_large_networks_batch_is_estimated_from_a_few_images(method, monkeypatch):
     """Operations are proportional to the batch, so that trying one image and three tells those of all."""
-    from bench import environment, estimate
-    from bench.budget import Budget
-    from bench.job import resolve
-    from bench.recipe import make_request
+    from bench import environment
+    from bench.runs.budget import Budget
+    from bench.runs.recipe import make_request
+    from bench.training import estimate
+    from bench.training.job import resolve
 
     job = resolve(make_request(method=method, teacher="edm-digits", settings={"batch": 64}))
     whole = estimate._cost_of_an_update(job, Budget("updates", 1))
@@ -407,7 +408,7 @@ def test_debug_shows_the_traceback(bench):
 
 def test_a_weights_file_names_a_plugin_and_it_is_not_run_for_that(bench, tmp_path, monkeypatch):
     """A generator made with a plugin is sampled only if that very file is given again."""
-    from bench.checkpoint import load_tensors, save_tensors
+    from bench.files.tensors import load_tensors, save_tensors
 
     monkeypatch.chdir(tmp_path)
     plugin = tmp_path / "mine.py"
@@ -440,7 +441,7 @@ def test_a_weights_file_names_a_plugin_and_it_is_not_run_for_that(bench, tmp_pat
 
 @pytest.mark.parametrize("recipe", [{"method": "sid"}, [], "sid"])
 def test_a_recipe_that_is_none_in_a_weights_file_is_one_sentence(bench, tmp_path, recipe):
-    from bench.checkpoint import save_tensors
+    from bench.files.tensors import save_tensors
 
     save_tensors(tmp_path / "w.safetensors", {"a": torch.zeros(1)}, {"recipe": recipe})
     code, _, err = bench("sample", str(tmp_path / "w.safetensors"), "-n", "1")

@@ -15,11 +15,12 @@ import pytest
 
 import bench as suite_api
 from bench.errors import UsageError
-from bench.grid import Grid, cells_of, mismatches, visible_gpus
-from bench.job import resolve
-from bench.render.overview import labels, overview, standing
-from bench.store import RunFolder
-from bench.suite import make_suite, read_suite
+from bench.render.terminal.overview import labels, overview, standing
+from bench.runs.grid import grid_runs, mismatches
+from bench.runs.store import RunFolder
+from bench.runs.suite import make_suite, read_suite
+from bench.training.job import resolve
+from bench.training.launch import Grid, visible_gpus
 
 SUITES = Path(__file__).parents[2] / "suites"
 SMALL = {"settings": {"batch": 32}}
@@ -93,14 +94,14 @@ def test_a_comparison_that_cannot_be_is_refused_before_anything_runs(bench, tmp_
 def test_what_is_finished_is_reused_and_what_failed_waits_to_be_asked_for(tmp_path):
     record = suite_api.run("sid", "edm-digits", budget="images=64", settings={"batch": 32}, eval=[], results=tmp_path)
     asked = requests(seeds=[0, 1])
-    assert [cell.state for cell in cells_of(asked, tmp_path)] == ["done", "waiting"]
+    assert [cell.state for cell in grid_runs(asked, tmp_path)] == ["done", "waiting"]
     folder = RunFolder(tmp_path / record.run_id)
     folder.write_record(record.model_copy(update={"status": "failed", "error": "the disk is full"}))
-    first = cells_of(asked, tmp_path)[0]
+    first = grid_runs(asked, tmp_path)[0]
     assert (first.state, first.error) == ("failed", "the disk is full")
-    assert cells_of(asked, tmp_path, retry=True)[0].state == "waiting"
+    assert grid_runs(asked, tmp_path, retry=True)[0].state == "waiting"
     folder.write_record(record.model_copy(update={"status": "interrupted", "cost": record.cost | {"images": 16}}))
-    first = cells_of(asked, tmp_path)[0]
+    first = grid_runs(asked, tmp_path)[0]
     assert (first.state, first.fraction) == ("waiting", 0.25)
 
 
@@ -108,7 +109,7 @@ def test_a_run_that_fails_is_noted_and_the_others_go_on(tmp_path):
     methods = [{"method": "ect"} | SMALL, {"method": "sid"} | SMALL]
     asked = requests(methods=methods)
     asked[0] = asked[0].model_copy(update={"data": "nothing"})
-    cells, seen = cells_of(asked, tmp_path), []
+    cells, seen = grid_runs(asked, tmp_path), []
     Grid(cells, tmp_path, processes=2).carry_out(lambda cells: seen.append([c.state for c in cells]))
     assert [cell.state for cell in cells] == ["failed", "done"]
     assert "method 'ect' learns from real images" in cells[0].error
@@ -173,7 +174,7 @@ def test_a_run_that_was_asked_for_in_other_words_is_the_same_run(tmp_path):
     """Its record comes back from the process, whatever the words; and two such cells of one grid do not hinder each other."""
     suite_api.run("sid", "edm-digits", budget="images=1000", settings={"batch": 32}, eval=[], results=tmp_path)
     methods = [{"method": "sid", "budget": budget} | SMALL for budget in ("images=1k", "images=1000.0")]
-    cells = cells_of(requests(methods=methods), tmp_path)
+    cells = grid_runs(requests(methods=methods), tmp_path)
     assert [cell.state for cell in cells] == ["waiting", "waiting"]
     Grid(cells, tmp_path, processes=2).carry_out()
     assert [cell.state for cell in cells] == ["done", "done"]
@@ -182,10 +183,10 @@ def test_a_run_that_was_asked_for_in_other_words_is_the_same_run(tmp_path):
 
 
 def test_a_run_that_another_process_holds_waits_for_it(tmp_path, monkeypatch):
-    monkeypatch.setattr("bench.grid.HELD_SECONDS", 0.5)
+    monkeypatch.setattr("bench.training.launch.HELD_SECONDS", 0.5)
     asked = requests()
     folder = RunFolder(tmp_path / resolve(asked[0]).recipe.run_id)
-    held, cells, seen = ExitStack(), cells_of(asked, tmp_path), []
+    held, cells, seen = ExitStack(), grid_runs(asked, tmp_path), []
     held.enter_context(folder.locked())
 
     def watch(cells):
@@ -199,7 +200,7 @@ def test_a_run_that_another_process_holds_waits_for_it(tmp_path, monkeypatch):
 
 
 def test_no_run_is_left_behind_when_something_goes_wrong_here(tmp_path):
-    cells = cells_of(requests(budget="images=2M"), tmp_path)
+    cells = grid_runs(requests(budget="images=2M"), tmp_path)
 
     def watch(cells):
         if cells[0].record is not None:
@@ -250,7 +251,7 @@ class Mine(Method):
     ],
 )
 def test_what_cannot_be_is_refused_before_any_process_starts(tmp_path, monkeypatch, fields, complaint):
-    monkeypatch.setattr("bench.grid.Grid.carry_out", lambda *a: pytest.fail("a run was started"))
+    monkeypatch.setattr("bench.training.launch.Grid.carry_out", lambda *a: pytest.fail("a run was started"))
     usual = {"teachers": ["edm-digits"], "methods": ["sid"], "budget": "images=64"}
     with pytest.raises(UsageError, match=complaint):
         suite_api.compare(**(usual | fields), results=tmp_path)

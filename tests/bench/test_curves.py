@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.curves import Curve, reach
-from bench.noise import noise
+from bench.leaderboard.convergence import Curve, reach
+from bench.leaderboard.statistics import noise
 
 COSTS = (1e9, 4e9, 5e10, 2e12)
 

@@ -10,10 +10,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.checkpoint import load_tensors, save_tensors
-from bench.diffusion import ema_decay
-from bench.engine import Trainer
 from bench.errors import BenchError
+from bench.files.tensors import load_tensors, save_tensors
+from bench.plugin.diffusion import ema_decay
+from bench.training.trainer import Trainer
 from teachers.digits import EDMDigits
 from tests.conftest import TRAINED, make_trainer
 

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 import bench as suite
+from bench.evaluation.verify import TOLERANCE, Verdict
 from bench.plugin import Published, open_dataset
-from bench.store import results_folder
-from bench.verify import TOLERANCE, Verdict
+from bench.runs.store import results_folder
 
 FEW = ["--eval-samples", "200"]
 

@@ -7,12 +7,12 @@ import torch
 
 import bench as suite
 from bench import environment
-from bench.checkpoint import load_tensors, save_tensors
-from bench.engine import Trainer
-from bench.evaluate import Evaluator
-from bench.job import resolve, subject
-from bench.measuring import Wanted, settle
-from bench.recipe import make_request
+from bench.evaluation.evaluator import Evaluator
+from bench.evaluation.plan import Wanted, settle, subject
+from bench.files.tensors import load_tensors, save_tensors
+from bench.runs.recipe import make_request
+from bench.training.job import resolve
+from bench.training.trainer import Trainer
 from teachers.digits import EDMDigits
 from teachers.networks.augment import AugmentPipe, Transform, warp
 from tests.teachers.edm_fixtures import CONFIGURATIONS, network, tensor

@@ -8,12 +8,12 @@ import torch
 from torch.nn import functional as F
 
 from bench import environment
-from bench.accumulators import FeatureBank, Moments
-from bench.evaluate import Evaluator
-from bench.extraction import Extraction, Need
-from bench.images import ImageSpec
-from bench.measuring import Subject, Wanted, settle
+from bench.evaluation.evaluator import Evaluator
+from bench.evaluation.extraction import Extraction, Need
+from bench.evaluation.plan import Subject, Wanted, settle
 from bench.plugin import open_dataset, to_uint8
+from bench.plugin.accumulators import FeatureBank, Moments
+from bench.plugin.images import ImageSpec
 from evals.density_coverage import Coverage, Density
 from evals.fid import FID
 from evals.fid_infinity import FIDInfinity

@@ -8,8 +8,8 @@ import pytest
 
 import bench as suite
 from bench.errors import UsageError
-from bench.merge import merge
-from bench.store import RunFolder
+from bench.runs.merge import merge
+from bench.runs.store import RunFolder
 
 
 @pytest.fixture

@@ -19,9 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.lib import format as npy
 
-from bench import npz
 from bench.errors import UsageError
-from bench.npz import read_npz
+from bench.files import npz
+from bench.files.npz import read_npz
 
 D = 5
 SAVES = (np.savez, np.savez_compressed)

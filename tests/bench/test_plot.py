@@ -17,12 +17,12 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from PIL import Image
 
-from bench.panels import Panel, panels
-from bench.record import Evaluation, Measurement, Record
-from bench.render.paper import FORMATS, WIDTHS, encoded, looks, paper_style, printable
-from bench.render.plot import draw
-from bench.render.side_by_side import side_by_side
-from bench.store import RunFolder, results_folder
+from bench.leaderboard.curves import Panel, panels
+from bench.render.figures.paper import FORMATS, WIDTHS, encoded, looks, paper_style, printable
+from bench.render.figures.plot import draw
+from bench.render.figures.side_by_side import side_by_side
+from bench.runs.record import Evaluation, Measurement, Record
+from bench.runs.store import RunFolder, results_folder
 
 AWKWARD = "_a & 50% <script>alert('x')</script> $x^2 $\\frac{1}{0} \\Größe 距離\x00\n"
 METHODS = ["cd", "diff-instruct", "dmd", "dmd2", "ect", "f-distill", "kd", "pd", "scd", "sid", "sid2a", "sida", "sim"]
@@ -316,7 +316,7 @@ def save_grid(record: Record, level: int = 0) -> Path:
     """A grid of 64 tiles whose grey says their number, and the last row the level."""
     import torch
 
-    from bench.render.images import save_samples
+    from bench.evaluation.pictures import save_samples
 
     images = (torch.arange(64) + level).reshape(64, 1, 1, 1).repeat(1, 1, 8, 8) / 127.5 - 1
     file = results_folder() / record.run_id / "samples" / f"{record.evaluations[-1].images:012d}.png"

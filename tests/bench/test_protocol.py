@@ -7,15 +7,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench import evaluate
 from bench.errors import BenchError, UsageError
-from bench.evaluate import Evaluator, generate_images, quantised
-from bench.job import resolve, subject
-from bench.measuring import Wanted, settle
+from bench.evaluation import evaluator as evaluate
+from bench.evaluation.evaluator import Evaluator
+from bench.evaluation.plan import Wanted, settle, subject
+from bench.evaluation.sampling import generate_images, quantised, seeded_noise
 from bench.plugin import ImageSpec, from_uint8, to_uint8
-from bench.protocol import compact
-from bench.recipe import make_request
-from bench.seeds import seeded_noise
+from bench.runs.recipe import make_request
+from bench.training.job import resolve
+from bench.units import compact
 from evals.protocols import DIGITS_5K
 from teachers.digits import EDMDigits
 

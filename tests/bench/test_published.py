@@ -8,9 +8,9 @@ import pytest
 from pydantic import ValidationError
 
 from bench import registry
-from bench.citations import bibtex
-from bench.hyperparameters import card
-from bench.published import Published, published
+from bench.leaderboard.citations import bibtex
+from bench.leaderboard.published import Published, published
+from bench.settings import card
 
 
 def results(**facts):

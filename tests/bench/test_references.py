@@ -9,14 +9,14 @@ import pytest
 import torch
 
 import bench as suite
-from bench.checkpoint import load_tensors, save_tensors, tensors_digest
 from bench.errors import UsageError
-from bench.evaluate import Evaluator
-from bench.images import ImageSpec
-from bench.measuring import Subject, Wanted, settle
+from bench.evaluation.evaluator import Evaluator
+from bench.evaluation.make_reference import write_reference
+from bench.evaluation.plan import Subject, Wanted, settle
+from bench.files.tensors import load_tensors, save_tensors, tensors_digest
 from bench.plugin import open_dataset
-from bench.recipe import make_request
-from bench.stats import write_reference
+from bench.plugin.images import ImageSpec
+from bench.runs.recipe import make_request
 from evals.inception import Inception
 
 CPU = torch.device("cpu")
@@ -179,7 +179,7 @@ def test_a_finished_run_is_not_reused_for_a_folder_whose_content_has_changed(tmp
 
 
 def test_an_edited_metric_makes_another_run(monkeypatch):
-    from bench import job
+    from bench.training import job
 
     request = make_request(method="sid", teacher="edm-digits", budget="updates=2")
     before = job.resolve(request).recipe

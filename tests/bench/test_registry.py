@@ -68,7 +68,7 @@ def test_bench_imports_none_of_the_built_ins():
     code = "import sys, pkgutil, importlib, bench\n"
     code += "[importlib.import_module(m.name) for m in pkgutil.walk_packages(bench.__path__, 'bench.')]"
     modules = imported_by(code)
-    assert "bench.runner" in modules
+    assert "bench.training.run" in modules
     assert not {m for m in modules if m.partition(".")[0] in ("methods", "teachers", "evals")}
 
 
@@ -160,7 +160,7 @@ def test_an_installed_plugin_that_cannot_be_read_does_not_take_the_listing_down(
 
 
 def test_two_plugin_files_of_one_name_keep_their_own_hyper_parameters(tmp_path):
-    from bench.hyperparameters import card
+    from bench.settings import card
 
     for name, rate in (("a", 1), ("b", 2)):
         (tmp_path / name).mkdir()

@@ -12,12 +12,12 @@ import torch
 from PIL import Image
 
 import bench as suite
-from bench.leaderboard import Column, Leaderboard, Number, Row
-from bench.render.figure import save_curve
-from bench.render.images import save_samples
-from bench.render.numbers import clock, duration, plus_minus, quantity
-from bench.render.table import render
-from bench.store import results_folder
+from bench.evaluation.pictures import save_samples
+from bench.leaderboard.rows import Column, Leaderboard, Number, Row
+from bench.render.figures.figure import save_curve
+from bench.render.tables.table import render
+from bench.runs.store import results_folder
+from bench.units import clock, duration, plus_minus, quantity
 
 FID = Column("fid", "digits-5k@0", "digits-5k", "lower")
 AWKWARD = r"a_b & 50% <script> | $x^2$ ~ \Größe 距離"

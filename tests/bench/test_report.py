@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.leaderboard import leaderboard
-from bench.record import Evaluation, Measurement, Record
+from bench.leaderboard.leaderboard import leaderboard
 from bench.render.report.content import content
 from bench.render.report.grids import LEFT_OUT, Grids, spread
 from bench.render.report.page import as_json, page
-from bench.render.table import render
-from bench.store import RunFolder, read_runs
+from bench.render.tables.table import render
+from bench.runs.record import Evaluation, Measurement, Record
+from bench.runs.store import RunFolder, read_runs
 from tests.bench.browser import Browser, chromium
 
 HOSTILE = """a_b & 50% <script>window.ran = 1</script> "'><img src=x onerror="window.ran = 1"> {{script}} <!-- 距離 שלום"""

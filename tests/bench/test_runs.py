@@ -19,15 +19,16 @@ from PIL import Image
 
 import bench as suite
 import evals.protocols
-from bench import registry, runner
+from bench import registry
 from bench.api import carry_out
-from bench.checkpoint import load_tensors, save_tensors
 from bench.errors import BenchError, Interrupted, UsageError
-from bench.events import Evaluated, Finished
-from bench.job import resolve
-from bench.recipe import make_request, read_recipe
-from bench.record import Record
-from bench.store import RunFolder, find_run, results_folder
+from bench.files.tensors import load_tensors, save_tensors
+from bench.runs.events import Evaluated, Finished
+from bench.runs.recipe import make_request, read_recipe
+from bench.runs.record import Record
+from bench.runs.store import RunFolder, find_run, results_folder
+from bench.training import run as runner
+from bench.training.job import resolve
 from evals.protocols import DIGITS_5K
 from tests.bench.test_registry import METHOD, plugin
 

@@ -8,10 +8,10 @@ import math
 import pytest
 import torch
 
-from bench.diffusion import NoiseLevels
-from bench.evaluate import generate_images
+from bench.evaluation.sampling import generate_images
 from bench.plugin import ImageSpec
-from bench.sampler import Sampler, few_steps
+from bench.plugin.diffusion import NoiseLevels
+from bench.plugin.sampler import Sampler, few_steps
 from teachers.analytic import GaussianDenoiser
 
 NODES_18 = [80, 57.586, 40.786, 28.375, 19.352, 12.910, 8.4009, 5.3152, 3.2568, 1.9233, 1.0882, 0.58535, 0.29644]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from bench.significance import interval, moments, rank_ranges, ranks, tied
+from bench.leaderboard.statistics import interval, moments, rank_ranges, ranks, tied
 
 
 def better(first, second, direction):

@@ -8,18 +8,18 @@ import torch
 from PIL import Image
 
 import bench as suite
-from bench import runner
-from bench.checkpoint import load_tensors
-from bench.dataset import InMemory
 from bench.errors import UsageError
-from bench.images import ImageSpec
-from bench.job import resolve
-from bench.real import RealStream
-from bench.recipe import make_request
-from bench.sampler import euler_step
-from bench.source import open_source
-from bench.start import find_start
-from bench.store import RunFolder
+from bench.factory import open_source
+from bench.files.tensors import load_tensors
+from bench.plugin.dataset import InMemory
+from bench.plugin.images import ImageSpec
+from bench.plugin.sampler import euler_step
+from bench.runs.recipe import make_request
+from bench.runs.store import RunFolder
+from bench.training import run as runner
+from bench.training.job import resolve
+from bench.training.real_images import RealStream
+from bench.training.requirements import find_start
 from teachers.digits import EDMDigits
 
 CPU = torch.device("cpu")
@@ -55,7 +55,7 @@ def test_a_draw_depends_on_the_seed_and_its_number_alone():
 
 def test_images_read_from_files_one_batch_ahead_are_those_held_in_memory(monkeypatch):
     held = RealStream(numbered(label_dim=3), ImageSpec(1, 2, 3), 5, CPU)
-    monkeypatch.setattr("bench.real.RESIDENT_BYTES", 1)
+    monkeypatch.setattr("bench.training.real_images.RESIDENT_BYTES", 1)
     read = RealStream(numbered(label_dim=3), ImageSpec(1, 2, 3), 5, CPU)
     for count in (4, 4, 3, 4):  # of another size, too, which was not read ahead
         for mine, other in zip(held.draw(count), read.draw(count), strict=True):
@@ -180,10 +180,10 @@ def test_a_generator_of_another_teacher_is_no_start(tmp_path, monkeypatch):
 )
 def test_what_cannot_train_here_is_refused_before_any_work(tmp_path, monkeypatch, method, settings, complaint):
     """No pairs are made, and no folder stays."""
-    monkeypatch.setattr("bench.assets.offline", lambda: False)
-    monkeypatch.setattr("bench.supplies.fetch", lambda asset: tmp_path)
+    monkeypatch.setattr("bench.files.atomic.assets.offline", lambda: False)
+    monkeypatch.setattr("bench.training.embedded.requirements.fetch", lambda asset: tmp_path)
     monkeypatch.setattr("methods.distance.fetch", lambda asset: tmp_path)
-    monkeypatch.setattr("bench.runner.teacher_pairs", lambda *a: pytest.fail("pairs were made"))
+    monkeypatch.setattr("bench.training.run.teacher_pairs", lambda *a: pytest.fail("pairs were made"))
     with pytest.raises(UsageError, match=complaint):
         suite.run(method, "edm-digits", settings=settings, budget="images=1000", eval=[], results=tmp_path / "runs")
     assert not list((tmp_path / "runs").glob("*"))
@@ -199,7 +199,7 @@ def test_a_recipe_whose_images_have_changed_is_refused(tmp_path):
 
 def test_a_finished_run_is_sampled_without_what_its_training_needed(tmp_path, monkeypatch):
     record = suite.run("ect", "edm-digits", budget="images=64", settings={"batch": 32}, eval=[], results=tmp_path)
-    monkeypatch.setattr("bench.supplies.find_dataset", lambda *a: pytest.fail("images were looked for"))
+    monkeypatch.setattr("bench.training.embedded.requirements.find_dataset", lambda *a: pytest.fail("images were looked for"))
     assert open_source(record.run_id, tmp_path).nfe == 1
 
 

@@ -16,11 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from bench.citations import cited
-from bench.leaderboard import leaderboard, published_rows
-from bench.published import published
-from bench.render.table import FORMATS, render
-from bench.store import read_records
+from bench.leaderboard.citations import cited
+from bench.leaderboard.leaderboard import leaderboard, published_rows
+from bench.leaderboard.published import published
+from bench.render.tables.table import FORMATS, render
+from bench.runs.store import read_records
 
 from .made_records import record, write
 

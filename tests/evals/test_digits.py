@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bench.checkpoint import load_tensors
-from bench.extraction import Need
+from bench.evaluation.extraction import Need
+from bench.evaluation.reference import measure_dataset
+from bench.files.tensors import load_tensors
 from bench.plugin import Moments, open_dataset, tensors_digest
-from bench.reference import measure_dataset
 from evals.digits import DigitFeatures
 from evals.protocols import DIGITS_5K
 
@@ -34,7 +34,7 @@ def test_the_shipped_reference_is_that_of_the_shipped_classifier():
 
 @pytest.mark.parametrize("network", ["digits", "edm-digits"])
 def test_training_again_gives_the_same_bits(network):
-    from bench.training import trainable
+    from bench.training.embedded import trainable
 
     runs = [trainable(network).train(5_000, 3, lambda seen, loss: None)[0] for _ in range(2)]
     assert tensors_digest(runs[0]) == tensors_digest(runs[1])

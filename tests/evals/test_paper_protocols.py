@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from bench.files import sha256
+from bench.files.atomic import sha256
 from bench.plugin import Moments
 from evals import inception, references
 from evals.inception import CleanInception, Inception, LegacyInception

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bench.hyperparameters import card, resolve
 from bench.registry import entries, get
+from bench.settings import card, resolve
 
 METHODS = sorted(entries("method"))
 

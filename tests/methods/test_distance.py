@@ -9,9 +9,9 @@ from torchvision.models.vgg import cfgs, make_layers
 
 import methods.distance
 from bench.errors import UsageError
-from bench.images import ImageSpec
-from bench.job import resolve
-from bench.recipe import make_request
+from bench.plugin.images import ImageSpec
+from bench.runs.recipe import make_request
+from bench.training.job import resolve
 from methods.distance import LPIPS, distance
 from teachers.digits import EDMDigits
 

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from bench.hyperparameters import resolve
 from bench.plugin import Batch, ImageSpec, NoiseLevels
 from bench.registry import get
+from bench.settings import resolve
 from methods.sid import LOSS_SCALE, sid_loss, sid_weight
 from methods.sim import sim_loss
 from teachers.analytic import Gaussian, GaussianDenoiser

@@ -7,11 +7,11 @@ import copy
 import pytest
 import torch
 
-from bench.engine import Trainer
 from bench.errors import UsageError
-from bench.job import resolve
 from bench.plugin import Batch
-from bench.recipe import make_request
+from bench.runs.recipe import make_request
+from bench.training.job import resolve
+from bench.training.trainer import Trainer
 from tests.conftest import make_trainer
 
 SCORE_DIFFERENCE = ["sid", "sida", "sid2a", "diff-instruct", "sim", "dmd", "dmd2", "f-distill"]
@@ -102,7 +102,7 @@ def test_the_loss_scale_is_part_of_a_checkpoint():
 
 @pytest.mark.parametrize("method", SCORE_DIFFERENCE)
 def test_bfloat16_is_refused_for_score_differences_unless_it_is_forced(method, monkeypatch):
-    monkeypatch.setattr("bench.job.choose_precision", lambda name, device: name)  # as on a GPU
+    monkeypatch.setattr("bench.training.job.choose_precision", lambda name, device: name)  # as on a GPU
     request = {"method": method, "teacher": "edm-digits"}
     with pytest.raises(UsageError, match="which bf16 rounds away; use --precision fp16 or tf32, or bf16-forced"):
         resolve(make_request(**request, settings={"precision": "bf16"}))
@@ -111,7 +111,7 @@ def test_bfloat16_is_refused_for_score_differences_unless_it_is_forced(method, m
 
 
 def test_bfloat16_is_no_question_for_a_regression(monkeypatch):
-    monkeypatch.setattr("bench.job.choose_precision", lambda name, device: name)
+    monkeypatch.setattr("bench.training.job.choose_precision", lambda name, device: name)
     job = resolve(make_request(method="kd", teacher="edm-digits", settings={"precision": "bf16"}))
     assert job.teacher.denoiser.half_type == torch.bfloat16
 

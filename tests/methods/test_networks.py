@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bench.budget import Budget
-from bench.engine import Trainer
-from bench.hyperparameters import resolve
-from bench.pairs import PairStream
+from bench.evaluation.sampling import seeded_noise
 from bench.plugin import InMemory, NoiseLevels, RealImages, Sampler, Teacher, TeacherPairs
-from bench.real import RealStream
 from bench.registry import get
-from bench.seeds import seeded_noise
+from bench.runs.budget import Budget
+from bench.settings import resolve
+from bench.training.pairs import PairStream
+from bench.training.real_images import RealStream
+from bench.training.trainer import Trainer
 from teachers.networks.augment import AugmentPipe
 from teachers.networks.config import NetworkConfig
 from tests.conftest import TRAINED

@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from bench.budget import measure
-from bench.hyperparameters import Passes, card
 from bench.registry import get
+from bench.runs.card import Passes
+from bench.settings import card
+from bench.training.cost import measure
 from methods.scd import derivative
 from tests.conftest import make_trainer
 

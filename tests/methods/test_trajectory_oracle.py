@@ -15,9 +15,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.hyperparameters import resolve
 from bench.plugin import Batch, ImageSpec, euler_step, heun_step
 from bench.registry import get
+from bench.settings import resolve
 from methods.ect import lower_level
 from methods.pd import two_steps_in_one
 from methods.scd import derivative, velocity

@@ -201,7 +201,7 @@ def _died(status: int) -> dict[str, Any]:
 
 
 def _read(path: Path, network: dict[str, Any] | bool) -> dict[str, Any]:
-    from bench.checkpoint import load_weights
+    from bench.files.tensors import load_weights
     from teachers.files.checkpoints import read_checkpoint
     from teachers.networks.config import NetworkConfig
 

@@ -22,10 +22,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from bench.checkpoint import load_tensors
-from bench.dataset import ContentDigest, InMemory, Mirrored, Subset, open_dataset, prepared
 from bench.errors import UsageError
+from bench.files.tensors import load_tensors
 from bench.plugin import ImageSpec
+from bench.plugin.dataset import ContentDigest, InMemory, Mirrored, Subset, open_dataset, prepared
 from bench.registry import load_plugin
 from evals.protocols import DIGITS_5K
 
@@ -766,10 +766,9 @@ def test_a_named_set_is_measured_from_a_path(bench, tmp_path):
 
 def test_a_metric_that_the_reference_lacks_is_measured_on_the_set_as_it_was_prepared(bench, tmp_path):
     """A protocol with a reference of mirrored digits, from which the statistics of FID are then taken out."""
-    from bench.checkpoint import save_tensors, tensors_digest
-    from bench.evaluate import Evaluator
-    from bench.job import subject
-    from bench.measuring import Wanted, settle
+    from bench.evaluation.evaluator import Evaluator
+    from bench.evaluation.plan import Wanted, settle, subject
+    from bench.files.tensors import save_tensors, tensors_digest
     from teachers.digits import EDMDigits
 
     file = tmp_path / "r.safetensors"

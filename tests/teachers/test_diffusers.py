@@ -15,8 +15,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.diffusion import NoiseLevels
 from bench.errors import UsageError
+from bench.plugin.diffusion import NoiseLevels
 from bench.registry import _broken_contract
 from teachers.diffusers import FLOW_SCHEDULERS, VP_SCHEDULERS, DiffusersTeacher
 

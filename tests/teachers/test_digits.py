@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bench.checkpoint import load_tensors, save_tensors
-from bench.diffusion import EDMPrecond, denoising_loss
 from bench.errors import UsageError
+from bench.files.tensors import load_tensors, save_tensors
 from bench.plugin import from_uint8, open_dataset
+from bench.plugin.diffusion import EDMPrecond, denoising_loss
 from teachers.digits import EDMDigits
 
 

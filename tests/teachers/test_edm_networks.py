@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from bench.diffusion import NoiseLevels
-from bench.images import ImageSpec
+from bench.evaluation.sampling import seeded_draw, seeded_noise
 from bench.plugin import few_steps
-from bench.sampler import Sampler
-from bench.seeds import seeded_draw, seeded_noise
+from bench.plugin.diffusion import NoiseLevels
+from bench.plugin.images import ImageSpec
+from bench.plugin.sampler import Sampler
 from teachers.networks.config import NetworkConfig
 from tests.teachers.edm_fixtures import CONFIGURATIONS, PUBLISHED, config, network, stored, tensor, weights
 

@@ -11,14 +11,14 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from bench.diffusion import NoiseLevels
 from bench.errors import UsageError
-from bench.job import resolve
+from bench.evaluation.sampling import sample_images, seeded_noise
+from bench.factory import open_source
 from bench.plugin import Sampler, to_uint8
-from bench.recipe import make_request
+from bench.plugin.diffusion import NoiseLevels
 from bench.registry import entries, get
-from bench.seeds import seeded_noise
-from bench.source import open_source, sample_images
+from bench.runs.recipe import make_request
+from bench.training.job import resolve
 from teachers.edm import EDMFFHQ64, EDMCifar10, EDMCifar10Cond, EDMImageNet64
 from teachers.files import checkpoints
 from teachers.networks.augment import AugmentPipe

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import one_line
-from bench.leaderboard import Leaderboard, Row, frame, leaderboard
-from bench.record import Record
-from bench.render.columns import ARROWS
+from bench.leaderboard.finals import frame
+from bench.leaderboard.leaderboard import leaderboard
+from bench.leaderboard.rows import Leaderboard, Row
 from bench.render.report.details import details
 from bench.render.report.grids import Grids, spread
 from bench.render.report.page import as_json
-from bench.store import RunFolder, now
+from bench.render.tables.columns import ARROWS
+from bench.runs.record import Record
+from bench.runs.store import RunFolder, now
 
 Run = tuple[RunFolder, Record]
 LIMIT = 19_500_000

@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from bench.record import Record
-from bench.render.numbers import duration, plus_minus, quantity
+from bench.runs.record import Record
+from bench.units import duration, plus_minus, quantity
 
 
 def details(record: Record) -> list[dict[str, Any]]:

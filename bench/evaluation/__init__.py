@@ -1,0 +1,1 @@
+"""From seeds to images, to features, to numbers under a protocol."""

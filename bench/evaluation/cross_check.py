@@ -1,0 +1,105 @@
+"""The same images measured by this suite and by the libraries that others use, and how far the numbers are apart."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench import distributed
+from bench.environment import all_threads, without_tf32
+from bench.errors import UsageError
+from bench.evaluation.evaluator import Evaluator
+from bench.evaluation.target import Question
+from bench.plugin.accumulators import FeatureBank
+from bench.plugin.extractor import Features
+from bench.plugin.metric import FeatureMetric
+
+
+@dataclass(frozen=True)
+class Row:
+    """One number for one set of images."""
+
+    metric: str
+    formula: str
+    """Whose program computed it from features."""
+    features: str
+    """Whose program computed the features from the images."""
+    value: float
+    difference: float
+    """From this suite's own number."""
+
+
+Extract = Callable[[Tensor], Features]
+OWN = "distill-bench"
+
+
+def require_checkable(question: Question) -> None:
+    """Raise UsageError if no other library here has any of the metrics."""
+    if distributed.world_size() > 1:
+        raise UsageError("--cross-check measures in one process; leave torchrun out.")
+    metrics = question.measuring.feature_metrics
+    if all(type(metric).by_others is FeatureMetric.by_others for metric in metrics.values()):
+        names = ", ".join(question.measuring.metrics)
+        raise UsageError(f"no other library here computes {names}; cross-check fid, is, kid, precision or recall.")
+
+
+def cross_check(question: Question, evaluator: Evaluator) -> list[dict[str, Any]]:
+    """One replicate by this suite; by others' formulas on its features; and by others from the uint8 images on.
+
+    Holds the replicate's images and features in memory.
+    """
+    images = _images(question, evaluator)
+    metrics = evaluator.feature_metrics
+
+    def read(places: range) -> Tensor:
+        return images[places.start : places.stop]
+
+    own = evaluator.measure_images(read, [0])
+    rows = []
+    for extractor, ours in evaluator.extractors.items():
+        implementations: dict[str, Extract] = {OWN: ours, **ours.by_others()}
+        features_of = {who: _features(implementation, images, evaluator) for who, implementation in implementations.items()}
+        for name, metric in _of(metrics, evaluator.extractors[extractor].features):
+            rows.append(Row(name, OWN, OWN, own[name].value, 0.0))
+            for who, features in features_of.items():
+                values = metric.by_others(features[metric.feature], evaluator.references.prepared.get(name))
+                rows += [
+                    Row(name, library, who, value, value - own[name].value)
+                    for library, value in values.items()
+                    if who in (OWN, library)
+                ]
+    if evaluator.protocol.fast:
+        exact = dataclasses.replace(evaluator.measuring, protocol=dataclasses.replace(evaluator.protocol, fast=False))
+        for name, m in Evaluator(exact, evaluator.device, batch=evaluator.batch).measure_images(read, [0]).items():
+            rows.append(Row(name, OWN, f"{OWN} in float32", m.value, m.value - own[name].value))
+    return [asdict(row) for row in rows]
+
+
+def _images(question: Question, evaluator: Evaluator) -> Tensor:
+    """All images of the first replicate, uint8, on the CPU."""
+    n, batch, first = evaluator.protocol.samples, evaluator.batch, question.replicates[0] * evaluator.protocol.samples
+    made = []
+    for start in range(0, n, batch):
+        evaluator.report(start / n)
+        made.append(question.read(range(first + start, first + start + batch)).cpu())
+    return torch.cat(made)[:n]
+
+
+def _features(extract: Extract, images: Tensor, evaluator: Evaluator) -> dict[str, Tensor]:
+    """All features of the images by one implementation, on the CPU."""
+    banks: dict[str, FeatureBank] = {}
+    for start in range(0, len(images), evaluator.batch):
+        with torch.no_grad(), without_tf32(), all_threads(any(e.large for e in evaluator.extractors.values())):
+            found: Mapping[str, Tensor] = extract(images[start : start + evaluator.batch].to(evaluator.device))
+        for name, features in found.items():
+            banks.setdefault(name, FeatureBank(len(images))).update(features.cpu(), start)
+    return {name: bank.statistics()["features"] for name, bank in banks.items()}
+
+
+def _of(metrics: Mapping[str, FeatureMetric], features: tuple[str, ...]) -> list[tuple[str, FeatureMetric]]:
+    return [(name, metric) for name, metric in metrics.items() if metric.feature in features]

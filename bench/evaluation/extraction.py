@@ -1,0 +1,66 @@
+"""One pass over images, generated or real: every extractor sees each once, and accumulators keep what metrics need."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from bench import distributed
+from bench.environment import all_threads, without_tf32
+from bench.errors import BenchError
+from bench.plugin.accumulators import Accumulator, Gather, Statistics
+from bench.plugin.extractor import FeatureExtractor
+
+FEWEST = 8
+"""Images computed at once at the least: kernels for a few rows add up in another order, which last bits would show."""
+
+
+class Need(NamedTuple):
+    """What is to be kept of a feature of an extractor."""
+
+    extractor: str
+    feature: str
+    gather: Gather
+
+    @property
+    def key(self) -> str:
+        """Under which such statistics of real images stand in a file."""
+        return f"{getattr(self.gather, 'name', '')}.{self.extractor}.{self.feature}"
+
+
+class Extraction:
+    """Accumulates features of ``samples`` images, which several processes may share."""
+
+    def __init__(self, extractors: Mapping[str, FeatureExtractor], needs: Collection[Need], samples: int) -> None:
+        self.extractors = extractors
+        self.accumulators: dict[Need, Accumulator] = {need: need.gather(samples) for need in needs}
+        self.image: Tensor | None = None
+        self.varied: Tensor | None = None
+
+    def see(self, images: Tensor, first: int, count: int | None = None) -> None:
+        """Take in uint8 images (N, C, H, W), the first of which has the number ``first``; only ``count`` of them count."""
+        count = len(images) if count is None else count
+        padded = images[torch.arange(max(len(images), FEWEST), device=images.device) % len(images)]
+        with torch.no_grad(), without_tf32(), all_threads(any(e.large for e in self.extractors.values())):
+            found = {name: extractor(padded) for name, extractor in self.extractors.items()}
+            for need, accumulator in self.accumulators.items():
+                accumulator.update(found[need.extractor][need.feature][:count], first)
+        self.image = images[:1] if self.image is None else self.image
+        varied = (images[:count] != self.image).any().reshape(1).double()
+        self.varied = varied if self.varied is None else self.varied + varied
+
+    def statistics(self) -> dict[Need, Statistics]:
+        """What was kept, of the images that all processes have seen. Raises BenchError if they are all the same image."""
+        sums = [sum_ for accumulator in self.accumulators.values() for sum_ in accumulator.sums.values()]
+        distributed.add_up(sums if self.varied is None else [*sums, self.varied])
+        if self.varied is not None and not self.varied.any():
+            raise BenchError("all images are the same, so that no metric means anything.")
+        return {need: accumulator.statistics() for need, accumulator in self.accumulators.items()}
+
+
+def tiles(samples: int, size: int) -> range:
+    """Where the batches of this process begin: every ``world_size``-th of ``size`` images, the same batches on any number."""
+    return range(distributed.rank() * size, samples, distributed.world_size() * size)

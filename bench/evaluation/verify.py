@@ -1,0 +1,80 @@
+"""The gate before any comparison: does a teacher's own FID by this harness come out as its authors published it?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench import distributed, registry
+from bench.errors import UsageError
+from bench.evaluation.evaluator import Evaluator
+from bench.evaluation.plan import Wanted
+from bench.evaluation.target import answer, ask
+from bench.factory import teacher_named
+from bench.plugin.teacher import Published
+
+TOLERANCE = 0.05
+"""Share of the published value. Three times 50,000 images scatter by a percent or two; another resize moves FID by far more."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A published FID, the one measured, and whether they agree."""
+
+    published: Published
+    measured: float
+    tolerance: float
+    content: dict[str, Any]
+    """The measurement in full."""
+
+    @property
+    def difference(self) -> float:
+        """Measured less published, as a share of the published."""
+        return self.measured / self.published.fid - 1
+
+    @property
+    def passed(self) -> bool:
+        """Whether the difference is within the tolerance."""
+        return abs(self.difference) <= self.tolerance
+
+
+def published_of(name: str) -> Published:
+    """What is published of ``teacher:NAME`` or ``released:NAME``. Raises UsageError if nothing is."""
+    kind, _, rest = name.partition(":")
+    if kind not in ("teacher", "released"):
+        raise UsageError(f"only what has a published FID can be verified, given {name!r}; say teacher:NAME or released:NAME.")
+    thing = teacher_named(rest)[0] if kind == "teacher" else registry.get("released", rest)
+    if thing.published is None:
+        raise UsageError(f"no FID of {name!r} is known to be published; measure it with `bench eval {name}`.")
+    published: Published = thing.published
+    return published
+
+
+def verify(
+    name: str,
+    results: Path,
+    *,
+    tolerance: float = TOLERANCE,
+    device: str = "auto",
+    path: str | None = None,
+    reference: str | None = None,
+    extractor_path: str | None = None,
+    batch: int | None = None,
+    report: Callable[[float], None] = lambda fraction: None,
+    note: Callable[[str], None] = print,
+) -> Verdict:
+    """Measure FID by the protocol of the published number, and compare: the smallest of replicates where it is one."""
+    published = published_of(name)
+    wanted = Wanted(published.protocol, ["fid"], reference=reference, extractor_path=extractor_path)
+    question = ask(name, wanted, results, device=device, path=path, note=note)
+    if question.nfe != published.nfe:
+        raise UsageError(
+            f"the published FID of {name!r} took NFE {published.nfe}, this takes {question.nfe}; they do not compare."
+        )
+    with distributed.together(question.device):
+        evaluator = Evaluator(question.measuring, question.device, batch=batch, report=report, note=note)
+        content = answer(question, evaluator)
+    fid = content["metrics"]["fid"]
+    return Verdict(published, fid.get("smallest", fid["value"]), tolerance, content)

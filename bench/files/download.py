@@ -1,0 +1,126 @@
+"""A download over HTTP that survives a cut connection: what has come stays in a file and is continued where it ends.
+
+Beside ``FILE.part`` lies ``FILE.part.from``: the URL, and the validator (RFC 9110, 8.8) that ties its bytes to one state of the
+published file. Without a validator, or for a file that has changed, the download starts again from nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import requests
+from urllib3.exceptions import HTTPError
+
+from bench.files.atomic import write_atomic
+from bench.units import quantity
+
+CONNECT_TIMEOUT = 20.0
+"""Seconds to wait for a connection."""
+READ_TIMEOUT = 60.0
+"""Seconds to wait for the next byte."""
+ATTEMPTS = 5
+"""Times that a broken download is taken up again by itself, as long as each time brings something."""
+PAUSE = 1.0
+"""Seconds between attempts."""
+_CHUNK = 1 << 16  # what a cut connection loses at most
+
+Report = Callable[[int, int | None], None]
+"""Called with the bytes that are there, and with all bytes if the server tells."""
+
+
+def download(url: str, part: Path, report: Report) -> None:
+    """Bring ``part`` to its end, from wherever it is. Raises ConnectionError with the reason; what has come is kept."""
+    for attempt in range(ATTEMPTS):
+        time.sleep(PAUSE if attempt else 0)
+        before = _size(part)
+        try:
+            _receive(url, part, report)
+            return
+        except (requests.RequestException, HTTPError) as error:
+            broken: Exception = error
+        if _size(part) <= before:
+            break
+    kept, _ = _kept(url, part)
+    raise ConnectionError(_reason(broken) + (f"; {quantity(kept)}B are kept to continue from" if kept else "")) from broken
+
+
+def discard(part: Path) -> None:
+    """Remove what an unfinished download has left."""
+    part.unlink(missing_ok=True)
+    _origin(part).unlink(missing_ok=True)
+
+
+def _receive(url: str, part: Path, report: Report) -> None:
+    """One request: append to ``part`` what it lacks, or write it anew where the server cannot continue it."""
+    have, validator = _kept(url, part)
+    headers = {"Accept-Encoding": "identity"}  # the bytes as they are published, which can be counted
+    if have:
+        headers |= {"Range": f"bytes={have}-", "If-Range": validator}
+    with requests.get(url, headers=headers, stream=True, timeout=(CONNECT_TIMEOUT, READ_TIMEOUT)) as response:
+        status, extent = response.status_code, response.headers.get("Content-Range", "")
+        if status == 416 and extent == f"bytes */{have}":
+            return  # stopped when all had come
+        continues = status == 206 and extent.startswith(f"bytes {have}-") and _validator(response) in ("", validator)
+        if have and status in (206, 416) and not continues:
+            discard(part)  # another file than the one begun
+            _receive(url, part, report)
+            return
+        if status != 200 and not continues:
+            raise requests.HTTPError(response=response)
+        if not continues:
+            _begin(url, part, _validator(response))
+            have = 0
+        told = extent.rpartition("/")[2] if have else response.headers.get("Content-Length", "")
+        total = int(told) if told.isdigit() else None
+        with part.open("ab") as file:
+            for chunk in response.raw.stream(_CHUNK, decode_content=False):
+                file.write(chunk)
+                have += len(chunk)
+                report(have, total)
+            file.flush()
+            os.fsync(file.fileno())
+        if total not in (None, have):
+            raise HTTPError(f"the connection ended after {have} of {total} bytes")
+
+
+def _begin(url: str, part: Path, validator: str) -> None:
+    """An empty ``part``, and where its bytes will be from; in this order, so that old bytes never get a new validator."""
+    _origin(part).unlink(missing_ok=True)
+    part.open("wb").close()
+    if validator:
+        write_atomic(_origin(part), f"{url}\n{validator}\n")
+
+
+def _kept(url: str, part: Path) -> tuple[int, str]:
+    """Bytes that can be continued from this URL, and their validator; (0, "") if there are none."""
+    try:
+        origin, validator = _origin(part).read_text(encoding="utf-8").splitlines()
+    except (FileNotFoundError, ValueError):
+        return 0, ""
+    return (_size(part), validator) if origin == url else (0, "")
+
+
+def _origin(part: Path) -> Path:
+    return part.with_name(f"{part.name}.from")
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0
+
+
+def _validator(response: requests.Response) -> str:
+    """A strong entity tag, else the time of the last change, else nothing."""
+    tag = response.headers.get("ETag", "")
+    return tag if tag and not tag.startswith("W/") else response.headers.get("Last-Modified", "")
+
+
+def _reason(error: BaseException) -> str:
+    """What went wrong, in the words of the innermost error: the outer ones only say that it did."""
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return f"the server answers {error.response.status_code} {error.response.reason}"
+    while error.__context__:
+        error = error.__context__
+    return getattr(error, "strerror", None) or str(error)

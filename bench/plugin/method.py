@@ -1,0 +1,224 @@
+"""What a distillation method is: its settings, the update steps of one training iteration, and how it generates."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from bench.files.assets import Asset
+from bench.plugin.teacher import Teacher
+
+Generate = Callable[..., Tensor]
+"""Noise and labels, and if it takes them further draws of noise, to images in [-1, 1]."""
+
+
+def _falling(levels: tuple[float, ...]) -> tuple[float, ...]:
+    if any(level <= 0 for level in levels) or list(levels) != sorted(set(levels), reverse=True):
+        raise ValueError("noise levels must be above 0 and fall, such as [5.0, 1.0]")
+    return levels
+
+
+FurtherLevels = Annotated[tuple[float, ...], AfterValidator(_falling)]
+"""The noise levels of a few-step generator after its first, falling; none is one step."""
+
+
+class Settings(BaseModel):
+    """Hyper-parameters of a method: validated, immutable; a name that is not declared is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    precision: Literal["auto", "fp32", "tf32", "fp16", "bf16", "bf16-forced"] = Field(
+        "auto",
+        description="fp32, or on a GPU tf32, or networks in fp16 or bf16; auto is fp32 on a CPU and tf32 on a GPU",
+    )
+
+
+class TrainingSettings(Settings):
+    """What every trained method has, under one name each. Values and their sources stand in the method's YAML file."""
+
+    batch: int = Field(gt=0, description="images per update, over all devices")
+    lr: float = Field(gt=0, description="learning rate of the generator")
+    lr_decay: float = Field(
+        ge=0, le=1, description="last part of the budget over which learning rates fall linearly to 0; 0 is constant"
+    )
+    ema_halflife: float = Field(gt=0, description="half-life of the generator's weight average, in images")
+    dropout: float = Field(ge=0, lt=1, description="dropout probability of the networks in training")
+
+
+@dataclass(frozen=True)
+class Adam:
+    """How a step's network is updated: AdamW (plain Adam at ``weight_decay`` 0), or RAdam, after gradient sanitation."""
+
+    lr: float
+    betas: tuple[float, float] = (0.0, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    clip_norm: float | None = None
+    """Largest L2 norm of the whole gradient; None leaves it as it is."""
+    clip_value: float | None = None
+    """Largest magnitude of one value of the gradient."""
+    warmup_updates: int = 0
+    """Updates over which the learning rate rises linearly from 0."""
+    rectified: bool = False
+    """RAdam (Liu et al., ICLR 2020), as consistency models are trained."""
+
+
+@dataclass(frozen=True)
+class TeacherPairs:
+    """A requirement: pairs of noise and the image that the teacher's deterministic Heun sampler makes of it."""
+
+    count: int
+    steps: int
+
+    def describe(self) -> str:
+        """What it is, for people."""
+        return f"{self.count:,} pairs of noise and image, {self.steps} Heun steps each, made by the run"
+
+
+@dataclass(frozen=True)
+class RealImages:
+    """A requirement: the images that the teacher was trained on, with their labels. They come as ``Batch.real``."""
+
+    def describe(self) -> str:
+        """What it is, for people."""
+        return "real images with their labels: the teacher's data set, or --data"
+
+
+@dataclass(frozen=True)
+class PublishedFile:
+    """A requirement: a file that others publish, fetched before anything is trained; ``fetch(asset)`` then gives its path."""
+
+    asset: Asset
+    channels: int | None = None
+    """Of the images that it is for, if they must be such."""
+
+    def describe(self) -> str:
+        """What it is, for people."""
+        return f"{self.asset.file}, fetched when it is needed"
+
+
+@dataclass(frozen=True)
+class StartingGenerator:
+    """A requirement: the generator that another run made, or that its authors released; what it cost is counted where known."""
+
+    source: str
+    """A run's folder, a generator's weights file, or ``released:NAME``."""
+
+    def describe(self) -> str:
+        """What it is, for people."""
+        return f"the generator {self.source} to start from"
+
+
+Requirement = TeacherPairs | RealImages | PublishedFile | StartingGenerator
+"""What a method may need beside the frozen teacher. One that needs no pairs and no real images is data-free."""
+
+
+@dataclass
+class Batch:
+    """The random inputs of one update. A step with ``reuse`` sees the same object as the step before it."""
+
+    z: Tensor
+    """Unit Gaussian noise, (N, C, H, W)."""
+    labels: Tensor | None = None
+    """One-hot class labels, (N, label_dim), or None."""
+    pairs: tuple[Tensor, Tensor, Tensor | None] | None = None
+    """Noise, the teacher's images of it, and their labels, for methods that require TeacherPairs."""
+    real: tuple[Tensor, Tensor | None] | None = None
+    """Real images in [-1, 1] and their labels, for methods that require RealImages."""
+    seen: int = 0
+    """Images that were counted before this update, in this stage."""
+    memo: dict[str, Tensor] = field(default_factory=dict)
+    """What one step leaves for the next step on the same batch."""
+    logs: dict[str, Tensor] = field(default_factory=dict)
+    """Scalars worth plotting, left on the device."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One kind of update: which network it trains, by which loss, with which optimizer.
+
+    ``loss`` takes a Batch and returns one value for each of its images, (N,); the engine averages them over the batch.
+    During the step every other network is frozen and in evaluation mode.
+    """
+
+    role: str
+    network: nn.Module
+    loss: Callable[[Batch], Tensor]
+    optimizer: Adam
+    repeat: int = 1
+    """How often the step is taken in each iteration, on a fresh batch each time."""
+    reuse: bool = False
+    """Take, the first time, the batch of the step before instead of a fresh one."""
+    head: nn.Module | None = None
+    """A small module trained along with the network: a discriminator's head, a learned weighting."""
+    starts_at: int = 0
+    """Images that are counted, in this stage, before the step is taken for the first time."""
+    after: Callable[[], None] | None = None
+    """Called after the update, without gradients: to move a target network."""
+
+    @property
+    def modules(self) -> tuple[nn.Module, ...]:
+        """All that the step trains."""
+        return (self.network,) if self.head is None else (self.network, self.head)
+
+
+class Method(ABC):
+    """A distillation method: networks, losses, and the map from noise to images. The engine owns all the rest.
+
+    A trained method calls the network that makes its images ``self.generator``: that is the one whose weights are
+    averaged, evaluated and saved.
+    """
+
+    REQUIRED: ClassVar[tuple[str, ...]] = ("Settings",)
+    Settings: ClassVar[type[Settings]] = TrainingSettings
+    trains: ClassVar[bool] = True
+    """False for what only samples, such as the teacher itself: it has no steps and takes no budget."""
+
+    score_difference: ClassVar[bool] = False
+    """True if its gradient is a difference of two networks' outputs, which the 8 bits of bf16 cannot hold."""
+
+    generator: nn.Module
+    stages: Sequence[float] = ()
+    """Parts of the budget after which a new stage begins, rising, each below 1: optimizers, learning rate and average anew."""
+
+    def __init__(self, settings: Any, teacher: Teacher) -> None:
+        self.settings, self.noise, self.images = settings, teacher.noise, teacher.images
+        self.build(teacher)
+
+    @classmethod
+    def requires(cls, settings: Any) -> Sequence[Requirement]:
+        """What the method needs beside the teacher under these settings."""
+        return ()
+
+    @property
+    def nfe(self) -> int:
+        """Network evaluations that ``generate`` spends on one image."""
+        return 1
+
+    @abstractmethod
+    def build(self, teacher: Teacher) -> None:
+        """Make the networks, usually as ``teacher.trainable_copy()``."""
+
+    @abstractmethod
+    def steps(self) -> Sequence[Step]:
+        """The updates of one training iteration, in order."""
+
+    def networks(self) -> Mapping[str, nn.Module]:
+        """Networks by name that are neither the teacher nor trained by a step: they are kept in checkpoints all the same."""
+        return {}
+
+    def begin_stage(self, stage: int, average: nn.Module) -> None:
+        """What changes when stage 1, 2, ... begins; ``average`` is the weight average of the generator so far."""
+        raise NotImplementedError(f"{type(self).__name__} has stages but no begin_stage")
+
+    @abstractmethod
+    def generate(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Images in [-1, 1] from unit Gaussian noise, both (N, C, H, W).
+
+        A generator that needs more noise on the way takes a third argument, ``draw``: a function that returns fresh unit
+        Gaussian noise like ``z``. In an evaluation each image's noise comes from its own seed.
+        """

@@ -1,0 +1,100 @@
+"""Samplers: from noise to images in many evaluations of a denoiser, in a few, or in one.
+
+Noise is unit Gaussian; a sampler that needs more of it on the way calls ``draw``, which returns a fresh tensor like ``z``.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from bench.plugin.diffusion import Denoiser, NoiseLevels, per_image
+
+Draw = Callable[[], Tensor]
+"""Fresh unit Gaussian noise for every image of a batch, (N, C, H, W)."""
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """EDM's sampler (Karras et al. 2022, algorithms 1 and 2): Heun's or Euler's method, deterministic unless it churns.
+
+    ``churn`` is S_churn: at levels between ``churn_min`` and ``churn_max`` each step first raises the noise level by the factor
+    ``1 + min(churn / steps, sqrt(2) - 1)`` with fresh noise of deviation ``churn_noise``.
+    """
+
+    steps: int = 18
+    solver: Literal["heun", "euler"] = "heun"
+    churn: float = 0.0
+    churn_min: float = 0.0
+    churn_max: float = math.inf
+    churn_noise: float = 1.0
+
+    @property
+    def nfe(self) -> int:
+        """Network evaluations for one image: Heun's last step, to noise level 0, is Euler's."""
+        return 2 * self.steps - 1 if self.solver == "heun" else self.steps
+
+    def levels(self, noise: NoiseLevels) -> list[float]:
+        """``steps`` Karras levels from ``sigma_max`` down to ``sigma_min``, and the final 0 (EDM eq. 5)."""
+        u = torch.linspace(0, 1, self.steps, dtype=torch.float64) if self.steps > 1 else torch.zeros(1, dtype=torch.float64)
+        return [*noise.karras(u).tolist(), 0.0]
+
+    def __call__(
+        self, denoiser: Denoiser, z: Tensor, noise: NoiseLevels, labels: Tensor | None = None, draw: Draw | None = None
+    ) -> Tensor:
+        """Images from ``z``, integrated from ``sigma_max * z``: the state in float64, the denoiser in the type of ``z``."""
+        draw = draw or (lambda: torch.randn_like(z))
+
+        def float64(state: Tensor, sigma: Tensor | float, labels: Tensor | None) -> Tensor:
+            return denoiser(state.to(z.dtype), sigma, labels).double()
+
+        levels = self.levels(noise)
+        y = z.double() * levels[0]
+        for here, there in itertools.pairwise(levels):
+            hat = here
+            if self.churn:  # the noise is drawn at every step, as in EDM, so that the streams are the same
+                fresh, hat = draw().double(), here * (1 + self._raise(here))
+                y = y + math.sqrt(hat**2 - here**2) * self.churn_noise * fresh
+            step = euler_step if there == 0 or self.solver == "euler" else heun_step
+            y = step(float64, y, hat, there, labels)
+        return y.to(z.dtype)
+
+    def _raise(self, sigma: float) -> float:
+        return min(self.churn / self.steps, math.sqrt(2) - 1) if self.churn_min <= sigma <= self.churn_max else 0.0
+
+
+def euler_step(
+    denoiser: Denoiser, y: Tensor, here: Tensor | float, there: Tensor | float, labels: Tensor | None = None
+) -> Tensor:
+    """One step of Euler's method along ``dy / dsigma = (y - D(y; sigma)) / sigma``; levels are one for all, or one each (N,)."""
+    s, t = per_image(here, y), per_image(there, y)
+    return y + (t - s) * (y - denoiser(y, here, labels)) / s
+
+
+def heun_step(denoiser: Denoiser, y: Tensor, here: Tensor | float, there: Tensor | float, labels: Tensor | None = None) -> Tensor:
+    """One step of Heun's method: Euler's, and again by the mean of the slopes at its two ends; ``there`` is above 0."""
+    s, t = per_image(here, y), per_image(there, y)
+    slope = (y - denoiser(y, here, labels)) / s
+    euler = y + (t - s) * slope
+    return y + (t - s) * (slope + (euler - denoiser(euler, there, labels)) / t) / 2
+
+
+def few_steps(
+    denoiser: Denoiser, z: Tensor, sigmas: Sequence[float], labels: Tensor | None = None, draw: Draw | None = None
+) -> Tensor:
+    """Images by denoising from ``sigmas[0] * z``, then noising to each further level and denoising again; one level is one step.
+
+    The multistep sampling of consistency models (Song et al. 2023, arXiv 2303.01469, algorithm 1) but for sigma_min, which the
+    paper takes off the noise.
+    """
+    draw = draw or (lambda: torch.randn_like(z))
+    x = denoiser(sigmas[0] * z, sigmas[0], labels)
+    for sigma in sigmas[1:]:
+        x = denoiser(x + sigma * draw().to(x.dtype), sigma, labels)
+    return x

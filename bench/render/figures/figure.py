@@ -1,0 +1,63 @@
+"""The picture of a run: its metric against the training images, and the same noise as the generator learns."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure, FigureBase
+
+from bench.files.atomic import write_atomic
+from bench.render.figures.axes import ACCENT, INK, MUTED, bare, corner, log_ticks, plain
+from bench.runs.record import Evaluation, Record
+from bench.units import quantity
+
+
+def save_curve(record: Record, teacher: Record | None, folder: Path) -> Path | None:
+    """Write ``curve.png`` into a run's folder from its record and sample grids; None if there is no curve to show."""
+    points = [e for e in record.evaluations if e.images > 0]
+    points = [e for e in points if e.nfe == points[-1].nfe]  # of a last stage: more steps are another generator
+    if not points:
+        return None
+    metric = next(iter(points[0].metrics))
+    figure = Figure(figsize=(8.4, 4.6), dpi=150, layout="constrained")
+    top, bottom = np.asarray(figure.subfigures(2, 1, height_ratios=[2.6, 1]), dtype=object)
+    _curve(top, record, points, metric, teacher)
+    _strip(bottom, record, folder)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": "distill-bench"})
+    path = folder / "curve.png"
+    write_atomic(path, buffer.getvalue())
+    return path
+
+
+def _curve(part: FigureBase, record: Record, points: list[Evaluation], metric: str, teacher: Record | None) -> None:
+    axes = part.subplots()
+    values = [e.metrics[metric].value for e in points]
+    axes.loglog([e.images for e in points], values, "o-", color=ACCENT, label=f"{record.method}, NFE {record.nfe}")
+    if teacher is not None and metric in teacher.final:
+        axes.axhline(teacher.final[metric], color=INK, linestyle="--", linewidth=1, label=f"teacher, NFE {teacher.nfe}")
+    for e, value in zip(points, values, strict=True):
+        axes.annotate(f"{value:.2f}", (e.images, value), xytext=(0, 7), textcoords="offset points", ha="center", fontsize=8)
+    axes.margins(x=0.04, y=0.18)
+    axes.set_xlabel("images generated for the generator's updates")
+    axes.set_ylabel(f"{metric.upper()} ({points[0].metrics[metric].protocol})")
+    axes.set_xticks([e.images for e in points], [quantity(e.images) for e in points], minor=False)
+    axes.set_xticks([], minor=True)
+    log_ticks(axes.yaxis, min(values), max(values))
+    axes.set_title(f"{record.method} distils {record.teacher}", loc="left", color=INK, fontsize=11)
+    plain(axes)
+    axes.legend(frameon=False)
+
+
+def _strip(part: FigureBase, record: Record, folder: Path) -> None:
+    """One column of samples for each evaluation, from the same noise."""
+    grids = [(e, folder / "samples" / f"{e.images:012d}.png") for e in record.evaluations]
+    grids = [(e, file) for e, file in grids if file.is_file()]
+    if not grids:
+        return
+    for axes, (e, file) in zip(part.subplots(1, len(grids), squeeze=False)[0], grids, strict=True):
+        axes.imshow(corner(file, 3 if record.images.get("resolution", 0) > 1 else None))
+        axes.set_xlabel(quantity(e.images), color=MUTED, fontsize=9)
+        bare(axes)

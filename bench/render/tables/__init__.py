@@ -1,0 +1,1 @@
+"""A leaderboard as text: for the terminal, Markdown, LaTeX, HTML, CSV and JSON."""

@@ -1,0 +1,62 @@
+"""A sheet as one self-contained HTML page, without scripts and without anything to load."""
+
+from __future__ import annotations
+
+from html import escape
+
+from bench.render.tables.sheet import Cell, Sheet
+
+_STYLE = """
+body { font: 15px/1.4 system-ui, sans-serif; margin: 2em; color: #111; background: #fff }
+table { border-collapse: collapse; border-top: 2px solid; border-bottom: 2px solid }
+th, td { padding: .25em .8em .25em 0; text-align: right; white-space: nowrap }
+.words { text-align: left; white-space: normal }
+thead, tbody + tbody { border-top: 1px solid #999 }
+thead { border-top: 0; border-bottom: 1px solid #999 }
+.published { font-style: italic; color: #555 }
+footer { font-size: .85em; margin-top: 1em; max-width: 60em }
+@media (prefers-color-scheme: dark) { body { color: #ddd; background: #111 } .published { color: #aaa } }
+"""
+
+
+def html(sheet: Sheet) -> str:
+    """Best in bold, second underlined, each teacher's rows and the published ones a body of their own, footnotes below."""
+    head = "".join(f'<th scope="col"{_class(words)}>{escape(t)}</th>' for t, words in zip(sheet.titles, sheet.words, strict=True))
+    bodies = []
+    for section in sheet.sections:
+        title = f'<tr><th class="words" colspan="{len(sheet.titles)}">{escape(section.title)}</th></tr>\n'
+        rows = "\n".join(
+            "<tr>" + "".join(f"<td{_class(w)}>{_cell(c)}</td>" for c, w in zip(row, sheet.words, strict=True)) + "</tr>"
+            for row in section.rows
+        )
+        kind = ' class="published"' if section.published else ""
+        bodies.append(f"<tbody{kind}>\n{title if section.title else ''}{rows}\n</tbody>")
+    notes = "\n".join(f"<p>{_marks(*filter(None, [mark]))} {escape(text)}</p>" for mark, text in sheet.notes)
+    return "\n".join(
+        [
+            '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
+            '<meta name="viewport" content="width=device-width">\n<title>Leaderboard</title>',
+            f"<style>{_STYLE}</style>\n</head>\n<body>\n<table>\n<thead><tr>{head}</tr></thead>",
+            *bodies,
+            "</table>",
+            *([f"<footer>\n{notes}\n</footer>"] if notes else []),
+            "</body>\n</html>",
+        ]
+    )
+
+
+def _class(words: bool) -> str:
+    return ' class="words"' if words else ""
+
+
+def _cell(cell: Cell) -> str:
+    text = escape(cell.text)
+    if cell.best:
+        text = f"<b>{text}</b>"
+    elif cell.second:
+        text = f"<u>{text}</u>"
+    return text + _marks(*cell.marks)
+
+
+def _marks(*marks: str) -> str:
+    return f"<sup>{escape(','.join(marks))}</sup>" if marks else ""

@@ -1,0 +1,41 @@
+"""A sheet as a Markdown table of GitHub's kind."""
+
+from __future__ import annotations
+
+import re
+
+from bench.render.tables.sheet import Cell, Sheet
+
+
+def markdown(sheet: Sheet) -> str:
+    """Best in bold, second underlined, published rows in italics, footnotes as a list below."""
+    rule = _line(["---" if words else "---:" for words in sheet.words])
+    rows = [_line([_cell(cell, section.published) for cell in row]) for section in sheet.sections for row in section.rows]
+    notes = [f"- {_marks(mark)} {escaped(sentence)}" if mark else f"- {escaped(sentence)}" for mark, sentence in sheet.notes]
+    return "\n".join([_line([escaped(t) for t in sheet.titles]), rule, *rows, *(["", *notes] if notes else [])])
+
+
+def escaped(text: str) -> str:
+    """Text that Markdown shows as it is."""
+    text = re.sub(r"([\\`*\[\]|$~])", r"\\\1", text)
+    text = re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", text)  # within a word it means nothing
+    return re.sub(r"&(?=#?\w+;)", "&amp;", text).replace("<", "&lt;")
+
+
+def _cell(cell: Cell, published: bool) -> str:
+    text = escaped(cell.text)
+    if cell.best:
+        text = f"**{text}**"
+    elif cell.second:
+        text = f"<u>{text}</u>"
+    elif published and cell.text != "-":
+        text = f"*{text}*"
+    return text + _marks(*cell.marks)
+
+
+def _marks(*marks: str) -> str:
+    return f"<sup>{','.join(marks)}</sup>" if marks else ""
+
+
+def _line(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"

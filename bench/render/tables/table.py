@@ -1,0 +1,75 @@
+"""A leaderboard as text: for the terminal, Markdown, LaTeX, HTML, CSV and JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from bench.errors import unknown
+from bench.leaderboard.rows import Leaderboard
+from bench.render.tables.columns import columns
+from bench.render.tables.html import html
+from bench.render.tables.latex import latex
+from bench.render.tables.markdown import markdown
+from bench.render.tables.plain import plain
+from bench.render.tables.sheet import sheet
+
+_FOR_PEOPLE = {"terminal": plain, "md": markdown, "latex": latex, "html": html}
+FORMATS = (*_FOR_PEOPLE, "csv", "json")
+
+
+def render(board: Leaderboard, form: str, names: Sequence[str] | None = None) -> str:
+    """The leaderboard in one of ``FORMATS``, of the columns asked for or the usual ones."""
+    if form in _FOR_PEOPLE:
+        return _FOR_PEOPLE[form](sheet(board, names))
+    rows = _values(board, names)
+    return _csv(rows) if form == "csv" else json.dumps(rows, indent=1, ensure_ascii=False)
+
+
+def format_of(file: Path) -> str:
+    """The format that a file's name asks for: its suffix. Raises UsageError for one that means none."""
+    suffix = file.suffix.lower().removeprefix(".")
+    known = {"tex": "latex", "markdown": "md", "htm": "html", "txt": "terminal", "": "terminal"} | {
+        form: form for form in FORMATS
+    }
+    if suffix not in known:
+        raise unknown("format of a file", suffix, known)
+    return known[suffix]
+
+
+def sorted_by(board: Leaderboard, name: str) -> Leaderboard:
+    """The rows in the order of a column within each teacher, best or smallest first; ``-NAME`` has the order reversed.
+
+    What has no value there comes last, and the published after the measured.
+    """
+    down, bare = name.startswith("-"), name.removeprefix("-")
+    if bare in ("all", "metrics"):
+        raise unknown("column to sort by", name, [c.name for c in columns(board, ["all"])])
+    found = columns(board, [bare])
+    rows = board.rows
+    for column in reversed(found):
+        known = [row for row in rows if column.text(row) != "-"]
+        known.sort(key=column.order, reverse=down)
+        rows = known + [row for row in rows if column.text(row) == "-"]
+    return replace(board, rows=sorted(rows, key=lambda row: (row.teacher, row.published is not None)))
+
+
+def _values(board: Leaderboard, names: Sequence[str] | None) -> list[dict[str, Any]]:
+    """Rows as plain data at full precision, for programs."""
+    shown = columns(board, names)
+    return [{key: value for column in shown for key, value in column.values(row).items()} for row in board.rows]
+
+
+def _csv(rows: list[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        # a lone carriage return is not quoted by every Python, and readers take it for the end of a row
+        writer.writerows({k: v.replace("\r", " ") if isinstance(v, str) else v for k, v in row.items()} for row in rows)
+    return text.getvalue().rstrip("\n")

@@ -1,0 +1,1 @@
+"""One run as data: its recipe, budget and ledger, record and folder. Nothing here imports torch."""

@@ -1,0 +1,93 @@
+"""Runs from other machines, taken into one results folder."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.errors import BenchError, UsageError
+from bench.files.atomic import content_digest
+from bench.runs.store import RunFolder
+
+
+@dataclass
+class Merged:
+    """What was taken, what was there already, and one sentence for each that had to be left."""
+
+    taken: list[str] = field(default_factory=list)
+    there: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+
+
+def merge(sources: Sequence[Path], results: Path) -> Merged:
+    """Copy the finished runs below ``sources`` into ``results``, each whole or not at all.
+
+    The same run with the same result is taken once. Raises UsageError, before anything is copied, for a source that is no folder,
+    and for the same run with another result; both are named.
+    """
+    done, wanted = Merged(), dict[str, Path]()
+    for source in sources:
+        if not source.is_dir():
+            raise UsageError(f"{str(source)!r} is no folder of runs; give one that holds <run id>/record.json.")
+        files = sorted(source.glob("*/record.json"))
+        if not files:
+            raise UsageError(f"{str(source)!r} holds no run; give a folder that holds <run id>/record.json.")
+        for file in files:
+            if sentence := _unfit(file.parent):
+                done.left.append(sentence)
+                continue
+            name = file.parent.name
+            known = wanted.get(name) or results / name
+            if (known / "record.json").exists():
+                if sentence := _differs(known, file.parent):
+                    done.left.append(sentence)
+                done.there += [name] if name not in wanted else []
+            else:
+                wanted[name] = file.parent
+    for name, folder in wanted.items():
+        _copy(folder, results / name)
+        done.taken.append(name)
+    return done
+
+
+def _unfit(folder: Path) -> str:
+    """Why a run cannot be taken; empty if it can."""
+    try:
+        record = RunFolder(folder).read_record()
+    except BenchError as error:
+        return str(error)
+    if record is None or record.status != "done":
+        return f"the run {str(folder)!r} is not finished; it can be continued where it is."
+    return f"the folder {str(folder)!r} holds the run {record.run_id!r}." if record.run_id != folder.name else ""
+
+
+def _differs(known: Path, other: Path) -> str:
+    """Why the known one is kept though the other is not the same file; empty if it is.
+
+    One recipe may have been carried out on two machines, with the same result in another time. Raises UsageError where the
+    results are not the same.
+    """
+    if content_digest(known / "record.json") == content_digest(other / "record.json"):
+        return ""
+    ours, theirs = RunFolder(known).read_record(), RunFolder(other).read_record()
+    assert ours is not None and theirs is not None
+    if ours.status != "done":
+        return f"the run {str(known)!r} is {ours.status} here and finished in {str(other)!r}; finish it, or remove it first."
+    if (ours.recipe_hash, ours.final) != (theirs.recipe_hash, theirs.final):
+        raise UsageError(
+            f"{str(known)!r} and {str(other)!r} are one run with two different results; keep the one that you trust, and move "
+            "the other away. Nothing was copied."
+        )
+    return f"the run {str(other)!r} is there already with the same result, from another time or machine."
+
+
+def _copy(folder: Path, to: Path) -> None:
+    to.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=to.parent, prefix=".merging-") as scratch:
+        copy = shutil.copytree(folder, Path(scratch) / folder.name, ignore=shutil.ignore_patterns(".lock"))
+        if to.exists():  # without a record: what an interrupted run has left
+            raise UsageError(f"{str(to)!r} is in the way and has no record; remove it.")
+        copy.rename(to)

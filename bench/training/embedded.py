@@ -1,0 +1,78 @@
+"""Training the networks that this project ships, with a description of how each was made."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from bench import environment, registry
+from bench.errors import UsageError, unknown
+from bench.files.atomic import require_writable
+from bench.files.tensors import load_tensors, save_tensors, tensors_digest
+from bench.plugin.teacher import Trainable
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What was made: a line for people."""
+
+    digest: str
+    summary: str
+
+
+def trainable(name: str) -> type[Trainable]:
+    """The teacher or extractor of this name that can be trained. Raises UsageError if there is none."""
+    kinds = [kind for kind in ("teacher", "extractor") if name in registry.entries(kind)]
+    if not kinds:
+        raise unknown("teacher or extractor", name, [*registry.entries("teacher"), *registry.entries("extractor")])
+    found = [thing for kind in kinds if issubclass(thing := registry.get(kind, name), Trainable)]
+    if not found:
+        raise UsageError(f"the {kinds[0]} {name!r} is not trained by this suite; it has a closed form or published weights.")
+    return found[0]
+
+
+def train_network(
+    name: str, output: Path, *, seed: int = 0, images: int | None = None, report: Callable[[float, float], None]
+) -> Trained:
+    """Train on the CPU with one thread, write the weights with their description, and compare them with the shipped ones.
+
+    ``report(fraction, loss)`` follows the training.
+    """
+    network = trainable(name)
+    total = images or network.training_images
+    require_writable(output.parent, "folder")
+    torch.set_num_threads(1)  # the order of additions, and so the last bit, depends on the number of threads
+    started = time.perf_counter()
+    tensors, measured = network.train(total, seed, lambda seen, loss: report(seen / total, loss))
+    seconds = time.perf_counter() - started
+    digest = tensors_digest(tensors)
+    comparison = _against_shipped(network, digest)
+    command = f"bench train {name}" + (f" --seed {seed}" if seed else "") + (f" --images {images}" if images else "")
+    save_tensors(
+        output,
+        tensors,
+        {
+            "made_by": command,
+            "images": total,
+            "seed": seed,
+            "training": " ".join((network.train.__doc__ or "").split()),
+            "measured": measured,
+            "tensors_sha256": digest,
+            "environment": {
+                k: environment.describe(torch.device("cpu"), "fp32")[k] for k in ("python", "torch", "device", "threads")
+            },
+        },
+    )
+    facts = ", ".join(f"{k.replace('_', ' ')} {v:.4g}" for k, v in measured.items())
+    return Trained(digest, f"{total:,} images in {seconds:.0f} s, {facts}, sha256 {digest[:16]}{comparison}")
+
+
+def _against_shipped(network: type[Trainable], digest: str) -> str:
+    if not network.shipped.exists():
+        return ""
+    shipped = tensors_digest(load_tensors(network.shipped)[0])
+    return ", identical to the shipped weights" if shipped == digest else f", not the shipped weights ({shipped[:16]})"

@@ -1,0 +1,189 @@
+"""What a run would be and cost, without running it: the resolved recipe, the evaluation points, operations, memory and time."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+import yaml
+from rich.table import Table
+from rich.text import Text
+
+from bench import environment
+from bench.errors import UsageError
+from bench.evaluation.sampling import seeded_noise
+from bench.plugin.dataset import InMemory
+from bench.plugin.images import to_uint8
+from bench.plugin.method import TeacherPairs
+from bench.plugin.sampler import Sampler
+from bench.render.terminal.overview import labels
+from bench.render.terminal.text import uncut
+from bench.runs.budget import AXES, Budget
+from bench.runs.grid import GridRun, grid_runs
+from bench.runs.recipe import Request
+from bench.training.job import Job, resolve
+from bench.training.launch import visible_gpus
+from bench.training.pairs import PairStream, sample_measured
+from bench.training.real_images import RESIDENT_BYTES, RealStream
+from bench.training.trainer import Trainer
+from bench.units import duration, quantity, short_budget
+
+_TIMED_ITERATIONS = 5
+_CHECKPOINT = 1.05
+"""What writing the training state takes on top, measured with a network of 56M parameters: 1 to 3 %."""
+_PROBES = {"cpu": (1, 3), "cuda": (16, 32)}
+"""Images on which a large network is tried."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run would cost on every axis, what of that comes before training, and the memory that it needs, in bytes."""
+
+    totals: dict[str, float]
+    once: dict[str, float]
+    memory: float
+
+
+def estimate(request: Request) -> str:
+    """A text that shows the recipe and estimates the cost from a few timed iterations; writes nothing."""
+    job = resolve(request)
+    recipe = yaml.safe_dump(job.recipe.model_dump(mode="json"), sort_keys=False).rstrip()
+    lines = [recipe, "", f"run id             {job.recipe.run_id}"]
+    if job.budget is None:
+        return "\n".join([*lines, "training           none: this method only samples"])
+    if job.recipe.evaluation:
+        points = ", ".join(quantity(p) for p in job.budget.points(job.recipe.evaluation.points))
+        lines.append(f"evaluated at       {points} {job.budget.axis}")
+    found = _estimate(job, job.budget)
+    if (start := job.supplies.start) is not None:
+        lines.append(f"starting generator {quantity(start.flops)} FLOPs, as far as that is known")
+    if (pairs := job.supplies.pairs) is not None:
+        cost = f"{quantity(found.once['flops'])} FLOPs, {duration(found.once['seconds'])}"
+        lines.append(f"teacher's pairs    {pairs.count:,} of {pairs.steps} Heun steps, {cost}")
+    lines += [f"{axis:<18} {duration(n) if axis == 'seconds' else quantity(n)}" for axis, n in found.totals.items()]
+    lines.append(f"peak memory        {quantity(found.memory)}B")
+    return "\n".join([*lines, "estimated from a few iterations; evaluation and start-up come on top."])
+
+
+def estimate_grid(requests: Sequence[Request], results: Path, processes: int | None = None) -> str:
+    """A table of the runs of a grid: how each stands and what it would cost, one estimate for all seeds; writes nothing."""
+    cells = grid_runs(requests, results)
+    at_once = processes or len(visible_gpus(requests[0].device)) or environment.cores()
+    rows, seconds = [], 0.0
+    alike: dict[str, list[GridRun]] = {}
+    for cell, label in zip(cells, labels(cells), strict=True):
+        alike.setdefault(label, []).append(cell)
+    for name, group in alike.items():
+        done = sum(cell.state == "done" for cell in group)
+        job = resolve(group[0].request)
+        found = _estimate(job, job.budget) if job.budget else None
+        cost = (
+            [quantity(found.totals["flops"]), duration(found.totals["seconds"]), f"{quantity(found.memory)}B"]
+            if found
+            else ["-"] * 3
+        )
+        rows.append([name, f"{done} of {len(group)}", short_budget(str(job.budget)) if job.budget else "-", *cost])
+        seconds += found.totals["seconds"] * (len(group) - done) if found else 0.0
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for title in ("run", "done", "budget", "FLOPs", "time", "memory"):
+        table.add_column(title, justify="left" if title == "run" else "right", no_wrap=title != "run")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    left = f"about {duration(seconds / at_once)} of training left, {at_once} at a time; evaluation and start-up come on top."
+    return f"{uncut(table)}\n{left}"
+
+
+def _estimate(job: Job, budget: Budget) -> Estimate:
+    """Raises UsageError if the budget's axis does not move with the updates."""
+    environment.set_precision(job.settings.precision)
+    environment.choose_threads(job.teacher.denoiser)
+    once = {"flops": 0.0, "seconds": 0.0}
+    if (start := job.supplies.start) is not None:
+        once = {"flops": float(start.flops), "seconds": start.seconds}
+    if (wanted := job.supplies.pairs) is not None:
+        flops, seconds = _cost_of_pairs(job, wanted)
+        once = {"flops": once["flops"] + flops, "seconds": once["seconds"] + seconds}
+    each = _cost_of_an_update(job, budget)
+    if not each[budget.axis]:
+        raise UsageError(f"an update of {job.recipe.method!r} counts no {budget.axis} here; give --budget images=N.")
+    updates = max(budget.amount - once.get(budget.axis, 0.0), 0.0) / each[budget.axis]
+    totals = {axis: each[axis] * updates + once.get(axis, 0.0) for axis in AXES}
+    return Estimate(totals, once, each["memory"])
+
+
+def _cost_of_an_update(job: Job, budget: Budget) -> dict[str, float]:
+    """By axis, and ``memory`` in bytes. Noise stands in for pairs and real images, and costs as much to train on.
+
+    A large network is tried on few images: operations and time are proportional to them, memory is a constant and a slope.
+    """
+    device, teacher = job.device, job.teacher.to(job.device)
+    pairs = real = None
+    z, labels = (None if t is None else t.to(device) for t in seeded_noise(range(2), teacher.images))
+    assert z is not None
+    if job.supplies.pairs is not None:
+        pairs = PairStream(z, z, labels, flops=0, seconds=0.0)
+    if job.supplies.real is not None:
+        noise = InMemory(to_uint8(z.cpu()), None if labels is None else labels.cpu())
+        real = RealStream(noise, teacher.images, 0, device)
+    trainer = Trainer(job.method_class(job.settings, teacher), teacher, budget, device, pairs, real)
+    trainer.steps = [replace(step, starts_at=0) for step in trainer.steps]  # as most of the run will be
+    batch = trainer.settings.batch
+    large = environment.is_large(teacher.denoiser)
+    tried = [n for n in _PROBES[device.type] if n < batch] if large else []
+    tried = tried if len(tried) == 2 else [batch]
+    seconds, memory, flops = [], [], 0
+    for images in tried:
+        trainer.settings = trainer.settings.model_copy(update={"batch": images})
+        trainer.iteration()  # the first of all measures the operations
+        flops = flops or trainer.ledger.flops
+        seconds.append(statistics.median(_timed(trainer) for _ in range(2 if large else _TIMED_ITERATIONS)))
+        memory.append(float(environment.peak_memory(device)))
+    updates = sum(step.repeat for step in trainer.steps if step.network is trainer.method.generator)
+    return {
+        "images": float(batch),
+        "updates": 1.0,
+        "flops": flops * batch / tried[0] / updates,
+        "seconds": seconds[-1] * batch / tried[-1] / updates,  # a slope would be at the mercy of one slow timing
+        "memory": _continued(tried, memory, batch) * _CHECKPOINT + _held(job),
+    }
+
+
+def _held(job: Job) -> float:
+    """Bytes of pairs and real images that are kept in memory throughout."""
+    pixels = math.prod(job.teacher.images.shape)
+    pairs = 8 * pixels * job.supplies.pairs.count if job.supplies.pairs is not None else 0
+    real = pixels * len(job.supplies.real) if job.supplies.real is not None else 0
+    on_device = [size for size in (pairs, real) if size <= RESIDENT_BYTES]
+    return float(sum(on_device) if job.device.type == "cuda" else pairs + (real if real <= RESIDENT_BYTES else 0))
+
+
+def _continued(at: list[int], values: list[float], to: int) -> float:
+    """The value at ``to`` on the rising line through two points; that of the one point if there is only one."""
+    if len(at) == 1:
+        return values[0]
+    return values[1] + max(values[1] - values[0], 0.0) / (at[1] - at[0]) * (to - at[1])
+
+
+def _cost_of_pairs(job: Job, wanted: TeacherPairs) -> tuple[float, float]:
+    """Operations and seconds of all pairs, from one small batch."""
+    few = min(wanted.count, 50)
+    teacher = job.teacher.to(job.device)
+    z, labels = (None if t is None else t.to(job.device) for t in seeded_noise(range(few), teacher.images))
+    assert z is not None
+    _, flops = sample_measured(teacher, z, labels, wanted.steps)  # and gets everything ready
+    started = time.perf_counter()
+    teacher.sample(z, labels, Sampler(wanted.steps))
+    return flops * wanted.count / few, (time.perf_counter() - started) * wanted.count / few
+
+
+def _timed(trainer: Trainer) -> float:
+    started = time.perf_counter()
+    trainer.iteration()
+    if trainer.device.type == "cuda":
+        torch.cuda.synchronize(trainer.device)
+    return time.perf_counter() - started

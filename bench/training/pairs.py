@@ -1,0 +1,123 @@
+"""Pairs of noise and the image the teacher makes of it: made once for a teacher, cached, and their cost charged to every user."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Generator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.environment import device_name
+from bench.errors import UsageError
+from bench.evaluation.sampling import batch_size, seeded_noise
+from bench.files.atomic import cache_folder, locked
+from bench.files.tensors import load_tensors, save_tensors, tensors_digest
+from bench.plugin.method import TeacherPairs
+from bench.plugin.sampler import Sampler
+from bench.plugin.teacher import Teacher
+from bench.training.cost import measure
+from bench.training.fingerprint import teacher_code
+from bench.training.real_images import RESIDENT_BYTES
+
+FIRST_SEED = 2**31
+"""Seeds of the pairs start here (the CPU generator keeps 32 bits), so that no pair is an image of an evaluation."""
+PART = 5000
+"""Pairs in one file of the cache."""
+
+
+class PairStream:
+    """The teacher's pairs, with the compute that making them cost, whether they were just made or cached.
+
+    They lie on the device, or on the host if they are many.
+    """
+
+    def __init__(
+        self, z: Tensor, images: Tensor, labels: Tensor | None, flops: int, seconds: float, device: torch.device | None = None
+    ) -> None:
+        self.z, self.images, self.labels = z, images, labels
+        self.flops, self.seconds, self.device = flops, seconds, device or z.device
+
+    def draw(self, count: int) -> tuple[Tensor, Tensor, Tensor | None]:
+        """``count`` pairs drawn uniformly with the training random state: noise, images, labels."""
+        chosen = torch.randint(len(self.z), (count,), device=self.z.device)
+        z, images = self.z[chosen].to(self.device), self.images[chosen].to(self.device)
+        return z, images, None if self.labels is None else self.labels[chosen].to(self.device)
+
+
+def teacher_pairs(teacher: Teacher, wanted: TeacherPairs, device: torch.device) -> Generator[int, None, PairStream]:
+    """The pairs a method requires, from the cache or from the teacher's sampler; yields how many there are so far.
+
+    They are kept in parts of 5,000 as they are made, so that making them continues with the part where it was stopped. Of two
+    processes that need the same part one makes it and the other waits.
+    """
+    folder = cache_folder() / "pairs" / _key(teacher, wanted, device)
+    shape = wanted.count, *teacher.images.shape
+    held = device if 8 * math.prod(shape) <= RESIDENT_BYTES else torch.device("cpu")
+    joined = {"z": torch.empty(shape, device=held), "images": torch.empty(shape, device=held)}
+    if teacher.images.label_dim:
+        joined["labels"] = torch.empty(wanted.count, teacher.images.label_dim, device=held)
+    flops, seconds = 0, 0.0
+    for first in range(0, wanted.count, PART):
+        file, last = folder / f"{first:09d}.safetensors", min(first + PART, wanted.count)
+        part = _cached(file)
+        if part is None:
+            with locked(file.with_suffix(".lock")):
+                part = _cached(file)  # another process may have made it meanwhile
+                if part is None:
+                    tensors, cost, taken = yield from _make(teacher, range(first, last), wanted.steps, device)
+                    part = tensors, {"flops": cost, "seconds": taken, "digest": tensors_digest(tensors)}
+                    save_tensors(file, *part)
+        for name, whole in joined.items():
+            whole[first:last] = part[0][name].to(held)
+        flops += part[1]["flops"]
+        seconds += part[1]["seconds"]
+    return PairStream(joined["z"], joined["images"], joined.get("labels"), flops, seconds, device)
+
+
+def _key(teacher: Teacher, wanted: TeacherPairs, device: torch.device) -> str:
+    """Names everything that the images, or the time they took, depend on."""
+    arithmetic = device_name(device), torch.backends.cuda.matmul.allow_tf32, getattr(teacher.denoiser, "half_type", None)
+    identity = repr((teacher.digest(), teacher_code(teacher), wanted, FIRST_SEED, arithmetic))
+    return hashlib.sha256(identity.encode()).hexdigest()[:16]
+
+
+def _cached(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """A part that was made before; None for one that is not there or is damaged, which is made again."""
+    with suppress(UsageError):
+        tensors, meta = load_tensors(file)
+        if meta.get("digest") == tensors_digest(tensors):
+            return tensors, meta
+    return None
+
+
+def _make(
+    teacher: Teacher, numbers: range, steps: int, device: torch.device
+) -> Generator[int, None, tuple[dict[str, Tensor], int, float]]:
+    noise, images, all_labels, flops = [], [], [], 0
+    started = time.perf_counter()
+    at_once = batch_size(teacher.images, device)
+    for first in range(numbers.start, numbers.stop, at_once):
+        last = min(first + at_once, numbers.stop)
+        z, labels = seeded_noise(range(FIRST_SEED + first, FIRST_SEED + last), teacher.images)
+        made, cost = sample_measured(teacher, z.to(device), None if labels is None else labels.to(device), steps)
+        flops += cost
+        noise.append(z)
+        images.append(made.cpu())
+        all_labels += [] if labels is None else [labels]
+        yield last
+    tensors = {"z": torch.cat(noise), "images": torch.cat(images)} | ({"labels": torch.cat(all_labels)} if all_labels else {})
+    return tensors, flops, time.perf_counter() - started
+
+
+@torch.no_grad()
+def sample_measured(teacher: Teacher, z: Tensor, labels: Tensor | None, steps: int) -> tuple[Tensor, int]:
+    """The teacher's images of ``z``, and the operations that they cost."""
+    made: list[Tensor] = []
+    cost = measure(lambda: made.append(teacher.sample(z, labels, Sampler(steps))), {})
+    return made[0], cost.flops
