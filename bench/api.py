@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import BenchError, Interrupted
 from bench.files.atomic import require_writable
-from bench.runs.recipe import Request, make_request
+from bench.runs.recipe import EvaluationOptions, Request, make_request
 from bench.runs.record import Record
 from bench.runs.store import find_finished, find_teacher, read_records, results_folder
 
@@ -50,10 +50,10 @@ def carry_out(
     if not fresh and (found := find_finished(request, results)):
         return found
     from bench.runs.events import Finished
-    from bench.training.job import resolve
+    from bench.training.job import make_job
     from bench.training.run import execute
 
-    job = resolve(request)
+    job = make_job(request)
     require_writable(results, "results folder")
     teacher_record = None
     if job.recipe.evaluation and job.method_class.trains:
@@ -71,8 +71,7 @@ def _measure_teacher(job: Job, results: Path, watch: Watch) -> Record | None:
     """The row everything is compared with. A failure here is told, and does not stop the run that wanted it."""
     from bench.runs.events import Note
 
-    measured = {"eval", "eval_samples", "eval_repeats", "protocol", "reference", "extractor_path", "fast"}
-    same = {"teacher", "teacher_path", "plugins", "device"} | measured
+    same = {*EvaluationOptions.model_fields, "teacher", "teacher_path", "plugins", "device"}
     request = make_request(method="teacher", **job.request.model_dump(include=same))
     try:
         return carry_out(request, results, watch=watch)
@@ -119,34 +118,14 @@ def compare_cells(
     """
     from bench.environment import cores
     from bench.runs.grid import grid_runs
+    from bench.training.job import check_suite
     from bench.training.launch import Grid, visible_gpus
 
-    requests = checked_requests(suite)
+    requests = check_suite(suite)
     gpus = visible_gpus(suite.device)
     cells = grid_runs(requests, folder, retry=retry)
     Grid(cells, folder, processes or len(gpus) or cores(), gpus).carry_out(watch)
     return cells
-
-
-def checked_requests(suite: Suite) -> list[Request]:
-    """The runs of a suite, as far as they can be told to be possible without reading a teacher."""
-    from bench import registry
-    from bench.evaluation.plan import settle, subject, wanted
-    from bench.factory import known_before_loading, teacher_named
-    from bench.settings import resolve
-    from bench.training.job import wanted_budget
-
-    for file in suite.plugins:
-        registry.load_plugin(file)
-    requests = suite.requests()
-    for request in requests:
-        teacher, _ = teacher_named(request.teacher)
-        method = registry.get("method", request.method)
-        chosen = resolve(request.method, method, request.teacher, request.settings)
-        wanted_budget(request, method, chosen.budget)
-        if request.eval != [] and known_before_loading(teacher):
-            settle(wanted(request), subject(teacher, request.teacher))
-    return requests
 
 
 def results(folder: Path | str | None = None) -> pd.DataFrame:

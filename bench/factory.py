@@ -1,10 +1,9 @@
-"""Anything that generates, opened by its name: a run, a file of generator weights, a teacher, a released generator."""
+"""From names to objects: a method with its settings, a teacher, and anything that generates images."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +14,56 @@ from bench import environment, registry
 from bench.errors import UsageError
 from bench.files.assets import fetch
 from bench.files.tensors import load_tensors, load_weights
-from bench.plugin.method import Generate
-from bench.plugin.sampler import few_steps
-from bench.plugin.teacher import Released, Teacher
-from bench.runs.recipe import make_request, read_recorded
+from bench.plugin.method import Generate, Method, Settings
+from bench.plugin.sampler import Draw, few_steps
+from bench.plugin.teacher import Teacher
+from bench.runs.budget import Budget
+from bench.runs.recipe import Request, make_request, read_recorded
 from bench.runs.store import find_run
-from bench.training.job import resolve
+from bench.settings import Hyperparameters, choose_settings
+
+HALF_TYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "bf16-forced": torch.bfloat16}
 
 
 @dataclass(frozen=True)
-class Source:
+class Components:
+    """What the names in a request stand for, before anything is read: classes, hyper-parameters and the budget."""
+
+    method_class: type[Method]
+    teacher_class: type[Teacher]
+    source: str
+    """What follows the colon in the teacher's name; empty for a teacher that is one model."""
+    hyperparameters: Hyperparameters
+    budget: Budget | None
+    """None for a method that does not train."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A method's settings and its teacher, loaded: what training and sampling both begin with."""
+
+    method_class: type[Method]
+    settings: Settings
+    """With the precision settled."""
+    teacher: Teacher
+    device: torch.device
+
+    def make_method(self) -> Method:
+        """Build the method's networks from the teacher."""
+        return self.method_class(self.settings, self.teacher)
+
+
+@dataclass(frozen=True)
+class ImageGenerator:
     """A generator on its device, ready to be called, and the teacher whose kind of image it makes."""
 
     generate: Generate
     nfe: int
     network: nn.Module
-    teacher_name: str
     teacher: Teacher
     device: torch.device
     trained: bool = False
-    """Whether a run trained it, whose choices replicate 0 may have made."""
+    """Whether a run trained it, whose choices replicate 0 of an evaluation may have made."""
     run: Path | None = None
     """Folder of that run, if it is there."""
 
@@ -44,57 +73,134 @@ class Source:
         return self.teacher.note
 
 
-def open_source(
-    name: str, results: Path, *, device: str = "auto", settings: Mapping[str, Any] | None = None, path: str | None = None
-) -> Source:
-    """The generator that ``name`` means: ``teacher:NAME``, ``released:NAME``, a weights file, or a run by its folder or id.
+def look_up(request: Request) -> Components:
+    """Look up every name of a request and choose its settings and budget.
 
-    ``settings`` are those of the method ``teacher``: steps, solver, churn. ``path`` is a file in place of the usual weights; for
-    a run, of its teacher's.
+    Raises UsageError for a name that does not exist and for a value out of range. Plugins are loaded, weights are not.
+    """
+    for plugin in request.plugins:
+        registry.load_plugin(plugin)
+    method_class = registry.methods.get(request.method)
+    teacher_class, source = find_teacher_class(request.teacher)
+    hyperparameters = choose_settings(method_class, request.teacher, request.settings)
+    budget = _choose_budget(request, method_class, hyperparameters.budget)
+    return Components(method_class, teacher_class, source, hyperparameters, budget)
+
+
+def set_up(request: Request, components: Components) -> Setup:
+    """Load the teacher and settle device and precision.
+
+    Raises UsageError for a device that is not there, for a precision that does not suit device or method, and for weights that
+    are not those that the request names by digest.
+    """
+    method_class, chosen = components.method_class, components.hyperparameters.settings
+    device = environment.choose_device(request.device)
+    precision = environment.choose_precision(chosen.precision, device)
+    if precision == "bf16" and method_class.score_difference:
+        raise UsageError(
+            f"the gradient of {request.method!r} is a small difference of two networks, which bf16 rounds away; use --precision "
+            "fp16 or tf32, or bf16-forced if that is what you study."
+        )
+    path = Path(request.teacher_path) if request.teacher_path else None
+    teacher = components.teacher_class(path, components.source)
+    if precision in HALF_TYPES:
+        teacher.use_half(HALF_TYPES[precision])
+    if request.teacher_digest not in (None, digest := teacher.digest()):
+        raise UsageError(
+            f"the weights of {request.teacher!r} are {digest[:12]}, the recipe was made with "
+            f"{str(request.teacher_digest)[:12]}; give those with --teacher-path, or leave the recipe file out."
+        )
+    settings = chosen.model_copy(update={"precision": precision})
+    return Setup(method_class, settings, teacher, device)
+
+
+def find_teacher_class(name: str) -> tuple[type[Teacher], str]:
+    """Find the class behind ``NAME`` or ``NAME:SOURCE``, and the source.
+
+    Raises UsageError for a source too many or missing.
+    """
+    base, _, source = name.partition(":")
+    teacher_class = registry.teachers.get(base)
+    if source and not teacher_class.takes_source:
+        raise UsageError(f"the teacher {base!r} stands for one model, given {name!r}; leave the colon and the rest out.")
+    if teacher_class.takes_source and not source:
+        raise UsageError(f"the teacher {base!r} stands for many models; say which, as in --teacher {base}:FOLDER.")
+    return teacher_class, source
+
+
+def _choose_budget(request: Request, method_class: type[Method], default: str | None) -> Budget | None:
+    if not method_class.trains:
+        if request.budget:
+            raise UsageError(
+                f"method {request.method!r} does not train and takes no budget, given {request.budget!r}; leave it out."
+            )
+        return None
+    text = request.budget or default
+    if text is None:
+        raise UsageError(
+            f"method {request.method!r} has no default budget for {request.teacher!r}; give one, such as --budget images=200k."
+        )
+    return Budget.parse(text)
+
+
+def open_generator(
+    name: str, results: Path, *, device: str = "auto", settings: Mapping[str, Any] | None = None, path: str | None = None
+) -> ImageGenerator:
+    """Open what ``name`` means: ``teacher:NAME``, ``released:NAME``, a weights file, or a run by its folder or id.
+
+    Args:
+        name: what to open.
+        results: the folder in which runs are looked for.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        settings: those of the method ``teacher`` (steps, solver, churn), for a teacher alone.
+        path: a file in place of the usual weights; for a run, of its teacher's.
+
+    Raises UsageError for a name that means nothing and for weights that do not fit.
     """
     kind, _, rest = name.partition(":")
     if settings and kind != "teacher":
         raise UsageError(f"the sampler can be chosen for teacher:NAME, given {name!r}; a generator has its own number of steps.")
-    if name in registry.entries("teacher"):
+    if name in registry.teachers.entries():
         raise UsageError(f"{name!r} is a teacher; say teacher:{name}.")
     if kind == "teacher":
-        return _of_a_recipe({"method": "teacher", "teacher": rest, "settings": settings or {}, "teacher_path": path}, device)
+        request = make_request(method="teacher", teacher=rest, settings=settings or {}, teacher_path=path, device=device)
+        return _from_request(request)
     if kind == "released":
-        return _released(rest, path, device)
-    return _trained(name, path, results, device)
+        return _open_released(rest, path, device)
+    return _open_trained(name, path, results, device)
 
 
-def _of_a_recipe(request: Mapping[str, Any], device: str, weights: Path | None = None) -> Source:
+def _from_request(request: Request, weights: Path | None = None) -> ImageGenerator:
     """A method's generator: as it starts, or with the weights of a file."""
-    job = resolve(make_request(**request, eval=[], device=device), to_train=False)
-    environment.set_precision(job.settings.precision)
-    environment.choose_threads(job.teacher.denoiser)
-    method = job.method_class(job.settings, job.teacher)
+    setup = set_up(request, look_up(request))
+    environment.set_precision(setup.settings.precision)
+    environment.choose_threads(setup.teacher.denoiser)
+    method = setup.make_method()
     if weights is not None:
         tensors, meta = load_tensors(weights)
         for stage in range(1, meta.get("stage", 0) + 1):
             method.begin_stage(stage, method.generator)
         load_weights(method.generator, tensors, f"the weights file {str(weights)!r}")
-    method.generator.eval().to(job.device)
-    return Source(method.generate, method.nfe, method.generator, job.recipe.teacher, job.teacher.to(job.device), job.device)
+    method.generator.eval().to(setup.device)
+    return ImageGenerator(method.generate, method.nfe, method.generator, setup.teacher.to(setup.device), setup.device)
 
 
-def _released(name: str, path: str | None, device: str) -> Source:
-    """A released generator: its teacher's network with other weights, called at its noise levels."""
-    released: Released = registry.get("released", name)
-    where = environment.choose_device(device)
-    environment.set_precision(environment.choose_precision("auto", where))
-    teacher_class, _ = teacher_named(released.teacher)
-    student = teacher_class(Path(path) if path else fetch(released.weights)).to(where)
+def _open_released(name: str, path: str | None, device_name: str) -> ImageGenerator:
+    """A released generator: its teacher's network with other weights, called at its own noise levels."""
+    released = registry.released.get(name)
+    device = environment.choose_device(device_name)
+    environment.set_precision(environment.choose_precision("auto", device))
+    teacher_class, _ = find_teacher_class(released.teacher)
+    student = teacher_class(Path(path) if path else fetch(released.weights)).to(device)
     environment.choose_threads(student.denoiser)
 
-    def generate(z: Tensor, labels: Tensor | None = None, draw: Any = None) -> Tensor:
+    def generate(z: Tensor, labels: Tensor | None = None, draw: Draw | None = None) -> Tensor:
         return few_steps(student.denoiser, z, released.sigmas, labels, draw)
 
-    return Source(generate, len(released.sigmas), student.denoiser, released.teacher, student, where)
+    return ImageGenerator(generate, len(released.sigmas), student.denoiser, student, device)
 
 
-def _trained(name: str, teacher_path: str | None, results: Path, device: str) -> Source:
+def _open_trained(name: str, teacher_path: str | None, results: Path, device: str) -> ImageGenerator:
     """A run by its id or folder, or a generator's safetensors file, which carries its recipe; its teacher may have moved."""
     file, folder = Path(name), None
     if file.is_file():
@@ -111,29 +217,9 @@ def _trained(name: str, teacher_path: str | None, results: Path, device: str) ->
         if recipe.budget is not None and not file.exists():
             raise UsageError(f"the run {record.run_id} has no generator yet, its status is {record.status!r}; finish it first.")
     registry.require_plugins(recipe.plugins, f"{name!r}")
-    where = environment.choose_device(device)
-    training = ("eval", "protocol", "reference", "extractor_path", "fast", "data", "supplies")
-    request = {k: v for k, v in recipe.as_request().items() if not k.startswith(training)} | {"plugins": []}
-    if teacher_path:
-        request["teacher_path"] = teacher_path
-    if where.type == "cpu":  # trained on a GPU, perhaps, in an arithmetic that is not there
-        request["settings"] = request["settings"] | {"precision": "auto"}
-    source = _of_a_recipe(request, device, file if recipe.budget is not None else None)
+    request = recipe.sampling_request(device, teacher_path)
+    if environment.choose_device(device).type == "cpu":  # trained on a GPU, perhaps, in an arithmetic that is not there
+        request = request.model_copy(update={"settings": request.settings | {"precision": "auto"}})
+    generator = _from_request(request, file if recipe.budget is not None else None)
     run = folder.path if folder else file.absolute().parents[1]
-    return dataclasses.replace(source, trained=True, run=run if (run / "record.json").exists() else None)
-
-
-def teacher_named(name: str) -> tuple[type[Teacher], str]:
-    """The class behind ``NAME`` or ``NAME:SOURCE``, and the source. Raises UsageError for a source too many or missing."""
-    base, _, source = name.partition(":")
-    teacher_class: type[Teacher] = registry.get("teacher", base)
-    if source and not teacher_class.takes_source:
-        raise UsageError(f"the teacher {base!r} stands for one model, given {name!r}; leave the colon and the rest out.")
-    if teacher_class.takes_source and not source:
-        raise UsageError(f"the teacher {base!r} stands for many models; say which, as in --teacher {base}:FOLDER.")
-    return teacher_class, source
-
-
-def known_before_loading(teacher_class: type[Teacher]) -> bool:
-    """Whether a teacher's facts are class attributes, so that what does not suit them can be refused at once."""
-    return not any(isinstance(getattr(teacher_class, name), property) for name in ("images", "dataset", "protocol"))
+    return replace(generator, trained=True, run=run if (run / "record.json").exists() else None)

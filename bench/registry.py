@@ -1,5 +1,7 @@
 """Where methods, teachers, metrics and the rest are found by name: entry points, and files given with ``--plugin``.
 
+``methods.get("sid")`` is the class, ``methods.entries()`` lists what there is; there is one ``Registry`` for each kind.
+
 Listing reads only package metadata and the text of source files, so that it imports neither torch nor any plugin.
 A plugin that is broken, or whose name is taken, is reported by name and leaves the others alone.
 """
@@ -13,36 +15,25 @@ import inspect
 import itertools
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.machinery import PathFinder
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from bench.errors import BenchError, UsageError, unknown
 from bench.files.atomic import sha256
 
+if TYPE_CHECKING:
+    from bench.plugin.dataset import Dataset
+    from bench.plugin.extractor import FeatureExtractor
+    from bench.plugin.method import Method
+    from bench.plugin.metric import Metric
+    from bench.plugin.protocol import Protocol
+    from bench.plugin.teacher import Released, Teacher
 
-@dataclass(frozen=True)
-class Kind:
-    """One kind of thing: the entry-point group and name prefix that announce it, and the contract it must fulfil."""
-
-    group: str
-    prefix: str
-    contract: str
-    """``module:class``, imported only when a thing of this kind is used."""
-
-
-KINDS = {
-    "method": Kind("bench.methods", "", "bench.plugin.method:Method"),
-    "teacher": Kind("bench.teachers", "", "bench.plugin.teacher:Teacher"),
-    "dataset": Kind("bench.datasets", "", "bench.plugin.dataset:Dataset"),
-    "released": Kind("bench.released", "", "bench.plugin.teacher:Released"),
-    "metric": Kind("bench.evals", "metric.", "bench.plugin.metric:Metric"),
-    "extractor": Kind("bench.evals", "extractor.", "bench.plugin.extractor:FeatureExtractor"),
-    "protocol": Kind("bench.evals", "protocol.", "bench.plugin.protocol:Protocol"),
-}
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -77,59 +68,91 @@ _loading: list[str] = []  # the --plugin file being executed, so that what it re
 _loaded_files: dict[Path, str] = {}  # and the SHA-256 of what was executed
 
 
-def register(kind: str, name: str) -> Callable[[Any], Any]:
-    """Decorator that registers what it decorates under ``name``; the plugin API wraps it once for each kind."""
+class Registry(Generic[T]):
+    """Things of one kind by name.
 
-    def decorate(thing: Any) -> Any:
-        origin = _loading[-1] if _loading else f"module {getattr(thing, '__module__', '?')}"
-        taken = entries(kind).get(name)
-        if taken is not None:
+    Args:
+        kind: the word for it, such as ``method``.
+        group: the entry-point group in which packages announce them.
+        contract: ``module:class`` that each must fulfil, imported only when one is used.
+        prefix: how their names begin in a group that several kinds share.
+    """
+
+    def __init__(self, kind: str, group: str, contract: str, prefix: str = "") -> None:
+        self.kind, self.group, self.contract, self.prefix = kind, group, contract, prefix
+
+    def register(self, name: str) -> Callable[[Any], Any]:
+        """Return a decorator that registers what it decorates under ``name``; the plugin API wraps it for each kind."""
+
+        def decorate(thing: Any) -> Any:
+            origin = _loading[-1] if _loading else f"module {getattr(thing, '__module__', '?')}"
+            taken = self.entries().get(name)
+            if taken is not None:
+                raise UsageError(
+                    f"{origin} registers the {self.kind} {name!r}, but {taken.origin} already provides that name; "
+                    "choose another name."
+                )
+            _from_files[self.kind, name] = Entry(self.kind, name, origin, lambda: thing)
+            return thing
+
+        return decorate
+
+    def entries(self) -> dict[str, Entry]:
+        """Everything of this kind by name, sorted; nothing is imported."""
+        found: dict[str, Entry] = {}
+        for point in _installed(self.group):
+            if not point.name.startswith(self.prefix):
+                continue
+            name = point.name.removeprefix(self.prefix)
+            entry = Entry(self.kind, name, _origin(point), point.load, target=point.value)
+            other = found.get(name)
+            if other is not None and other.target != entry.target:
+                clash = f"{other.origin} and {entry.origin} both provide the {self.kind} {name!r}; uninstall one of them."
+                entry = replace(entry, origin=f"{other.origin}, {entry.origin}", problem=clash)
+            found[name] = entry
+        found |= {name: entry for (kind, name), entry in _from_files.items() if kind == self.kind}
+        return dict(sorted(found.items()))
+
+    def get(self, name: str) -> T:
+        """The thing registered under ``name``, imported, checked against its contract, and told its name.
+
+        Raises UsageError for an unknown or doubly taken name, and for a plugin that does not import or breaks its contract.
+        """
+        known = self.entries()
+        if name not in known:
+            raise unknown(self.kind, name, known)
+        entry = known[name]
+        if entry.problem:
+            raise UsageError(entry.problem)
+        try:
+            thing = entry.load()
+        except Exception as error:  # a plugin may fail in any way; the message names it and the rest goes on
             raise UsageError(
-                f"{origin} registers the {kind} {name!r}, but {taken.origin} already provides that name; choose another name."
-            )
-        _from_files[kind, name] = Entry(kind, name, origin, lambda: thing)
+                f"the {self.kind} {name!r} of {entry.origin} does not import: {type(error).__name__}: {error}"
+            ) from error
+        if flaw := _broken_contract(self, thing):
+            raise UsageError(f"the {self.kind} {name!r} of {entry.origin} breaks its contract: {flaw}")
+        if isinstance(thing, type):
+            thing.name = name  # type: ignore[attr-defined]
+        else:
+            object.__setattr__(thing, "name", name)  # of a frozen dataclass
         return thing
 
-    return decorate
 
+methods: Registry[type[Method]] = Registry("method", "bench.methods", "bench.plugin.method:Method")
+teachers: Registry[type[Teacher]] = Registry("teacher", "bench.teachers", "bench.plugin.teacher:Teacher")
+datasets: Registry[Callable[[Path | None], Dataset]] = Registry("dataset", "bench.datasets", "bench.plugin.dataset:Dataset")
+released: Registry[Released] = Registry("released", "bench.released", "bench.plugin.teacher:Released")
+metrics: Registry[Callable[..., Metric]] = Registry("metric", "bench.evals", "bench.plugin.metric:Metric", "metric.")
+extractors: Registry[type[FeatureExtractor]] = Registry(
+    "extractor", "bench.evals", "bench.plugin.extractor:FeatureExtractor", "extractor."
+)
+protocols: Registry[Protocol] = Registry("protocol", "bench.evals", "bench.plugin.protocol:Protocol", "protocol.")
 
-def entries(kind: str) -> dict[str, Entry]:
-    """Everything of one kind by name, sorted; nothing is imported."""
-    prefix = KINDS[kind].prefix
-    found: dict[str, Entry] = {}
-    for point in _installed(KINDS[kind].group):
-        if not point.name.startswith(prefix):
-            continue
-        name = point.name.removeprefix(prefix)
-        entry = Entry(kind, name, _origin(point), point.load, target=point.value)
-        other = found.get(name)
-        if other is not None and other.target != entry.target:
-            clash = f"{other.origin} and {entry.origin} both provide the {kind} {name!r}; uninstall one of them."
-            entry = Entry(kind, name, f"{other.origin}, {entry.origin}", point.load, target=point.value, problem=clash)
-        found[name] = entry
-    found.update({name: entry for (k, name), entry in _from_files.items() if k == kind})
-    return dict(sorted(found.items()))
-
-
-def get(kind: str, name: str) -> Any:
-    """The thing registered under ``name``, imported and checked against its contract.
-
-    Raises UsageError for an unknown or doubly taken name, and for a plugin that does not import or breaks its contract.
-    """
-    known = entries(kind)
-    if name not in known:
-        raise unknown(kind, name, known)
-    entry = known[name]
-    if entry.problem:
-        raise UsageError(entry.problem)
-    try:
-        thing = entry.load()
-    except Exception as error:  # a plugin may fail in any way; the message names it and the rest goes on
-        raise UsageError(f"the {kind} {name!r} of {entry.origin} does not import: {type(error).__name__}: {error}") from error
-    missing = _broken_contract(kind, thing)
-    if missing:
-        raise UsageError(f"the {kind} {name!r} of {entry.origin} breaks its contract: {missing}")
-    return thing
+REGISTRIES: dict[str, Registry[Any]] = {
+    registry.kind: registry for registry in (methods, teachers, datasets, released, metrics, extractors, protocols)
+}
+"""Every registry by its kind."""
 
 
 def load_plugin(path: str | Path) -> None:
@@ -189,10 +212,10 @@ def _origin(point: EntryPoint) -> str:
     return f"package {point.dist.name} {point.dist.version}" if point.dist else f"entry point {point.value}"
 
 
-def _broken_contract(kind: str, thing: Any) -> str:
+def _broken_contract(registry: Registry[Any], thing: Any) -> str:
     """Why ``thing`` is not a valid one of its kind, or the empty string."""
-    contract = EntryPoint(kind, KINDS[kind].contract, "").load()
-    if kind in ("protocol", "released"):
+    contract = EntryPoint(registry.kind, registry.contract, "").load()
+    if registry.kind in ("protocol", "released"):
         return "" if isinstance(thing, contract) else f"expected an instance of bench.plugin.{contract.__name__}."
     if not (isinstance(thing, type) and issubclass(thing, contract)):
         return f"expected a subclass of bench.plugin.{contract.__name__}."

@@ -49,12 +49,12 @@ def card(method: type[Method]) -> Card:
     return found
 
 
-def resolve(name: str, method: type[Method], teacher: str, overrides: Mapping[str, Any]) -> Hyperparameters:
-    """The settings of ``method`` for ``teacher``: class defaults, then the card, then ``overrides``.
+def choose_settings(method: type[Method], teacher: str, overrides: Mapping[str, Any]) -> Hyperparameters:
+    """Choose the settings of ``method`` for the teacher of this name: class defaults, then the card, then ``overrides``.
 
     Raises UsageError for a setting that does not exist, and for a value out of range, of the wrong type, or missing.
     """
-    fields = method.Settings.model_fields
+    name, fields = method.name, method.Settings.model_fields
     for setting in overrides:
         if setting not in fields:
             raise unknown(f"setting of method {name!r}:", setting, fields)

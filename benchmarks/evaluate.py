@@ -48,11 +48,12 @@ from torch_fidelity.utils import create_feature_extractor, get_featuresdict_from
 
 from bench import environment
 from bench.evaluation.evaluator import Evaluator
-from bench.evaluation.plan import Subject, Wanted, settle
+from bench.evaluation.plan import TargetSpec, plan_evaluation
 from bench.evaluation.sampling import quantised
 from bench.plugin.accumulators import Moments
 from bench.plugin.extractor import FeatureExtractor
 from bench.plugin.images import ImageSpec, to_uint8
+from bench.runs.recipe import EvaluationOptions
 from evals.inception import CleanInception, Inception, inception_v3, load_network
 from teachers.edm import EDMCifar10
 
@@ -123,8 +124,15 @@ def evaluator(protocol: str, given: argparse.Namespace, weights: Path, *, fast: 
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "real.npz"
         np.savez(file, mu=real["mu"], sigma=real["sigma"] + ridge)
-        wanted = Wanted(protocol, metrics, given.images, fast=fast, reference=str(file), extractor_path=str(weights))
-        return Evaluator(settle(wanted, Subject("benchmark", ImageSpec(3, given.size), None)), device)
+        wanted = EvaluationOptions(
+            protocol=protocol,
+            eval=metrics,
+            eval_samples=given.images,
+            fast=fast,
+            reference=str(file),
+            extractor_path=str(weights),
+        )
+        return Evaluator(plan_evaluation(wanted, TargetSpec("benchmark", ImageSpec(3, given.size), None)), device)
 
 
 def features(extractor: FeatureExtractor, images: Tensor, device: torch.device) -> Tensor:

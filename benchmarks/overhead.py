@@ -25,13 +25,13 @@ from bench.plugin.diffusion import denoising_loss, ema_decay, per_image
 from bench.render.terminal.watch import Watch
 from bench.runs.budget import Budget
 from bench.runs.recipe import Request, make_request
-from bench.training.job import resolve
+from bench.training.job import make_job
 from methods.sid import LOSS_SCALE, sid_loss
 
 
 def bare_loop(request: Request) -> float:
     """SiD as a researcher would write it in a notebook; returns its seconds."""
-    job = resolve(request)
+    job = make_job(request)
     s, teacher, noise = job.settings, job.teacher.denoiser, job.teacher.noise
     torch.manual_seed(request.seed)
     fake, generator, average = (job.teacher.trainable_copy() for _ in range(3))

@@ -23,8 +23,8 @@ class FID(FeatureMetric):
 
     direction = "lower"
     feature = "pool"
-    gathers: ClassVar[type[Accumulator]] = Moments
-    compares = Moments
+    statistics: ClassVar[type[Accumulator]] = Moments
+    reference_statistics = Moments
 
     def prepare(self, reference: Statistics) -> Statistics:
         """Adds ``factor``, a lower triangular H with ``H H' = sigma``, which one distance after another needs."""

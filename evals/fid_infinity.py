@@ -23,7 +23,7 @@ class FIDInfinity(FID):
     sizes: int = 15
     seed: int = 0
 
-    gathers = FeatureBank
+    statistics = FeatureBank
     fewest = 30
     by_others = FeatureMetric.by_others
 

@@ -66,7 +66,7 @@ class InceptionScore(FeatureMetric):
     fewest = 10
 
     @property
-    def gathers(self) -> partial[SplitProbabilities]:  # type: ignore[override]
+    def statistics(self) -> partial[SplitProbabilities]:  # type: ignore[override]
         return partial(SplitProbabilities, splits=self.splits, permutation=self.permutation)
 
     def value(self, generated: Statistics, reference: Statistics | None = None) -> float:

@@ -28,8 +28,8 @@ class SetMetric(FeatureMetric):
     """Parent of the metrics that compare the features of generated images with those of real ones, image by image."""
 
     feature = "pool"
-    gathers: ClassVar[type[Accumulator]] = FeatureBank
-    compares = FeatureBank
+    statistics: ClassVar[type[Accumulator]] = FeatureBank
+    reference_statistics = FeatureBank
 
     def prepare(self, reference: Statistics) -> Statistics:
         """Checks the real images; metrics add what they compute of them once."""

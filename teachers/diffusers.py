@@ -81,6 +81,7 @@ class DiffusersTeacher(Teacher):
     dataset = None
     protocol = None
     takes_source = True
+    known_before_loading = False
 
     files: tuple[Path, ...]
     """What it was read from: two configurations and the weights."""

@@ -14,7 +14,7 @@ from bench.plugin import (
     EDMPrecond,
     ImageSpec,
     NoiseLevels,
-    Published,
+    ReportedFID,
     Sampler,
     Teacher,
     Trainable,
@@ -35,7 +35,7 @@ class EDMDigits(Teacher, Trainable):
     sampler = Sampler(steps=18)
     dataset = "digits"
     protocol = "digits-5k"
-    published: ClassVar[Published | None] = Published(1.48, 35, "results/digits/README.md, replicates 1 to 4", "digits-5k")
+    published: ClassVar[ReportedFID | None] = ReportedFID(1.48, 35, "results/digits/README.md, replicates 1 to 4", "digits-5k")
     training_images = 1_536_000
     shipped = Path(__file__).with_name("edm_digits.safetensors")
 

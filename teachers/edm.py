@@ -17,7 +17,7 @@ from bench.plugin import (
     Asset,
     ImageSpec,
     NoiseLevels,
-    Published,
+    ReportedFID,
     Sampler,
     Teacher,
     UsageError,
@@ -101,7 +101,7 @@ class EDMCifar10(EDMTeacher):
     protocol = "edm-50k"
     weights = published_network("edm-cifar10-32x32-uncond-vp.pkl")
     assets = (weights,)
-    published: ClassVar[Published | None] = Published(1.97, 35, _TABLE_2)
+    published: ClassVar[ReportedFID | None] = ReportedFID(1.97, 35, _TABLE_2)
 
 
 class EDMCifar10Cond(EDMCifar10):
@@ -111,7 +111,7 @@ class EDMCifar10Cond(EDMCifar10):
     images = network.images
     weights = published_network("edm-cifar10-32x32-cond-vp.pkl")
     assets = (weights,)
-    published: ClassVar[Published | None] = Published(1.79, 35, _TABLE_2)
+    published: ClassVar[ReportedFID | None] = ReportedFID(1.79, 35, _TABLE_2)
 
 
 class EDMCifar10VE(EDMCifar10):
@@ -120,7 +120,7 @@ class EDMCifar10VE(EDMCifar10):
     network = ncsnpp(32)
     weights = published_network("edm-cifar10-32x32-uncond-ve.pkl")
     assets = (weights,)
-    published: ClassVar[Published | None] = Published(1.98, 35, "README of D2O (github.com/Zyriix/GDD)")
+    published: ClassVar[ReportedFID | None] = ReportedFID(1.98, 35, "README of D2O (github.com/Zyriix/GDD)")
 
 
 class EDMCifar10CondVE(EDMCifar10Cond):
@@ -129,7 +129,7 @@ class EDMCifar10CondVE(EDMCifar10Cond):
     network = ncsnpp(32, label_dim=10)
     weights = published_network("edm-cifar10-32x32-cond-ve.pkl")
     assets = (weights,)
-    published: ClassVar[Published | None] = None
+    published: ClassVar[ReportedFID | None] = None
 
 
 class EDMFFHQ64(EDMTeacher):
@@ -143,7 +143,7 @@ class EDMFFHQ64(EDMTeacher):
     protocol = "edm-50k"
     weights = published_network("edm-ffhq-64x64-uncond-vp.pkl")
     assets = (weights,)
-    published: ClassVar[Published | None] = Published(2.39, 79, _TABLE_2)
+    published: ClassVar[ReportedFID | None] = ReportedFID(2.39, 79, _TABLE_2)
 
 
 class EDMFFHQ64VE(EDMFFHQ64):
@@ -152,7 +152,7 @@ class EDMFFHQ64VE(EDMFFHQ64):
     network = ncsnpp(64)
     weights = published_network("edm-ffhq-64x64-uncond-ve.pkl")
     assets = (weights,)
-    published: ClassVar[Published | None] = None
+    published: ClassVar[ReportedFID | None] = None
 
 
 class EDMAFHQv2(EDMTeacher):
@@ -166,7 +166,7 @@ class EDMAFHQv2(EDMTeacher):
     protocol = "edm-50k"
     weights = published_network("edm-afhqv2-64x64-uncond-vp.pkl")
     assets = (weights,)
-    published: ClassVar[Published | None] = Published(1.96, 79, _TABLE_2)
+    published: ClassVar[ReportedFID | None] = ReportedFID(1.96, 79, _TABLE_2)
 
 
 class EDMAFHQv2VE(EDMAFHQv2):
@@ -175,7 +175,7 @@ class EDMAFHQv2VE(EDMAFHQv2):
     network = ncsnpp(64)
     weights = published_network("edm-afhqv2-64x64-uncond-ve.pkl")
     assets = (weights,)
-    published: ClassVar[Published | None] = None
+    published: ClassVar[ReportedFID | None] = None
 
 
 class EDMImageNet64(EDMTeacher):
@@ -195,4 +195,4 @@ class EDMImageNet64(EDMTeacher):
     protocol = "edm-50k"
     weights = published_network("edm-imagenet-64x64-cond-adm.pkl")
     assets = (weights,)
-    published: ClassVar[Published | None] = Published(1.36, 511, _TABLE_2)
+    published: ClassVar[ReportedFID | None] = ReportedFID(1.36, 511, _TABLE_2)

@@ -7,7 +7,7 @@ experiments/imagenet/README.md of tianweiy/DMD2. The digits that end a file name
 
 from __future__ import annotations
 
-from bench.plugin import Asset, Published, Released
+from bench.plugin import Asset, Released, ReportedFID
 
 _APACHE = "Apache-2.0 by its model page, derived from a CC BY-NC-SA 4.0 teacher: treat it as not for commercial use"
 _NONCOMMERCIAL = "CC BY-NC-SA 4.0: not for commercial use"
@@ -18,7 +18,7 @@ def _sid(name: str, teacher: str, place: str, sha256: str | None, fid: float | N
     source = "README of mingyuanzhou/SiD and model page UT-Austin-PML/SiD"
     file = place.rpartition("/")[2]
     asset = Asset(name, file, f"https://huggingface.co/UT-Austin-PML/SiD/resolve/main/{place}", _APACHE, source, sha256)
-    return Released(teacher, "sid", asset, (2.5,), Published(fid, 1, source) if fid else None)
+    return Released(teacher, "sid", asset, (2.5,), ReportedFID(fid, 1, source) if fid else None)
 
 
 def _sida(teacher: str, file: str) -> Released:
@@ -33,7 +33,7 @@ def _dmd2(name: str, folder: str, fid: float) -> Released:
     url = f"https://huggingface.co/tianweiy/DMD2/resolve/main/model/imagenet/{folder}/pytorch_model.bin"
     source = "experiments/imagenet/README.md of tianweiy/DMD2"
     asset = Asset(name, "pytorch_model.bin", url, _NONCOMMERCIAL, source)
-    return Released("edm-imagenet64", "dmd2", asset, (80.0,), Published(fid, 1, source))
+    return Released("edm-imagenet64", "dmd2", asset, (80.0,), ReportedFID(fid, 1, source))
 
 
 SID_CIFAR10_ALPHA1_2 = _sid(

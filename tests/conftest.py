@@ -61,18 +61,18 @@ def make_trainer(method: str, teacher: str = "edm-digits", budget: str = "images
     """A trainer of a built-in method on the CPU; noise stands in for the images of pairs."""
     from bench.evaluation.sampling import seeded_noise
     from bench.runs.recipe import make_request
-    from bench.training.job import resolve
+    from bench.training.job import make_job
     from bench.training.pairs import PairStream
     from bench.training.real_images import RealStream
     from bench.training.trainer import Trainer
 
-    job = resolve(make_request(method=method, teacher=teacher, budget=budget, seed=seed, settings=settings))
+    job = make_job(make_request(method=method, teacher=teacher, budget=budget, seed=seed, settings=settings))
     pairs = real = None
-    if job.supplies.pairs is not None:
+    if job.requirements.pairs is not None:
         z, labels = seeded_noise(range(40), job.teacher.images)
         pairs = PairStream(z, z.flip(0), labels, flops=0, seconds=0.0)
-    if job.supplies.real is not None:
-        real = RealStream(job.supplies.real, job.teacher.images, seed, torch.device("cpu"))
+    if job.requirements.real is not None:
+        real = RealStream(job.requirements.real, job.teacher.images, seed, torch.device("cpu"))
     torch.manual_seed(seed)
     instance = job.method_class(job.settings, job.teacher)
     return Trainer(instance, job.teacher, job.budget, torch.device("cpu"), pairs, real)

@@ -87,10 +87,10 @@ def compare(
         chosen = chosen.model_copy(update={"methods": entries})
     folder = results_folder(results)
     if dry_run:
-        from bench.api import checked_requests
         from bench.training.estimate import estimate_grid
+        from bench.training.job import check_suite
 
-        typer.echo(estimate_grid(checked_requests(chosen), folder, processes))
+        typer.echo(estimate_grid(check_suite(chosen), folder, processes))
         return
     from bench.api import compare_cells
     from bench.errors import BenchError

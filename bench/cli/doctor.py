@@ -51,10 +51,10 @@ def doctor(results: Results = None, plugin: Plugins = None) -> None:
         except BenchError as error:
             line(False, what, str(error))
     line(True, "network", "off (BENCH_OFFLINE=1)" if offline() else "allowed")
-    for kind in registry.KINDS:
-        for name, entry in registry.entries(kind).items():
+    for kind in registry.REGISTRIES:
+        for name, entry in registry.REGISTRIES[kind].entries().items():
             try:
-                registry.get(kind, name)
+                registry.REGISTRIES[kind].get(name)
                 line(True, kind, f"{name}, {entry.origin}")
             except BenchError as error:
                 line(False, kind, str(error))

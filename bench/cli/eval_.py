@@ -63,24 +63,32 @@ def eval_(
     from bench.evaluation.cross_check import cross_check as compare
     from bench.evaluation.cross_check import require_checkable
     from bench.evaluation.evaluator import Evaluator
-    from bench.evaluation.plan import Wanted
     from bench.evaluation.target import answer, ask, store
     from bench.files.atomic import require_writable
     from bench.render.terminal.live import progress_bar
+    from bench.runs.recipe import EvaluationOptions
     from bench.runs.store import results_folder
 
-    wanted = Wanted(protocol, names(metrics), samples, repeats, fast, reference, extractor_path)
+    wanted = EvaluationOptions(
+        protocol=protocol,
+        eval=names(metrics),
+        eval_samples=samples,
+        eval_repeats=repeats,
+        fast=fast,
+        reference=reference,
+        extractor_path=extractor_path,
+    )
     folder = results_folder(results)
     require_writable(folder, "results folder")
     question = ask(source, wanted, folder, device=device, path=path, note=note)
     if cross_check:
         require_checkable(question)
-    with distributed.together(question.device), progress_bar(f"measuring {source}") as report:
+    with distributed.process_group(question.device), progress_bar(f"measuring {source}") as report:
         evaluator = Evaluator(question.measuring, question.device, batch=batch, report=report, note=note)
         content = answer(question, evaluator)
         if cross_check:
             content["cross_check"] = compare(question, evaluator)
-    if not distributed.speaks():
+    if not distributed.is_main():
         return
     file = store(content, question.source.run if question.source else None, folder)
     if format_ == "json":

@@ -48,31 +48,31 @@ def fetch(
 
 def _assets(name: str) -> tuple[Asset, ...]:
     """The files that ``KIND:NAME`` needs. Raises UsageError if there is no such thing."""
+    from bench import registry
     from bench.errors import UsageError, unknown
-    from bench.registry import KINDS, entries, get
 
     kind, colon, part = name.partition(":")
     if not colon:
-        meant = " or ".join(f"{k}:{name}" for k in KINDS if name in entries(k))
+        meant = " or ".join(f"{k}:{name}" for k in registry.REGISTRIES if name in registry.REGISTRIES[k].entries())
         raise UsageError(f"{name!r} is not of the form KIND:NAME; say {meant or 'for example teacher:edm-cifar10'}.")
-    if kind not in KINDS:
-        raise unknown("kind", kind, KINDS)
+    if kind not in registry.REGISTRIES:
+        raise unknown("kind", kind, registry.REGISTRIES)
     if kind == "teacher" and ":" in part:
-        from bench.factory import teacher_named
+        from bench.factory import find_teacher_class
 
-        teacher_class, source = teacher_named(part)
+        teacher_class, source = find_teacher_class(part)
         teacher_class(None, source)  # what stands for many models fetches by itself
         typer.echo(f"{name} is at hand", err=True)
         return ()
-    thing = get(kind, part)
+    thing = registry.REGISTRIES[kind].get(part)
     assets: tuple[Asset, ...] = getattr(thing, "assets", ())
     if kind == "protocol":
         published = [place.asset for places in thing.references.values() for place in places if hasattr(place, "asset")]
-        assets = (*get("extractor", thing.extractors[0]).assets, *published)
+        assets = (*registry.extractors.get(thing.extractors[0]).assets, *published)
     if kind == "method":
         assets = _of_a_method(part)
     if kind in ("teacher", "released"):
-        assets += _to_measure(thing if kind == "teacher" else get("teacher", thing.teacher), part)
+        assets += _to_measure(thing if kind == "teacher" else registry.teachers.get(thing.teacher), part)
     if not assets and kind == "dataset" and part != "files":
         thing()  # one that a person has to put in its place says so
     if not assets:
@@ -82,23 +82,23 @@ def _assets(name: str) -> tuple[Asset, ...]:
 
 def _of_a_method(name: str) -> tuple[Asset, ...]:
     """The published files that a method needs under its default settings."""
+    from bench import registry
     from bench.plugin.method import PublishedFile
-    from bench.registry import get
-    from bench.settings import resolve
+    from bench.settings import choose_settings
 
-    method = get("method", name)
-    requirements = method.requires(resolve(name, method, "", {}).settings)
+    method = registry.methods.get(name)
+    requirements = method.requires(choose_settings(method, "", {}).settings)
     return tuple(wanted.asset for wanted in requirements if isinstance(wanted, PublishedFile))
 
 
 def _to_measure(teacher: type[Teacher], name: str) -> tuple[Asset, ...]:
     """What a teacher's own protocol needs: the extractor's weights, and published statistics of its data set."""
-    from bench.evaluation.plan import Wanted, settle, subject
-    from bench.factory import known_before_loading
+    from bench.evaluation.plan import plan_evaluation, spec_of
+    from bench.runs.recipe import EvaluationOptions
 
-    if not known_before_loading(teacher) or teacher.protocol is None:
+    if not teacher.known_before_loading or teacher.protocol is None:
         return ()
-    return tuple(settle(Wanted(), subject(teacher, name)).assets)
+    return tuple(plan_evaluation(EvaluationOptions(), spec_of(teacher)).assets)
 
 
 def _row(name: str, asset: Asset, size: int) -> dict[str, str | int | None]:

@@ -59,10 +59,10 @@ def list_(
 
 
 def _entries(what: What) -> list[dict[str, str]]:
-    from bench.registry import entries
+    from bench import registry
 
     kinds = ["metric", "extractor", "protocol"] if what is What.evals else [what.value.removesuffix("s")]
-    found = [entry for kind in kinds for entry in entries(kind).values()]
+    found = [entry for kind in kinds for entry in registry.REGISTRIES[kind].entries().values()]
     return [
         {"name": e.name} | ({"kind": e.kind} if len(kinds) > 1 else {}) | {"summary": e.problem or e.summary(), "from": e.origin}
         for e in found

@@ -48,7 +48,7 @@ def note(sentence: str) -> None:
     """Say something on stderr, once however many processes there are."""
     from bench import distributed
 
-    if distributed.speaks():
+    if distributed.is_main():
         typer.echo(f"note: {sentence}", err=True)
 
 

@@ -43,10 +43,10 @@ def plot(
 
     Example: bench plot curves --teacher edm-digits --x flops -o curves.pdf -o curves.png
     """
+    from bench import registry
     from bench.errors import BenchError, UsageError, unknown
     from bench.files.atomic import require_writable, write_atomic
     from bench.leaderboard.curves import AXES, panels
-    from bench.registry import entries
     from bench.render.figures.paper import WIDTHS, check_form, encoded, missing_letters, paper_style
     from bench.render.figures.plot import draw
     from bench.render.figures.side_by_side import side_by_side
@@ -71,9 +71,9 @@ def plot(
     records, skipped = read_records(folder)
     asked = names(methods, "methods", "sid,dmd")
     for what, given, known in (
-        ("teacher", [teacher] if teacher else [], {*entries("teacher"), *(r.teacher for r in records)}),
-        ("metric", [metric], {*entries("metric"), *(m for r in records for m in r.final)}),
-        ("method", asked or [], {*entries("method"), *(r.method for r in records)}),
+        ("teacher", [teacher] if teacher else [], {*registry.teachers.entries(), *(r.teacher for r in records)}),
+        ("metric", [metric], {*registry.metrics.entries(), *(m for r in records for m in r.final)}),
+        ("method", asked or [], {*registry.methods.entries(), *(r.method for r in records)}),
     ):
         for name in given:
             if name not in known:

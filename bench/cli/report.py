@@ -19,9 +19,9 @@ def report(
 
     Example: bench report --teacher edm-digits -o report.html
     """
+    from bench import registry
     from bench.errors import BenchError, UsageError, unknown
     from bench.files.atomic import require_writable, write_atomic
-    from bench.registry import entries
     from bench.render.report.content import content
     from bench.render.report.page import page
     from bench.render.terminal.live import progress_bar
@@ -32,7 +32,7 @@ def report(
     require_writable(output.parent, "folder")
     folder = results_folder(results)
     runs, skipped = read_runs(folder)
-    if teacher and teacher not in (teachers := {*entries("teacher"), *(record.teacher for _, record in runs)}):
+    if teacher and teacher not in (teachers := {*registry.teachers.entries(), *(record.teacher for _, record in runs)}):
         raise unknown("teacher", teacher, teachers)
     with progress_bar("writing the report") as progress:
         shown = content(runs, skipped, teacher, report=progress)

@@ -31,7 +31,7 @@ def sample(
     Example: bench sample teacher:edm-cifar10 -n 64 --steps 18 -o grid.png
     """
     from bench.evaluation.sampling import sample_images
-    from bench.factory import open_source
+    from bench.factory import open_generator
     from bench.files.atomic import require_writable
     from bench.runs.store import results_folder
 
@@ -42,7 +42,7 @@ def sample(
 
     settings = {k: v for k, v in (("steps", steps), ("solver", solver), ("churn", churn)) if v is not None}
     seeds = range(first_seed, first_seed + count)
-    generator = open_source(source, results_folder(results), device=device, settings=settings, path=path)
+    generator = open_generator(source, results_folder(results), device=device, settings=settings, path=path)
     if generator.note:
         typer.echo(f"note: {generator.note}", err=True)
     with progress_bar(f"sampling {source}, NFE {generator.nfe}") as report:

@@ -69,12 +69,12 @@ def _method(name: str, teacher: str | None) -> dict[str, Any]:
     import inspect
 
     from bench import registry
-    from bench.factory import teacher_named
+    from bench.factory import find_teacher_class
     from bench.settings import card
 
-    method = registry.get("method", name)
+    method = registry.methods.get(name)
     if teacher is not None:
-        teacher_named(teacher)
+        find_teacher_class(teacher)
     data = card(method)
     values = data.values(teacher or "")
     fields = method.Settings.model_fields
@@ -107,10 +107,10 @@ def _method(name: str, teacher: str | None) -> dict[str, Any]:
 def _needs(name: str, method: Any, teacher: str, settings: dict[str, Any]) -> list[str] | None:
     """What the method requires under the settings shown; None where some of them still have to be given."""
     from bench.errors import UsageError
-    from bench.settings import resolve
+    from bench.settings import choose_settings
 
     try:
-        chosen = resolve(name, method, teacher, {}).settings
+        chosen = choose_settings(method, teacher, {}).settings
     except UsageError:
         return None
     return [wanted.describe() for wanted in method.requires(chosen)]
@@ -145,9 +145,9 @@ def _teacher(name: str) -> dict[str, Any]:
     import dataclasses
     import inspect
 
-    from bench.factory import teacher_named
+    from bench.factory import find_teacher_class
 
-    teacher_class, source = teacher_named(name)
+    teacher_class, source = find_teacher_class(name)
     at_hand = Path(source).exists() if source else all(weights.path.exists() for weights in teacher_class.assets[:1])
     if source and not at_hand:
         return {"teacher": name, "weights": "not in a folder here; they are fetched when the teacher is used"}
@@ -189,7 +189,7 @@ def _released(name: str) -> dict[str, Any]:
 
     from bench import registry
 
-    released = registry.get("released", name)
+    released = registry.released.get(name)
     return {
         "released": name,
         "method": released.method,
@@ -209,9 +209,9 @@ def _protocol(name: str) -> dict[str, Any]:
     from bench.evaluation.plan import make_metric
     from bench.plugin.metric import FeatureMetric
 
-    protocol = registry.get("protocol", name)
+    protocol = registry.protocols.get(name)
     measurable = {}
-    for metric_name in registry.entries("metric"):
+    for metric_name in registry.metrics.entries():
         try:
             metric = make_metric(metric_name, protocol)
         except BenchError:
@@ -228,7 +228,7 @@ def _protocol(name: str) -> dict[str, Any]:
         "labels": protocol.labels,
         "seeds": protocol.noise,
         "quantisation": protocol.quantisation,
-        "extractors": {e: list(registry.get("extractor", e).features) for e in protocol.extractors},
+        "extractors": {e: list(registry.extractors.get(e).features) for e in protocol.extractors},
         "measured unless others are asked for": list(protocol.metrics),
         "metrics": measurable,
         "references": {dataset: [_reference(r) for r in places] for dataset, places in protocol.references.items()},
@@ -243,16 +243,16 @@ def _eval(kind: str, name: str) -> dict[str, Any]:
     from bench.errors import BenchError
     from bench.evaluation.plan import make_metric
 
-    thing = registry.get(kind, name)
+    thing = registry.REGISTRIES[kind].get(name)
     facts: dict[str, Any] = {kind: name, "meaning": " ".join((inspect.getdoc(thing) or "").split())}
     if kind == "metric":
         facts |= {n: value for n in ("direction", "unit", "feature") if (value := getattr(thing, n, ""))}
     else:
         facts |= {"features": list(thing.features), "files": [_asset(asset) for asset in thing.assets]}
     having = []
-    for protocol_name in registry.entries("protocol"):
+    for protocol_name in registry.protocols.entries():
         try:
-            protocol = registry.get("protocol", protocol_name)
+            protocol = registry.protocols.get(protocol_name)
             if kind == "extractor" and name not in protocol.extractors:
                 continue
             if kind == "metric":

@@ -120,15 +120,15 @@ def _published(records: Sequence[Record], teachers: Sequence[str] | None) -> lis
 
 def _check_names(records: Sequence[Record], others: Sequence[Row], choice: Choice, metrics: Sequence[str] | None) -> None:
     """Raise UsageError for a metric, teacher or method that nothing has."""
+    from bench import registry
     from bench.errors import unknown
     from bench.leaderboard.finals import smallest_of
-    from bench.registry import entries
 
     labels = {name for row in others if row.published for name in (row.method, row.published.method)}
     known = {
-        "metric": {*entries("metric"), *(m for r in records for m in (*r.final, *smallest_of(r)))},
-        "teacher": {*entries("teacher"), *(r.teacher for r in records)},
-        "method": {*entries("method"), *(r.method for r in records), *labels},
+        "metric": {*registry.metrics.entries(), *(m for r in records for m in (*r.final, *smallest_of(r)))},
+        "teacher": {*registry.teachers.entries(), *(r.teacher for r in records)},
+        "method": {*registry.methods.entries(), *(r.method for r in records), *labels},
     }
     for what, given in (("metric", metrics), ("teacher", choice.teachers), ("method", choice.methods)):
         for name in given or []:

@@ -63,7 +63,7 @@ def verify(
             report=report,
             note=note,
         )
-    if distributed.speaks():
+    if distributed.is_main():
         published = verdict.published
         judged = {
             "measured": verdict.measured,

@@ -14,7 +14,7 @@ from bench import distributed
 from bench.environment import all_threads, without_tf32
 from bench.errors import UsageError
 from bench.evaluation.evaluator import Evaluator
-from bench.evaluation.target import Question
+from bench.evaluation.target import Target
 from bench.plugin.accumulators import FeatureBank
 from bench.plugin.extractor import Features
 from bench.plugin.metric import FeatureMetric
@@ -38,7 +38,7 @@ Extract = Callable[[Tensor], Features]
 OWN = "distill-bench"
 
 
-def require_checkable(question: Question) -> None:
+def require_checkable(question: Target) -> None:
     """Raise UsageError if no other library here has any of the metrics."""
     if distributed.world_size() > 1:
         raise UsageError("--cross-check measures in one process; leave torchrun out.")
@@ -48,7 +48,7 @@ def require_checkable(question: Question) -> None:
         raise UsageError(f"no other library here computes {names}; cross-check fid, is, kid, precision or recall.")
 
 
-def cross_check(question: Question, evaluator: Evaluator) -> list[dict[str, Any]]:
+def cross_check(question: Target, evaluator: Evaluator) -> list[dict[str, Any]]:
     """One replicate by this suite; by others' formulas on its features; and by others from the uint8 images on.
 
     Holds the replicate's images and features in memory.
@@ -80,7 +80,7 @@ def cross_check(question: Question, evaluator: Evaluator) -> list[dict[str, Any]
     return [asdict(row) for row in rows]
 
 
-def _images(question: Question, evaluator: Evaluator) -> Tensor:
+def _images(question: Target, evaluator: Evaluator) -> Tensor:
     """All images of the first replicate, uint8, on the CPU."""
     n, batch, first = evaluator.protocol.samples, evaluator.batch, question.replicates[0] * evaluator.protocol.samples
     made = []

@@ -12,10 +12,11 @@ import torch
 
 from bench import distributed
 from bench.errors import BenchError, Interrupted, UsageError
-from bench.evaluation.extraction import Extraction, Need, tiles
-from bench.evaluation.plan import Measuring, describe
+from bench.evaluation.extraction import Extraction, FeatureStatistics, tiles
+from bench.evaluation.plan import EvaluationPlan, describe
 from bench.evaluation.reference import References
-from bench.evaluation.sampling import Generate, Images, at_once, batch_size, quantised
+from bench.evaluation.sampling import Images, at_once, batch_size, quantised
+from bench.plugin.method import Generate
 from bench.plugin.metric import FeatureMetric, GeneratorMetric
 from bench.runs.record import Evaluation, Measurement
 
@@ -35,7 +36,7 @@ class Evaluator:
 
     def __init__(
         self,
-        measuring: Measuring,
+        measuring: EvaluationPlan,
         device: torch.device,
         *,
         batch: int | None = None,
@@ -45,7 +46,7 @@ class Evaluator:
     ) -> None:
         self.measuring, self.protocol, self.device = measuring, measuring.protocol, device
         self.label = measuring.label
-        self.images = measuring.subject.images
+        self.images = measuring.target.images
         self.batch = batch or batch_size(self.images, device)
         self.interrupted, self.report, self.note, self.warned = interrupted, report, note, False
         self.feature_metrics = measuring.feature_metrics
@@ -107,7 +108,7 @@ class Evaluator:
     ) -> dict[str, float]:
         """The metrics of one replicate, which is this share of the work and comes after what has begun it."""
         n = self.protocol.samples
-        needs = {name: Need(self.measuring.extractor_of(m), m.feature, m.gathers) for name, m in metrics.items()}
+        needs = {name: FeatureStatistics(self.measuring.extractor_of(m), m.feature, m.statistics) for name, m in metrics.items()}
         extraction = Extraction(self.extractors, needs.values(), n)
         for first in tiles(n, self.batch):
             if self.interrupted():

@@ -18,7 +18,7 @@ FEWEST = 8
 """Images computed at once at the least: kernels for a few rows add up in another order, which last bits would show."""
 
 
-class Need(NamedTuple):
+class FeatureStatistics(NamedTuple):
     """What is to be kept of a feature of an extractor."""
 
     extractor: str
@@ -34,9 +34,9 @@ class Need(NamedTuple):
 class Extraction:
     """Accumulates features of ``samples`` images, which several processes may share."""
 
-    def __init__(self, extractors: Mapping[str, FeatureExtractor], needs: Collection[Need], samples: int) -> None:
+    def __init__(self, extractors: Mapping[str, FeatureExtractor], needs: Collection[FeatureStatistics], samples: int) -> None:
         self.extractors = extractors
-        self.accumulators: dict[Need, Accumulator] = {need: need.gather(samples) for need in needs}
+        self.accumulators: dict[FeatureStatistics, Accumulator] = {need: need.gather(samples) for need in needs}
         self.image: Tensor | None = None
         self.varied: Tensor | None = None
 
@@ -52,10 +52,10 @@ class Extraction:
         varied = (images[:count] != self.image).any().reshape(1).double()
         self.varied = varied if self.varied is None else self.varied + varied
 
-    def statistics(self) -> dict[Need, Statistics]:
+    def statistics(self) -> dict[FeatureStatistics, Statistics]:
         """What was kept, of the images that all processes have seen. Raises BenchError if they are all the same image."""
         sums = [sum_ for accumulator in self.accumulators.values() for sum_ in accumulator.sums.values()]
-        distributed.add_up(sums if self.varied is None else [*sums, self.varied])
+        distributed.all_reduce(sums if self.varied is None else [*sums, self.varied])
         if self.varied is not None and not self.varied.any():
             raise BenchError("all images are the same, so that no metric means anything.")
         return {need: accumulator.statistics() for need, accumulator in self.accumulators.items()}

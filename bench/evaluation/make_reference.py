@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bench import distributed, registry
 from bench.errors import UsageError
-from bench.evaluation.extraction import Need
+from bench.evaluation.extraction import FeatureStatistics
 from bench.evaluation.plan import extractors_with, make_metric
 from bench.evaluation.reference import measure_dataset
 from bench.files.atomic import require_writable
@@ -58,14 +58,18 @@ def write_reference(
     if output.suffix != ".safetensors" or output.is_dir():
         raise UsageError(f"statistics are written as safetensors, given {str(output)!r}; name a file that ends in .safetensors.")
     opened, others = find_dataset(name, path), held_out and find_dataset(held_out)
-    protocol: Protocol = registry.get("protocol", protocol_id or usual_protocol(name))
+    protocol: Protocol = registry.protocols.get(protocol_id or usual_protocol(name))
     wanted = _comparing(protocol, metrics)
     needs = list(
-        dict.fromkeys(Need(extractors_with(protocol, m.feature)[0], m.feature, m.compares) for m in wanted.values() if m.compares)
+        dict.fromkeys(
+            FeatureStatistics(extractors_with(protocol, m.feature)[0], m.feature, m.reference_statistics)
+            for m in wanted.values()
+            if m.reference_statistics
+        )
     )
     if held_out and all(need.gather is not FeatureBank for need in needs):
         raise UsageError("held-out images are for metrics that compare images one by one; add --metrics memorization.")
-    extractors: dict[str, type[FeatureExtractor]] = {need.extractor: registry.get("extractor", need.extractor) for need in needs}
+    extractors: dict[str, type[FeatureExtractor]] = {need.extractor: registry.extractors.get(need.extractor) for need in needs}
     dataset = prepared(opened(), max_size=max_size, xflip=xflip)  # only now, as it may have to be downloaded
     for extractor in extractors.values():
         extractor.require(dataset.images, name, protocol.id)
@@ -90,12 +94,12 @@ def write_reference(
         banks = [need for need in needs if need.gather is FeatureBank]
         unseen = _tensors(others(), loaded, banks, device)
         tensors |= {f"{name.removesuffix('features')}held_out": tensor for name, tensor in unseen.items()}
-    short = name if name in registry.entries("dataset") else _base(name)
+    short = name if name in registry.datasets.entries() else _base(name)
     options = {
         "path": path and _base(path),
         "protocol": protocol_id,
         "metrics": ",".join(metrics) if metrics else None,
-        "held-out": held_out and (held_out if held_out in registry.entries("dataset") else _base(held_out)),
+        "held-out": held_out and (held_out if held_out in registry.datasets.entries() else _base(held_out)),
         "extractor-path": extractor_path and _base(extractor_path),
         "xflip": xflip,
         "max-size": max_size,
@@ -123,7 +127,7 @@ def write_reference(
 def _tensors(
     dataset: Dataset,
     extractors: Mapping[str, FeatureExtractor],
-    needs: Sequence[Need],
+    needs: Sequence[FeatureStatistics],
     device: torch.device,
     watch: Callable[[Tensor, Tensor | None], None] = lambda images, labels: None,
 ) -> dict[str, Tensor]:
@@ -147,24 +151,24 @@ def _command(dataset: str, options: Mapping[str, object], plugins: Sequence[str]
 def usual_protocol(dataset: str) -> str:
     """The protocol of the teachers trained on this data set. Raises UsageError if there is none, or more than one."""
     found = set()
-    for name in registry.entries("teacher"):
+    for name in registry.teachers.entries():
         try:
-            teacher = registry.get("teacher", name)
+            teacher = registry.teachers.get(name)
         except UsageError:
             continue  # a broken plugin leaves the others alone
-        if getattr(teacher, "dataset", None) == dataset:
+        if teacher.known_before_loading and teacher.dataset == dataset and teacher.protocol:
             found.add(teacher.protocol)
     if len(found) != 1:
         why = f"its teachers use several protocols, {', '.join(sorted(found))}" if found else "no teacher was trained on it"
         raise UsageError(
             f"no protocol follows from the data set {dataset!r}, as {why}; "
-            f"choose one with --protocol ({', '.join(registry.entries('protocol'))})."
+            f"choose one with --protocol ({', '.join(registry.protocols.entries())})."
         )
     usual: str = found.pop()
-    if usual not in registry.entries("protocol"):
+    if usual not in registry.protocols.entries():
         raise UsageError(
             f"the teachers of {dataset!r} are measured by the protocol {usual!r}, which is not there; choose "
-            f"another with --protocol ({', '.join(registry.entries('protocol'))})."
+            f"another with --protocol ({', '.join(registry.protocols.entries())})."
         )
     return usual
 
@@ -172,7 +176,7 @@ def usual_protocol(dataset: str) -> str:
 def _comparing(protocol: Protocol, names: Sequence[str] | None) -> dict[str, FeatureMetric]:
     """Those of these metrics, the protocol's unless others are named, that compare with real images; an error if none does."""
     made = {name: make_metric(name, protocol) for name in names or protocol.metrics}
-    comparing = {name: m for name, m in made.items() if isinstance(m, FeatureMetric) and m.compares}
+    comparing = {name: m for name, m in made.items() if isinstance(m, FeatureMetric) and m.reference_statistics}
     if not comparing:
         raise UsageError(f"none of the metrics {', '.join(made)} of {protocol.id} compares with real images; choose --metrics.")
     return comparing

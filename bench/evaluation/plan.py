@@ -18,15 +18,15 @@ from bench.plugin.images import ImageSpec
 from bench.plugin.metric import FeatureMetric, GeneratorMetric, Metric
 from bench.plugin.protocol import Protocol, PublishedStatistics
 from bench.plugin.teacher import Teacher
-from bench.runs.recipe import Request
+from bench.runs.recipe import EvaluationOptions
 
 STATISTICS = (".safetensors", ".npz")
 """Names of files of statistics end so."""
 
 
 @dataclass(frozen=True)
-class Subject:
-    """Whose images are measured: their size, and the data set that they are to be like, if that is known."""
+class TargetSpec:
+    """What an evaluation must know of the thing measured: the size of its images, and the data set they are to be like."""
 
     name: str
     images: ImageSpec
@@ -36,28 +36,13 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What a person asked for; None means the protocol's own choice."""
-
-    protocol: str | None = None
-    metrics: Sequence[str] | None = None
-    samples: int | None = None
-    repeats: int | None = None
-    fast: bool = False
-    reference: str | None = None
-    """A file of statistics, or a data set by name or path, in place of the protocol's."""
-    extractor_path: str | None = None
-    """Weights of the protocol's extractor, in place of the usual ones."""
-
-
-@dataclass(frozen=True)
-class Measuring:
+class EvaluationPlan:
     """Metrics of a subject under a protocol."""
 
     protocol: Protocol
     metrics: Mapping[str, Metric]
     repeats: int
-    subject: Subject
+    target: TargetSpec
     reference: str | None = None
     extractor_path: Path | None = None
 
@@ -78,7 +63,7 @@ class Measuring:
     def extractors(self) -> dict[str, type[FeatureExtractor]]:
         """Those of the protocol's whose features are needed."""
         names = dict.fromkeys(self.extractor_of(m) for m in self.feature_metrics.values())
-        return {name: registry.get("extractor", name) for name in names}
+        return {name: registry.extractors.get(name) for name in names}
 
     def extractor_of(self, metric: FeatureMetric) -> str:
         """Whose feature a metric is computed from."""
@@ -87,7 +72,7 @@ class Measuring:
     @property
     def sources(self) -> Sequence[Path | PublishedStatistics | str]:
         """Where statistics of real images come from, the first that has them; text is a file, or a data set."""
-        place = self.reference or self.subject.dataset
+        place = self.reference or self.target.dataset
         return [*self.protocol.references.get(place, ()), place] if place else []
 
     @property
@@ -95,7 +80,11 @@ class Measuring:
         """The files that have to be fetched: weights of extractors, and published statistics where a metric compares."""
         used = list(self.extractors.values())
         found = [asset for extractor in (used if not self.extractor_path else used[1:]) for asset in extractor.assets]
-        needed = {f"{m.compares.name}.{self.extractor_of(m)}.{m.feature}" for m in self.feature_metrics.values() if m.compares}
+        needed = {
+            f"{m.reference_statistics.name}.{self.extractor_of(m)}.{m.feature}"
+            for m in self.feature_metrics.values()
+            if m.reference_statistics
+        }
         return found + [s.asset for s in self.sources if isinstance(s, PublishedStatistics) and s.key in needed]
 
     def load_extractors(self) -> dict[str, FeatureExtractor]:
@@ -105,67 +94,67 @@ class Measuring:
         return {name: extractor(self.extractor_path if name == meant else None) for name, extractor in used.items()}
 
 
-def settle(wanted: Wanted, subject: Subject) -> Measuring:
+def plan_evaluation(options: EvaluationOptions, target: TargetSpec) -> EvaluationPlan:
     """The protocol, the subject's unless another is named, and the metrics, the protocol's unless others are.
 
     Raises UsageError for whatever could not be measured, before any work is done.
     """
-    protocol = _protocol(wanted, subject)
-    names = list(dict.fromkeys(wanted.metrics or protocol.metrics))
+    protocol = _protocol(options, target)
+    names = list(dict.fromkeys(options.eval or protocol.metrics))
     metrics = {name: make_metric(name, protocol) for name in names}
-    measuring = Measuring(
+    measuring = EvaluationPlan(
         protocol,
         metrics,
-        wanted.repeats or protocol.repeats,
-        subject,
-        wanted.reference,
-        Path(wanted.extractor_path) if wanted.extractor_path else None,
+        options.eval_repeats or protocol.repeats,
+        target,
+        options.reference,
+        Path(options.extractor_path) if options.extractor_path else None,
     )
     for extractor in measuring.extractors.values():
-        extractor.require(subject.images, subject.name, protocol.id)
+        extractor.require(target.images, target.name, protocol.id)
     for name, metric in measuring.feature_metrics.items():
         if protocol.samples < metric.fewest:
             raise UsageError(
                 f"the metric {name!r} needs at least {metric.fewest:,} images, not {protocol.samples:,}; raise --eval-samples."
             )
-        if metric.compares and not measuring.sources:
+        if metric.reference_statistics and not measuring.sources:
             known = f"{', '.join(protocol.references)}, or " if protocol.references else ""
             raise UsageError(
-                f"the metric {name!r} compares with real images, and {subject.name!r} names no data set; say --reference and "
+                f"the metric {name!r} compares with real images, and {target.name!r} names no data set; say --reference and "
                 f"one of {known}a data set or a file of statistics."
             )
-    for place in (wanted.extractor_path, wanted.reference if Path(wanted.reference or "").suffix in STATISTICS else None):
+    for place in (options.extractor_path, options.reference if Path(options.reference or "").suffix in STATISTICS else None):
         if place and not Path(place).is_file():
             raise UsageError(f"the file {place!r} does not exist; check the path.")
     return measuring
 
 
-def _protocol(wanted: Wanted, subject: Subject) -> Protocol:
-    name = wanted.protocol or subject.protocol
+def _protocol(options: EvaluationOptions, target: TargetSpec) -> Protocol:
+    name = options.protocol or target.protocol
     if name is None:
-        raise UsageError(f"{subject.name!r} names no protocol; give one with --protocol, or a run --eval none.")
-    if name not in registry.entries("protocol") and name == subject.protocol:
+        raise UsageError(f"{target.name!r} names no protocol; give one with --protocol, or a run --eval none.")
+    if name not in registry.protocols.entries() and name == target.protocol:
         raise UsageError(
-            f"{subject.name!r} is measured by the protocol {name!r}, which is not there; give another --protocol of "
+            f"{target.name!r} is measured by the protocol {name!r}, which is not there; give another --protocol of "
             "`bench list protocols`, or a run --eval none."
         )
-    protocol: Protocol = registry.get("protocol", name)
-    if wanted.samples:
-        protocol = protocol.with_samples(wanted.samples)
-    return dataclasses.replace(protocol, fast=True) if wanted.fast else protocol
+    protocol: Protocol = registry.protocols.get(name)
+    if options.eval_samples:
+        protocol = protocol.with_samples(options.eval_samples)
+    return dataclasses.replace(protocol, fast=True) if options.fast else protocol
 
 
 def make_metric(name: str, protocol: Protocol) -> Metric:
     """A metric with the parameters that the protocol gives it. Raises UsageError if the protocol has no such feature."""
     try:
-        metric = registry.get("metric", name)(**protocol.parameters.get(name, {}))
+        metric = registry.metrics.get(name)(**protocol.parameters.get(name, {}))
     except TypeError as error:
         raise UsageError(f"the metric {name!r} cannot be made as {protocol.id} asks: {one_line(error)}.") from None
     if not isinstance(metric, FeatureMetric | GeneratorMetric):
         raise UsageError(f"the metric {name!r} breaks its contract: expected a subclass of FeatureMetric or GeneratorMetric.")
     if isinstance(metric, FeatureMetric) and not extractors_with(protocol, metric.feature):
-        given = [feature for extractor in protocol.extractors for feature in registry.get("extractor", extractor).features]
-        have = [p for p in registry.entries("protocol") if extractors_with(registry.get("protocol", p), metric.feature)]
+        given = [feature for extractor in protocol.extractors for feature in registry.extractors.get(extractor).features]
+        have = [p for p in registry.protocols.entries() if extractors_with(registry.protocols.get(p), metric.feature)]
         raise UsageError(
             f"the metric {name!r} needs the feature {metric.feature!r}, and the extractor of {protocol.id} gives only "
             f"{', '.join(given)}; choose another metric, or a --protocol that has it ({', '.join(have) or 'none here'})."
@@ -175,16 +164,16 @@ def make_metric(name: str, protocol: Protocol) -> Metric:
 
 def extractors_with(protocol: Protocol, feature: str) -> list[str]:
     """Names of the protocol's extractors that have a feature, in the protocol's order."""
-    return [name for name in protocol.extractors if feature in registry.get("extractor", name).features]
+    return [name for name in protocol.extractors if feature in registry.extractors.get(name).features]
 
 
 def registered(protocol: Protocol) -> str:
     """The name under which a protocol is registered, whatever its number of images is here."""
-    names = registry.entries("protocol")
+    names = registry.protocols.entries()
     return next((name for name in names if name.startswith(f"{protocol.family}-")), protocol.id)
 
 
-def identity(measuring: Measuring) -> str:
+def identity(measuring: EvaluationPlan) -> str:
     """What is known of the reference before anything is fetched: digests of what is there, names of the rest."""
     parts = []
     for place in measuring.sources:
@@ -195,7 +184,7 @@ def identity(measuring: Measuring) -> str:
     return " ".join(parts)
 
 
-def describe(measuring: Measuring, extractors: Mapping[str, FeatureExtractor]) -> dict[str, Any]:
+def describe(measuring: EvaluationPlan, extractors: Mapping[str, FeatureExtractor]) -> dict[str, Any]:
     """The protocol in full, as it is stored beside the numbers."""
     protocol = measuring.protocol
     return {
@@ -203,7 +192,7 @@ def describe(measuring: Measuring, extractors: Mapping[str, FeatureExtractor]) -
         "extractors": {name: extractor.digest() for name, extractor in extractors.items()},
         "extractor_precision": "16 bits, compiled" if protocol.fast else "fp32",
         "directions": {name: metric.direction for name, metric in measuring.metrics.items()},
-        "compares": [name for name, metric in measuring.feature_metrics.items() if metric.compares],
+        "compares": [name for name, metric in measuring.feature_metrics.items() if metric.reference_statistics],
         "units": {name: metric.unit for name, metric in measuring.metrics.items() if metric.unit},
         "parameters": {
             name: parameters
@@ -217,19 +206,6 @@ def describe(measuring: Measuring, extractors: Mapping[str, FeatureExtractor]) -
     }
 
 
-def wanted(request: Request) -> Wanted:
-    """What a request says of measuring."""
-    return Wanted(
-        request.protocol,
-        request.eval,
-        request.eval_samples,
-        request.eval_repeats,
-        request.fast,
-        request.reference,
-        request.extractor_path,
-    )
-
-
-def subject(teacher: Teacher | type[Teacher], name: str) -> Subject:
-    """What is measured of a teacher's students, and of itself."""
-    return Subject(name, teacher.images, teacher.dataset, teacher.protocol)
+def spec_of(teacher: Teacher | type[Teacher]) -> TargetSpec:
+    """Describe the images of a teacher and of its students."""
+    return TargetSpec(teacher.name, teacher.images, teacher.dataset, teacher.protocol)

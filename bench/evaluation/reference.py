@@ -12,8 +12,8 @@ from torch import Tensor
 
 from bench import distributed, registry
 from bench.errors import UsageError, shown
-from bench.evaluation.extraction import Extraction, Need, tiles
-from bench.evaluation.plan import Measuring, extractors_with, registered
+from bench.evaluation.extraction import Extraction, FeatureStatistics, tiles
+from bench.evaluation.plan import EvaluationPlan, extractors_with, registered
 from bench.files.assets import fetch
 from bench.files.atomic import sha256
 from bench.files.npz import read_npz
@@ -45,7 +45,7 @@ class References:
 
     def __init__(
         self,
-        measuring: Measuring,
+        measuring: EvaluationPlan,
         extractors: Mapping[str, FeatureExtractor],
         device: torch.device,
         note: Callable[[str], None] = lambda sentence: None,
@@ -53,12 +53,12 @@ class References:
         self.facts: list[dict[str, Any]] = []
         """Of every source that was used, as they are stored with the numbers."""
         needs = {
-            name: Need(measuring.extractor_of(m), m.feature, m.compares)
+            name: FeatureStatistics(measuring.extractor_of(m), m.feature, m.reference_statistics)
             for name, m in measuring.feature_metrics.items()
-            if m.compares
+            if m.reference_statistics
         }
         missing = list(dict.fromkeys(needs.values()))
-        found: dict[Need, Statistics] = {}
+        found: dict[FeatureStatistics, Statistics] = {}
         for place in measuring.sources:
             if not missing:
                 break
@@ -87,7 +87,7 @@ class References:
         self.prepared = {name: metrics[name].prepare(found[need]) for name, need in needs.items()}
 
 
-def _warn(source: RealStatistics, own: Mapping[Need, Statistics], note: Callable[[str], None]) -> None:
+def _warn(source: RealStatistics, own: Mapping[FeatureStatistics, Statistics], note: Callable[[str], None]) -> None:
     """Say what a person must know of statistics that were given."""
     if source.facts["builder"] == UNKNOWN:
         note(f"{source.name} does not say which images and extractor it is of; it is taken to be of this protocol")
@@ -102,10 +102,10 @@ _WORDS = {"moments": "mean and covariance", "bank": "all features"}
 def measure_dataset(
     dataset: Dataset,
     extractors: Mapping[str, FeatureExtractor],
-    needs: Collection[Need],
+    needs: Collection[FeatureStatistics],
     device: torch.device | None = None,
     watch: Callable[[Tensor, Tensor | None], None] = lambda images, labels: None,
-) -> dict[Need, Statistics]:
+) -> dict[FeatureStatistics, Statistics]:
     """Statistics of real images; ``watch`` is shown every batch of images and labels on its way."""
     used = {name: extractor for name, extractor in extractors.items() if any(need.extractor == name for need in needs)}
     extraction = Extraction(used, needs, len(dataset))
@@ -119,11 +119,11 @@ def measure_dataset(
 
 def _measured(
     source: RealStatistics,
-    needs: Collection[Need],
-    measuring: Measuring,
+    needs: Collection[FeatureStatistics],
+    measuring: EvaluationPlan,
     extractors: Mapping[str, FeatureExtractor],
     device: torch.device,
-) -> dict[Need, Statistics]:
+) -> dict[FeatureStatistics, Statistics]:
     """Measure a source's images. Raises UsageError if they are of another size, or not those of its statistics."""
     assert source.dataset is not None
     dataset, digest = source.dataset(), ContentDigest()
@@ -139,7 +139,7 @@ def _measured(
 
 
 def _open(
-    place: Path | PublishedStatistics | str, measuring: Measuring, extractors: Mapping[str, FeatureExtractor]
+    place: Path | PublishedStatistics | str, measuring: EvaluationPlan, extractors: Mapping[str, FeatureExtractor]
 ) -> RealStatistics:
     """One place in which to look for statistics. Raises UsageError if it cannot be read or is of another protocol."""
     if isinstance(place, PublishedStatistics):
@@ -177,11 +177,11 @@ def _own(file: Path) -> RealStatistics:
             raise UsageError(f"the file {str(file)!r} holds {shown(group)}, which are no statistics; make it with `bench stats`.")
     facts = {k: v for k, v in meta.items() if k not in ("tensors_sha256", "made_by")}
     options = {"max_size": meta.get("max_size"), "xflip": meta.get("xflip", False)}
-    dataset = _dataset(meta["dataset"], **options).dataset if meta["dataset"] in registry.entries("dataset") else None
+    dataset = _dataset(meta["dataset"], **options).dataset if meta["dataset"] in registry.datasets.entries() else None
     return RealStatistics(str(file), {"builder": "bench stats", "sha256": sha256(file)} | facts, statistics, dataset)
 
 
-def _published(file: Path, known: PublishedStatistics | None, measuring: Measuring) -> RealStatistics:
+def _published(file: Path, known: PublishedStatistics | None, measuring: EvaluationPlan) -> RealStatistics:
     """A file in numpy's format, which does not say what it is unless its name is known."""
     content = read_npz(file)
     facts: dict[str, Any] = {"builder": UNKNOWN, "sha256": sha256(file)}
@@ -210,9 +210,9 @@ def _dataset(name: str, **options: Any) -> RealStatistics:
 
 def _known(file: Path) -> PublishedStatistics | None:
     """The published statistics of this file's name, in whichever protocol; none if the file is known to be another."""
-    for name in registry.entries("protocol"):
+    for name in registry.protocols.entries():
         try:
-            references = registry.get("protocol", name).references
+            references = registry.protocols.get(name).references
         except UsageError:
             continue  # a broken plugin leaves the others alone
         for place in (place for places in references.values() for place in places):
@@ -222,13 +222,13 @@ def _known(file: Path) -> PublishedStatistics | None:
 
 
 def _published_digest(extractor: str) -> str | None:
-    assets = registry.get("extractor", extractor).assets
+    assets = registry.extractors.get(extractor).assets
     return assets[0].sha256 if assets else None
 
 
-def _require_same(source: RealStatistics, measuring: Measuring, extractors: Mapping[str, FeatureExtractor]) -> None:
+def _require_same(source: RealStatistics, measuring: EvaluationPlan, extractors: Mapping[str, FeatureExtractor]) -> None:
     """Raise UsageError if statistics are of another extractor, other weights, another data set or other images."""
-    protocol, subject, made = measuring.protocol, measuring.subject, source.facts.get("extractors")
+    protocol, subject, made = measuring.protocol, measuring.target, source.facts.get("extractors")
     if made is not None and not made.keys() & extractors.keys():
         theirs = source.facts.get("protocol") or f"{source.facts['builder']} with the extractor {', '.join(made)}"
         raise UsageError(
@@ -243,7 +243,7 @@ def _require_same(source: RealStatistics, measuring: Measuring, extractors: Mapp
                 f"{protocol.id} here are {extractors[name].digest()[:12]}; make it again with `bench stats`."
             )
     dataset = source.facts.get("dataset")
-    names = registry.entries("dataset")
+    names = registry.datasets.entries()
     if dataset in names and subject.dataset in names and dataset != subject.dataset:
         raise UsageError(
             f"the reference {source.name} is of the data set {dataset!r}, the images of {subject.name!r} are to be like "
@@ -253,8 +253,8 @@ def _require_same(source: RealStatistics, measuring: Measuring, extractors: Mapp
         _require_shape(source.name, tuple(shape), measuring)
 
 
-def _require_shape(name: str, shape: tuple[int, ...], measuring: Measuring) -> None:
-    subject = measuring.subject
+def _require_shape(name: str, shape: tuple[int, ...], measuring: EvaluationPlan) -> None:
+    subject = measuring.target
     if shape != subject.images.shape:
         theirs, ours = ("x".join(map(str, s)) for s in (shape, subject.images.shape))
         raise UsageError(f"the reference {name} is of {theirs} images, those of {subject.name!r} are {ours}.")

@@ -54,7 +54,7 @@ def seeded_draw(seeds: range, images: ImageSpec, device: torch.device) -> Draw:
 
 
 if TYPE_CHECKING:
-    from bench.factory import Source
+    from bench.factory import ImageGenerator
 
 Images = Callable[[range], Tensor]
 """Uint8 images (N, C, H, W) of these seeds, or of these places in a data set."""
@@ -108,7 +108,7 @@ def _takes_draws(generate: Generate) -> bool:
     return "draw" in inspect.signature(generate).parameters
 
 
-def sample_images(source: Source, seeds: range, report: Callable[[float], None] = lambda fraction: None) -> Tensor:
+def sample_images(source: ImageGenerator, seeds: range, report: Callable[[float], None] = lambda fraction: None) -> Tensor:
     """Images (N, C, H, W) in [-1, 1] of these seeds, on the CPU; ``report(fraction)`` follows the work."""
     images, at_once = source.teacher.images, batch_size(source.teacher.images, source.device)
     made = []

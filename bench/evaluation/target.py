@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import os
@@ -17,14 +16,15 @@ import torch
 from bench import environment, registry
 from bench.errors import UsageError
 from bench.evaluation.evaluator import Evaluator
-from bench.evaluation.plan import Measuring, Subject, Wanted, settle, subject
+from bench.evaluation.plan import EvaluationPlan, TargetSpec, plan_evaluation, spec_of
 from bench.evaluation.sampling import Images, quantised
-from bench.factory import Source, known_before_loading, open_source, teacher_named
+from bench.factory import ImageGenerator, find_teacher_class, open_generator
 from bench.files.atomic import content_digest, write_atomic
 from bench.files.tensors import tensors_digest
 from bench.plugin.dataset import Dataset, find_dataset, prepared
 from bench.plugin.images import ImageSpec
 from bench.plugin.metric import GeneratorMetric
+from bench.runs.recipe import EvaluationOptions
 from bench.runs.record import Measurement
 from bench.runs.store import now
 
@@ -32,13 +32,13 @@ Report = Callable[[float], None]
 
 
 @dataclass(frozen=True)
-class Question:
+class Target:
     """A generator or a set of images, and what is measured of it."""
 
     name: str
-    measuring: Measuring
+    measuring: EvaluationPlan
     device: torch.device
-    source: Source | None = None
+    source: ImageGenerator | None = None
     images: Dataset | None = None
 
     @property
@@ -75,7 +75,7 @@ class Question:
         """Uint8 images by seed, or by their places in the folder."""
         if self.source:
             source = self.source
-            return lambda seeds: quantised(source.generate, self.measuring.subject.images, source.device, seeds)
+            return lambda seeds: quantised(source.generate, self.measuring.target.images, source.device, seeds)
         images = self.images
         assert images is not None
         return lambda places: images.read(range(places.start, min(places.stop, len(images))))[0]
@@ -83,37 +83,37 @@ class Question:
 
 def ask(
     name: str,
-    wanted: Wanted,
+    options: EvaluationOptions,
     results: Path,
     *,
     device: str = "auto",
     path: str | None = None,
     note: Callable[[str], None] = print,
-) -> Question:
+) -> Target:
     """What is behind ``name``, and what can be measured of it; checked as far as possible before anything is fetched."""
     place = Path(name)
     if place.suffix == ".zip" or (place.is_dir() and not (place / "record.json").exists()):
-        return _folder(place.absolute(), wanted, device, note)
+        return _folder(place.absolute(), options, device, note)
     if not place.exists() and os.sep in name and ":" not in name:
         raise UsageError(f"there is no file or folder {name!r}; check the path.")
-    _require_measurable(name, wanted)
-    source = open_source(name, results, device=device, path=path)
+    _require_measurable(name, options)
+    source = open_generator(name, results, device=device, path=path)
     if source.note:
         note(source.note)
-    return Question(name, settle(wanted, subject(source.teacher, source.teacher_name)), source.device, source=source)
+    return Target(name, plan_evaluation(options, spec_of(source.teacher)), source.device, source=source)
 
 
-def _folder(place: Path, wanted: Wanted, device: str, note: Callable[[str], None]) -> Question:
+def _folder(place: Path, options: EvaluationOptions, device: str, note: Callable[[str], None]) -> Target:
     """A folder or zip of images."""
     if not place.exists():
         raise UsageError(f"there is no file {str(place)!r}; check the path.")
-    if wanted.repeats and wanted.repeats > 1:
+    if options.eval_repeats and options.eval_repeats > 1:
         raise UsageError(f"{str(place)!r} holds one set of images, so that there is one replicate; leave --eval-repeats out.")
-    if wanted.protocol is None:
+    if options.protocol is None:
         raise UsageError(f"the images in {str(place)!r} name no protocol; give one with --protocol (`bench list protocols`).")
     images = find_dataset(str(place))()
-    subject_ = Subject(str(place), ImageSpec(*images.images.shape[:2]), None)
-    measuring = settle(dataclasses.replace(wanted, repeats=1), subject_)
+    subject_ = TargetSpec(str(place), ImageSpec(*images.images.shape[:2]), None)
+    measuring = plan_evaluation(options.model_copy(update={"eval_repeats": 1}), subject_)
     if speed := [name for name, metric in measuring.metrics.items() if isinstance(metric, GeneratorMetric)]:
         raise UsageError(f"a folder makes no images, so that it has no {' or '.join(speed)}; leave that metric out.")
     samples = measuring.protocol.samples
@@ -124,21 +124,21 @@ def _folder(place: Path, wanted: Wanted, device: str, note: Callable[[str], None
         )
     if len(images) > samples:
         note(f"{samples:,} of its {len(images):,} images are measured, drawn as EDM draws them")
-    return Question(str(place), measuring, environment.choose_device(device), images=prepared(images, max_size=samples))
+    return Target(str(place), measuring, environment.choose_device(device), images=prepared(images, max_size=samples))
 
 
-def _require_measurable(name: str, wanted: Wanted) -> None:
+def _require_measurable(name: str, options: EvaluationOptions) -> None:
     """Raise UsageError for a measurement that could not be made of ``name``, where that is known before anything is fetched."""
     kind, _, rest = name.partition(":")
     if kind == "released":
-        rest = registry.get("released", rest).teacher
+        rest = registry.released.get(rest).teacher
     if kind in ("teacher", "released"):
-        teacher_class, _ = teacher_named(rest)
-        if known_before_loading(teacher_class):
-            settle(wanted, subject(teacher_class, rest))
+        teacher_class, _ = find_teacher_class(rest)
+        if teacher_class.known_before_loading:
+            plan_evaluation(options, spec_of(teacher_class))
 
 
-def answer(question: Question, evaluator: Evaluator) -> dict[str, Any]:
+def answer(question: Target, evaluator: Evaluator) -> dict[str, Any]:
     """Measure, and say everything about it as it is stored: whose, of what, by which protocol, where."""
     metrics = question.measure(evaluator)
     source = question.source

@@ -10,10 +10,10 @@ from typing import Any
 from bench import distributed, registry
 from bench.errors import UsageError
 from bench.evaluation.evaluator import Evaluator
-from bench.evaluation.plan import Wanted
 from bench.evaluation.target import answer, ask
-from bench.factory import teacher_named
-from bench.plugin.teacher import Published
+from bench.factory import find_teacher_class
+from bench.plugin.teacher import ReportedFID
+from bench.runs.recipe import EvaluationOptions
 
 TOLERANCE = 0.05
 """Share of the published value. Three times 50,000 images scatter by a percent or two; another resize moves FID by far more."""
@@ -23,7 +23,7 @@ TOLERANCE = 0.05
 class Verdict:
     """A published FID, the one measured, and whether they agree."""
 
-    published: Published
+    published: ReportedFID
     measured: float
     tolerance: float
     content: dict[str, Any]
@@ -40,15 +40,15 @@ class Verdict:
         return abs(self.difference) <= self.tolerance
 
 
-def published_of(name: str) -> Published:
+def published_of(name: str) -> ReportedFID:
     """What is published of ``teacher:NAME`` or ``released:NAME``. Raises UsageError if nothing is."""
     kind, _, rest = name.partition(":")
     if kind not in ("teacher", "released"):
         raise UsageError(f"only what has a published FID can be verified, given {name!r}; say teacher:NAME or released:NAME.")
-    thing = teacher_named(rest)[0] if kind == "teacher" else registry.get("released", rest)
+    thing = find_teacher_class(rest)[0] if kind == "teacher" else registry.released.get(rest)
     if thing.published is None:
         raise UsageError(f"no FID of {name!r} is known to be published; measure it with `bench eval {name}`.")
-    published: Published = thing.published
+    published: ReportedFID = thing.published
     return published
 
 
@@ -67,13 +67,13 @@ def verify(
 ) -> Verdict:
     """Measure FID by the protocol of the published number, and compare: the smallest of replicates where it is one."""
     published = published_of(name)
-    wanted = Wanted(published.protocol, ["fid"], reference=reference, extractor_path=extractor_path)
+    wanted = EvaluationOptions(protocol=published.protocol, eval=["fid"], reference=reference, extractor_path=extractor_path)
     question = ask(name, wanted, results, device=device, path=path, note=note)
     if question.nfe != published.nfe:
         raise UsageError(
             f"the published FID of {name!r} took NFE {published.nfe}, this takes {question.nfe}; they do not compare."
         )
-    with distributed.together(question.device):
+    with distributed.process_group(question.device):
         evaluator = Evaluator(question.measuring, question.device, batch=batch, report=report, note=note)
         content = answer(question, evaluator)
     fid = content["metrics"]["fid"]

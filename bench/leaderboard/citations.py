@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench.leaderboard.published import Source, published
+from bench import registry
+from bench.leaderboard.published import Paper, published
 from bench.leaderboard.rows import Leaderboard
-from bench.registry import entries
 
 _SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {c: f"\\{c}" for c in "&%$#_{}"}
 
@@ -24,7 +24,7 @@ def cited(board: Leaderboard) -> Leaderboard:
 def bibliography(board: Leaderboard) -> str:
     """The BibTeX entries that a board cites, each once; a method's own card has the word over the survey of published numbers."""
     wanted = {row.cite for row in board.rows if row.cite}
-    found = {key: entry for method in entries("method") if (key := _key(entry := _entry(method))) in wanted}
+    found = {key: entry for method in registry.methods.entries() if (key := _key(entry := _entry(method))) in wanted}
     for key in wanted - set(found):
         found[key] = bibtex(key, published().sources[key])
     return "\n\n".join(entry.strip() for _, entry in sorted(found.items()))
@@ -35,7 +35,7 @@ def uncited(board: Leaderboard) -> list[str]:
     return sorted({row.method for row in board.rows if not row.cite})
 
 
-def bibtex(key: str, source: Source) -> str:
+def bibtex(key: str, source: Paper) -> str:
     """A source as a BibTeX entry: a paper in proceedings, or a preprint or page as ``misc``."""
     lines: dict[str, Any] = {
         "title": "{" + _escaped([source.title]) + "}",  # capitals are kept
@@ -59,7 +59,7 @@ def _entry(method: str) -> str:
     """A method's BibTeX entry, from the YAML file beside its module; the empty string if it has none."""
     import yaml
 
-    entry = entries("method").get(method)
+    entry = registry.methods.entries().get(method)
     file = entry.source_file() if entry else None
     card = file.with_suffix(".yaml") if file else Path()
     if not card.is_file():

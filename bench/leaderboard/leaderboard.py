@@ -11,7 +11,7 @@ from bench.leaderboard.convergence import TARGETS, Curve, reach
 from bench.leaderboard.finals import Final, data_free, final_numbers
 from bench.leaderboard.published import PUBLISHED, Result
 from bench.leaderboard.rows import Choice, Column, Leaderboard, Number, Row
-from bench.leaderboard.statistics import moments, noise, rank_ranges, tied
+from bench.leaderboard.statistics import mean_and_variance, rank_ranges, tied, variance_components
 from bench.leaderboard.variants import variants
 from bench.runs.record import Record
 
@@ -123,17 +123,17 @@ def _row(finals: list[Final], columns: list[Column], told: dict[str, str], targe
 
 def _number(finals: list[Final]) -> Number:
     values = [f.value for f in finals]
-    apart = noise(values, [f.std for f in finals], [f.replicates for f in finals])
+    apart = variance_components(values, [f.std for f in finals], [f.replicates for f in finals])
     std = _std(values) if len(values) > 1 else finals[0].std
     return Number(_mean(values), std, tuple(values), apart.evaluation, apart.training)
 
 
 def _mean(values: Iterable[float]) -> float:
-    return moments(tuple(values))[0]
+    return mean_and_variance(tuple(values))[0]
 
 
 def _std(values: Sequence[float]) -> float | None:
-    return math.sqrt(moments(values)[1]) if len(values) > 1 else None
+    return math.sqrt(mean_and_variance(values)[1]) if len(values) > 1 else None
 
 
 def _curve(record: Record, metric: str) -> Curve:

@@ -15,7 +15,7 @@ PUBLISHED = "published"
 Kind = Literal["distillation", "tuning", "from-scratch", "gan", "teacher", "reproduction"]
 
 
-class Source(BaseModel):
+class Paper(BaseModel):
     """A paper or repository. ``author`` is BibTeX's, family names alone as far as the survey has them."""
 
     model_config = ConfigDict(extra="forbid")
@@ -100,14 +100,14 @@ class Milestone(BaseModel):
     notes: str | None = None
 
 
-class Published(BaseModel):
+class PublishedNumbers(BaseModel):
     """The whole file."""
 
     model_config = ConfigDict(extra="forbid")
     datasets: dict[str, list[str]]
     """For each data set the teachers of it; the first one's name stands for the data set where there is no other."""
     cautions: list[str]
-    sources: dict[str, Source]
+    sources: dict[str, Paper]
     results: list[Result]
     milestones: list[Milestone] = []
 
@@ -129,12 +129,12 @@ class Published(BaseModel):
 
 
 @cache
-def published() -> Published:
+def published() -> PublishedNumbers:
     """The published numbers that this suite ships."""
     import yaml
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast
-    return Published.model_validate(yaml.load(_file().read_bytes(), loader))
+    return PublishedNumbers.model_validate(yaml.load(_file().read_bytes(), loader))
 
 
 def _file() -> Path:

@@ -16,7 +16,7 @@ LEVEL = 0.05
 Direction = Literal["lower", "higher"] | str
 
 
-def moments(values: Sequence[float]) -> tuple[float, float]:
+def mean_and_variance(values: Sequence[float]) -> tuple[float, float]:
     """Mean and unbiased variance, from exact sums; the variance of equal values and of a single one is 0."""
     if min(values) == max(values):
         return float(values[0]), 0.0
@@ -28,7 +28,7 @@ def interval(values: Sequence[float], level: float = LEVEL) -> float | None:
     """Half the width of Student's confidence interval of the mean, at 1 - ``level``; None of fewer than two values."""
     if len(values) < 2:
         return None
-    return math.sqrt(moments(values)[1] / len(values)) * float(special.stdtrit(len(values) - 1, 1 - level / 2))
+    return math.sqrt(mean_and_variance(values)[1] / len(values)) * float(special.stdtrit(len(values) - 1, 1 - level / 2))
 
 
 def ranks(groups: Sequence[Sequence[float]], direction: Direction, level: float = LEVEL) -> list[int]:
@@ -62,7 +62,7 @@ def tied(groups: Sequence[Sequence[float]], direction: Direction, level: float =
 def _described(groups: Sequence[Sequence[float]], direction: Direction) -> Any:
     """For each group its mean, turned so that lower is better, that mean's variance, and its degrees of freedom: (3, groups)."""
     sign = 1 if direction == "lower" else -1
-    columns = [(sign * mean, variance / n, n - 1) for (mean, variance), n in ((moments(v), len(v)) for v in groups)]
+    columns = [(sign * mean, variance / n, n - 1) for (mean, variance), n in ((mean_and_variance(v), len(v)) for v in groups)]
     return np.array(columns, dtype=np.float64).reshape(-1, 3).T
 
 
@@ -90,7 +90,7 @@ def _lower(first: Any, second: Any, level: float) -> Any:
 
 
 @dataclass(frozen=True)
-class Noise:
+class VarianceComponents:
     """Standard deviations; None where there is nothing to tell them from."""
 
     evaluation: float | None
@@ -99,7 +99,7 @@ class Noise:
     """Of a network's true value over training seeds: what is left of the scatter of the seeds' numbers once that is taken out."""
 
 
-def noise(values: Sequence[float], stds: Sequence[float | None], replicates: Sequence[int]) -> Noise:
+def variance_components(values: Sequence[float], stds: Sequence[float | None], replicates: Sequence[int]) -> VarianceComponents:
     """Both noises, by the moments of the one-way random-effects model (Searle, Casella and McCulloch, 1992, chapter 3).
 
     One of each for every seed: its number, which is the mean over its replicates; their standard deviation; how many they are.
@@ -107,9 +107,9 @@ def noise(values: Sequence[float], stds: Sequence[float | None], replicates: Seq
     """
     spread = [(std, count - 1) for std, count in zip(stds, replicates, strict=True) if std is not None and count > 1]
     if not spread:
-        return Noise(None, None)
+        return VarianceComponents(None, None)
     within = math.fsum(std**2 * degrees for std, degrees in spread) / sum(degrees for _, degrees in spread)
     if len(values) < 2:
-        return Noise(math.sqrt(within), None)
+        return VarianceComponents(math.sqrt(within), None)
     of_means = math.fsum(within / count for count in replicates) / len(replicates)
-    return Noise(math.sqrt(within), math.sqrt(max(0.0, moments(values)[1] - of_means)))
+    return VarianceComponents(math.sqrt(within), math.sqrt(max(0.0, mean_and_variance(values)[1] - of_means)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+from bench import registry
 from bench.environment import device_name
 from bench.errors import BenchError, UsageError, one_line, shown
 from bench.files.assets import Asset, fetch
@@ -49,45 +50,44 @@ from bench.plugin.method import (
 from bench.plugin.metric import FeatureMetric, GeneratorMetric, Metric
 from bench.plugin.protocol import Protocol, PublishedStatistics
 from bench.plugin.sampler import Draw, Sampler, euler_step, few_steps, heun_step
-from bench.plugin.teacher import Augment, Published, Released, Teacher, Trainable, set_dropout
-from bench.registry import register
+from bench.plugin.teacher import Augment, Released, ReportedFID, Teacher, Trainable, set_dropout
 
 T = TypeVar("T", bound=type)
 
 
 def register_method(name: str) -> Callable[[T], T]:
     """Class decorator: make a Method available as ``--method NAME``."""
-    return register("method", name)
+    return registry.methods.register(name)
 
 
 def register_teacher(name: str) -> Callable[[T], T]:
     """Class decorator: make a Teacher available as ``--teacher NAME``."""
-    return register("teacher", name)
+    return registry.teachers.register(name)
 
 
 def register_metric(name: str) -> Callable[[T], T]:
     """Class decorator: make a Metric available as ``--eval NAME``."""
-    return register("metric", name)
+    return registry.metrics.register(name)
 
 
 def register_extractor(name: str) -> Callable[[T], T]:
     """Class decorator: make a FeatureExtractor available to protocols."""
-    return register("extractor", name)
+    return registry.extractors.register(name)
 
 
 def register_dataset(name: str) -> Callable[[T], T]:
     """Class decorator: make a Dataset available to teachers and reference statistics."""
-    return register("dataset", name)
+    return registry.datasets.register(name)
 
 
 def register_released(name: str) -> Callable[[Released], Released]:
     """Make a Released generator available as ``released:NAME``: ``register_released("mine")(Released(...))``."""
-    return register("released", name)
+    return registry.released.register(name)
 
 
 def register_protocol(protocol: Protocol) -> None:
     """Make a Protocol available as ``--protocol ID``."""
-    register("protocol", protocol.id)(protocol)
+    registry.protocols.register(protocol.id)(protocol)
 
 
 __all__ = [
@@ -117,11 +117,11 @@ __all__ = [
     "Moments",
     "NoiseLevels",
     "Protocol",
-    "Published",
     "PublishedFile",
     "PublishedStatistics",
     "RealImages",
     "Released",
+    "ReportedFID",
     "Requirement",
     "Sampler",
     "Settings",

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench import registry
 from bench.errors import UsageError
 from bench.plugin.images import ImageSpec
-from bench.registry import entries, get
 
 
 class Dataset(ABC):
@@ -119,13 +119,13 @@ def prepared(dataset: Dataset, *, max_size: int | None = None, xflip: bool = Fal
 
 def find_dataset(name: str, path: Path | None = None) -> Callable[[], Dataset]:
     """What opens the data set that ``open_dataset`` means; nothing is read or downloaded before it is called."""
-    if name not in entries("dataset") and path is None:
+    if name not in registry.datasets.entries() and path is None:
         if os.sep in name or Path(name).exists():
             name, path = "files", Path(name)
-        elif name in entries("teacher"):
-            known = getattr(get("teacher", name), "dataset", "another")
+        elif name in registry.teachers.entries():
+            known = getattr(registry.teachers.get(name), "dataset", "another")
             raise UsageError(f"{name!r} is a teacher; its data set is {known!r}, say that.")
-    return partial(get("dataset", name), path)
+    return partial(registry.datasets.get(name), path)
 
 
 def open_dataset(name: str, path: Path | None = None) -> Dataset:

@@ -24,6 +24,8 @@ class FeatureExtractor(ABC):
     ``path`` is a file of weights to read in place of the usual ones.
     """
 
+    name: ClassVar[str] = ""
+    """Under which it is registered, set by the registry."""
     REQUIRED: ClassVar[tuple[str, ...]] = ("images", "features")
 
     images: ClassVar[ImageSpec | None]

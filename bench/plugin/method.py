@@ -173,6 +173,8 @@ class Method(ABC):
     averaged, evaluated and saved.
     """
 
+    name: ClassVar[str] = ""
+    """Under which it is registered, set by the registry."""
     REQUIRED: ClassVar[tuple[str, ...]] = ("Settings",)
     Settings: ClassVar[type[Settings]] = TrainingSettings
     trains: ClassVar[bool] = True

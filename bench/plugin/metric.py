@@ -18,6 +18,8 @@ class Metric(ABC):
     A metric is made without arguments, or with the parameters that a protocol gives it: let it be a frozen dataclass.
     """
 
+    name: ClassVar[str] = ""
+    """Under which it is registered, set by the registry."""
     REQUIRED: ClassVar[tuple[str, ...]] = ("direction",)
 
     direction: ClassVar[Literal["lower", "higher"]]
@@ -27,15 +29,15 @@ class Metric(ABC):
 
 
 class FeatureMetric(Metric):
-    """A function of what is kept of generated images' features and, where it compares, of real images' features."""
+    """A function of statistics of generated images' features and, where it reference_statistics, of real images' features."""
 
-    REQUIRED: ClassVar[tuple[str, ...]] = ("direction", "feature", "gathers")
+    REQUIRED: ClassVar[tuple[str, ...]] = ("direction", "feature", "statistics")
 
     feature: ClassVar[str]
     """The feature it is computed from."""
-    gathers: ClassVar[Gather]
+    statistics: ClassVar[Gather]
     """What is kept of the generated images: a kind of Accumulator, made for a number of images. Metrics share equal ones."""
-    compares: ClassVar[type[Accumulator] | None] = None
+    reference_statistics: ClassVar[type[Accumulator] | None] = None
     """What it needs of real images; None if it needs none."""
     fewest: ClassVar[int] = 2
     """Fewest images, generated or real, that it can be computed from."""

@@ -21,7 +21,7 @@ from bench.plugin.sampler import Draw, Sampler
 
 
 @dataclass(frozen=True)
-class Published:
+class ReportedFID:
     """What the authors of a model report of it."""
 
     fid: float
@@ -43,6 +43,8 @@ class Teacher(ABC):
     where they are known only once it is loaded.
     """
 
+    name: str = ""
+    """Under which it is registered, set by the registry; of a loaded one with its source, ``NAME:SOURCE``."""
     REQUIRED: ClassVar[tuple[str, ...]] = ("images", "noise", "sampler", "dataset", "protocol")
 
     images: ImageSpec
@@ -58,10 +60,12 @@ class Teacher(ABC):
 
     assets: ClassVar[tuple[Asset, ...]] = ()
     """The files that it needs and that have to be fetched, its weights first."""
-    published: ClassVar[Published | None] = None
+    published: ClassVar[ReportedFID | None] = None
     """What its authors measured."""
     takes_source: ClassVar[bool] = False
     """Whether its name goes on after a colon."""
+    known_before_loading: ClassVar[bool] = True
+    """Whether the facts above are class attributes, so that what does not suit them is refused before anything is fetched."""
     augment: Augment | None = None
     """What was done to its training images, and what it was told of that; None if nothing was."""
     files: Sequence[Path] = ()
@@ -71,6 +75,7 @@ class Teacher(ABC):
 
     def __init__(self, path: Path | None = None, source: str = "") -> None:
         self.source = source
+        self.name = f"{type(self).name}:{source}" if source else type(self).name or type(self).__name__
         self.denoiser = self.load(path).eval().requires_grad_(False)
 
     @abstractmethod
@@ -144,7 +149,7 @@ class Released:
     weights: Asset
     sigmas: tuple[float, ...]
     """Noise levels at which it is called, in order, in image units; one for a one-step generator."""
-    published: Published | None = None
+    published: ReportedFID | None = None
     """What its authors measured, where that is known of this very file."""
 
     @property

@@ -15,74 +15,119 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from bench import registry
 from bench.errors import UsageError
-from bench.registry import entries
 
 
-class Request(BaseModel):
-    """What was asked for; None means the default of the method, the teacher or the protocol."""
+class EvaluationOptions(BaseModel):
+    """What a person may ask of an evaluation; None leaves it to the protocol.
+
+    A request for a run and a suite have these fields too, and every command that measures has their flags.
+    """
 
     model_config = ConfigDict(extra="forbid")
-    method: str
-    teacher: str
-    seed: int = Field(0, ge=0, lt=2**32)
-    budget: str | None = None
-    settings: dict[str, Any] = {}
     eval: list[str] | None = None
     """Metrics; an empty list measures nothing."""
-    eval_samples: int | None = Field(None, ge=2)
-    eval_repeats: int | None = Field(None, ge=1)
-    eval_points: int | None = Field(None, ge=1)
+    eval_samples: int | None = Field(default=None, ge=2)
+    """Generated images for each replicate."""
+    eval_repeats: int | None = Field(default=None, ge=1)
+    """Replicates, on disjoint seeds, behind a final number."""
     protocol: str | None = None
+    """In place of the one that the teacher names."""
     reference: str | None = None
+    """A file of statistics, or a data set by name or path, in place of the protocol's."""
     extractor_path: str | None = None
+    """Weights of the protocol's extractor, in place of the usual ones."""
     fast: bool = False
+    """Compute features in 16 bits: another protocol."""
+
+    @property
+    def measures(self) -> bool:
+        """Whether anything is measured."""
+        return self.eval != []
+
+    @field_validator("extractor_path")
+    @classmethod
+    def _absolute_path(cls, path: str | None) -> str | None:
+        """The same words in another folder mean another file."""
+        return _absolute(path)
+
+    @field_validator("reference")
+    @classmethod
+    def _absolute_reference(cls, name: str | None) -> str | None:
+        """A reference may be a file or the name of a data set; the name comes first."""
+        return name if name in registry.datasets.entries() else _absolute_if_there(name)
+
+
+class RunOptions(EvaluationOptions):
+    """What a person may say of any run, in a request as in a suite."""
+
+    budget: str | None = None
+    """One amount on one axis, such as ``images=200k``; None leaves it to the method."""
+    eval_points: int | None = Field(default=None, ge=1)
+    """Evaluations along the run: at zero, then logarithmically spaced."""
     data: str | None = None
     """Data set in place of the teacher's own, by name or path, for methods that learn from real images."""
     teacher_path: str | None = None
+    """Weights in place of the teacher's usual ones."""
+    plugins: list[str] = []
+    """Python files that register methods, teachers, metrics and so on."""
+    device: str = "auto"
+
+    @field_validator("teacher_path")
+    @classmethod
+    def _absolute_weights(cls, path: str | None) -> str | None:
+        return _absolute(path)
+
+    @field_validator("plugins")
+    @classmethod
+    def _absolute_plugins(cls, paths: list[str]) -> list[str]:
+        return [str(_absolute(path)) for path in paths]
+
+    @field_validator("data")
+    @classmethod
+    def _absolute_data(cls, name: str | None) -> str | None:
+        return name if name in registry.datasets.entries() else _absolute_if_there(name)
+
+
+class Request(RunOptions):
+    """What was asked for; None means the default of the method, the teacher or the protocol."""
+
+    method: str
+    teacher: str
+    seed: int = Field(0, ge=0, lt=2**32)
+    settings: dict[str, Any] = {}
     teacher_digest: str | None = None
     """What the teacher's weights must be; given by a recipe file."""
     supplies: dict[str, str] = {}
     """What the contents that the method requires must be; given by a recipe file."""
-    plugins: list[str] = []
-    device: str = "auto"
-
-    @field_validator("teacher_path", "plugins", "extractor_path")
-    @classmethod
-    def _absolute(cls, given: str | list[str] | None) -> str | list[str] | None:
-        """The same words in another folder mean another file."""
-        if isinstance(given, list):
-            return [str(Path(p).expanduser().absolute()) for p in given]
-        return str(Path(given).expanduser().absolute()) if given else None
-
-    @field_validator("reference", "data")
-    @classmethod
-    def _absolute_file(cls, given: str | None) -> str | None:
-        """A reference, or data, may be a file or the name of a data set; the name comes first."""
-        return given if given in entries("dataset") else _absolute(given)
 
     @field_validator("settings")
     @classmethod
-    def _absolute_start(cls, given: dict[str, Any]) -> dict[str, Any]:
+    def _absolute_start(cls, settings: dict[str, Any]) -> dict[str, Any]:
         """As JSON would give them back; a generator to start from may be a run's folder or a file."""
-        given = json.loads(json.dumps(given, default=list))
-        return given | {"start": _absolute(given["start"])} if isinstance(given.get("start"), str) else given
+        settings = json.loads(json.dumps(settings, default=list))
+        start = settings.get("start")
+        return settings | {"start": _absolute_if_there(start)} if isinstance(start, str) else settings
 
     @field_validator("teacher")
     @classmethod
-    def _absolute_source(cls, given: str) -> str:
+    def _absolute_source(cls, name: str) -> str:
         """A teacher ``NAME:FOLDER`` means the same folder wherever the words are said."""
-        name, colon, source = given.partition(":")
-        here = Path(source).expanduser()
-        return f"{name}:{here.absolute()}" if colon and source and here.exists() else given
+        kind, colon, source = name.partition(":")
+        return f"{kind}:{_absolute_if_there(source)}" if colon and source else name
 
 
-def _absolute(given: str | None) -> str | None:
+def _absolute(path: str | None) -> str | None:
+    return str(Path(path).expanduser().absolute()) if path else None
+
+
+def _absolute_if_there(path: str | None) -> str | None:
     """A path that leads somewhere from here, in words that lead there from everywhere; anything else as it is."""
-    return str(Path(given).expanduser().absolute()) if given and Path(given).expanduser().exists() else given
+    return _absolute(path) if path and Path(path).expanduser().exists() else path
 
 
-class EvaluationPlan(BaseModel):
+class SettledEvaluation(BaseModel):
     """When and how the run is measured."""
 
     model_config = ConfigDict(extra="forbid")
@@ -102,6 +147,16 @@ class EvaluationPlan(BaseModel):
     code: str = ""
     """SHA-256 of the source of extractors and metrics: edited ones make another run."""
 
+    def as_options(self) -> dict[str, Any]:
+        """The fields of a request that ask for this evaluation."""
+        return {
+            "eval": self.metrics,
+            "eval_samples": self.samples,
+            "eval_repeats": self.repeats,
+            "eval_points": self.points,
+            **self.model_dump(include={"protocol", "reference", "extractor_path", "fast"}),
+        }
+
 
 class Recipe(BaseModel):
     """Every choice of a run, settled. Written to ``recipe.yaml``, from which ``bench run --recipe`` repeats the run."""
@@ -115,7 +170,7 @@ class Recipe(BaseModel):
     budget: str | None
     """None for a method that does not train."""
     settings: dict[str, Any]
-    evaluation: EvaluationPlan | None
+    evaluation: SettledEvaluation | None
     teacher_digest: str
     teacher_code: str = ""
     """SHA-256 of the teacher's source, and of its noise levels, sampler and augmentation: a changed teacher is another run."""
@@ -138,33 +193,19 @@ class Recipe(BaseModel):
         return f"{run_prefix(self.method, self.teacher, self.seed)}{self.hash()[:10]}"
 
     def as_request(self) -> dict[str, Any]:
-        """The request that resolves to this recipe."""
-        plan = self.evaluation
-        return {
-            "method": self.method,
-            "teacher": self.teacher,
-            "seed": self.seed,
-            "budget": self.budget,
-            "settings": self.settings,
-            "eval": plan.metrics if plan else [],
-            "data": self.data,
-            "supplies": self.supplies,
-            "teacher_path": self.teacher_path,
-            "teacher_digest": self.teacher_digest,
-            "plugins": list(self.plugins),
-        } | (
-            {
-                "eval_samples": plan.samples,
-                "eval_repeats": plan.repeats,
-                "eval_points": plan.points,
-                "protocol": plan.protocol,
-                "reference": plan.reference,
-                "extractor_path": plan.extractor_path,
-                "fast": plan.fast,
-            }
-            if plan
-            else {}
-        )
+        """The fields of the request that resolves to this recipe."""
+        same = ("method", "teacher", "seed", "budget", "settings", "data", "supplies", "teacher_path", "teacher_digest")
+        evaluation = self.evaluation.as_options() if self.evaluation else {"eval": []}
+        return {name: getattr(self, name) for name in same} | {"plugins": list(self.plugins)} | evaluation
+
+    def sampling_request(self, device: str, teacher_path: str | None = None) -> Request:
+        """The request by which the run's generator is made again, without what only training and measuring need.
+
+        Its plugins must have been loaded: what a file names is not run for its asking.
+        """
+        same = ("method", "teacher", "seed", "budget", "settings", "teacher_digest")
+        fields = {name: getattr(self, name) for name in same}
+        return make_request(**fields, teacher_path=teacher_path or self.teacher_path, eval=[], device=device)
 
 
 def without_places(recipe: dict[str, Any]) -> dict[str, Any]:

@@ -17,9 +17,9 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from bench import registry
 from bench.errors import BenchError, Held, UsageError, unknown
 from bench.files.atomic import content_digest, write_atomic
-from bench.registry import entries
 from bench.runs.recipe import Recipe, Request, run_prefix
 from bench.runs.record import SCHEMA, Record
 
@@ -254,7 +254,7 @@ def find_run(name: str, results: Path) -> tuple[RunFolder, Record]:
             f"{name!r} is the beginning of {len(matches)} runs: {', '.join(m.name for m in matches)}; give more of it."
         )
     if not matches:
-        if name in entries("teacher"):
+        if name in registry.teachers.entries():
             raise UsageError(f"{name!r} is a teacher and no run; say teacher:{name}.")
         raise unknown("run", name, [f.parent.name for f in results.glob("*/record.json")])
     folder = RunFolder(matches[0])

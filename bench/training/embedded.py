@@ -26,10 +26,10 @@ class Trained:
 
 def trainable(name: str) -> type[Trainable]:
     """The teacher or extractor of this name that can be trained. Raises UsageError if there is none."""
-    kinds = [kind for kind in ("teacher", "extractor") if name in registry.entries(kind)]
+    kinds = [kind for kind in ("teacher", "extractor") if name in registry.REGISTRIES[kind].entries()]
     if not kinds:
-        raise unknown("teacher or extractor", name, [*registry.entries("teacher"), *registry.entries("extractor")])
-    found = [thing for kind in kinds if issubclass(thing := registry.get(kind, name), Trainable)]
+        raise unknown("teacher or extractor", name, [*registry.teachers.entries(), *registry.extractors.entries()])
+    found = [thing for kind in kinds if issubclass(thing := registry.REGISTRIES[kind].get(name), Trainable)]
     if not found:
         raise UsageError(f"the {kinds[0]} {name!r} is not trained by this suite; it has a closed form or published weights.")
     return found[0]

@@ -26,7 +26,7 @@ from bench.render.terminal.text import uncut
 from bench.runs.budget import AXES, Budget
 from bench.runs.grid import GridRun, grid_runs
 from bench.runs.recipe import Request
-from bench.training.job import Job, resolve
+from bench.training.job import Job, make_job
 from bench.training.launch import visible_gpus
 from bench.training.pairs import PairStream, sample_measured
 from bench.training.real_images import RESIDENT_BYTES, RealStream
@@ -51,7 +51,7 @@ class Estimate:
 
 def estimate(request: Request) -> str:
     """A text that shows the recipe and estimates the cost from a few timed iterations; writes nothing."""
-    job = resolve(request)
+    job = make_job(request)
     recipe = yaml.safe_dump(job.recipe.model_dump(mode="json"), sort_keys=False).rstrip()
     lines = [recipe, "", f"run id             {job.recipe.run_id}"]
     if job.budget is None:
@@ -60,9 +60,9 @@ def estimate(request: Request) -> str:
         points = ", ".join(quantity(p) for p in job.budget.points(job.recipe.evaluation.points))
         lines.append(f"evaluated at       {points} {job.budget.axis}")
     found = _estimate(job, job.budget)
-    if (start := job.supplies.start) is not None:
+    if (start := job.requirements.initial_generator) is not None:
         lines.append(f"starting generator {quantity(start.flops)} FLOPs, as far as that is known")
-    if (pairs := job.supplies.pairs) is not None:
+    if (pairs := job.requirements.pairs) is not None:
         cost = f"{quantity(found.once['flops'])} FLOPs, {duration(found.once['seconds'])}"
         lines.append(f"teacher's pairs    {pairs.count:,} of {pairs.steps} Heun steps, {cost}")
     lines += [f"{axis:<18} {duration(n) if axis == 'seconds' else quantity(n)}" for axis, n in found.totals.items()]
@@ -80,7 +80,7 @@ def estimate_grid(requests: Sequence[Request], results: Path, processes: int | N
         alike.setdefault(label, []).append(cell)
     for name, group in alike.items():
         done = sum(cell.state == "done" for cell in group)
-        job = resolve(group[0].request)
+        job = make_job(group[0].request)
         found = _estimate(job, job.budget) if job.budget else None
         cost = (
             [quantity(found.totals["flops"]), duration(found.totals["seconds"]), f"{quantity(found.memory)}B"]
@@ -103,9 +103,9 @@ def _estimate(job: Job, budget: Budget) -> Estimate:
     environment.set_precision(job.settings.precision)
     environment.choose_threads(job.teacher.denoiser)
     once = {"flops": 0.0, "seconds": 0.0}
-    if (start := job.supplies.start) is not None:
+    if (start := job.requirements.initial_generator) is not None:
         once = {"flops": float(start.flops), "seconds": start.seconds}
-    if (wanted := job.supplies.pairs) is not None:
+    if (wanted := job.requirements.pairs) is not None:
         flops, seconds = _cost_of_pairs(job, wanted)
         once = {"flops": once["flops"] + flops, "seconds": once["seconds"] + seconds}
     each = _cost_of_an_update(job, budget)
@@ -125,9 +125,9 @@ def _cost_of_an_update(job: Job, budget: Budget) -> dict[str, float]:
     pairs = real = None
     z, labels = (None if t is None else t.to(device) for t in seeded_noise(range(2), teacher.images))
     assert z is not None
-    if job.supplies.pairs is not None:
+    if job.requirements.pairs is not None:
         pairs = PairStream(z, z, labels, flops=0, seconds=0.0)
-    if job.supplies.real is not None:
+    if job.requirements.real is not None:
         noise = InMemory(to_uint8(z.cpu()), None if labels is None else labels.cpu())
         real = RealStream(noise, teacher.images, 0, device)
     trainer = Trainer(job.method_class(job.settings, teacher), teacher, budget, device, pairs, real)
@@ -156,8 +156,8 @@ def _cost_of_an_update(job: Job, budget: Budget) -> dict[str, float]:
 def _held(job: Job) -> float:
     """Bytes of pairs and real images that are kept in memory throughout."""
     pixels = math.prod(job.teacher.images.shape)
-    pairs = 8 * pixels * job.supplies.pairs.count if job.supplies.pairs is not None else 0
-    real = pixels * len(job.supplies.real) if job.supplies.real is not None else 0
+    pairs = 8 * pixels * job.requirements.pairs.count if job.requirements.pairs is not None else 0
+    real = pixels * len(job.requirements.real) if job.requirements.real is not None else 0
     on_device = [size for size in (pairs, real) if size <= RESIDENT_BYTES]
     return float(sum(on_device) if job.device.type == "cuda" else pairs + (real if real <= RESIDENT_BYTES else 0))
 

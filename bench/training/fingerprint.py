@@ -9,26 +9,31 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from bench.evaluation.plan import Measuring
-from bench.files.atomic import sha256
+from bench.evaluation.plan import EvaluationPlan
+from bench.factory import Setup
+from bench.files.atomic import content_digest, sha256
+from bench.plugin.protocol import PublishedStatistics
 from bench.plugin.teacher import Teacher
+from bench.runs.recipe import Recipe
+from bench.settings import card_file
 
 OUTSIDE = ("bench", "abc", "builtins", "torch", "diffusers", "typing")
 """Packages whose code is not a method's, a teacher's or a metric's own."""
 
 
 def own_files(classes: Iterable[type]) -> list[Path]:
-    """The source files of these classes and of those they build on, outside the suite and the libraries."""
+    """List the source files of these classes and of those they build on, outside the suite and the libraries."""
     own = {c for each in classes for c in each.__mro__ if c.__module__.partition(".")[0] not in OUTSIDE}
     return sorted({Path(inspect.getfile(c)) for c in own})
 
 
-def classes_of(measuring: Measuring) -> list[type]:
-    return [*measuring.extractors.values(), *(type(metric) for metric in measuring.metrics.values())]
+def classes_of(plan: EvaluationPlan) -> list[type]:
+    """List the extractors and metrics of an evaluation."""
+    return [*plan.extractors.values(), *(type(metric) for metric in plan.metrics.values())]
 
 
 def files_behind(classes: Iterable[type]) -> list[Path]:
-    """The source files of these classes, and of what their modules use of their own package."""
+    """List the source files of these classes, and of what their modules use of their own package."""
     waiting, seen = [sys.modules[c.__module__] for each in classes for c in each.__mro__ if c.__module__ in sys.modules], {}
     while waiting:
         module = waiting.pop()
@@ -42,15 +47,34 @@ def files_behind(classes: Iterable[type]) -> list[Path]:
 
 
 def source_digest(files: Iterable[Path]) -> str:
-    return hashlib.sha256("".join(sorted(sha256(f) for f in files)).encode()).hexdigest()  # wherever the files lie
+    """Digest the contents of source files, wherever they lie."""
+    return hashlib.sha256("".join(sorted(sha256(f) for f in files)).encode()).hexdigest()
 
 
 def teacher_files(teacher: Teacher) -> list[Path]:
+    """List the source files of a teacher and of its network's parts."""
     return own_files({type(teacher), *(type(module) for module in teacher.denoiser.modules())})
 
 
 def teacher_code(teacher: Teacher) -> str:
-    """SHA-256 of a teacher's source, and of its noise levels, sampler and augmentation."""
+    """Digest a teacher's source, noise levels, sampler and augmentation."""
     augment = teacher.augment if dataclasses.is_dataclass(teacher.augment) else None  # a function's repr is an address
     facts = repr((teacher.images, teacher.noise, teacher.sampler, augment))
     return hashlib.sha256((source_digest(teacher_files(teacher)) + facts).encode()).hexdigest()
+
+
+def inputs_of(setup: Setup, recipe: Recipe, plan: EvaluationPlan | None, required: Iterable[Path]) -> dict[str, str]:
+    """Digest every file that a request's meaning depends on, by its path: code, cards, plugins, weights, statistics, images."""
+    files = [card_file(setup.method_class), *files_behind([setup.method_class]), *teacher_files(setup.teacher), *required]
+    files += map(Path, recipe.plugins)
+    files += [Path(recipe.teacher_path)] if recipe.teacher_path else []
+    files += setup.teacher.files
+    shipped = [getattr(setup.teacher, "shipped", None)]
+    if plan:
+        files += files_behind(classes_of(plan))
+        files += [asset.path for asset in plan.assets]
+        files += [Path(place) for place in plan.sources if not isinstance(place, PublishedStatistics)]
+        files += [plan.extractor_path] if plan.extractor_path else []
+        shipped += [getattr(extractor, "shipped", None) for extractor in plan.extractors.values()]
+    files += [f for f in shipped if f]
+    return {str(f): content_digest(f) for f in sorted(set(files)) if f.exists()}

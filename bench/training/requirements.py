@@ -14,17 +14,17 @@ from bench.files.assets import fetch
 from bench.files.atomic import content_digest, sha256
 from bench.files.tensors import load_tensors
 from bench.plugin.dataset import Dataset, find_dataset
-from bench.plugin.method import PublishedFile, RealImages, Requirement, StartingGenerator, TeacherPairs
-from bench.plugin.teacher import Released, Teacher
+from bench.plugin.method import Method, PublishedFile, RealImages, Requirement, StartingGenerator, TeacherPairs
+from bench.plugin.teacher import Teacher
 from bench.runs.store import find_run, results_folder
 
 
 @dataclass
-class Supplies:
+class Requirements:
     """What was found. The teacher's pairs are made later, by the run, as they are its first work."""
 
     real: Dataset | None = None
-    start: Start | None = None
+    initial_generator: InitialGenerator | None = None
     pairs: TeacherPairs | None = None
     digests: dict[str, str] = field(default_factory=dict)
     """By kind: what identifies the content, for the recipe."""
@@ -32,12 +32,15 @@ class Supplies:
     """What was read."""
 
 
-def find_supplies(method: str, requirements: Sequence[Requirement], teacher: Teacher, name: str, data: str | None) -> Supplies:
-    """Meet a method's requirements. ``data`` is a data set's name or path in place of the teacher's own.
+def find_requirements(
+    method_class: type[Method], requirements: Sequence[Requirement], teacher: Teacher, data: str | None
+) -> Requirements:
+    """Find what a method requires. ``data`` is a data set's name or path in place of the teacher's own.
 
     Raises UsageError that says what to fetch or which flag to give.
     """
-    found = Supplies()
+    method, name = method_class.name, teacher.name
+    found = Requirements()
     if data and not any(isinstance(wanted, RealImages) for wanted in requirements):
         raise UsageError(f"method {method!r} needs no real images under these settings, given --data {data!r}; leave it out.")
     for wanted in requirements:
@@ -53,18 +56,19 @@ def find_supplies(method: str, requirements: Sequence[Requirement], teacher: Tea
                 found.files.append(fetch(asset))
                 found.digests[asset.id] = str(asset.digest())
             case StartingGenerator(source):
-                found.start = find_start(source, teacher, name)
-                found.files.append(found.start.file)
-                found.digests["start"] = found.start.digest
+                found.initial_generator = find_initial_generator(source, teacher)
+                found.files.append(found.initial_generator.file)
+                found.digests["start"] = found.initial_generator.digest
             case RealImages():
-                found.real = _real_images(method, teacher, name, data)
+                found.real = _real_images(method, teacher, data)
                 path = Path(data or "")
                 found.files += [path] if data and path.exists() else []
                 found.digests["real"] = content_digest(path) if data and path.exists() else str(data or teacher.dataset)
     return found
 
 
-def _real_images(method: str, teacher: Teacher, name: str, data: str | None) -> Dataset:
+def _real_images(method: str, teacher: Teacher, data: str | None) -> Dataset:
+    name = teacher.name
     wanted = data or teacher.dataset
     if wanted is None:
         raise UsageError(
@@ -90,7 +94,7 @@ def _real_images(method: str, teacher: Teacher, name: str, data: str | None) -> 
 
 
 @dataclass(frozen=True)
-class Start:
+class InitialGenerator:
     """A file of generator weights, and what making them cost; of a released generator that is not known and counts as nothing."""
 
     file: Path
@@ -105,25 +109,26 @@ class Start:
         return self.reader(self.file).denoiser.state_dict() if self.reader else load_tensors(self.file)[0]
 
 
-def find_start(source: str, teacher: Teacher, name: str) -> Start:
+def find_initial_generator(source: str, teacher: Teacher) -> InitialGenerator:
     """What ``source`` means: a run's folder, a generator's weights file, or ``released:NAME``, which is fetched.
 
-    Raises UsageError for anything else, and for a generator that was made from another teacher than ``teacher``, called ``name``.
+    Raises UsageError for anything else, and for a generator that was made from another teacher than ``teacher``.
     """
+    name = teacher.name
     kind, _, known = source.partition(":")
     if kind == "released":
-        released: Released = registry.get("released", known)
+        released = registry.released.get(known)
         if released.teacher != name:
             raise UsageError(f"the starting generator {source!r} was made from {released.teacher!r}, not {name!r}; give another.")
         file = fetch(released.weights)
-        return Start(file, sha256(file), reader=registry.get("teacher", released.teacher))
+        return InitialGenerator(file, sha256(file), reader=registry.teachers.get(released.teacher))
     path = Path(source)
     a_run = path.is_dir() or (results_folder() / source).is_dir()
     file = find_run(source, path.parent if path.is_dir() else results_folder())[0].weights if a_run else path
     if a_run and not file.is_file():
         raise UsageError(f"the run {source!r} has no generator yet; finish it first, or start from another.")
     if not file.is_file():
-        released_ones = [f"released:{n}" for n in registry.entries("released") if registry.get("released", n).teacher == name]
+        released_ones = [f"released:{n}" for n in registry.released.entries() if registry.released.get(n).teacher == name]
         raise UsageError(
             f"unknown starting generator {source!r}; give a run's id or folder, its generator.safetensors, or one of "
             f"{', '.join(released_ones) or 'none released for this teacher'}."
@@ -134,4 +139,4 @@ def find_start(source: str, teacher: Teacher, name: str) -> Start:
     if meta["recipe"].get("teacher_digest") != teacher.digest():
         raise UsageError(f"the starting generator {source!r} was made from another teacher than {name!r}; give another.")
     cost = meta.get("cost", {})
-    return Start(file, sha256(file), int(cost.get("flops", 0)), float(cost.get("seconds", 0.0)))
+    return InitialGenerator(file, sha256(file), int(cost.get("flops", 0)), float(cost.get("seconds", 0.0)))

@@ -97,12 +97,12 @@ class _Run:
             recipe_hash=job.recipe.hash(),
             request=job.request.model_dump(mode="json"),
             inputs=job.inputs,
-            sources=job.chosen.sources,
+            sources=job.hyperparameters.sources,
             images=asdict(self.teacher.images),
             requires=[type(r).__name__ for r in job.method_class.requires(job.settings)],
             cost=previous.cost if previous else Ledger().as_dict(),
             evaluations=previous.evaluations if previous else [],
-            tuning=job.chosen.tuning,
+            tuning=job.hyperparameters.tuning,
             environment=environment.describe(job.device, job.settings.precision),
             started=previous.started if previous else now(),
         )
@@ -118,14 +118,14 @@ class _Run:
         """
         torch.manual_seed(self.job.recipe.seed)
         self.method = self._method()
-        if self.job.measuring is not None:
-            if any(extractor.large for extractor in self.job.measuring.extractors.values()):
-                yield Note(f"loading the extractor and reference statistics of {self.job.measuring.protocol.id}")
+        if self.job.evaluation is not None:
+            if any(extractor.large for extractor in self.job.evaluation.extractors.values()):
+                yield Note(f"loading the extractor and reference statistics of {self.job.evaluation.protocol.id}")
             self.evaluator = Evaluator(
-                self.job.measuring, self.device, interrupted=lambda: self.interrupted, note=self.notes.append
+                self.job.evaluation, self.device, interrupted=lambda: self.interrupted, note=self.notes.append
             )
             self.record.protocols = {self.evaluator.label: self.evaluator.describe()}
-        self.notes += filter(None, (self.teacher.note, self.job.chosen.note))
+        self.notes += filter(None, (self.teacher.note, self.job.hyperparameters.note))
         yield from self._told()
         self.record.nfe = self.method.nfe
         self.record.parameters = sum(p.numel() for p in self.method.generator.parameters())
@@ -136,7 +136,7 @@ class _Run:
         pairs = yield from self._pairs()
         torch.manual_seed(self.job.recipe.seed)
         self.trainer = Trainer(self.method, self.teacher, self.job.budget, self.device, pairs, self._real_images())
-        if (start := self.job.supplies.start) is not None:
+        if (start := self.job.requirements.initial_generator) is not None:
             self.ledger.charge_one_off(start.flops, start.seconds)
         if self.trainer.fraction >= 1:
             raise BenchError(
@@ -152,10 +152,10 @@ class _Run:
     def _method(self) -> Method:
         """The method as it starts. Raises UsageError or BenchError, before any work, for one that cannot train here."""
         method = self.job.method_class(self.job.settings, self.teacher)
-        if (start := self.job.supplies.start) is not None:
+        if (start := self.job.requirements.initial_generator) is not None:
             load_weights(method.generator, start.weights(), f"the starting generator {str(start.file)!r}")
         budget = self.job.budget
-        if budget is not None and budget.axis == "flops" and (pairs := self.job.supplies.pairs) is not None:
+        if budget is not None and budget.axis == "flops" and (pairs := self.job.requirements.pairs) is not None:
             few = min(2, pairs.count)
             z, labels = seeded_noise(range(few), self.teacher.images)
             labels = labels if labels is None else labels.to(self.device)
@@ -180,7 +180,7 @@ class _Run:
         self.notes.clear()
 
     def _pairs(self) -> Generator[Event, None, PairStream | None]:
-        wanted = self.job.supplies.pairs
+        wanted = self.job.requirements.pairs
         if wanted is None:
             return None
         making = teacher_pairs(self.teacher, wanted, self.device)
@@ -194,7 +194,7 @@ class _Run:
                 raise Interrupted("stopped while the teacher made pairs; the same command continues with what there is.")
 
     def _real_images(self) -> RealStream | None:
-        dataset = self.job.supplies.real
+        dataset = self.job.requirements.real
         return RealStream(dataset, self.teacher.images, self.job.recipe.seed, self.device) if dataset is not None else None
 
     def train(self, budget: Budget) -> Iterator[Event]:

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from bench import registry
 from bench.errors import UsageError
 from bench.plugin import ImageSpec, Teacher
 from bench.plugin.diffusion import EDMPrecond, NoiseLevels
 from bench.plugin.method import TeacherPairs
 from bench.plugin.sampler import Sampler
-from bench.registry import get
 from bench.runs.budget import AXES, Budget
-from bench.settings import resolve
+from bench.settings import choose_settings
 from bench.training.pairs import PairStream, teacher_pairs
 from bench.training.trainer import Trainer
 from teachers.digits import EDMDigits
@@ -111,8 +111,8 @@ def flops_of(call) -> int:
 def test_an_update_costs_the_passes_counted_by_hand(method, settings, total, passes):
     """F is a forward; a full backward is 2 F, a backward to the input alone 1 F (method cards, cost)."""
     batch, updates = 16, 3
-    teacher, cls = DeepTeacher(), get("method", method)
-    chosen = resolve(method, cls, "edm-digits", settings | {"batch": batch}).settings
+    teacher, cls = DeepTeacher(), registry.methods.get(method)
+    chosen = choose_settings(cls, "edm-digits", settings | {"batch": batch}).settings
     z = torch.randn(4, 1, 8, 8)
     pairs = PairStream(z, z, None, flops=0, seconds=0.0) if chosen.model_dump().get("regression") else None
     trainer = Trainer(cls(chosen, teacher), teacher, Budget("updates", updates), torch.device("cpu"), pairs)

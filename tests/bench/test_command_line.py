@@ -141,9 +141,9 @@ def test_a_large_networks_batch_is_estimated_from_a_few_images(method, monkeypat
     from bench.runs.budget import Budget
     from bench.runs.recipe import make_request
     from bench.training import estimate
-    from bench.training.job import resolve
+    from bench.training.job import make_job
 
-    job = resolve(make_request(method=method, teacher="edm-digits", settings={"batch": 64}))
+    job = make_job(make_request(method=method, teacher="edm-digits", settings={"batch": 64}))
     whole = estimate._cost_of_an_update(job, Budget("updates", 1))
     monkeypatch.setattr(environment, "_LARGE", 0)
     tried = estimate._cost_of_an_update(job, Budget("updates", 1))

@@ -19,7 +19,7 @@ from bench.render.terminal.overview import labels, overview, standing
 from bench.runs.grid import grid_runs, mismatches
 from bench.runs.store import RunFolder
 from bench.runs.suite import make_suite, read_suite
-from bench.training.job import resolve
+from bench.training.job import make_job
 from bench.training.launch import Grid, visible_gpus
 
 SUITES = Path(__file__).parents[2] / "suites"
@@ -185,7 +185,7 @@ def test_a_run_that_was_asked_for_in_other_words_is_the_same_run(tmp_path):
 def test_a_run_that_another_process_holds_waits_for_it(tmp_path, monkeypatch):
     monkeypatch.setattr("bench.training.launch.HELD_SECONDS", 0.5)
     asked = requests()
-    folder = RunFolder(tmp_path / resolve(asked[0]).recipe.run_id)
+    folder = RunFolder(tmp_path / make_job(asked[0]).recipe.run_id)
     held, cells, seen = ExitStack(), grid_runs(asked, tmp_path), []
     held.enter_context(folder.locked())
 

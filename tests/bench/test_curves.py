@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.leaderboard.convergence import Curve, reach
-from bench.leaderboard.statistics import noise
+from bench.leaderboard.statistics import variance_components
 
 COSTS = (1e9, 4e9, 5e10, 2e12)
 
@@ -70,7 +70,7 @@ def test_the_two_noises_are_told_apart():
         for _ in range(1000):
             truth = random.normal(2.0, training, (8, 1))
             replicates = truth + random.normal(0, 0.2, (8, 4))
-            apart = noise(list(replicates.mean(1)), list(replicates.std(1, ddof=1)), [4] * 8)
+            apart = variance_components(list(replicates.mean(1)), list(replicates.std(1, ddof=1)), [4] * 8)
             found.append((apart.evaluation**2, apart.training**2))
         return found
 
@@ -81,6 +81,6 @@ def test_the_two_noises_are_told_apart():
 
 
 def test_noise_that_nothing_tells_is_none():
-    assert noise([1.0, 2.0], [None, None], [1, 1]).evaluation is None
-    assert noise([1.0], [0.1], [4]).training is None
-    assert noise([1.0], [0.1], [4]).evaluation == pytest.approx(0.1)
+    assert variance_components([1.0, 2.0], [None, None], [1, 1]).evaluation is None
+    assert variance_components([1.0], [0.1], [4]).training is None
+    assert variance_components([1.0], [0.1], [4]).evaluation == pytest.approx(0.1)

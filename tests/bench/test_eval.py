@@ -10,7 +10,7 @@ from PIL import Image
 
 import bench as suite
 from bench.evaluation.verify import TOLERANCE, Verdict
-from bench.plugin import Published, open_dataset
+from bench.plugin import ReportedFID, open_dataset
 from bench.runs.store import results_folder
 
 FEW = ["--eval-samples", "200"]
@@ -194,7 +194,7 @@ def test_verify_compares_with_the_published_number(bench):
 
 @pytest.mark.parametrize(("measured", "passed"), [(1.9, True), (2.0, True), (2.1, True), (1.89, False), (2.11, False)])
 def test_a_number_passes_within_the_tolerance_on_both_sides(measured, passed):
-    assert Verdict(Published(2.0, 35, "a paper"), measured, 0.0500001, {}).passed == passed
+    assert Verdict(ReportedFID(2.0, 35, "a paper"), measured, 0.0500001, {}).passed == passed
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,12 @@ import pytest
 import torch
 
 import bench as suite
-from bench import environment
+from bench import environment, registry
 from bench.evaluation.evaluator import Evaluator
-from bench.evaluation.plan import Wanted, settle, subject
+from bench.evaluation.plan import plan_evaluation, spec_of
 from bench.files.tensors import load_tensors, save_tensors
-from bench.runs.recipe import make_request
-from bench.training.job import resolve
+from bench.runs.recipe import EvaluationOptions, make_request
+from bench.training.job import make_job
 from bench.training.trainer import Trainer
 from teachers.digits import EDMDigits
 from teachers.networks.augment import AugmentPipe, Transform, warp
@@ -22,7 +22,7 @@ CUDA = torch.device("cuda")
 
 
 def trainer(seed: int = 0) -> Trainer:
-    job = resolve(make_request(method="sid", teacher="edm-digits", settings={"batch": 64}, budget="updates=20"))
+    job = make_job(make_request(method="sid", teacher="edm-digits", settings={"batch": 64}, budget="updates=20"))
     torch.manual_seed(seed)
     teacher = job.teacher.to(CUDA)
     return Trainer(job.method_class(job.settings, teacher), teacher, job.budget, CUDA)
@@ -37,7 +37,7 @@ def test_tf32_is_the_default_and_fp32_turns_it_off():
 
 def test_the_teacher_scores_the_same_on_both_devices():
     environment.set_precision("fp32")
-    scores, measuring = {}, settle(Wanted(samples=1000), subject(EDMDigits, "edm-digits"))
+    scores, measuring = {}, plan_evaluation(EvaluationOptions(eval_samples=1000), spec_of(registry.teachers.get("edm-digits")))
     for device in (torch.device("cpu"), CUDA):
         teacher = EDMDigits().to(device)
         evaluator = Evaluator(measuring, device)

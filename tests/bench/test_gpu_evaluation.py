@@ -9,11 +9,12 @@ from torch.nn import functional as F
 
 from bench import environment
 from bench.evaluation.evaluator import Evaluator
-from bench.evaluation.extraction import Extraction, Need
-from bench.evaluation.plan import Subject, Wanted, settle
+from bench.evaluation.extraction import Extraction, FeatureStatistics
+from bench.evaluation.plan import TargetSpec, plan_evaluation
 from bench.plugin import open_dataset, to_uint8
 from bench.plugin.accumulators import FeatureBank, Moments
 from bench.plugin.images import ImageSpec
+from bench.runs.recipe import EvaluationOptions
 from evals.density_coverage import Coverage, Density
 from evals.fid import FID
 from evals.fid_infinity import FIDInfinity
@@ -60,7 +61,7 @@ def on(device, statistics):
 
 def extract(extractor, images, device):
     """Features of images as an evaluation has them, on the CPU."""
-    needs = {Need("inception", feature, FeatureBank) for feature in extractor.features}
+    needs = {FeatureStatistics("inception", feature, FeatureBank) for feature in extractor.features}
     extraction = Extraction({"inception": extractor.to(device)}, needs, len(images))
     for first in range(0, len(images), 8):
         extraction.see(images[first : first + 8].to(device), first)
@@ -98,8 +99,10 @@ def test_digits_are_measured_as_on_the_cpu():
     real = open_dataset("digits").read(range(1797))[0]
     draw = torch.Generator().manual_seed(0)
     images = (real + 40 * torch.rand(real.shape, generator=draw)).clamp(0, 255).to(torch.uint8)[:1500]
-    wanted = Wanted("digits-5k", ("fid", "is", "precision", "recall", "density", "coverage"), samples=len(images))
-    measuring = settle(wanted, Subject("noisy digits", ImageSpec(1, 8), "digits"))
+    wanted = EvaluationOptions(
+        protocol="digits-5k", eval=("fid", "is", "precision", "recall", "density", "coverage"), eval_samples=len(images)
+    )
+    measuring = plan_evaluation(wanted, TargetSpec("noisy digits", ImageSpec(1, 8), "digits"))
     found = {}
     for device in (CPU, CUDA):
         measured = Evaluator(measuring, device).measure_images(lambda at: images[at.start : at.stop], [0])
@@ -114,12 +117,12 @@ def test_digits_are_measured_as_on_the_cpu():
 def test_fid_of_equal_statistics_is_that_of_the_cpu(generated, real, dead):
     """Of more images than dimensions and of fewer, and of features of which some are always zero."""
 
-    def moments(n, seed):
+    def mean_and_variance(n, seed):
         kept = Moments(n)
         kept.update(0.4 + normal(n, 256, seed) / torch.arange(1, 257) * (torch.arange(256) >= dead), 0)
         return kept.statistics()
 
-    x, y, fid = moments(generated, 0), moments(real, 1), FID()
+    x, y, fid = mean_and_variance(generated, 0), mean_and_variance(real, 1), FID()
     expected = fid.value(x, fid.prepare(y))
     for reference in (fid.prepare(on(CUDA, y)), on(CUDA, fid.prepare(y)), fid.prepare(y)):
         assert fid.value(on(CUDA, x), reference) == pytest.approx(expected, rel=1e-8, abs=1e-8)
@@ -145,7 +148,7 @@ def test_metrics_of_equal_features_are_those_of_the_cpu(metric):
     """Of features with copies and ties, where a rounding would change a count."""
     x, real = (normal(800, 24, 0) * 4).round() / 4 * 0.75, (normal(700, 24, 1) * 4).round() / 4 * 0.75
     x[:40] = real[:40]
-    banks = [metric.gathers(len(x)), metric.compares(len(real))]
+    banks = [metric.statistics(len(x)), metric.reference_statistics(len(real))]
     for bank, features in zip(banks, (x, real), strict=True):
         bank.update(features, 0)
     generated, reference = (bank.statistics() for bank in banks)
@@ -158,7 +161,7 @@ def test_the_inception_score_of_equal_logits_is_that_of_the_cpu(permutation):
     metric, logits = InceptionScore(permutation=permutation), 3 * normal(530, 1008, 0)
     found = []
     for device in (CPU, CUDA):
-        kept = metric.gathers(len(logits))
+        kept = metric.statistics(len(logits))
         for first in range(0, len(logits), 250):
             kept.update(logits[first : first + 250].to(device), first)
         found.append(metric.value(kept.statistics(), None))
@@ -170,8 +173,10 @@ def evaluator(weights, folder, samples, *, batch=None, fast=False):
     real = Moments(100)
     real.update(extract(Inception(weights), blots(100, seed=1), CUDA)["pool"], 0)
     np.savez(folder / "real.npz", **{name: real.statistics()[name].numpy() for name in ("mu", "sigma")})
-    wanted = Wanted("edm-50k", None, samples, fast=fast, reference=str(folder / "real.npz"), extractor_path=str(weights))
-    return Evaluator(settle(wanted, Subject("blots", ImageSpec(3, 32), None)), CUDA, batch=batch)
+    wanted = EvaluationOptions(
+        protocol="edm-50k", eval_samples=samples, fast=fast, reference=str(folder / "real.npz"), extractor_path=str(weights)
+    )
+    return Evaluator(plan_evaluation(wanted, TargetSpec("blots", ImageSpec(3, 32), None)), CUDA, batch=batch)
 
 
 def measure(by):

@@ -7,14 +7,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench import registry
 from bench.errors import BenchError, UsageError
 from bench.evaluation import evaluator as evaluate
 from bench.evaluation.evaluator import Evaluator
-from bench.evaluation.plan import Wanted, settle, subject
+from bench.evaluation.plan import plan_evaluation, spec_of
 from bench.evaluation.sampling import generate_images, quantised, seeded_noise
 from bench.plugin import ImageSpec, from_uint8, to_uint8
-from bench.runs.recipe import make_request
-from bench.training.job import resolve
+from bench.runs.recipe import EvaluationOptions, make_request
+from bench.training.job import make_job
 from bench.units import compact
 from evals.protocols import DIGITS_5K
 from teachers.digits import EDMDigits
@@ -57,8 +58,8 @@ CPU = torch.device("cpu")
 
 
 def evaluator(samples: int, *metrics: str, batch: int | None = None) -> Evaluator:
-    wanted = Wanted(samples=samples, metrics=metrics or ("fid",))
-    return Evaluator(settle(wanted, subject(EDMDigits, "edm-digits")), CPU, batch=batch)
+    wanted = EvaluationOptions(eval_samples=samples, eval=metrics or ("fid",))
+    return Evaluator(plan_evaluation(wanted, spec_of(registry.teachers.get("edm-digits"))), CPU, batch=batch)
 
 
 @pytest.mark.parametrize("batch", [1, 7, 64, 256])
@@ -153,7 +154,7 @@ def test_images_that_are_not_finite_or_of_the_wrong_shape_are_refused():
 )
 def test_what_could_not_be_measured_is_refused_before_any_work(request_, complaint):
     with pytest.raises(UsageError, match=complaint):
-        resolve(make_request(method="sid", budget="images=1k", **request_))
+        make_job(make_request(method="sid", budget="images=1k", **request_))
 
 
 def test_the_teachers_own_samples_score_better_than_noise():

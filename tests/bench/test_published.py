@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from bench import registry
 from bench.leaderboard.citations import bibtex
-from bench.leaderboard.published import Published, published
+from bench.leaderboard.published import PublishedNumbers, published
 from bench.settings import card
 
 
@@ -26,7 +26,7 @@ def test_every_row_has_a_source_and_a_number_that_was_seen_somewhere():
 
 
 def test_data_sets_are_those_of_this_suites_teachers():
-    teachers = set(registry.entries("teacher"))
+    teachers = set(registry.teachers.entries())
     data = published()
     assert {t for names in data.datasets.values() for t in names} <= teachers
     assert data.shown_under(["edm-digits", "edm-ffhq64-ve", "edm-cifar10"]) == {
@@ -42,7 +42,7 @@ def test_the_teachers_own_numbers_are_those_of_their_cards():
         ("edm-ffhq64", "ffhq64"),
         ("edm-afhqv2", "afhqv2-64"),
     ):
-        stated = registry.get("teacher", name).published
+        stated = registry.teachers.get(name).published
         (row,) = results(method="edm-heun", dataset=dataset)
         assert (row.fid, row.nfe) == (stated.fid, stated.nfe)
 
@@ -55,9 +55,9 @@ def test_what_a_method_needs_is_what_this_suite_says_it_needs():
         assert not any(r.data_free for r in results(method=method) if "without GAN" not in r.label)
 
 
-@pytest.mark.parametrize("method", sorted(registry.entries("method")))
+@pytest.mark.parametrize("method", sorted(registry.methods.entries()))
 def test_a_methods_own_card_and_the_survey_name_one_paper_by_one_key(method):
-    found = card(registry.get("method", method))
+    found = card(registry.methods.get(method))
     key, title = re.search(r"\{(\w+),", found.bibtex)[1], re.search(r"title\s*= \{(.*)\}", found.bibtex)[1]
     source = published().sources[key]
     assert source.title.lower() == title.lower()
@@ -80,6 +80,6 @@ def test_a_row_that_does_not_hold_together_is_refused(change):
     row = {"method": "sid", "label": "SiD", "kind": "distillation", "dataset": "d", "nfe": 1, "fid": 2.0, "source": "s"}
     row |= {"verified": True, "seen_in": ["README"]}
     whole = {"datasets": {"d": ["t"]}, "cautions": [], "sources": {"s": {"title": "T", "year": 2024}}, "results": [row]}
-    Published.model_validate(whole)
+    PublishedNumbers.model_validate(whole)
     with pytest.raises(ValidationError):
-        Published.model_validate(whole | {"results": [row | change]})
+        PublishedNumbers.model_validate(whole | {"results": [row | change]})

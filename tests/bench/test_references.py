@@ -12,24 +12,27 @@ import bench as suite
 from bench.errors import UsageError
 from bench.evaluation.evaluator import Evaluator
 from bench.evaluation.make_reference import write_reference
-from bench.evaluation.plan import Subject, Wanted, settle
+from bench.evaluation.plan import TargetSpec, plan_evaluation
 from bench.files.tensors import load_tensors, save_tensors, tensors_digest
 from bench.plugin import open_dataset
 from bench.plugin.images import ImageSpec
-from bench.runs.recipe import make_request
+from bench.runs.recipe import EvaluationOptions, make_request
 from evals.inception import Inception
 
 CPU = torch.device("cpu")
-DIGITS = Subject("some digits", ImageSpec(1, 8), "digits", "digits-5k")
+DIGITS = TargetSpec("some digits", ImageSpec(1, 8), "digits", "digits-5k")
 
 
 def noise(z, labels):
     return z.clamp(-1, 1)
 
 
-def measured(*metrics: str, reference: str | None = None, samples: int = 300, subject: Subject = DIGITS):
+def measured(*metrics: str, reference: str | None = None, samples: int = 300, subject: TargetSpec = DIGITS):
     """The values of these metrics of noise, and the facts of the references that were used."""
-    evaluator = Evaluator(settle(Wanted(None, metrics, samples, reference=reference and str(reference)), subject), CPU)
+    evaluator = Evaluator(
+        plan_evaluation(EvaluationOptions(eval=metrics, eval_samples=samples, reference=reference and str(reference)), subject),
+        CPU,
+    )
     return {name: m.value for name, m in evaluator.measure(noise, [0]).items()}, evaluator.references.facts
 
 
@@ -88,7 +91,7 @@ def test_images_in_openais_format_are_measured(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (60, 8, 8, 3), dtype=np.uint8)
     file = tmp_path / "mine.npz"
     np.savez(file, arr_0=pixels)
-    subject = Subject("colours", ImageSpec(3, 8), None, "pixels-5k")
+    subject = TargetSpec("colours", ImageSpec(3, 8), None, "pixels-5k")
     value, _ = measured("fid", "recall", reference=file, subject=subject, samples=100)
     folder = tmp_path / "images"
     folder.mkdir()
@@ -248,7 +251,7 @@ def test_a_data_set_of_another_kind_of_image_is_no_reference():
     with pytest.raises(UsageError, match="is of the data set 'gaussian', the images of 'some digits' are to be like 'digits'"):
         measured("fid", reference="gaussian")
     with pytest.raises(UsageError, match="is of 2x1x1 images, those of 'some digits' are 1x8x8"):
-        measured("fid", reference="gmm-ring", subject=Subject("some digits", ImageSpec(1, 8), None, "digits-5k"))
+        measured("fid", reference="gmm-ring", subject=TargetSpec("some digits", ImageSpec(1, 8), None, "digits-5k"))
 
 
 def test_files_with_the_wrong_tensors_are_refused(tmp_path):
@@ -286,7 +289,7 @@ def test_features_of_other_dimensions_are_refused(tmp_path):
 def test_the_statistics_of_the_reference_against_itself_are_zero_apart(statistics):
     """Every image of the data set as a generated one."""
     images = open_dataset("digits").read(range(1797))[0]
-    evaluator = Evaluator(settle(Wanted(None, ["fid", "precision", "recall"], 1797), DIGITS), CPU)
+    evaluator = Evaluator(plan_evaluation(EvaluationOptions(eval=["fid", "precision", "recall"], eval_samples=1797), DIGITS), CPU)
     found = evaluator.measure_images(lambda places: images[places.start : places.stop], [0])
     assert found["fid"].value < 1e-6
     assert found["precision"].value == found["recall"].value == 1

@@ -41,10 +41,10 @@ def plugin(folder, text, name="plugin.py"):
 
 
 def test_the_built_ins_come_through_entry_points_and_fulfil_their_contracts():
-    assert set(registry.entries("method")) >= BUILT_IN
-    for kind in registry.KINDS:
-        for name, entry in registry.entries(kind).items():
-            assert registry.get(kind, name)
+    assert set(registry.methods.entries()) >= BUILT_IN
+    for kind in registry.REGISTRIES:
+        for name, entry in registry.REGISTRIES[kind].entries().items():
+            assert registry.REGISTRIES[kind].get(name)
             assert entry.summary(), f"{kind} {name} has no summary"
             assert entry.origin.startswith("package distill-bench")
 
@@ -58,7 +58,7 @@ def imported_by(code: str) -> set[str]:
 
 def test_listing_imports_neither_torch_nor_any_plugin():
     code = "import sys; from bench.cli import app; from bench import registry\n"
-    code += "[e.summary() for k in registry.KINDS for e in registry.entries(k).values()]"
+    code += "[e.summary() for k in registry.REGISTRIES for e in registry.REGISTRIES[k].entries().values()]"
     modules = imported_by(code)
     assert "bench.registry" in modules
     assert not {"torch", "pandas", "methods.sid", "teachers.digits", "evals.fid"} & modules
@@ -76,8 +76,8 @@ def test_a_plugin_file_registers_a_method(tmp_path):
     file = plugin(tmp_path, METHOD.format(name="to-zero"))
     registry.load_plugin(file)
     registry.load_plugin(file)  # a second time does nothing
-    assert registry.get("method", "to-zero").__name__ == "Constant"
-    entry = registry.entries("method")["to-zero"]
+    assert registry.methods.get("to-zero").__name__ == "Constant"
+    entry = registry.methods.entries()["to-zero"]
     assert str(file) in entry.origin
     assert entry.summary() == "Regresses the generator to zero."
 
@@ -95,8 +95,8 @@ def test_a_plugin_file_registers_a_method(tmp_path):
 def test_a_bad_plugin_file_gives_a_sentence_and_takes_nothing_down(tmp_path, text, complaint):
     with pytest.raises(UsageError, match=complaint):
         registry.load_plugin(plugin(tmp_path, text))
-    assert set(registry.entries("method")) == BUILT_IN
-    assert registry.get("method", "sid").__name__ == "SiD"
+    assert set(registry.methods.entries()) == BUILT_IN
+    assert registry.methods.get("sid").__name__ == "SiD"
 
 
 def test_a_plugin_file_that_does_not_exist_or_is_not_python_is_refused(tmp_path):
@@ -136,10 +136,10 @@ def test_two_packages_with_one_name_are_both_named_and_the_rest_works(monkeypatc
     points += (EntryPoint("broken", "no_such_module:X", "bench.methods"), EntryPoint("dmd", "methods.dmd:DMD", "bench.methods"))
     monkeypatch.setattr(registry, "_installed", lambda group: points)
     with pytest.raises(UsageError, match=r"methods.sid:SiD and .*other.sid:SiD both provide the method 'sid'"):
-        registry.get("method", "sid")
+        registry.methods.get("sid")
     with pytest.raises(UsageError, match=r"the method 'broken' of .* does not import"):
-        registry.get("method", "broken")
-    assert registry.get("method", "dmd").__name__ == "DMD"
+        registry.methods.get("broken")
+    assert registry.methods.get("dmd").__name__ == "DMD"
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_two_packages_with_one_name_are_both_named_and_the_rest_works(monkeypatc
 )
 def test_an_unknown_name_suggests_the_nearest(given, hint):
     with pytest.raises(UsageError, match=hint):
-        registry.get("method", given)
+        registry.methods.get(given)
 
 
 def test_an_installed_plugin_that_cannot_be_read_does_not_take_the_listing_down(monkeypatch, tmp_path):
@@ -155,8 +155,8 @@ def test_an_installed_plugin_that_cannot_be_read_does_not_take_the_listing_down(
     monkeypatch.syspath_prepend(tmp_path)
     point = EntryPoint("broken", "unreadable:X", "bench.methods")
     monkeypatch.setattr(registry, "_installed", lambda group: (point, EntryPoint("dmd", "methods.dmd:DMD", "bench.methods")))
-    assert "cannot be read" in registry.entries("method")["broken"].summary()
-    assert registry.entries("method")["dmd"].summary().startswith("Distribution matching")
+    assert "cannot be read" in registry.methods.entries()["broken"].summary()
+    assert registry.methods.entries()["dmd"].summary().startswith("Distribution matching")
 
 
 def test_two_plugin_files_of_one_name_keep_their_own_hyper_parameters(tmp_path):
@@ -166,7 +166,7 @@ def test_two_plugin_files_of_one_name_keep_their_own_hyper_parameters(tmp_path):
         (tmp_path / name).mkdir()
         registry.load_plugin(plugin(tmp_path / name, METHOD.format(name=name)))
         (tmp_path / name / "plugin.yaml").write_text(f"defaults: {{lr: {{value: {rate}, source: here}}}}")
-    assert [card(registry.get("method", name)).defaults["lr"].value for name in "ab"] == [1, 2]
+    assert [card(registry.methods.get(name)).defaults["lr"].value for name in "ab"] == [1, 2]
 
 
 def test_a_plugin_can_bring_its_own_protocol_and_extractor(tmp_path):

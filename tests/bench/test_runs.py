@@ -28,7 +28,7 @@ from bench.runs.recipe import make_request, read_recipe
 from bench.runs.record import Record
 from bench.runs.store import RunFolder, find_run, results_folder
 from bench.training import run as runner
-from bench.training.job import resolve
+from bench.training.job import make_job
 from evals.protocols import DIGITS_5K
 from tests.bench.test_registry import METHOD, plugin
 
@@ -93,7 +93,7 @@ def test_the_same_request_is_answered_from_the_finished_run_and_fresh_repeats_it
 def test_the_recipe_file_repeats_the_run_and_a_seed_does_not(tmp_path):
     first = suite.run(**REQUEST, results=tmp_path)
     fields = read_recipe(tmp_path / first.run_id / "recipe.yaml")
-    assert resolve(make_request(**fields)).recipe.run_id == first.run_id
+    assert make_job(make_request(**fields)).recipe.run_id == first.run_id
     other = suite.run(**REQUEST, seed=1, results=tmp_path)
     assert other.run_id != first.run_id
     assert not equal(weights(tmp_path, first.run_id), weights(tmp_path, other.run_id))
@@ -118,7 +118,7 @@ def test_a_changed_reference_is_another_run(tmp_path, monkeypatch):
     save_tensors(other, {name: t * 1.1 if "sigma" in name else t for name, t in tensors.items()}, meta)
     monkeypatch.setattr(evals.protocols, "DIGITS_5K", dataclasses.replace(DIGITS_5K, references={"digits": (other,)}))
     request = make_request(**REQUEST)
-    assert resolve(request).recipe.run_id != first.run_id
+    assert make_job(request).recipe.run_id != first.run_id
 
 
 def test_training_does_not_depend_on_how_it_is_measured(tmp_path):
@@ -153,7 +153,7 @@ def test_a_run_stopped_anywhere_continues_to_the_same_weights_and_numbers(tmp_pa
     monkeypatch.setattr(runner, "CHECKPOINT_SECONDS", 0.0)
     monkeypatch.setattr(runner, "REPORT_SECONDS", 0.0)
     for stop_after in (5, 17):
-        for count, _ in enumerate(runner.execute(resolve(request), tmp_path / "stopped")):
+        for count, _ in enumerate(runner.execute(make_job(request), tmp_path / "stopped")):
             if count == stop_after:
                 break
     folder = RunFolder(tmp_path / "stopped" / straight.run_id)
@@ -178,7 +178,7 @@ def test_a_log_with_a_half_written_line_is_mended_on_resume(tmp_path):
 
 def test_a_stop_during_an_evaluation_is_not_forgotten(tmp_path):
     """In a sampling-only run, such as the teacher's before the first student."""
-    job = resolve(make_request(method="teacher", teacher="edm-digits", eval_samples=100, eval_repeats=1))
+    job = make_job(make_request(method="teacher", teacher="edm-digits", eval_samples=100, eval_repeats=1))
     asked = []
     events = runner.execute(job, tmp_path)
     next(events)  # the note before sampling; the signals are now watched
@@ -223,7 +223,7 @@ def test_pairs_that_eat_the_whole_budget_are_refused(tmp_path):
 
 
 def test_a_second_process_on_the_same_run_is_refused_naming_the_holder(tmp_path):
-    job = resolve(make_request(**REQUEST))
+    job = make_job(make_request(**REQUEST))
     with RunFolder(tmp_path / job.recipe.run_id).locked(), pytest.raises(UsageError, match=f"held by process {os.getpid()} on "):
         next(iter(runner.execute(job, tmp_path)))
 
@@ -241,7 +241,7 @@ def test_the_teacher_is_a_run_like_any_other_at_any_number_of_steps(tmp_path):
 
 
 def test_events_come_in_order_and_the_best_never_gets_worse(tmp_path):
-    events = list(runner.execute(resolve(make_request(**REQUEST)), tmp_path))
+    events = list(runner.execute(make_job(make_request(**REQUEST)), tmp_path))
     evaluations = [e for e in events if isinstance(e, Evaluated)]
     best = [e.best.watched for e in evaluations]
     assert best == sorted(best, reverse=True)
@@ -335,7 +335,7 @@ def test_a_class_conditional_teacher_goes_through_every_method_and_resume(tmp_pa
     straight = carry_out(request, tmp_path / "straight")
     monkeypatch.setattr(runner, "CHECKPOINT_SECONDS", 0.0)
     monkeypatch.setattr(runner, "REPORT_SECONDS", 0.0)
-    for count, _ in enumerate(runner.execute(resolve(request), tmp_path / "stopped")):
+    for count, _ in enumerate(runner.execute(make_job(request), tmp_path / "stopped")):
         if count == 6:
             break
     continued = carry_out(request, tmp_path / "stopped")
@@ -350,7 +350,7 @@ from bench.plugin import FeatureMetric, Moments, register_metric
 @register_metric("mean-distance")
 @dataclass(frozen=True)
 class MeanDistance(FeatureMetric):
-    direction, feature, gathers, compares = "lower", "pool", Moments, Moments
+    direction, feature, statistics, reference_statistics = "lower", "pool", Moments, Moments
     def value(self, generated, reference):
         return {value}
 """
@@ -388,7 +388,7 @@ def test_a_recipe_made_with_other_weights_is_refused(tmp_path):
     recipe = tmp_path / record.run_id / "recipe.yaml"
     recipe.write_text(recipe.read_text().replace(record.recipe["teacher_digest"], "f" * 64))
     with pytest.raises(UsageError, match="the recipe was made with ffffffffffff"):
-        resolve(make_request(**read_recipe(recipe)))
+        make_job(make_request(**read_recipe(recipe)))
 
 
 def test_records_of_another_version_stay_in_the_table_and_do_not_stop_a_run(tmp_path, bench):

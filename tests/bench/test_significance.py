@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from bench.leaderboard.statistics import interval, moments, rank_ranges, ranks, tied
+from bench.leaderboard.statistics import interval, mean_and_variance, rank_ranges, ranks, tied
 
 
 def better(first, second, direction):
@@ -81,13 +81,13 @@ def test_what_is_tied_with_the_best_is_told_by_the_same_test():
 
 @given(values=st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=9))
 def test_moments_are_those_of_statistics(values):
-    mean, variance = moments(values)
+    mean, variance = mean_and_variance(values)
     assert mean == pytest.approx(statistics.fmean(values), rel=1e-12, abs=1e-9)
     assert variance == pytest.approx(statistics.variance(values), rel=1e-9, abs=1e-9)
 
 
 def test_equal_values_have_no_variance_at_all():
-    assert moments([0.1] * 3) == (0.1, 0.0)
+    assert mean_and_variance([0.1] * 3) == (0.1, 0.0)
     assert ranks([[0.1] * 3, [0.1] * 2], "lower") == [1, 1]
 
 

@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 
 import bench as suite
+from bench import registry
 from bench.errors import UsageError
-from bench.factory import open_source
+from bench.factory import open_generator
 from bench.files.tensors import load_tensors
 from bench.plugin.dataset import InMemory
 from bench.plugin.images import ImageSpec
@@ -17,9 +18,9 @@ from bench.plugin.sampler import euler_step
 from bench.runs.recipe import make_request
 from bench.runs.store import RunFolder
 from bench.training import run as runner
-from bench.training.job import resolve
+from bench.training.job import make_job
 from bench.training.real_images import RealStream
-from bench.training.requirements import find_start
+from bench.training.requirements import find_initial_generator
 from teachers.digits import EDMDigits
 
 CPU = torch.device("cpu")
@@ -81,23 +82,23 @@ def test_every_image_is_drawn_as_often_as_any_other():
 
 @pytest.mark.parametrize("method", LEARNS_FROM_IMAGES)
 def test_a_method_that_learns_from_images_takes_the_teachers_own(method):
-    job = resolve(make_request(method=method, teacher="edm-digits"))
-    assert len(job.supplies.real) == 1797
+    job = make_job(make_request(method=method, teacher="edm-digits"))
+    assert len(job.requirements.real) == 1797
     assert job.recipe.supplies["real"] == "digits"
 
 
 def test_other_images_can_be_given_and_are_part_of_the_recipe(tmp_path):
     folder = folder_of_digits(tmp_path / "mine")
     given = {"method": "ect", "teacher": "edm-digits"}
-    job = resolve(make_request(**given, data=str(folder)))
-    assert len(job.supplies.real) == 20
-    assert job.recipe.run_id != resolve(make_request(**given)).recipe.run_id
-    again = resolve(make_request(**job.recipe.as_request()))
+    job = make_job(make_request(**given, data=str(folder)))
+    assert len(job.requirements.real) == 20
+    assert job.recipe.run_id != make_job(make_request(**given)).recipe.run_id
+    again = make_job(make_request(**job.recipe.as_request()))
     assert again.recipe.run_id == job.recipe.run_id
     moved = folder.rename(tmp_path / "moved")
-    assert resolve(make_request(**given, data=str(moved))).recipe.run_id == job.recipe.run_id
+    assert make_job(make_request(**given, data=str(moved))).recipe.run_id == job.recipe.run_id
     folder_of_digits(tmp_path / "other", count=19)
-    assert resolve(make_request(**given, data=str(tmp_path / "other"))).recipe.run_id != job.recipe.run_id
+    assert make_job(make_request(**given, data=str(tmp_path / "other"))).recipe.run_id != job.recipe.run_id
 
 
 @pytest.mark.parametrize(
@@ -110,24 +111,24 @@ def test_other_images_can_be_given_and_are_part_of_the_recipe(tmp_path):
 )
 def test_images_that_are_not_there_or_do_not_fit_are_asked_for(data, complaint):
     with pytest.raises(UsageError, match=complaint):
-        resolve(make_request(method="ect", teacher="edm-digits", data=data))
+        make_job(make_request(method="ect", teacher="edm-digits", data=data))
 
 
 def test_a_teacher_of_unknown_images_asks_for_them(monkeypatch):
     monkeypatch.setattr(EDMDigits, "dataset", None)
     with pytest.raises(UsageError, match="'edm-digits' does not say which it was trained on; give --data NAME or --data PATH"):
-        resolve(make_request(method="ect", teacher="edm-digits", eval=[]))
+        make_job(make_request(method="ect", teacher="edm-digits", eval=[]))
 
 
 def test_images_for_a_method_that_needs_none_are_refused():
     with pytest.raises(UsageError, match="method 'sid' needs no real images under these settings, given --data 'digits'"):
-        resolve(make_request(method="sid", teacher="edm-digits", data="digits"))
+        make_job(make_request(method="sid", teacher="edm-digits", data="digits"))
 
 
 def test_a_conditional_teacher_refuses_images_without_its_classes(monkeypatch):
     monkeypatch.setattr(EDMDigits, "images", ImageSpec(1, 8, 4))
     with pytest.raises(UsageError, match="has 10 classes, 'edm-digits' is conditioned on 4; give --data with its labels"):
-        resolve(make_request(method="ect", teacher="edm-digits"))
+        make_job(make_request(method="ect", teacher="edm-digits"))
 
 
 SHORT = {"batch": 32, "generator_starts_at": 0}
@@ -143,14 +144,14 @@ def test_sid2a_starts_from_another_run_and_bears_its_cost(tmp_path):
     assert set(second.requires) == {"RealImages", "StartingGenerator"}
     settings["start"] += "/checkpoints/generator.safetensors"
     by_file = make_request(method="sid2a", teacher="edm-digits", budget="images=32", settings=settings, eval=[])
-    assert resolve(by_file).supplies.start.flops == first.cost["flops"]
-    assert resolve(by_file).recipe.run_id == second.run_id  # whatever words lead to the file
+    assert make_job(by_file).requirements.initial_generator.flops == first.cost["flops"]
+    assert make_job(by_file).recipe.run_id == second.run_id  # whatever words lead to the file
 
 
 def test_a_run_begins_with_the_weights_of_its_start(tmp_path):
     first = suite.run("sid", "edm-digits", budget="images=640", settings={"batch": 32, "lr": 0.01}, eval=[], results=tmp_path)
     settings = SHORT | {"start": str(tmp_path / first.run_id), "sid_share": 0}
-    job = resolve(make_request(method="sid2a", teacher="edm-digits", settings=settings, budget="images=32"))
+    job = make_job(make_request(method="sid2a", teacher="edm-digits", settings=settings, budget="images=32"))
     run = runner._Run(job, RunFolder(tmp_path / "second"), None)
     method = run._method()
     weights = load_tensors(tmp_path / first.run_id / "checkpoints/generator.safetensors")[0]
@@ -162,9 +163,9 @@ def test_a_generator_of_another_teacher_is_no_start(tmp_path, monkeypatch):
     first = suite.run("sid", "edm-digits", budget="images=64", settings={"batch": 32}, eval=[], results=tmp_path)
     monkeypatch.setattr(EDMDigits, "digest", lambda self: "another")
     with pytest.raises(UsageError, match="was made from another teacher than 'edm-digits'; give another"):
-        find_start(str(tmp_path / first.run_id), EDMDigits(), "edm-digits")
+        find_initial_generator(str(tmp_path / first.run_id), registry.teachers.get("edm-digits")())
     with pytest.raises(UsageError, match="was made from 'edm-cifar10', not 'edm-digits'; give another"):
-        find_start("released:sid-cifar10-alpha1.2", EDMDigits(), "edm-digits")
+        find_initial_generator("released:sid-cifar10-alpha1.2", registry.teachers.get("edm-digits")())
 
 
 @pytest.mark.parametrize(
@@ -191,16 +192,16 @@ def test_what_cannot_train_here_is_refused_before_any_work(tmp_path, monkeypatch
 
 def test_a_recipe_whose_images_have_changed_is_refused(tmp_path):
     folder = folder_of_digits(tmp_path / "mine")
-    recipe = resolve(make_request(method="ect", teacher="edm-digits", data=str(folder))).recipe
+    recipe = make_job(make_request(method="ect", teacher="edm-digits", data=str(folder))).recipe
     Image.fromarray(np.full((8, 8), 99, np.uint8)).save(folder / "000.png")
     with pytest.raises(UsageError, match="the recipe was made with other real content"):
-        resolve(make_request(**recipe.as_request()))
+        make_job(make_request(**recipe.as_request()))
 
 
 def test_a_finished_run_is_sampled_without_what_its_training_needed(tmp_path, monkeypatch):
     record = suite.run("ect", "edm-digits", budget="images=64", settings={"batch": 32}, eval=[], results=tmp_path)
     monkeypatch.setattr("bench.training.embedded.requirements.find_dataset", lambda *a: pytest.fail("images were looked for"))
-    assert open_source(record.run_id, tmp_path).nfe == 1
+    assert open_generator(record.run_id, tmp_path).nfe == 1
 
 
 def test_progressive_distillation_is_sampled_as_its_last_stage_generates(tmp_path):
@@ -208,7 +209,7 @@ def test_progressive_distillation_is_sampled_as_its_last_stage_generates(tmp_pat
     record = suite.run(
         "pd", "edm-digits", budget="images=320", settings=settings, eval=["fid"], eval_samples=200, results=tmp_path
     )
-    source = open_source(record.run_id, tmp_path)
+    source = open_generator(record.run_id, tmp_path)
     assert source.nfe == record.nfe == record.evaluations[-1].nfe == 1
     assert record.evaluations[0].nfe == 4
     z = torch.randn(4, 1, 8, 8)
@@ -230,16 +231,16 @@ def test_progressive_distillation_is_sampled_as_its_last_stage_generates(tmp_pat
 )
 def test_a_start_that_is_not_there_is_asked_for(settings, complaint):
     with pytest.raises(UsageError, match=complaint):
-        resolve(make_request(method="sid2a", teacher="edm-digits", settings=settings))
+        make_job(make_request(method="sid2a", teacher="edm-digits", settings=settings))
 
 
 def test_a_start_must_be_a_generator_of_this_suite(tmp_path):
     file = tmp_path / "weights.pkl"
     file.write_bytes(b"x")
     with pytest.raises(UsageError, match=r"is not a run's; give its folder or its generator\.safetensors"):
-        find_start(str(file), EDMDigits(), "edm-digits")
+        find_initial_generator(str(file), registry.teachers.get("edm-digits")())
 
 
 def test_progressive_distillation_must_halve():
     with pytest.raises(UsageError, match="first_steps must be last_steps doubled some number of times"):
-        resolve(make_request(method="pd", teacher="edm-digits", settings={"first_steps": 12, "last_steps": 5}))
+        make_job(make_request(method="pd", teacher="edm-digits", settings={"first_steps": 12, "last_steps": 5}))

@@ -147,7 +147,7 @@ def test_neither_order_nor_rotation_nor_scale_matters(kind):
 @pytest.mark.parametrize("kind", ALL)
 def test_batch_size_does_not_matter(kind):
     x, real, metric = normal(50, 3, 0), normal(40, 3, 1), kind()
-    banks = metric.gathers(50), metric.compares(40)
+    banks = metric.statistics(50), metric.reference_statistics(40)
     for bank, features, batch in zip(banks, (x, real), (7, 40), strict=True):
         for first in range(0, len(features), batch):
             bank.update(features[first : first + batch], first)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bench.evaluation.extraction import Need
+from bench.evaluation.extraction import FeatureStatistics
 from bench.evaluation.reference import measure_dataset
 from bench.files.tensors import load_tensors
 from bench.plugin import Moments, open_dataset, tensors_digest
@@ -26,7 +26,7 @@ def test_the_shipped_reference_is_that_of_the_shipped_classifier():
     extractor = DigitFeatures()
     assert meta["extractors"] == {"digits": extractor.digest()}
     assert meta["images"] == tensors["moments.digits.pool.count"] == 1797
-    need = Need("digits", "pool", Moments)
+    need = FeatureStatistics("digits", "pool", Moments)
     again = measure_dataset(open_dataset("digits"), {"digits": extractor}, [need])[need]
     torch.testing.assert_close(again["mu"], tensors["moments.digits.pool.mu"], rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(again["sigma"], tensors["moments.digits.pool.sigma"], rtol=1e-4, atol=1e-5)

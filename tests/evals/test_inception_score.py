@@ -21,7 +21,7 @@ PERMUTATION = InceptionScore.permutation
 
 def seen(logits, splits=10, batch=50, permutation=PERMUTATION):
     """The statistics of these logits."""
-    accumulator = InceptionScore(splits, permutation).gathers(len(logits))
+    accumulator = InceptionScore(splits, permutation).statistics(len(logits))
     for first, part in zip(range(0, len(logits), batch), torch.as_tensor(logits).split(batch), strict=True):
         accumulator.update(part, first)
     return accumulator.statistics()
@@ -79,7 +79,7 @@ def test_without_a_permutation_the_splits_are_in_the_order_of_the_images():
 
 
 def test_fewer_images_than_promised_is_refused():
-    accumulator = InceptionScore().gathers(100)
+    accumulator = InceptionScore().statistics(100)
     accumulator.update(torch.zeros(60, 10), 0)
     with pytest.raises(BenchError, match="100 images were to be measured, and 60 have been"):
         accumulator.statistics()

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from bench.registry import entries, get
-from bench.settings import card, resolve
+from bench import registry
+from bench.settings import card, choose_settings
 
-METHODS = sorted(entries("method"))
+METHODS = sorted(registry.methods.entries())
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_value_has_a_source_and_every_setting_a_meaning(name):
-    method = get("method", name)
+    method = registry.methods.get(name)
     data = card(method)
     fields = method.Settings.model_fields
     assert set(data.defaults) - {"budget"} == set(fields)
@@ -27,8 +27,8 @@ def test_every_value_has_a_source_and_every_setting_a_meaning(name):
 
 def test_every_trained_method_states_its_passes_and_its_digits_recipe():
     for name in METHODS:
-        data = card(get("method", name))
-        if get("method", name).trains:
+        data = card(registry.methods.get(name))
+        if registry.methods.get(name).trains:
             assert data.price(), name
             assert "edm-digits" in data.teachers, name
 
@@ -45,11 +45,11 @@ FIVE = {
 
 @pytest.mark.parametrize("teacher", FIVE)
 def test_sid_has_its_five_published_settings(teacher):
-    chosen = resolve("sid", get("method", "sid"), teacher, {})
+    chosen = choose_settings(registry.methods.get("sid"), teacher, {})
     s = chosen.settings
     assert (s.alpha, s.lr, s.fake_lr, s.beta1, s.batch, s.dropout, s.ema_halflife, chosen.budget) == FIVE[teacher]
     assert (s.tmax, s.init_sigma, s.lr_decay) == (0.8, 2.5, 0)
-    adversarial = resolve("sida", get("method", "sida"), teacher, {}).settings
+    adversarial = choose_settings(registry.methods.get("sida"), teacher, {}).settings
     assert (adversarial.lr, adversarial.batch, adversarial.dropout) == (s.lr, s.batch, s.dropout)
     assert (adversarial.alpha, adversarial.beta1) == (1.0, 0.0)
     assert adversarial.micro_batch == (64 if teacher in ("edm-ffhq64", "edm-afhqv2") else 32)
@@ -57,18 +57,18 @@ def test_sid_has_its_five_published_settings(teacher):
 
 @pytest.mark.parametrize(("teacher", "steps", "pairs"), [("edm-cifar10", 18, 500_000), ("edm-imagenet64", 256, 25_000)])
 def test_dmd_has_the_papers_pairs(teacher, steps, pairs):
-    settings = resolve("dmd", get("method", "dmd"), teacher, {}).settings
+    settings = choose_settings(registry.methods.get("dmd"), teacher, {}).settings
     assert (settings.pair_steps, settings.pairs, settings.distance) == (steps, pairs, "lpips")
 
 
 def test_sid_uses_the_papers_cifar10_values_by_default():
-    settings = resolve("sid", get("method", "sid"), "edm-cifar10", {}).settings
+    settings = choose_settings(registry.methods.get("sid"), "edm-cifar10", {}).settings
     assert (settings.alpha, settings.tmax, settings.init_sigma, settings.batch) == (1.2, 0.8, 2.5, 256)
     assert (settings.lr, settings.fake_lr, settings.dropout, settings.ema_halflife) == (1e-5, 1e-5, 0.13, 5e5)
 
 
 def test_an_override_wins_over_the_teachers_value_and_is_marked_as_given():
-    chosen = resolve("sid", get("method", "sid"), "edm-digits", {"alpha": 1.0})
+    chosen = choose_settings(registry.methods.get("sid"), "edm-digits", {"alpha": 1.0})
     assert chosen.settings.alpha == 1.0
     assert chosen.sources["alpha"] == "given"
     assert chosen.sources["lr"] == "tuned here"

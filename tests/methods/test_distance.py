@@ -11,7 +11,7 @@ import methods.distance
 from bench.errors import UsageError
 from bench.plugin.images import ImageSpec
 from bench.runs.recipe import make_request
-from bench.training.job import resolve
+from bench.training.job import make_job
 from methods.distance import LPIPS, distance
 from teachers.digits import EDMDigits
 
@@ -61,7 +61,7 @@ def test_distances_by_pixel_are_means():
 @pytest.mark.parametrize("method", ["dmd", "kd", "pd", "cd"])
 def test_lpips_refuses_grey_images_before_it_asks_for_its_weights(method):
     with pytest.raises(UsageError, match=r"vgg16-397923af.pth is for images of 3 channels, 'edm-digits' makes images of 1; .*l2"):
-        resolve(make_request(method=method, teacher="edm-digits", settings={"distance": "lpips"}))
+        make_job(make_request(method=method, teacher="edm-digits", settings={"distance": "lpips"}))
     with pytest.raises(UsageError, match="LPIPS compares colour images, EDMDigits makes images of 1 channels"):
         distance("lpips", EDMDigits())
 
@@ -70,7 +70,7 @@ def test_lpips_asks_for_its_weights_before_anything_else(monkeypatch):
     """The first of the two files, by name and address; nothing was trained or made."""
     monkeypatch.setattr(EDMDigits, "images", ImageSpec(3, 8))
     with pytest.raises(UsageError, match=r"vgg16-397923af.pth of vgg16 is not in the cache.*put it at"):
-        resolve(make_request(method="kd", teacher="edm-digits", settings={"distance": "lpips"}, eval=[]))
+        make_job(make_request(method="kd", teacher="edm-digits", settings={"distance": "lpips"}, eval=[]))
 
 
 def test_lpips_of_another_layout_is_refused(tmp_path, weights):

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from bench import registry
 from bench.plugin import Batch, ImageSpec, NoiseLevels
-from bench.registry import get
-from bench.settings import resolve
+from bench.settings import choose_settings
 from methods.sid import LOSS_SCALE, sid_loss, sid_weight
 from methods.sim import sim_loss
 from teachers.analytic import Gaussian, GaussianDenoiser
@@ -58,8 +58,8 @@ def expected_gradient(method: str, level: float, **overrides):
         mu, s = MU, S
 
     teacher = Teacher()
-    cls = get("method", method)
-    method_settings = resolve(method, cls, "gaussian", overrides).settings
+    cls = registry.methods.get(method)
+    method_settings = choose_settings(cls, "gaussian", overrides).settings
     instance = cls(method_settings, teacher)
     noise = OneLevel()
     object.__setattr__(noise, "level", level)

@@ -10,7 +10,7 @@ import torch
 from bench.errors import UsageError
 from bench.plugin import Batch
 from bench.runs.recipe import make_request
-from bench.training.job import resolve
+from bench.training.job import make_job
 from bench.training.trainer import Trainer
 from tests.conftest import make_trainer
 
@@ -102,24 +102,24 @@ def test_the_loss_scale_is_part_of_a_checkpoint():
 
 @pytest.mark.parametrize("method", SCORE_DIFFERENCE)
 def test_bfloat16_is_refused_for_score_differences_unless_it_is_forced(method, monkeypatch):
-    monkeypatch.setattr("bench.training.job.choose_precision", lambda name, device: name)  # as on a GPU
+    monkeypatch.setattr("bench.environment.choose_precision", lambda name, device: name)  # as on a GPU
     request = {"method": method, "teacher": "edm-digits"}
     with pytest.raises(UsageError, match="which bf16 rounds away; use --precision fp16 or tf32, or bf16-forced"):
-        resolve(make_request(**request, settings={"precision": "bf16"}))
-    job = resolve(make_request(**request, settings={"precision": "bf16-forced"}))
+        make_job(make_request(**request, settings={"precision": "bf16"}))
+    job = make_job(make_request(**request, settings={"precision": "bf16-forced"}))
     assert job.teacher.denoiser.half_type == torch.bfloat16
 
 
 def test_bfloat16_is_no_question_for_a_regression(monkeypatch):
-    monkeypatch.setattr("bench.training.job.choose_precision", lambda name, device: name)
-    job = resolve(make_request(method="kd", teacher="edm-digits", settings={"precision": "bf16"}))
+    monkeypatch.setattr("bench.environment.choose_precision", lambda name, device: name)
+    job = make_job(make_request(method="kd", teacher="edm-digits", settings={"precision": "bf16"}))
     assert job.teacher.denoiser.half_type == torch.bfloat16
 
 
 @pytest.mark.parametrize("name", ["fp16", "bf16", "tf32"])
 def test_arithmetic_of_a_gpu_is_refused_on_a_cpu(name):
     with pytest.raises(UsageError, match=f"the precision '{name}' needs a GPU"):
-        resolve(make_request(method="kd", teacher="edm-digits", settings={"precision": name}, device="cpu"))
+        make_job(make_request(method="kd", teacher="edm-digits", settings={"precision": name}, device="cpu"))
 
 
 def test_only_float16_scales_its_loss():

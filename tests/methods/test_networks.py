@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from bench import registry
 from bench.evaluation.sampling import seeded_noise
 from bench.plugin import InMemory, NoiseLevels, RealImages, Sampler, Teacher, TeacherPairs
-from bench.registry import get
 from bench.runs.budget import Budget
-from bench.settings import resolve
+from bench.settings import choose_settings
 from bench.training.pairs import PairStream
 from bench.training.real_images import RealStream
 from bench.training.trainer import Trainer
@@ -46,14 +46,14 @@ class Conditional(Unconditional):
 @pytest.mark.parametrize("teacher_class", [Unconditional, Conditional])
 @pytest.mark.parametrize(("method", "settings"), TRAINED)
 def test_two_updates_change_the_generator_and_leave_it_finite(method, settings, teacher_class):
-    teacher, cls = teacher_class(), get("method", method)
+    teacher, cls = teacher_class(), registry.methods.get(method)
     small = {"batch": 2, "dropout": 0.1, "warmup_updates": 0} | settings
     if method in ("dmd", "kd", "pd", "cd"):
         small["distance"] = "l2"
     if method == "sid2a":
         small |= {"start": None, "sid_share": 0.5}
     small = {name: value for name, value in small.items() if name in cls.Settings.model_fields}
-    chosen = resolve(method, cls, "edm-cifar10", small).settings
+    chosen = choose_settings(cls, "edm-cifar10", small).settings
     needs = {type(wanted) for wanted in cls.requires(chosen)}
     z, labels = seeded_noise(range(4), teacher.images)
     pairs = PairStream(z, z.flip(0), labels, 0, 0.0) if TeacherPairs in needs else None

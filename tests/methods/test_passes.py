@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from bench.registry import get
+from bench import registry
 from bench.runs.card import Passes
 from bench.settings import card
 from bench.training.cost import measure
@@ -94,7 +94,7 @@ def prices(network) -> Passes:
 def test_an_iteration_costs_the_passes_of_the_card(method, settings):
     trainer = trainer_of(method, settings)
     price = prices(trainer.teacher.denoiser)
-    stated = card(get("method", method)).passes
+    stated = card(registry.methods.get(method)).passes
     trainer.iteration()
     expected = sum(getattr(p, kind) * getattr(price, kind) for p in stated.values() for kind in Passes.model_fields)
     assert trainer.ledger.flops == pytest.approx(expected, rel=0.02)
@@ -107,7 +107,7 @@ def test_the_ledger_counts_each_networks_forward_passes(method, settings):
     trainer = trainer_of(method, settings)
     trainer.iteration()
     found = {role: passes["forward"] / BATCH for role, passes in trainer.ledger.evaluations.items()}
-    stated = card(get("method", method)).passes
+    stated = card(registry.methods.get(method)).passes
     assert found == {role: p.forward + p.jvp for role, p in stated.items() if p.forward + p.jvp}
 
 
@@ -130,7 +130,7 @@ NOMINAL = {
 
 @pytest.mark.parametrize("method", NOMINAL)
 def test_the_nominal_price_is_that_of_the_papers_passes(method):
-    assert card(get("method", method)).price() == NOMINAL[method]
+    assert card(registry.methods.get(method)).price() == NOMINAL[method]
 
 
 @pytest.mark.parametrize(

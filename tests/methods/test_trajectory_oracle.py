@@ -15,9 +15,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench import registry
 from bench.plugin import Batch, ImageSpec, euler_step, heun_step
-from bench.registry import get
-from bench.settings import resolve
+from bench.settings import choose_settings
 from methods.ect import lower_level
 from methods.pd import two_steps_in_one
 from methods.scd import derivative, velocity
@@ -47,10 +47,10 @@ def exact(y, sigma):
 
 def instance(name, **overrides):
     """A method on the Gaussian teacher, in float64."""
-    method = get("method", name)
+    method = registry.methods.get(name)
     teacher = Teacher()
     teacher.denoiser.double()
-    made = method(resolve(name, method, "gaussian", overrides).settings, teacher)
+    made = method(choose_settings(method, "gaussian", overrides).settings, teacher)
     made.generator.double().train()
     return made
 
@@ -94,7 +94,7 @@ def test_progressive_distillation_halves_its_steps_and_its_student_becomes_the_t
     assert method.nfe == 8
     with torch.no_grad():
         method.generator.mu += 1
-    average = get("method", "pd")  # any object: the average is not used
+    average = registry.methods.get("pd")  # any object: the average is not used
     method.begin_stage(1, average)
     assert method.nfe == 4
     assert method.stage_teacher.mu.item() == method.generator.mu.item() == pytest.approx(MU + 1)

@@ -22,6 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from bench import registry
 from bench.errors import UsageError
 from bench.files.tensors import load_tensors
 from bench.plugin import ImageSpec
@@ -767,16 +768,18 @@ def test_a_named_set_is_measured_from_a_path(bench, tmp_path):
 def test_a_metric_that_the_reference_lacks_is_measured_on_the_set_as_it_was_prepared(bench, tmp_path):
     """A protocol with a reference of mirrored digits, from which the statistics of FID are then taken out."""
     from bench.evaluation.evaluator import Evaluator
-    from bench.evaluation.plan import Wanted, settle, subject
+    from bench.evaluation.plan import plan_evaluation, spec_of
     from bench.files.tensors import save_tensors, tensors_digest
-    from teachers.digits import EDMDigits
+    from bench.runs.recipe import EvaluationOptions
 
     file = tmp_path / "r.safetensors"
     assert bench("stats", "digits", "--xflip", "--max-size", "300", "-o", str(file))[0] == 0
     tensors, meta = load_tensors(file)
     nothing = {"bank.other.pool.features": torch.zeros(1, 1)}
     save_tensors(file, nothing, meta | {"tensors_sha256": tensors_digest(nothing)})
-    measuring = settle(Wanted(metrics=["fid"], samples=100, reference=str(file)), subject(EDMDigits, "edm-digits"))
+    measuring = plan_evaluation(
+        EvaluationOptions(eval=["fid"], eval_samples=100, reference=str(file)), spec_of(registry.teachers.get("edm-digits"))
+    )
     found = Evaluator(measuring, torch.device("cpu")).references.prepared["fid"]
     assert found["count"] == 600
     torch.testing.assert_close(found["mu"], tensors["moments.digits.pool.mu"])

@@ -146,11 +146,11 @@ def test_names_shapes_order_and_counts_are_those_of_the_published_files(name):
 
 
 def test_every_published_teacher_has_the_network_of_its_file():
-    from bench.registry import entries, get
+    from bench import registry
 
     found = {}
-    for name in entries("teacher"):
-        teacher = get("teacher", name)
+    for name in registry.teachers.entries():
+        teacher = registry.teachers.get(name)
         if hasattr(teacher, "weights"):
             found[teacher.weights.id] = sum(p.numel() for p in teacher.network.on_meta().parameters())
             assert teacher.images == teacher.network.images

@@ -11,14 +11,14 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from bench import registry
 from bench.errors import UsageError
 from bench.evaluation.sampling import sample_images, seeded_noise
-from bench.factory import open_source
+from bench.factory import open_generator
 from bench.plugin import Sampler, to_uint8
 from bench.plugin.diffusion import NoiseLevels
-from bench.registry import entries, get
 from bench.runs.recipe import make_request
-from bench.training.job import resolve
+from bench.training.job import make_job
 from teachers.edm import EDMFFHQ64, EDMCifar10, EDMCifar10Cond, EDMImageNet64
 from teachers.files import checkpoints
 from teachers.networks.augment import AugmentPipe
@@ -106,8 +106,8 @@ def test_a_network_of_other_images_is_refused(snapshot, teacher, name, message):
 
 
 def test_the_samplers_are_those_of_the_published_numbers():
-    for name in entries("teacher"):
-        teacher = get("teacher", name)
+    for name in registry.teachers.entries():
+        teacher = registry.teachers.get(name)
         if teacher.published is not None:
             assert teacher.sampler.nfe == teacher.published.nfe
     assert (EDMCifar10.sampler.nfe, EDMFFHQ64.sampler.nfe, EDMImageNet64.sampler.nfe) == (35, 79, 511)
@@ -134,14 +134,14 @@ def test_a_run_distils_a_published_file_and_says_what_is_unusual(snapshot, bench
 
 def test_a_teacher_whose_code_or_facts_change_is_another_run(snapshot, monkeypatch):
     request = make_request(method="sid", teacher="edm-cifar10", teacher_path=str(snapshot()), eval=[], budget="updates=1")
-    ids = {resolve(request).recipe.run_id}
+    ids = {make_job(request).recipe.run_id}
     for name, value in (("sampler", Sampler(3)), ("noise", NoiseLevels(p_mean=0.0)), ("augment", AugmentPipe(0.5))):
         with monkeypatch.context() as change:
             change.setattr(EDMCifar10, name, value)
-            ids.add(resolve(request).recipe.run_id)
+            ids.add(make_job(request).recipe.run_id)
     assert len(ids) == 4
-    assert resolve(request).recipe.run_id in ids
-    assert any(path.endswith("networks/song.py") for path in resolve(request).inputs)
+    assert make_job(request).recipe.run_id in ids
+    assert any(path.endswith("networks/song.py") for path in make_job(request).inputs)
 
 
 def test_an_augmentation_that_is_a_function_makes_no_run_a_new_one(snapshot, monkeypatch):
@@ -150,7 +150,7 @@ def test_an_augmentation_that_is_a_function_makes_no_run_a_new_one(snapshot, mon
     ids = set()
     for _ in range(2):
         monkeypatch.setattr(EDMCifar10, "augment", staticmethod(lambda images: (images, images.new_zeros(len(images), 9))))
-        ids.add(resolve(request).recipe.run_id)
+        ids.add(make_job(request).recipe.run_id)
     assert len(ids) == 1
 
 
@@ -206,7 +206,7 @@ def test_sampling_a_teacher_takes_steps_solver_and_churn(snapshot, bench, tmp_pa
 
 @pytest.mark.parametrize(("form", "name"), [("sid", "sid-cifar10-cond-alpha1.2"), ("sida", "sida-cifar10-cond-alpha1.0")])
 def test_a_released_generator_is_one_call_of_its_network(snapshot, tmp_path, form, name):
-    source = open_source(f"released:{name}", tmp_path, device="cpu", path=str(snapshot(COND, form)))
+    source = open_generator(f"released:{name}", tmp_path, device="cpu", path=str(snapshot(COND, form)))
     assert source.nfe == 1
     images = sample_images(source, range(5, 8))
     z, labels = seeded_noise(range(5, 8), source.teacher.images)
@@ -219,7 +219,7 @@ def test_a_released_generator_is_measured_under_a_protocol(snapshot, bench, tmp_
     """Against a folder of its own images the pixel distance is zero; from other seeds it is not."""
     monkeypatch.setattr(EDMCifar10, "images", config("adm_cond").images)  # 16x16 pixels: fewer dimensions
     file = str(snapshot("adm_cond"))
-    source = open_source("released:sid-cifar10-alpha1.2", tmp_path, device="cpu", path=file)
+    source = open_generator("released:sid-cifar10-alpha1.2", tmp_path, device="cpu", path=file)
     folder = tmp_path / "images"
     folder.mkdir()
     for i, image in enumerate(to_uint8(sample_images(source, range(16)))):
@@ -237,9 +237,9 @@ def test_a_released_generator_is_measured_under_a_protocol(snapshot, bench, tmp_
 
 
 def test_what_is_released_names_a_teacher_and_a_file_of_its_own():
-    released = {name: get("released", name) for name in entries("released")}
+    released = {name: registry.released.get(name) for name in registry.released.entries()}
     assert len(released) == 27
-    assert {r.teacher for r in released.values()} <= set(entries("teacher"))
+    assert {r.teacher for r in released.values()} <= set(registry.teachers.entries())
     assert len({r.weights.id for r in released.values()}) == len(released)
     assert all(r.weights.url.endswith(r.weights.file) for r in released.values())
     assert released["sid-cifar10-alpha1.2"].weights.sha256.startswith("13cb3be1")

@@ -125,12 +125,12 @@ def progress_bar(what: str) -> Iterator[Callable[[float], None]]:
     def report(fraction: float) -> None:
         nonlocal told
         progress.update(task, completed=fraction)
-        if not console.is_terminal and distributed.speaks() and time.monotonic() - told > _LINE_SECONDS:
+        if not console.is_terminal and distributed.is_main() and time.monotonic() - told > _LINE_SECONDS:
             told = time.monotonic()
             left = f", {duration((told - begun) * (1 - fraction) / fraction)} left" if fraction > 0 else ""
             console.print(f"{what}: {fraction:.0%}{left}", markup=False, highlight=False, soft_wrap=True)
 
-    shown = console.is_terminal and distributed.speaks()
+    shown = console.is_terminal and distributed.is_main()
     with Progress(*columns, console=console, transient=True, disable=not shown) as progress:
         task = progress.add_task(what, total=1.0)
         yield report
