@@ -158,13 +158,13 @@ class Tensors(Dataset[Tensor]):
     """Images as torch-fidelity takes them."""
 
     def __init__(self, images: Tensor) -> None:
-        self.images = images
+        self.image_spec = images
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.image_spec)
 
     def __getitem__(self, index: int) -> Tensor:
-        return self.images[index]
+        return self.image_spec[index]
 
 
 def by_torch_fidelity(
@@ -274,7 +274,7 @@ def against_peers(given: argparse.Namespace, weights: Path, folder: Path) -> lis
 
 def with_generator(given: argparse.Namespace, weights: Path) -> list[dict[str, Any]]:
     """A row for exact features and, on a GPU, one for fast ones, of the same images."""
-    device, spec = torch.device(given.device), EDMCifar10.images
+    device, spec = torch.device(given.device), EDMCifar10.image_spec
     given.size = spec.resolution
     environment.set_precision(environment.choose_precision("auto", device))
     torch.manual_seed(0)

@@ -48,7 +48,7 @@ class DigitClassifier(nn.Module):
 class DigitFeatures(FeatureExtractor, Trainable):
     """A 64,058-parameter digit classifier trained on scikit-learn's digits: 64 features and 10 logits."""
 
-    images = ImageSpec(1, 8)
+    image_spec = ImageSpec(1, 8)
     features = ("pool", "logits")
     training_images = 192_000
     shipped = Path(__file__).with_name("digits_classifier.safetensors")

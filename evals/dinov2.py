@@ -113,7 +113,7 @@ class DINOv2(FeatureExtractor):
     There is no cross-check by another library: torch-fidelity's DINOv2 runs code from the network, and resizes differently.
     """
 
-    images = None
+    image_spec = None
     channels = (1, 3)
     features = ("dinov2",)
     assets = (WEIGHTS,)

@@ -42,7 +42,7 @@ class Inception(FeatureExtractor):
     forward pass for both. Takes images of any size; a grey image is repeated to three channels, as by EDM's dataset tool.
     """
 
-    images = None
+    image_spec = None
     channels = (1, 3)
     features = ("pool", "logits")
     large = True

@@ -10,7 +10,7 @@ from bench.plugin import FeatureExtractor, from_uint8
 class Pixels(FeatureExtractor):
     """The pixel values themselves, in [-1, 1]; no weights."""
 
-    images = None
+    image_spec = None
     features = ("pool",)
 
     def __call__(self, images: Tensor) -> dict[str, Tensor]:

@@ -46,6 +46,6 @@ def feature_shape(teacher: Teacher) -> tuple[int, int]:
             f"the network of {type(teacher).__name__} has no encoder that a discriminator could read; choose another teacher, or "
             "a method without one."
         )
-    nothing = next(network.parameters()).new_zeros(1, *teacher.images.shape)
+    nothing = next(network.parameters()).new_zeros(1, *teacher.image_spec.shape)
     shape = network.features(nothing, 1.0).shape
     return shape[1], shape[2]

@@ -47,9 +47,9 @@ def distance(name: DistanceName, teacher: Teacher) -> Distance:
         return lambda a, b: (a - b).square().mean(pixels(a))
     if name == "l1":
         return lambda a, b: (a - b).abs().mean(pixels(a))
-    if teacher.images.channels != 3:
+    if teacher.image_spec.channels != 3:
         raise UsageError(
-            f"LPIPS compares colour images, {type(teacher).__name__} makes images of {teacher.images.channels} channels; use "
+            f"LPIPS compares colour images, {type(teacher).__name__} makes images of {teacher.image_spec.channels} channels; use "
             "--set distance=l2."
         )
     return LPIPS(fetch(VGG16), fetch(LPIPS_LINEAR)).to(next(teacher.denoiser.parameters()).device)

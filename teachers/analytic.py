@@ -37,7 +37,7 @@ class GaussianDenoiser(nn.Module):
 class Gaussian(Teacher):
     """Independent Gaussian pixels, 1x8x8, of mean 0.1 and standard deviation 0.2: every quantity has a closed form."""
 
-    images = ImageSpec(channels=1, resolution=8)
+    image_spec = ImageSpec(channels=1, resolution=8)
     noise = NoiseLevels()
     sampler = Sampler(steps=18)
     dataset = "gaussian"
@@ -83,7 +83,7 @@ class RingDenoiser(nn.Module):
 class GMMRing(Teacher):
     """Eight Gaussians of deviation 0.05 on a circle of radius 0.7 in the plane (2 channels, one pixel): modes to lose."""
 
-    images = ImageSpec(channels=2, resolution=1)
+    image_spec = ImageSpec(channels=2, resolution=1)
     noise = NoiseLevels()
     sampler = Sampler(steps=18)
     dataset = "gmm-ring"
@@ -107,7 +107,7 @@ class GaussianImages(InMemory):
     def __init__(self, path: Path | None = None) -> None:
         refuse_path("gaussian", path)
         generator = torch.Generator().manual_seed(0)
-        super().__init__(to_uint8(Gaussian.mu + Gaussian.s * torch.randn(DRAWS, *Gaussian.images.shape, generator=generator)))
+        super().__init__(to_uint8(Gaussian.mu + Gaussian.s * torch.randn(DRAWS, *Gaussian.image_spec.shape, generator=generator)))
 
 
 class RingPoints(InMemory):

@@ -87,7 +87,7 @@ class DiffusersTeacher(Teacher):
     """What it was read from: two configurations and the weights."""
 
     @property
-    def images(self) -> ImageSpec:  # type: ignore[override]  # of each model, not of the class
+    def image_spec(self) -> ImageSpec:  # type: ignore[override]  # of each model, not of the class
         return self._images
 
     @property

@@ -30,7 +30,7 @@ from teachers.networks.mlp import ResidualMLP
 class EDMDigits(Teacher, Trainable):
     """EDM on scikit-learn's 8x8 grey digits: a 128,704-parameter network, shipped with the suite, made for a laptop CPU."""
 
-    images = ImageSpec(channels=1, resolution=8)
+    image_spec = ImageSpec(channels=1, resolution=8)
     noise = NoiseLevels()
     sampler = Sampler(steps=18)
     dataset = "digits"

@@ -69,10 +69,10 @@ def make_trainer(method: str, teacher: str = "edm-digits", budget: str = "images
     job = make_job(make_request(method=method, teacher=teacher, budget=budget, seed=seed, settings=settings))
     pairs = real = None
     if job.requirements.pairs is not None:
-        z, labels = seeded_noise(range(40), job.teacher.images)
+        z, labels = seeded_noise(range(40), job.teacher.image_spec)
         pairs = PairStream(z, z.flip(0), labels, flops=0, seconds=0.0)
     if job.requirements.real is not None:
-        real = RealStream(job.requirements.real, job.teacher.images, seed, torch.device("cpu"))
+        real = RealStream(job.requirements.real, job.teacher.image_spec, seed, torch.device("cpu"))
     torch.manual_seed(seed)
     instance = job.method_class(job.settings, job.teacher)
     return Trainer(instance, job.teacher, job.budget, torch.device("cpu"), pairs, real)

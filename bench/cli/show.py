@@ -155,7 +155,7 @@ def _teacher(name: str) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "teacher": name,
         "summary": (inspect.getdoc(teacher_class) or "").partition("\n")[0],
-        "images": dataclasses.asdict(teacher.images),
+        "images": dataclasses.asdict(teacher.image_spec),
         "noise": dataclasses.asdict(teacher.noise),
         "sampler": _sampler(teacher.sampler),
         "dataset": teacher.dataset,

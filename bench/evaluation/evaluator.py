@@ -46,8 +46,8 @@ class Evaluator:
     ) -> None:
         self.measuring, self.protocol, self.device = measuring, measuring.protocol, device
         self.label = measuring.label
-        self.images = measuring.target.images
-        self.batch = batch or batch_size(self.images, device)
+        self.image_spec = measuring.target.image_spec
+        self.batch = batch or batch_size(self.image_spec, device)
         self.interrupted, self.report, self.note, self.warned = interrupted, report, note, False
         self.feature_metrics = measuring.feature_metrics
         self.extractors = {name: extractor.to(device) for name, extractor in measuring.load_extractors().items()}
@@ -71,7 +71,7 @@ class Evaluator:
         measured = self.measure_images(self._made_by(generate), replicates)
         for name, metric in self.measuring.metrics.items():
             if isinstance(metric, GeneratorMetric):
-                value = _finite(name, metric.measure(at_once(generate, self.images, self.device), self.device))
+                value = _finite(name, metric.measure(at_once(generate, self.image_spec, self.device), self.device))
                 measured[name] = Measurement(value=value, protocol=metric.conditions(self.device))
         return {name: measured[name] for name in self.measuring.metrics}
 
@@ -101,7 +101,7 @@ class Evaluator:
         return self._replicate({name: metric}, self._made_by(generate), 0)[name]
 
     def _made_by(self, generate: Generate) -> Images:
-        return partial(quantised, generate, self.images, self.device)
+        return partial(quantised, generate, self.image_spec, self.device)
 
     def _replicate(
         self, metrics: Mapping[str, FeatureMetric], images: Images, replicate: int, begun: float = 0.0, share: float = 1.0

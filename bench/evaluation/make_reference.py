@@ -72,7 +72,7 @@ def write_reference(
     extractors: dict[str, type[FeatureExtractor]] = {need.extractor: registry.extractors.get(need.extractor) for need in needs}
     dataset = prepared(opened(), max_size=max_size, xflip=xflip)  # only now, as it may have to be downloaded
     for extractor in extractors.values():
-        extractor.require(dataset.images, name, protocol.id)
+        extractor.require(dataset.image_spec, name, protocol.id)
     for metric_name, metric in wanted.items():
         if len(dataset) < metric.fewest:
             raise UsageError(
@@ -111,7 +111,7 @@ def write_reference(
         "dataset": short,
         "dataset_digest": digest.hexdigest(),
         "images": len(dataset),
-        "shape": list(dataset.images.shape),
+        "shape": list(dataset.image_spec.shape),
         "max_size": max_size,
         "xflip": xflip,
         "held_out": options["held-out"],

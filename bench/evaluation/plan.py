@@ -29,7 +29,7 @@ class TargetSpec:
     """What an evaluation must know of the thing measured: the size of its images, and the data set they are to be like."""
 
     name: str
-    images: ImageSpec
+    image_spec: ImageSpec
     dataset: str | None
     protocol: str | None = None
     """What they are measured by unless something else is asked for."""
@@ -111,7 +111,7 @@ def plan_evaluation(options: EvaluationOptions, target: TargetSpec) -> Evaluatio
         Path(options.extractor_path) if options.extractor_path else None,
     )
     for extractor in measuring.extractors.values():
-        extractor.require(target.images, target.name, protocol.id)
+        extractor.require(target.image_spec, target.name, protocol.id)
     for name, metric in measuring.feature_metrics.items():
         if protocol.samples < metric.fewest:
             raise UsageError(
@@ -208,4 +208,4 @@ def describe(measuring: EvaluationPlan, extractors: Mapping[str, FeatureExtracto
 
 def spec_of(teacher: Teacher | type[Teacher]) -> TargetSpec:
     """Describe the images of a teacher and of its students."""
-    return TargetSpec(teacher.name, teacher.images, teacher.dataset, teacher.protocol)
+    return TargetSpec(teacher.name, teacher.image_spec, teacher.dataset, teacher.protocol)

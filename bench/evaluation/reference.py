@@ -127,7 +127,7 @@ def _measured(
     """Measure a source's images. Raises UsageError if they are of another size, or not those of its statistics."""
     assert source.dataset is not None
     dataset, digest = source.dataset(), ContentDigest()
-    _require_shape(source.name, dataset.images.shape, measuring)
+    _require_shape(source.name, dataset.image_spec.shape, measuring)
     measured = measure_dataset(dataset, extractors, needs, device, digest.update)
     known = source.facts.get("dataset_digest")
     if known and distributed.world_size() == 1 and digest.hexdigest() != known:
@@ -255,8 +255,8 @@ def _require_same(source: RealStatistics, measuring: EvaluationPlan, extractors:
 
 def _require_shape(name: str, shape: tuple[int, ...], measuring: EvaluationPlan) -> None:
     subject = measuring.target
-    if shape != subject.images.shape:
-        theirs, ours = ("x".join(map(str, s)) for s in (shape, subject.images.shape))
+    if shape != subject.image_spec.shape:
+        theirs, ours = ("x".join(map(str, s)) for s in (shape, subject.image_spec.shape))
         raise UsageError(f"the reference {name} is of {theirs} images, those of {subject.name!r} are {ours}.")
 
 

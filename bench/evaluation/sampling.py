@@ -110,7 +110,7 @@ def _takes_draws(generate: Generate) -> bool:
 
 def sample_images(source: ImageGenerator, seeds: range, report: Callable[[float], None] = lambda fraction: None) -> Tensor:
     """Images (N, C, H, W) in [-1, 1] of these seeds, on the CPU; ``report(fraction)`` follows the work."""
-    images, at_once = source.teacher.images, batch_size(source.teacher.images, source.device)
+    images, at_once = source.teacher.image_spec, batch_size(source.teacher.image_spec, source.device)
     made = []
     for i in range(0, len(seeds), at_once):
         made.append(generate_images(source.generate, seeds[i : i + at_once], images, source.device).cpu())

@@ -75,7 +75,7 @@ class Target:
         """Uint8 images by seed, or by their places in the folder."""
         if self.source:
             source = self.source
-            return lambda seeds: quantised(source.generate, self.measuring.target.images, source.device, seeds)
+            return lambda seeds: quantised(source.generate, self.measuring.target.image_spec, source.device, seeds)
         images = self.images
         assert images is not None
         return lambda places: images.read(range(places.start, min(places.stop, len(images))))[0]
@@ -112,7 +112,7 @@ def _folder(place: Path, options: EvaluationOptions, device: str, note: Callable
     if options.protocol is None:
         raise UsageError(f"the images in {str(place)!r} name no protocol; give one with --protocol (`bench list protocols`).")
     images = find_dataset(str(place))()
-    subject_ = TargetSpec(str(place), ImageSpec(*images.images.shape[:2]), None)
+    subject_ = TargetSpec(str(place), ImageSpec(*images.image_spec.shape[:2]), None)
     measuring = plan_evaluation(options.model_copy(update={"eval_repeats": 1}), subject_)
     if speed := [name for name, metric in measuring.metrics.items() if isinstance(metric, GeneratorMetric)]:
         raise UsageError(f"a folder makes no images, so that it has no {' or '.join(speed)}; leave that metric out.")

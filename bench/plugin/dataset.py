@@ -26,7 +26,7 @@ class Dataset(ABC):
 
     @property
     @abstractmethod
-    def images(self) -> ImageSpec:
+    def image_spec(self) -> ImageSpec:
         """Size of its images; ``label_dim`` is its number of classes, or the length of its label vectors (0: unlabelled)."""
 
     @abstractmethod
@@ -52,7 +52,7 @@ class InMemory(Dataset):
         self.pixels, self.labels = pixels, labels
 
     @property
-    def images(self) -> ImageSpec:
+    def image_spec(self) -> ImageSpec:
         return ImageSpec(self.pixels.shape[1], self.pixels.shape[2], label_dim(self.labels))
 
     def __len__(self) -> int:
@@ -80,8 +80,8 @@ class Subset(Dataset):
             self.kept = np.sort(self.kept[:max_size])
 
     @property
-    def images(self) -> ImageSpec:
-        return self.dataset.images
+    def image_spec(self) -> ImageSpec:
+        return self.dataset.image_spec
 
     def __len__(self) -> int:
         return len(self.kept)
@@ -97,8 +97,8 @@ class Mirrored(Dataset):
         self.dataset = dataset
 
     @property
-    def images(self) -> ImageSpec:
-        return self.dataset.images
+    def image_spec(self) -> ImageSpec:
+        return self.dataset.image_spec
 
     def __len__(self) -> int:
         return 2 * len(self.dataset)

@@ -26,9 +26,9 @@ class FeatureExtractor(ABC):
 
     name: ClassVar[str] = ""
     """Under which it is registered, set by the registry."""
-    REQUIRED: ClassVar[tuple[str, ...]] = ("images", "features")
+    REQUIRED: ClassVar[tuple[str, ...]] = ("image_spec", "features")
 
-    images: ClassVar[ImageSpec | None]
+    image_spec: ClassVar[ImageSpec | None]
     """The only size of image it takes, or None for any."""
     channels: ClassVar[tuple[int, ...]] = ()
     """Numbers of channels it takes, where it takes images of any size; empty for any."""
@@ -67,8 +67,8 @@ class FeatureExtractor(ABC):
     def require(cls, given: ImageSpec, whose: str, protocol: str) -> None:
         """Raise UsageError if it does not take images of this size."""
         gives = "x".join(map(str, given.shape))
-        if cls.images and cls.images.shape != given.shape:
-            takes = f"{'x'.join(map(str, cls.images.shape))} images"
+        if cls.image_spec and cls.image_spec.shape != given.shape:
+            takes = f"{'x'.join(map(str, cls.image_spec.shape))} images"
         elif cls.channels and given.channels not in cls.channels:
             takes = f"images of {' or '.join(map(str, cls.channels))} channels"
         else:

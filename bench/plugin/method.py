@@ -188,7 +188,7 @@ class Method(ABC):
     """Parts of the budget after which a new stage begins, rising, each below 1: optimizers, learning rate and average anew."""
 
     def __init__(self, settings: Any, teacher: Teacher) -> None:
-        self.settings, self.noise, self.images = settings, teacher.noise, teacher.images
+        self.settings, self.noise, self.image_spec = settings, teacher.noise, teacher.image_spec
         self.build(teacher)
 
     @classmethod

@@ -45,9 +45,9 @@ class Teacher(ABC):
 
     name: str = ""
     """Under which it is registered, set by the registry; of a loaded one with its source, ``NAME:SOURCE``."""
-    REQUIRED: ClassVar[tuple[str, ...]] = ("images", "noise", "sampler", "dataset", "protocol")
+    REQUIRED: ClassVar[tuple[str, ...]] = ("image_spec", "noise", "sampler", "dataset", "protocol")
 
-    images: ImageSpec
+    image_spec: ImageSpec
     """Size of its images, and its number of classes."""
     noise: NoiseLevels
     """Its noise levels: range, Karras grid, and the law it was trained under."""

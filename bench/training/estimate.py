@@ -123,13 +123,13 @@ def _cost_of_an_update(job: Job, budget: Budget) -> dict[str, float]:
     """
     device, teacher = job.device, job.teacher.to(job.device)
     pairs = real = None
-    z, labels = (None if t is None else t.to(device) for t in seeded_noise(range(2), teacher.images))
+    z, labels = (None if t is None else t.to(device) for t in seeded_noise(range(2), teacher.image_spec))
     assert z is not None
     if job.requirements.pairs is not None:
         pairs = PairStream(z, z, labels, flops=0, seconds=0.0)
     if job.requirements.real is not None:
         noise = InMemory(to_uint8(z.cpu()), None if labels is None else labels.cpu())
-        real = RealStream(noise, teacher.images, 0, device)
+        real = RealStream(noise, teacher.image_spec, 0, device)
     trainer = Trainer(job.method_class(job.settings, teacher), teacher, budget, device, pairs, real)
     trainer.steps = [replace(step, starts_at=0) for step in trainer.steps]  # as most of the run will be
     batch = trainer.settings.batch
@@ -155,7 +155,7 @@ def _cost_of_an_update(job: Job, budget: Budget) -> dict[str, float]:
 
 def _held(job: Job) -> float:
     """Bytes of pairs and real images that are kept in memory throughout."""
-    pixels = math.prod(job.teacher.images.shape)
+    pixels = math.prod(job.teacher.image_spec.shape)
     pairs = 8 * pixels * job.requirements.pairs.count if job.requirements.pairs is not None else 0
     real = pixels * len(job.requirements.real) if job.requirements.real is not None else 0
     on_device = [size for size in (pairs, real) if size <= RESIDENT_BYTES]
@@ -173,7 +173,7 @@ def _cost_of_pairs(job: Job, wanted: TeacherPairs) -> tuple[float, float]:
     """Operations and seconds of all pairs, from one small batch."""
     few = min(wanted.count, 50)
     teacher = job.teacher.to(job.device)
-    z, labels = (None if t is None else t.to(job.device) for t in seeded_noise(range(few), teacher.images))
+    z, labels = (None if t is None else t.to(job.device) for t in seeded_noise(range(few), teacher.image_spec))
     assert z is not None
     _, flops = sample_measured(teacher, z, labels, wanted.steps)  # and gets everything ready
     started = time.perf_counter()

@@ -59,7 +59,7 @@ def teacher_files(teacher: Teacher) -> list[Path]:
 def teacher_code(teacher: Teacher) -> str:
     """Digest a teacher's source, noise levels, sampler and augmentation."""
     augment = teacher.augment if dataclasses.is_dataclass(teacher.augment) else None  # a function's repr is an address
-    facts = repr((teacher.images, teacher.noise, teacher.sampler, augment))
+    facts = repr((teacher.image_spec, teacher.noise, teacher.sampler, augment))
     return hashlib.sha256((source_digest(teacher_files(teacher)) + facts).encode()).hexdigest()
 
 

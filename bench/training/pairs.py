@@ -57,11 +57,11 @@ def teacher_pairs(teacher: Teacher, wanted: TeacherPairs, device: torch.device) 
     processes that need the same part one makes it and the other waits.
     """
     folder = cache_folder() / "pairs" / _key(teacher, wanted, device)
-    shape = wanted.count, *teacher.images.shape
+    shape = wanted.count, *teacher.image_spec.shape
     held = device if 8 * math.prod(shape) <= RESIDENT_BYTES else torch.device("cpu")
     joined = {"z": torch.empty(shape, device=held), "images": torch.empty(shape, device=held)}
-    if teacher.images.label_dim:
-        joined["labels"] = torch.empty(wanted.count, teacher.images.label_dim, device=held)
+    if teacher.image_spec.label_dim:
+        joined["labels"] = torch.empty(wanted.count, teacher.image_spec.label_dim, device=held)
     flops, seconds = 0, 0.0
     for first in range(0, wanted.count, PART):
         file, last = folder / f"{first:09d}.safetensors", min(first + PART, wanted.count)
@@ -101,10 +101,10 @@ def _make(
 ) -> Generator[int, None, tuple[dict[str, Tensor], int, float]]:
     noise, images, all_labels, flops = [], [], [], 0
     started = time.perf_counter()
-    at_once = batch_size(teacher.images, device)
+    at_once = batch_size(teacher.image_spec, device)
     for first in range(numbers.start, numbers.stop, at_once):
         last = min(first + at_once, numbers.stop)
-        z, labels = seeded_noise(range(FIRST_SEED + first, FIRST_SEED + last), teacher.images)
+        z, labels = seeded_noise(range(FIRST_SEED + first, FIRST_SEED + last), teacher.image_spec)
         made, cost = sample_measured(teacher, z.to(device), None if labels is None else labels.to(device), steps)
         flops += cost
         noise.append(z)

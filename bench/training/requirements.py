@@ -47,9 +47,9 @@ def find_requirements(
         match wanted:
             case TeacherPairs():
                 found.pairs = wanted
-            case PublishedFile(asset, channels) if channels not in (None, teacher.images.channels):
+            case PublishedFile(asset, channels) if channels not in (None, teacher.image_spec.channels):
                 raise UsageError(
-                    f"{asset.file} is for images of {channels} channels, {name!r} makes images of {teacher.images.channels}; "
+                    f"{asset.file} is for images of {channels} channels, {name!r} makes images of {teacher.image_spec.channels}; "
                     f"choose a setting of {method!r} that does without, such as --set distance=l2."
                 )
             case PublishedFile(asset):
@@ -79,7 +79,7 @@ def _real_images(method: str, teacher: Teacher, data: str | None) -> Dataset:
         dataset = find_dataset(wanted)()
     except UsageError as error:
         raise UsageError(f"method {method!r} learns from real images: {error} Or give --data PATH.") from None
-    images, own = dataset.images, teacher.images
+    images, own = dataset.image_spec, teacher.image_spec
     if (images.channels, images.resolution) != (own.channels, own.resolution):
         raise UsageError(
             f"the data set {wanted!r} has images of {images.channels}x{images.resolution}x{images.resolution}, {name!r} makes "

@@ -98,7 +98,7 @@ class _Run:
             request=job.request.model_dump(mode="json"),
             inputs=job.inputs,
             sources=job.hyperparameters.sources,
-            images=asdict(self.teacher.images),
+            images=asdict(self.teacher.image_spec),
             requires=[type(r).__name__ for r in job.method_class.requires(job.settings)],
             cost=previous.cost if previous else Ledger().as_dict(),
             evaluations=previous.evaluations if previous else [],
@@ -157,7 +157,7 @@ class _Run:
         budget = self.job.budget
         if budget is not None and budget.axis == "flops" and (pairs := self.job.requirements.pairs) is not None:
             few = min(2, pairs.count)
-            z, labels = seeded_noise(range(few), self.teacher.images)
+            z, labels = seeded_noise(range(few), self.teacher.image_spec)
             labels = labels if labels is None else labels.to(self.device)
             cost = sample_measured(self.teacher, z.to(self.device), labels, pairs.steps)[1] * pairs.count / few
             if cost >= budget.amount:
@@ -195,7 +195,7 @@ class _Run:
 
     def _real_images(self) -> RealStream | None:
         dataset = self.job.requirements.real
-        return RealStream(dataset, self.teacher.images, self.job.recipe.seed, self.device) if dataset is not None else None
+        return RealStream(dataset, self.teacher.image_spec, self.job.recipe.seed, self.device) if dataset is not None else None
 
     def train(self, budget: Budget) -> Iterator[Event]:
         """Spend the budget; evaluate at its points and save a checkpoint there, every few seconds, and when interrupted."""
@@ -296,7 +296,7 @@ class _Run:
             metrics=metrics,
             watched=watched,
         )
-        grid = generate_images(sampler.generate, range(SAMPLES), self.teacher.images, self.device)
+        grid = generate_images(sampler.generate, range(SAMPLES), self.teacher.image_spec, self.device)
         save_samples(grid, self.folder.samples / f"{self.ledger.images:012d}.png")
         self.record.evaluations.append(evaluation)
         best = self.evaluator.best(self.record.evaluations)

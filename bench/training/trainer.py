@@ -103,7 +103,7 @@ class Trainer:
         self._prepare()
 
     def _fresh_batch(self) -> Batch:
-        n, images = self.settings.batch, self.teacher.images
+        n, images = self.settings.batch, self.teacher.image_spec
         z = torch.randn(n, *images.shape, device=self.device)
         labels = None
         if images.label_dim:

@@ -99,14 +99,14 @@ class ImageFiles(Dataset):
         self._images = ImageSpec(channels, width, label_dim(self.labels))
 
     @property
-    def images(self) -> ImageSpec:
+    def image_spec(self) -> ImageSpec:
         return self._images
 
     def __len__(self) -> int:
         return len(self.names)
 
     def read(self, indices: Sequence[int]) -> tuple[Tensor, Tensor | None]:
-        pixels = torch.empty(len(indices), *self.images.shape, dtype=torch.uint8)
+        pixels = torch.empty(len(indices), *self.image_spec.shape, dtype=torch.uint8)
         for image, index in zip(pixels, indices, strict=True):
             image.copy_(self._pixels(self.names[index]))
         return pixels, None if self.labels is None else self.labels[torch.as_tensor(indices, dtype=torch.int64)]

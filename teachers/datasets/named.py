@@ -75,8 +75,8 @@ class Files(Dataset):
         return read_files(path)
 
     @property
-    def images(self) -> ImageSpec:
-        return self.source.images
+    def image_spec(self) -> ImageSpec:
+        return self.source.image_spec
 
     def __len__(self) -> int:
         return len(self.source)
@@ -102,9 +102,9 @@ class Declared(Files):
         """
         path = path or self.usual_place()
         found = read_files(path, labels=self.declared.label_dim > 0)
-        if found.images != self.declared:
+        if found.image_spec != self.declared:
             raise UsageError(
-                f"{str(path)!r} has {_described(found.images)}, expected {_described(self.declared)}; "
+                f"{str(path)!r} has {_described(found.image_spec)}, expected {_described(self.declared)}; "
                 f"give the file of the data set {self.name!r}."
             )
         return found

@@ -76,7 +76,7 @@ class NetworkConfig(BaseModel):
         )
 
     @property
-    def images(self) -> ImageSpec:
+    def image_spec(self) -> ImageSpec:
         """Size of the network's images, and its number of classes."""
         return ImageSpec(self.img_channels, self.img_resolution, self.label_dim)
 

@@ -86,7 +86,7 @@ class Deep(nn.Module):
 
 
 class DeepTeacher(Teacher):
-    images, noise, steps = ImageSpec(1, 8), NoiseLevels(), 3
+    image_spec, noise, steps = ImageSpec(1, 8), NoiseLevels(), 3
     dataset, protocol = "digits", "digits-5k"
 
     def load(self, path: Path | None) -> nn.Module:

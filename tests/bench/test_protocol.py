@@ -64,7 +64,7 @@ def evaluator(samples: int, *metrics: str, batch: int | None = None) -> Evaluato
 
 @pytest.mark.parametrize("batch", [1, 7, 64, 256])
 def test_batch_size_changes_no_image_and_no_number(batch):
-    network, spec = EDMDigits().denoiser, EDMDigits.images
+    network, spec = EDMDigits().denoiser, EDMDigits.image_spec
 
     def one_step(z, labels):
         return network(2.5 * z, 2.5)

@@ -317,7 +317,7 @@ class Labelled(torch.nn.Module):
 
 @register_teacher("three-classes")
 class ThreeClasses(Teacher):
-    images, noise, sampler = ImageSpec(1, 8, label_dim=3), NoiseLevels(), Sampler(4)
+    image_spec, noise, sampler = ImageSpec(1, 8, label_dim=3), NoiseLevels(), Sampler(4)
     dataset, protocol = "digits", "digits-5k"
     def load(self, path):
         with torch.random.fork_rng():

@@ -54,7 +54,7 @@ def expected_gradient(method: str, level: float, **overrides):
     """The gradient of the mean loss with respect to (m, tau), over IMAGES images of PIXELS pixels."""
 
     class Teacher(Gaussian):
-        images = ImageSpec(3, 32)
+        image_spec = ImageSpec(3, 32)
         mu, s = MU, S
 
     teacher = Teacher()

@@ -25,7 +25,7 @@ class Unconditional(Teacher):
     """DDPM++ in small, which is told of its augmentation."""
 
     config = NetworkConfig(model_type="SongUNet", attn_resolutions=[8], augment_dim=9, **SHAPE)
-    images, noise, sampler, dataset, protocol = config.images, NoiseLevels(), Sampler(4), None, None
+    image_spec, noise, sampler, dataset, protocol = config.image_spec, NoiseLevels(), Sampler(4), None, None
     augment = AugmentPipe(0.5)
 
     def load(self, path):
@@ -40,7 +40,7 @@ class Conditional(Unconditional):
     """ADM in small, of four classes."""
 
     config = NetworkConfig(model_type="DhariwalUNet", attn_resolutions=[8], label_dim=4, **SHAPE)
-    images, augment = config.images, None
+    image_spec, augment = config.image_spec, None
 
 
 @pytest.mark.parametrize("teacher_class", [Unconditional, Conditional])
@@ -55,10 +55,10 @@ def test_two_updates_change_the_generator_and_leave_it_finite(method, settings, 
     small = {name: value for name, value in small.items() if name in cls.Settings.model_fields}
     chosen = choose_settings(cls, "edm-cifar10", small).settings
     needs = {type(wanted) for wanted in cls.requires(chosen)}
-    z, labels = seeded_noise(range(4), teacher.images)
+    z, labels = seeded_noise(range(4), teacher.image_spec)
     pairs = PairStream(z, z.flip(0), labels, 0, 0.0) if TeacherPairs in needs else None
     pixels = torch.randint(0, 256, (8, 3, 16, 16), dtype=torch.uint8)
-    real = RealStream(InMemory(pixels, torch.arange(8) % 4), teacher.images, 0, CPU) if RealImages in needs else None
+    real = RealStream(InMemory(pixels, torch.arange(8) % 4), teacher.image_spec, 0, CPU) if RealImages in needs else None
     trainer = Trainer(cls(chosen, teacher), teacher, Budget.parse("updates=2"), CPU, pairs, real)
     before = [p.clone() for p in trainer.method.generator.parameters()]
     while trainer.fraction < 1:

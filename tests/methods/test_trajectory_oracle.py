@@ -27,7 +27,7 @@ MU, S = 0.7, 0.6
 
 
 class Teacher(Gaussian):
-    images = ImageSpec(3, 8)
+    image_spec = ImageSpec(3, 8)
     mu, s = MU, S
 
 

@@ -36,7 +36,7 @@ def test_the_ring_denoiser_is_the_posterior_mean(sigma, angle, distance):
 def test_a_trainable_copy_starts_as_the_denoiser_and_shares_nothing_with_it(teacher):
     made = teacher()
     network = made.trainable_copy()
-    x = torch.randn(16, *made.images.shape)
+    x = torch.randn(16, *made.image_spec.shape)
     torch.testing.assert_close(network(x, 0.5), made.denoiser(x, 0.5), rtol=0, atol=0)
     assert all(p.requires_grad for p in network.parameters())
     before = made.digest()
@@ -49,7 +49,7 @@ def test_a_trainable_copy_starts_as_the_denoiser_and_shares_nothing_with_it(teac
 @pytest.mark.parametrize("teacher", [Gaussian, GMMRing])
 def test_the_sampler_draws_from_the_data_set(teacher):
     made = teacher()
-    drawn = made.sample(torch.randn(4000, *made.images.shape, generator=torch.Generator().manual_seed(0))).flatten(1)
+    drawn = made.sample(torch.randn(4000, *made.image_spec.shape, generator=torch.Generator().manual_seed(0))).flatten(1)
     real = torch.cat([images for images, _ in open_dataset(made.dataset).batches(5000)]).float().flatten(1) / 127.5 - 1
     torch.testing.assert_close(drawn.mean(0), real.mean(0), rtol=0, atol=0.03)
     torch.testing.assert_close(torch.cov(drawn.T), torch.cov(real.T), rtol=0, atol=0.015)

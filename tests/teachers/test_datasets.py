@@ -145,7 +145,7 @@ def test_an_edm_archive_is_read_in_the_order_of_its_names_with_its_labels(tmp_pa
     images, found = read_all(dataset)
     assert torch.equal(images, chw(COLOUR))
     assert images.dtype == torch.uint8
-    assert dataset.images == ImageSpec(3, 32, dim)
+    assert dataset.image_spec == ImageSpec(3, 32, dim)
     if expected is None:
         assert found is None
     else:
@@ -168,7 +168,7 @@ def test_a_folder_of_pictures_has_no_labels_whatever_its_folders_are_called(tmp_
     images, labels = read_all(dataset)
     assert torch.equal(images, chw(COLOUR[[2, 0, 1], :, :, 0]))  # upper case sorts first, and '/' after
     assert labels is None
-    assert dataset.images == ImageSpec(1, 32)
+    assert dataset.image_spec == ImageSpec(1, 32)
 
 
 @pytest.mark.parametrize("write", [python2_batch, python3_batch])
@@ -178,7 +178,7 @@ def test_the_cifar_archive_is_read_in_the_order_of_its_batches(tmp_path, write):
     images, labels = read_all(dataset)
     assert torch.equal(images, chw(COLOUR))
     assert torch.equal(labels, torch.from_numpy(classes))
-    assert dataset.images == ImageSpec(3, 32, 10)
+    assert dataset.image_spec == ImageSpec(3, 32, 10)
 
 
 def test_the_cifar_test_split_is_the_test_batch(tmp_path):
@@ -207,13 +207,13 @@ def test_idx_files_are_read_as_grey_images_with_classes(tmp_path, zipped):
         images, labels = read_all(dataset)
         assert torch.equal(images, chw(grey))
         assert labels.tolist() == [*range(10)][::-1]
-        assert dataset.images == ImageSpec(1, 28, 10)
+        assert dataset.image_spec == ImageSpec(1, 28, 10)
 
 
 def test_digits_and_analytic_sets_are_read_by_index_and_take_no_path(tmp_path):
     for name, images in (("digits", ImageSpec(1, 8, 10)), ("gaussian", ImageSpec(1, 8)), ("gmm-ring", ImageSpec(2, 1, 8))):
         dataset = open_dataset(name)
-        assert dataset.images == images
+        assert dataset.image_spec == images
         whole, labels = read_all(dataset, 700)
         assert len(whole) == len(dataset)
         some, few = dataset.read([3, 1, 3])
@@ -266,7 +266,7 @@ def test_xflip_appends_the_mirrored_images_with_the_same_labels(data, count, vec
 def test_the_subset_is_taken_before_the_mirror():
     both = prepared(arange(10), max_size=4, xflip=True)
     assert read_all(both)[1].tolist() == [2, 4, 8, 9] * 2
-    assert both.images == arange(10).images
+    assert both.image_spec == arange(10).image_spec
 
 
 @settings(max_examples=20, deadline=None)
@@ -298,9 +298,9 @@ def test_an_unlabelled_set_is_read_without_the_classes_that_the_tool_made_of_fol
     path = edm_zip(tmp_path / "ffhq-64x64.zip", faces, [0, 1, 2])
     for name in ("ffhq64", "afhqv2-64"):
         dataset = open_dataset(name, path)
-        assert dataset.images == ImageSpec(3, 64)
+        assert dataset.image_spec == ImageSpec(3, 64)
         assert dataset.read([0])[1] is None
-    assert open_dataset(str(path)).images == ImageSpec(3, 64, 3)
+    assert open_dataset(str(path)).image_spec == ImageSpec(3, 64, 3)
 
 
 @pytest.mark.parametrize(
@@ -366,7 +366,7 @@ class Bytes(InMemory):
 
 @register_dataset("half")
 class Half(Dataset):
-    images = ImageSpec(1, 1)
+    image_spec = ImageSpec(1, 1)
     def __len__(self):
         return 1
 """
@@ -541,7 +541,7 @@ def test_the_labels_may_be_as_large_as_their_images_are_many(tmp_path, monkeypat
 
     monkeypatch.setattr(reader, "LABELS_BYTES", 0)
     path = edm_zip(tmp_path / "set.zip", COLOUR[:, :1, :1], [999] * 12)
-    assert open_dataset(str(path)).images == ImageSpec(3, 1, 1000)
+    assert open_dataset(str(path)).image_spec == ImageSpec(3, 1, 1000)
     long = edm_zip(tmp_path / "long.zip", COLOUR[:, :1, :1], [[0.5] * 100] * 12)
     with pytest.raises(UsageError, match=r"'dataset.json'.*more than 2,400 bytes"):
         open_dataset(str(long))

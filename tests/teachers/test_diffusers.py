@@ -84,7 +84,7 @@ def test_the_denoiser_of_a_flow_is_one_step_to_its_end(tmp_path, name):
 def test_what_is_known_of_the_teacher_follows_from_its_files(folder):
     teacher = DiffusersTeacher(source=folder)
     assert _broken_contract("teacher", DiffusersTeacher) == ""
-    assert (teacher.images.shape, teacher.images.label_dim) == ((1, 8, 8), 0)
+    assert (teacher.image_spec.shape, teacher.image_spec.label_dim) == ((1, 8, 8), 0)
     assert (teacher.noise.sigma_min, teacher.noise.sigma_max) == (pytest.approx(0.01, rel=1e-2), pytest.approx(157.4, rel=1e-3))
     assert (teacher.dataset, teacher.protocol) == (None, None)
     assert [str(f.relative_to(folder)) for f in teacher.files] == [
@@ -167,7 +167,7 @@ def test_the_digest_holds_the_weights_and_the_process_and_not_the_versions(folde
 def test_one_hot_labels_become_class_indices(tmp_path):
     unet = small_unet(num_class_embeds=3)
     teacher = DiffusersTeacher(source=save_pipeline(tmp_path / "model", diffusers.FlowMatchEulerDiscreteScheduler(), unet))
-    assert teacher.images.label_dim == 3
+    assert teacher.image_spec.label_dim == 3
     y, classes = torch.randn(3, 1, 8, 8), torch.tensor([2, 0, 1])
     with torch.no_grad():
         found = teacher.denoiser(y, 1.0, torch.nn.functional.one_hot(classes, 3).float())

@@ -107,7 +107,7 @@ def test_heun_in_18_steps_gives_the_references_images(name, dtype):
 @every
 def test_the_stochastic_sampler_gives_the_references_image_for_each_seed(name):
     """Noise, class and the noise of every step from the seed alone: in one batch, and one by one in reverse order."""
-    denoiser, images = network(name), config(name).images
+    denoiser, images = network(name), config(name).image_spec
     sampler = Sampler(8, churn=40, churn_min=0.05, churn_max=50, churn_noise=1.003)
     seeds = [int(s) for s in stored(name)["in/seeds"]]
     assert len(seeds) > 1
@@ -153,7 +153,7 @@ def test_every_published_teacher_has_the_network_of_its_file():
         teacher = registry.teachers.get(name)
         if hasattr(teacher, "weights"):
             found[teacher.weights.id] = sum(p.numel() for p in teacher.network.on_meta().parameters())
-            assert teacher.images == teacher.network.images
+            assert teacher.image_spec == teacher.network.image_spec
             assert teacher.assets == (teacher.weights,)
     expected = {name: facts["num_parameters"] for name, facts in PUBLISHED.items()}
     expected |= {"edm-cifar10-32x32-uncond-ve": 56_397_827}
@@ -223,4 +223,4 @@ def test_dropout_acts_in_training_mode_only():
 def test_the_fixtures_weights_fit_in_their_own_order():
     for name in CONFIGURATIONS:
         assert list(config(name).on_meta().state_dict()) == list(weights(name))
-    assert config("adm_cond").images == ImageSpec(3, 16, 10)
+    assert config("adm_cond").image_spec == ImageSpec(3, 16, 10)

@@ -209,7 +209,7 @@ def test_a_released_generator_is_one_call_of_its_network(snapshot, tmp_path, for
     source = open_generator(f"released:{name}", tmp_path, device="cpu", path=str(snapshot(COND, form)))
     assert source.nfe == 1
     images = sample_images(source, range(5, 8))
-    z, labels = seeded_noise(range(5, 8), source.teacher.images)
+    z, labels = seeded_noise(range(5, 8), source.teacher.image_spec)
     with torch.no_grad():
         expected = network(COND)(2.5 * z, 2.5, labels)
     torch.testing.assert_close(images, expected, rtol=0, atol=1e-5)
@@ -217,7 +217,7 @@ def test_a_released_generator_is_one_call_of_its_network(snapshot, tmp_path, for
 
 def test_a_released_generator_is_measured_under_a_protocol(snapshot, bench, tmp_path, monkeypatch):
     """Against a folder of its own images the pixel distance is zero; from other seeds it is not."""
-    monkeypatch.setattr(EDMCifar10, "images", config("adm_cond").images)  # 16x16 pixels: fewer dimensions
+    monkeypatch.setattr(EDMCifar10, "image_spec", config("adm_cond").image_spec)  # 16x16 pixels: fewer dimensions
     file = str(snapshot("adm_cond"))
     source = open_generator("released:sid-cifar10-alpha1.2", tmp_path, device="cpu", path=file)
     folder = tmp_path / "images"
