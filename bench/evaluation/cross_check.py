@@ -18,10 +18,11 @@ from bench.evaluation.target import Target
 from bench.plugin.accumulators import FeatureBank
 from bench.plugin.extractor import Features
 from bench.plugin.metric import FeatureMetric
+from bench.runs.events import Working
 
 
 @dataclass(frozen=True)
-class Row:
+class Comparison:
     """One number for one set of images."""
 
     metric: str
@@ -38,22 +39,22 @@ Extract = Callable[[Tensor], Features]
 OWN = "distill-bench"
 
 
-def require_checkable(question: Target) -> None:
+def require_checkable(target: Target) -> None:
     """Raise UsageError if no other library here has any of the metrics."""
     if distributed.world_size() > 1:
         raise UsageError("--cross-check measures in one process; leave torchrun out.")
-    metrics = question.measuring.feature_metrics
+    metrics = target.plan.feature_metrics
     if all(type(metric).by_others is FeatureMetric.by_others for metric in metrics.values()):
-        names = ", ".join(question.measuring.metrics)
+        names = ", ".join(target.plan.metrics)
         raise UsageError(f"no other library here computes {names}; cross-check fid, is, kid, precision or recall.")
 
 
-def cross_check(question: Target, evaluator: Evaluator) -> list[dict[str, Any]]:
+def cross_check(target: Target, evaluator: Evaluator) -> list[dict[str, Any]]:
     """One replicate by this suite; by others' formulas on its features; and by others from the uint8 images on.
 
     Holds the replicate's images and features in memory.
     """
-    images = _images(question, evaluator)
+    images = _images(target, evaluator)
     metrics = evaluator.feature_metrics
 
     def read(places: range) -> Tensor:
@@ -65,29 +66,29 @@ def cross_check(question: Target, evaluator: Evaluator) -> list[dict[str, Any]]:
         implementations: dict[str, Extract] = {OWN: ours, **ours.by_others()}
         features_of = {who: _features(implementation, images, evaluator) for who, implementation in implementations.items()}
         for name, metric in _of(metrics, evaluator.extractors[extractor].features):
-            rows.append(Row(name, OWN, OWN, own[name].value, 0.0))
+            rows.append(Comparison(name, OWN, OWN, own[name].value, 0.0))
             for who, features in features_of.items():
                 values = metric.by_others(features[metric.feature], evaluator.references.prepared.get(name))
                 rows += [
-                    Row(name, library, who, value, value - own[name].value)
+                    Comparison(name, library, who, value, value - own[name].value)
                     for library, value in values.items()
                     if who in (OWN, library)
                 ]
     if evaluator.protocol.fast:
-        exact = dataclasses.replace(evaluator.measuring, protocol=dataclasses.replace(evaluator.protocol, fast=False))
+        exact = dataclasses.replace(evaluator.plan, protocol=dataclasses.replace(evaluator.protocol, fast=False))
         for name, m in Evaluator(exact, evaluator.device, batch=evaluator.batch).measure_images(read, [0]).items():
-            rows.append(Row(name, OWN, f"{OWN} in float32", m.value, m.value - own[name].value))
+            rows.append(Comparison(name, OWN, f"{OWN} in float32", m.value, m.value - own[name].value))
     return [asdict(row) for row in rows]
 
 
-def _images(question: Target, evaluator: Evaluator) -> Tensor:
+def _images(target: Target, evaluator: Evaluator) -> Tensor:
     """All images of the first replicate, uint8, on the CPU."""
-    n, batch, first = evaluator.protocol.samples, evaluator.batch, question.replicates[0] * evaluator.protocol.samples
-    made = []
+    n, batch, first = evaluator.protocol.samples, evaluator.batch, target.replicates[0] * evaluator.protocol.samples
+    images = []
     for start in range(0, n, batch):
-        evaluator.report(start / n)
-        made.append(question.read(range(first + start, first + start + batch)).cpu())
-    return torch.cat(made)[:n]
+        evaluator.observe(Working("measuring", start, n))
+        images.append(target.images(range(first + start, first + start + batch)).cpu())
+    return torch.cat(images)[:n]
 
 
 def _features(extract: Extract, images: Tensor, evaluator: Evaluator) -> dict[str, Tensor]:

@@ -1,23 +1,24 @@
-"""Generate and measure in one pass: every metric asked for sees every image once, and no image is kept."""
+"""Generating and measuring in one pass: every metric asked for sees every image once, and no image is kept."""
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 
 from bench import distributed
-from bench.errors import BenchError, Interrupted, UsageError
+from bench.errors import BenchError, UsageError
 from bench.evaluation.extraction import Extraction, FeatureStatistics, tiles
 from bench.evaluation.plan import EvaluationPlan, describe
 from bench.evaluation.reference import References
 from bench.evaluation.sampling import Images, at_once, batch_size, quantised
 from bench.plugin.method import Generate
 from bench.plugin.metric import FeatureMetric, GeneratorMetric
+from bench.runs.events import Note, Observer, Working, ignore
 from bench.runs.record import Evaluation, Measurement
 
 
@@ -25,68 +26,124 @@ class Evaluator:
     """Measures generators of one kind of image by one protocol; loads extractors and references once.
 
     Args:
-        measuring: what is measured, and by which protocol.
+        plan: what is measured, and by which protocol.
         device: where it is done.
-        batch: images made and measured at once. Kernels may differ in their last bits with it, and with nothing else: the
-            batches are the same for any number of processes, and the last is filled up with images that do not count.
-        interrupted: asked now and then whether to stop.
-        report: told which fraction is done.
-        note: told what takes long.
+        batch: images made and measured at once. Kernels may differ in their last bits with it, and with
+            nothing else: the batches are the same for any number of processes, and the last is filled up with
+            images that do not count.
+        observe: told how far the work is, and what a person should know. It ends an evaluation by raising.
     """
 
     def __init__(
         self,
-        measuring: EvaluationPlan,
+        plan: EvaluationPlan,
         device: torch.device,
         *,
         batch: int | None = None,
-        interrupted: Callable[[], bool] = lambda: False,
-        report: Callable[[float], None] = lambda fraction: None,
-        note: Callable[[str], None] = lambda sentence: None,
+        observe: Observer = ignore,
     ) -> None:
-        self.measuring, self.protocol, self.device = measuring, measuring.protocol, device
-        self.label = measuring.label
-        self.image_spec = measuring.target.image_spec
+        self.plan, self.protocol, self.device, self.observe = plan, plan.protocol, device, observe
+        self.label = plan.label
+        self.image_spec = plan.target.image_spec
         self.batch = batch or batch_size(self.image_spec, device)
-        self.interrupted, self.report, self.note, self.warned = interrupted, report, note, False
-        self.feature_metrics = measuring.feature_metrics
-        self.extractors = {name: extractor.to(device) for name, extractor in measuring.load_extractors().items()}
+        self.warned_of_few_images = False
+        self.feature_metrics = plan.feature_metrics
+        self.extractors = {name: extractor.to(device) for name, extractor in plan.load_extractors().items()}
         if self.protocol.fast and device.type != "cuda":
             raise UsageError("--fast computes features in 16 bits, which only a GPU does faster; leave it out on a CPU.")
         if self.protocol.fast:
             for extractor in self.extractors.values():
                 extractor.use_fast()
-        if -(-self.protocol.samples // self.batch) < distributed.world_size():
+        processes = distributed.world_size()
+        if -(-self.protocol.samples // self.batch) < processes:
             raise UsageError(
-                f"{self.protocol.samples:,} images in batches of {self.batch} are too few for {distributed.world_size()} processes; "
+                f"{self.protocol.samples:,} images in batches of {self.batch} are too few for {processes} processes; "
                 "start fewer, or give a smaller --batch."
             )
-        self.references = References(measuring, self.extractors, device, note)
+        self.references = References(plan, self.extractors, device, observe)
 
     def measure(self, generate: Generate, replicates: Sequence[int]) -> dict[str, Measurement]:
-        """Every metric of a generator over replicates. Replicate r has the seeds from r N to (r + 1) N - 1.
+        """Measure every metric of a generator over replicates; replicate r has the seeds r N to (r + 1) N - 1.
 
         The training random state is left as it was.
         """
-        measured = self.measure_images(self._made_by(generate), replicates)
-        for name, metric in self.measuring.metrics.items():
+        measured = self.measure_images(self._images_of(generate), replicates)
+        for name, metric in self.plan.metrics.items():
             if isinstance(metric, GeneratorMetric):
-                value = _finite(name, metric.measure(at_once(generate, self.image_spec, self.device), self.device))
-                measured[name] = Measurement(value=value, protocol=metric.conditions(self.device))
-        return {name: measured[name] for name in self.measuring.metrics}
+                value = metric.measure(at_once(generate, self.image_spec, self.device), self.device)
+                measured[name] = Measurement(value=_finite(name, value), protocol=metric.conditions(self.device))
+        return {name: measured[name] for name in self.plan.metrics}
 
     def measure_images(self, images: Images, replicates: Sequence[int]) -> dict[str, Measurement]:
-        """The metrics of features: their mean over replicates and, if there are several, standard deviation and values."""
+        """Measure the metrics of features: their mean over replicates and, of several, deviation and values."""
         if not self.feature_metrics:
             return {}
         share = 1 / len(replicates)
-        each = [self._replicate(self.feature_metrics, images, r, i * share, share) for i, r in enumerate(replicates)]
-        return {name: self._summary(name, [values[name] for values in each]) for name in self.feature_metrics}
+        values = [
+            self._replicate(self.feature_metrics, images, replicate, begun=i * share, share=share)
+            for i, replicate in enumerate(replicates)
+        ]
+        return {name: self._summary(name, [each[name] for each in values]) for name in self.feature_metrics}
+
+    def watch(self, generate: Generate) -> float:
+        """Measure the first metric of features on replicate 0, by which the best checkpoint is chosen."""
+        name, metric = next(iter(self.feature_metrics.items()))
+        return self._replicate({name: metric}, self._images_of(generate), 0)[name]
+
+    def best(self, evaluations: Sequence[Evaluation]) -> Evaluation:
+        """Choose the best by the watched value, the earliest of equals, among those of as many steps as the last."""
+        comparable = [e for e in evaluations if e.nfe == evaluations[-1].nfe]
+        first = next(iter(self.feature_metrics.values()))
+        sign = 1 if first.direction == "lower" else -1
+        return min(comparable, key=lambda e: sign * (e.watched if e.watched is not None else math.inf))
+
+    def describe(self) -> dict[str, Any]:
+        """Describe the protocol in full, as it is stored beside the numbers."""
+        return describe(self.plan, self.extractors) | {"references": self.references.facts}
+
+    def _images_of(self, generate: Generate) -> Images:
+        return partial(quantised, generate, self.image_spec, self.device)
+
+    def _replicate(
+        self,
+        metrics: Mapping[str, FeatureMetric],
+        images: Images,
+        replicate: int,
+        *,
+        begun: float = 0.0,
+        share: float = 1.0,
+    ) -> dict[str, float]:
+        """The metrics of one replicate, which is this share of the work and comes after what has begun it."""
+        n = self.protocol.samples
+        needs = {
+            name: FeatureStatistics(self.plan.extractor_of(metric), metric.feature, metric.statistics)
+            for name, metric in metrics.items()
+        }
+        extraction = Extraction(self.extractors, needs.values(), n)
+        for first in tiles(n, self.batch):
+            self.observe(Working("measuring", begun + share * first / n, 1.0))
+            seeds = range(replicate * n + first, replicate * n + first + self.batch)
+            extraction.see(images(seeds).to(self.device), first, min(self.batch, n - first))
+        kept = extraction.statistics()
+        self._warn_of_few_images(max((len(k["mu"]) for k in kept.values() if "root" in k), default=0))
+        return {
+            name: _finite(name, metric.value(kept[needs[name]], self.references.prepared.get(name)))
+            for name, metric in metrics.items()
+        }
+
+    def _warn_of_few_images(self, dimensions: int) -> None:
+        """Say once that the covariance of so many dimensions is singular, where it is."""
+        if dimensions and not self.warned_of_few_images:
+            self.warned_of_few_images = True
+            n = self.protocol.samples
+            self.observe(
+                Note(f"{n:,} images are not more than the {dimensions:,} dimensions of their features: FID is far too high")
+            )
 
     def _summary(self, name: str, values: list[float]) -> Measurement:
         if len(values) == 1:
             return Measurement(value=values[0], protocol=self.label)
-        lowest = self.protocol.selection == "min" and self.measuring.metrics[name].direction == "lower"
+        lowest = self.protocol.selection == "min" and self.plan.metrics[name].direction == "lower"
         return Measurement(
             value=statistics.fmean(values),
             std=statistics.stdev(values),
@@ -94,48 +151,6 @@ class Evaluator:
             smallest=min(values) if lowest else None,
             protocol=self.label,
         )
-
-    def watch(self, generate: Generate) -> float:
-        """The first metric of features on replicate 0: what the choice of a checkpoint goes by."""
-        name, metric = next(iter(self.feature_metrics.items()))
-        return self._replicate({name: metric}, self._made_by(generate), 0)[name]
-
-    def _made_by(self, generate: Generate) -> Images:
-        return partial(quantised, generate, self.image_spec, self.device)
-
-    def _replicate(
-        self, metrics: Mapping[str, FeatureMetric], images: Images, replicate: int, begun: float = 0.0, share: float = 1.0
-    ) -> dict[str, float]:
-        """The metrics of one replicate, which is this share of the work and comes after what has begun it."""
-        n = self.protocol.samples
-        needs = {name: FeatureStatistics(self.measuring.extractor_of(m), m.feature, m.statistics) for name, m in metrics.items()}
-        extraction = Extraction(self.extractors, needs.values(), n)
-        for first in tiles(n, self.batch):
-            if self.interrupted():
-                raise Interrupted("stopped during an evaluation; the same command continues from before it.")
-            self.report(begun + share * first / n)
-            seeds = range(replicate * n + first, replicate * n + first + self.batch)
-            extraction.see(images(seeds).to(self.device), first, min(self.batch, n - first))
-        kept = extraction.statistics()
-        dimensions = max((len(k["mu"]) for k in kept.values() if "root" in k), default=0)
-        if dimensions and not self.warned:
-            self.warned = True
-            self.note(f"{n:,} images are not more than the {dimensions:,} dimensions of their features: FID is far too high")
-        return {
-            name: _finite(name, metric.value(kept[needs[name]], self.references.prepared.get(name)))
-            for name, metric in metrics.items()
-        }
-
-    def best(self, evaluations: Sequence[Evaluation]) -> Evaluation:
-        """The one with the best watched value, the earliest of equals, among those of as many steps as the last."""
-        evaluations = [e for e in evaluations if e.nfe == evaluations[-1].nfe]
-        first = next(iter(self.feature_metrics.values()))
-        sign = 1 if first.direction == "lower" else -1
-        return min(evaluations, key=lambda e: sign * (e.watched if e.watched is not None else math.inf))
-
-    def describe(self) -> dict[str, Any]:
-        """The protocol in full, as it is stored beside the numbers."""
-        return describe(self.measuring, self.extractors) | {"references": self.references.facts}
 
 
 def _finite(name: str, value: float) -> float:

@@ -1,4 +1,7 @@
-"""One pass over images, generated or real: every extractor sees each once, and accumulators keep what metrics need."""
+"""One pass over images, generated or real: every extractor sees each once, and accumulators keep what metrics need.
+
+Several processes may share the pass; what each has kept is added up at its end.
+"""
 
 from __future__ import annotations
 
@@ -11,24 +14,22 @@ from torch import Tensor
 from bench import distributed
 from bench.environment import all_threads, without_tf32
 from bench.errors import BenchError
+from bench.evaluation.sampling import FEWEST
 from bench.plugin.accumulators import Accumulator, Gather, Statistics
 from bench.plugin.extractor import FeatureExtractor
 
-FEWEST = 8
-"""Images computed at once at the least: kernels for a few rows add up in another order, which last bits would show."""
-
 
 class FeatureStatistics(NamedTuple):
-    """What is to be kept of a feature of an extractor."""
+    """Which statistics of which feature: an extractor, its feature, and the kind of accumulator that keeps them."""
 
     extractor: str
     feature: str
-    gather: Gather
+    kind: Gather
 
     @property
     def key(self) -> str:
-        """Under which such statistics of real images stand in a file."""
-        return f"{getattr(self.gather, 'name', '')}.{self.extractor}.{self.feature}"
+        """Name of such statistics of real images in a file: ``moments.inception.pool``."""
+        return f"{getattr(self.kind, 'name', '')}.{self.extractor}.{self.feature}"
 
 
 class Extraction:
@@ -36,8 +37,8 @@ class Extraction:
 
     def __init__(self, extractors: Mapping[str, FeatureExtractor], needs: Collection[FeatureStatistics], samples: int) -> None:
         self.extractors = extractors
-        self.accumulators: dict[FeatureStatistics, Accumulator] = {need: need.gather(samples) for need in needs}
-        self.image: Tensor | None = None
+        self.accumulators: dict[FeatureStatistics, Accumulator] = {need: need.kind(samples) for need in needs}
+        self.first_image: Tensor | None = None
         self.varied: Tensor | None = None
 
     def see(self, images: Tensor, first: int, count: int | None = None) -> None:
@@ -45,15 +46,15 @@ class Extraction:
         count = len(images) if count is None else count
         padded = images[torch.arange(max(len(images), FEWEST), device=images.device) % len(images)]
         with torch.no_grad(), without_tf32(), all_threads(any(e.large for e in self.extractors.values())):
-            found = {name: extractor(padded) for name, extractor in self.extractors.items()}
+            features = {name: extractor(padded) for name, extractor in self.extractors.items()}
             for need, accumulator in self.accumulators.items():
-                accumulator.update(found[need.extractor][need.feature][:count], first)
-        self.image = images[:1] if self.image is None else self.image
-        varied = (images[:count] != self.image).any().reshape(1).double()
+                accumulator.update(features[need.extractor][need.feature][:count], first)
+        self.first_image = images[:1] if self.first_image is None else self.first_image
+        varied = (images[:count] != self.first_image).any().reshape(1).double()
         self.varied = varied if self.varied is None else self.varied + varied
 
     def statistics(self) -> dict[FeatureStatistics, Statistics]:
-        """What was kept, of the images that all processes have seen. Raises BenchError if they are all the same image."""
+        """Return what was kept of the images that all processes have seen. Raises BenchError if all are the same image."""
         sums = [sum_ for accumulator in self.accumulators.values() for sum_ in accumulator.sums.values()]
         distributed.all_reduce(sums if self.varied is None else [*sums, self.varied])
         if self.varied is not None and not self.varied.any():
@@ -62,5 +63,5 @@ class Extraction:
 
 
 def tiles(samples: int, size: int) -> range:
-    """Where the batches of this process begin: every ``world_size``-th of ``size`` images, the same batches on any number."""
+    """Return where this process's batches of ``size`` images begin: every ``world_size``-th, the same on any number."""
     return range(distributed.rank() * size, samples, distributed.world_size() * size)

@@ -21,6 +21,7 @@ from bench.plugin.dataset import ContentDigest, Dataset, find_dataset, prepared
 from bench.plugin.extractor import FeatureExtractor
 from bench.plugin.metric import FeatureMetric
 from bench.plugin.protocol import Protocol
+from bench.runs.events import Observer, Working, ignore
 
 CPU = torch.device("cpu")
 
@@ -38,7 +39,7 @@ def write_reference(
     max_size: int | None = None,
     plugins: Sequence[str] = (),
     device: torch.device = CPU,
-    report: Callable[[float], None] = lambda fraction: None,
+    observe: Observer = ignore,
 ) -> str:
     """Measure a data set under a protocol and write the statistics; returns a line that describes them.
 
@@ -49,7 +50,7 @@ def write_reference(
         extractor_path: weights of the protocol's extractor, in place of the usual ones.
         held_out: a data set, by name or path, of real images that are not in this one; memorization compares with them.
         xflip, max_size: EDM's options, see ``prepared``.
-        report: told which fraction of the images is done.
+        observe: told how many of the images are done.
 
     Raises UsageError, before any work, for what cannot be measured.
     """
@@ -67,7 +68,7 @@ def write_reference(
             if m.reference_statistics
         )
     )
-    if held_out and all(need.gather is not FeatureBank for need in needs):
+    if held_out and all(need.kind is not FeatureBank for need in needs):
         raise UsageError("held-out images are for metrics that compare images one by one; add --metrics memorization.")
     extractors: dict[str, type[FeatureExtractor]] = {need.extractor: registry.extractors.get(need.extractor) for need in needs}
     dataset = prepared(opened(), max_size=max_size, xflip=xflip)  # only now, as it may have to be downloaded
@@ -87,11 +88,11 @@ def write_reference(
         nonlocal seen
         digest.update(images, labels)
         seen += len(images)
-        report(seen / len(dataset))
+        observe(Working("measuring", seen, len(dataset)))
 
     tensors = _tensors(dataset, loaded, needs, device, watch)
     if others:
-        banks = [need for need in needs if need.gather is FeatureBank]
+        banks = [need for need in needs if need.kind is FeatureBank]
         unseen = _tensors(others(), loaded, banks, device)
         tensors |= {f"{name.removesuffix('features')}held_out": tensor for name, tensor in unseen.items()}
     short = name if name in registry.datasets.entries() else _base(name)

@@ -1,4 +1,4 @@
-"""What is to be measured, and by which protocol: settled and checked before anything is fetched or made."""
+"""The plan of an evaluation: metrics, protocol and references, settled and checked before anything is fetched or made."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from bench.plugin.teacher import Teacher
 from bench.runs.recipe import EvaluationOptions
 
 STATISTICS = (".safetensors", ".npz")
-"""Names of files of statistics end so."""
+"""Suffixes of files of statistics."""
 
 
 @dataclass(frozen=True)
 class TargetSpec:
-    """What an evaluation must know of the thing measured: the size of its images, and the data set they are to be like."""
+    """What an evaluation must know of its target: the size of its images, and the data set that they are to be like."""
 
     name: str
     image_spec: ImageSpec
     dataset: str | None
     protocol: str | None = None
-    """What they are measured by unless something else is asked for."""
+    """Id of the protocol it is measured by unless another is asked for."""
 
 
 @dataclass(frozen=True)
 class EvaluationPlan:
-    """Metrics of a subject under a protocol."""
+    """Which metrics of which target are measured under which protocol."""
 
     protocol: Protocol
     metrics: Mapping[str, Metric]
@@ -48,61 +48,63 @@ class EvaluationPlan:
 
     @property
     def feature_metrics(self) -> dict[str, FeatureMetric]:
-        """Those that are computed from features."""
+        """The metrics that are computed from features."""
         return {name: m for name, m in self.metrics.items() if isinstance(m, FeatureMetric)}
 
     @property
     def label(self) -> str:
         """The protocol's id; with a digest of the reference and weights that were given in place of the protocol's own."""
-        given = [] if self.reference in (None, *self.protocol.references) else [identity(self)]
-        given += [content_digest(self.extractor_path)] if self.extractor_path else []
-        mark = hashlib.sha256(" ".join(given).encode()).hexdigest()[:6]
-        return f"{self.protocol.id}@{mark}" if given else self.protocol.id
+        own = self.reference in (None, *self.protocol.references)
+        digests = [] if own else [identity(self)]
+        digests += [content_digest(self.extractor_path)] if self.extractor_path else []
+        mark = hashlib.sha256(" ".join(digests).encode()).hexdigest()[:6]
+        return f"{self.protocol.id}@{mark}" if digests else self.protocol.id
 
     @property
     def extractors(self) -> dict[str, type[FeatureExtractor]]:
-        """Those of the protocol's whose features are needed."""
+        """The extractors of the protocol whose features are needed."""
         names = dict.fromkeys(self.extractor_of(m) for m in self.feature_metrics.values())
         return {name: registry.extractors.get(name) for name in names}
 
     def extractor_of(self, metric: FeatureMetric) -> str:
-        """Whose feature a metric is computed from."""
+        """Name the extractor from whose feature a metric is computed."""
         return extractors_with(self.protocol, metric.feature)[0]
 
     @property
     def sources(self) -> Sequence[Path | PublishedStatistics | str]:
-        """Where statistics of real images come from, the first that has them; text is a file, or a data set."""
+        """Places of statistics of real images, in the order in which they are looked at; a text is a file or a data set."""
         place = self.reference or self.target.dataset
         return [*self.protocol.references.get(place, ()), place] if place else []
 
     @property
     def assets(self) -> list[Asset]:
-        """The files that have to be fetched: weights of extractors, and published statistics where a metric compares."""
-        used = list(self.extractors.values())
-        found = [asset for extractor in (used if not self.extractor_path else used[1:]) for asset in extractor.assets]
+        """The files that have to be fetched: extractors' weights, and published statistics that a metric compares with."""
+        extractors = list(self.extractors.values())
+        fetched = extractors[1:] if self.extractor_path else extractors
+        weights = [asset for extractor in fetched for asset in extractor.assets]
         needed = {
             f"{m.reference_statistics.name}.{self.extractor_of(m)}.{m.feature}"
             for m in self.feature_metrics.values()
             if m.reference_statistics
         }
-        return found + [s.asset for s in self.sources if isinstance(s, PublishedStatistics) and s.key in needed]
+        return weights + [s.asset for s in self.sources if isinstance(s, PublishedStatistics) and s.key in needed]
 
     def load_extractors(self) -> dict[str, FeatureExtractor]:
-        """The extractors with their weights; a path is for the only one, or else for the protocol's first."""
+        """Load the extractors; a path given is for the only one, or else for the protocol's first."""
         used = self.extractors
         meant = next(iter(used)) if len(used) == 1 else self.protocol.extractors[0]
         return {name: extractor(self.extractor_path if name == meant else None) for name, extractor in used.items()}
 
 
 def plan_evaluation(options: EvaluationOptions, target: TargetSpec) -> EvaluationPlan:
-    """The protocol, the subject's unless another is named, and the metrics, the protocol's unless others are.
+    """Plan an evaluation: by the target's protocol and its metrics, unless the options name others.
 
     Raises UsageError for whatever could not be measured, before any work is done.
     """
     protocol = _protocol(options, target)
     names = list(dict.fromkeys(options.eval or protocol.metrics))
     metrics = {name: make_metric(name, protocol) for name in names}
-    measuring = EvaluationPlan(
+    plan = EvaluationPlan(
         protocol,
         metrics,
         options.eval_repeats or protocol.repeats,
@@ -110,14 +112,14 @@ def plan_evaluation(options: EvaluationOptions, target: TargetSpec) -> Evaluatio
         options.reference,
         Path(options.extractor_path) if options.extractor_path else None,
     )
-    for extractor in measuring.extractors.values():
+    for extractor in plan.extractors.values():
         extractor.require(target.image_spec, target.name, protocol.id)
-    for name, metric in measuring.feature_metrics.items():
+    for name, metric in plan.feature_metrics.items():
         if protocol.samples < metric.fewest:
             raise UsageError(
                 f"the metric {name!r} needs at least {metric.fewest:,} images, not {protocol.samples:,}; raise --eval-samples."
             )
-        if metric.reference_statistics and not measuring.sources:
+        if metric.reference_statistics and not plan.sources:
             known = f"{', '.join(protocol.references)}, or " if protocol.references else ""
             raise UsageError(
                 f"the metric {name!r} compares with real images, and {target.name!r} names no data set; say --reference and "
@@ -126,7 +128,7 @@ def plan_evaluation(options: EvaluationOptions, target: TargetSpec) -> Evaluatio
     for place in (options.extractor_path, options.reference if Path(options.reference or "").suffix in STATISTICS else None):
         if place and not Path(place).is_file():
             raise UsageError(f"the file {place!r} does not exist; check the path.")
-    return measuring
+    return plan
 
 
 def _protocol(options: EvaluationOptions, target: TargetSpec) -> Protocol:
@@ -145,7 +147,7 @@ def _protocol(options: EvaluationOptions, target: TargetSpec) -> Protocol:
 
 
 def make_metric(name: str, protocol: Protocol) -> Metric:
-    """A metric with the parameters that the protocol gives it. Raises UsageError if the protocol has no such feature."""
+    """Make a metric with its protocol's parameters. Raises UsageError if the protocol has no such feature."""
     try:
         metric = registry.metrics.get(name)(**protocol.parameters.get(name, {}))
     except TypeError as error:
@@ -153,30 +155,30 @@ def make_metric(name: str, protocol: Protocol) -> Metric:
     if not isinstance(metric, FeatureMetric | GeneratorMetric):
         raise UsageError(f"the metric {name!r} breaks its contract: expected a subclass of FeatureMetric or GeneratorMetric.")
     if isinstance(metric, FeatureMetric) and not extractors_with(protocol, metric.feature):
-        given = [feature for extractor in protocol.extractors for feature in registry.extractors.get(extractor).features]
-        have = [p for p in registry.protocols.entries() if extractors_with(registry.protocols.get(p), metric.feature)]
+        features = [feature for extractor in protocol.extractors for feature in registry.extractors.get(extractor).features]
+        others = [p for p in registry.protocols.entries() if extractors_with(registry.protocols.get(p), metric.feature)]
         raise UsageError(
             f"the metric {name!r} needs the feature {metric.feature!r}, and the extractor of {protocol.id} gives only "
-            f"{', '.join(given)}; choose another metric, or a --protocol that has it ({', '.join(have) or 'none here'})."
+            f"{', '.join(features)}; choose another metric, or a --protocol that has it ({', '.join(others) or 'none here'})."
         )
     return metric
 
 
 def extractors_with(protocol: Protocol, feature: str) -> list[str]:
-    """Names of the protocol's extractors that have a feature, in the protocol's order."""
+    """Name the protocol's extractors that have a feature, in the protocol's order."""
     return [name for name in protocol.extractors if feature in registry.extractors.get(name).features]
 
 
 def registered(protocol: Protocol) -> str:
-    """The name under which a protocol is registered, whatever its number of images is here."""
+    """Return the name under which a protocol is registered, whatever its number of images is here."""
     names = registry.protocols.entries()
     return next((name for name in names if name.startswith(f"{protocol.family}-")), protocol.id)
 
 
-def identity(measuring: EvaluationPlan) -> str:
-    """What is known of the reference before anything is fetched: digests of what is there, names of the rest."""
+def identity(plan: EvaluationPlan) -> str:
+    """Identify the reference before anything is fetched: by digests of what is there, by names of the rest."""
     parts = []
-    for place in measuring.sources:
+    for place in plan.sources:
         if isinstance(place, PublishedStatistics):
             parts.append(place.asset.sha256 or place.asset.id)
         else:
@@ -184,19 +186,19 @@ def identity(measuring: EvaluationPlan) -> str:
     return " ".join(parts)
 
 
-def describe(measuring: EvaluationPlan, extractors: Mapping[str, FeatureExtractor]) -> dict[str, Any]:
-    """The protocol in full, as it is stored beside the numbers."""
-    protocol = measuring.protocol
+def describe(plan: EvaluationPlan, extractors: Mapping[str, FeatureExtractor]) -> dict[str, Any]:
+    """Describe the protocol in full, as it is stored beside the numbers."""
+    protocol = plan.protocol
     return {
         "samples": protocol.samples,
         "extractors": {name: extractor.digest() for name, extractor in extractors.items()},
         "extractor_precision": "16 bits, compiled" if protocol.fast else "fp32",
-        "directions": {name: metric.direction for name, metric in measuring.metrics.items()},
-        "compares": [name for name, metric in measuring.feature_metrics.items() if metric.reference_statistics],
-        "units": {name: metric.unit for name, metric in measuring.metrics.items() if metric.unit},
+        "directions": {name: metric.direction for name, metric in plan.metrics.items()},
+        "compares": [name for name, metric in plan.feature_metrics.items() if metric.reference_statistics],
+        "units": {name: metric.unit for name, metric in plan.metrics.items() if metric.unit},
         "parameters": {
             name: parameters
-            for name, m in measuring.metrics.items()
+            for name, m in plan.metrics.items()
             if dataclasses.is_dataclass(m) and (parameters := dataclasses.asdict(m))
         },
         "quantisation": protocol.quantisation,

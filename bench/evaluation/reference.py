@@ -22,6 +22,7 @@ from bench.plugin.accumulators import Statistics
 from bench.plugin.dataset import ContentDigest, Dataset, InMemory, find_dataset, prepared
 from bench.plugin.extractor import FeatureExtractor
 from bench.plugin.protocol import PublishedStatistics
+from bench.runs.events import Note, Observer, ignore
 
 UNKNOWN = "unknown"
 """Builder of a file that does not say what it is."""
@@ -45,55 +46,56 @@ class References:
 
     def __init__(
         self,
-        measuring: EvaluationPlan,
+        plan: EvaluationPlan,
         extractors: Mapping[str, FeatureExtractor],
         device: torch.device,
-        note: Callable[[str], None] = lambda sentence: None,
+        observe: Observer = ignore,
     ) -> None:
         self.facts: list[dict[str, Any]] = []
         """Of every source that was used, as they are stored with the numbers."""
         needs = {
-            name: FeatureStatistics(measuring.extractor_of(m), m.feature, m.reference_statistics)
-            for name, m in measuring.feature_metrics.items()
+            name: FeatureStatistics(plan.extractor_of(m), m.feature, m.reference_statistics)
+            for name, m in plan.feature_metrics.items()
             if m.reference_statistics
         }
         missing = list(dict.fromkeys(needs.values()))
         found: dict[FeatureStatistics, Statistics] = {}
-        for place in measuring.sources:
+        for place in plan.sources:
             if not missing:
                 break
             if isinstance(place, PublishedStatistics) and place.key not in [need.key for need in missing]:
                 continue  # not worth a download
-            source = _open(place, measuring, extractors)
+            source = _open(place, plan, extractors)
             own = {need: _on(source.statistics[need.key], device) for need in missing if need.key in source.statistics}
             if source.dataset is not None and (more := [need for need in missing if need not in own]):
                 what = source.facts.get("dataset", source.name)
-                note(f"measuring the real images of {what}, as no file has what is needed of them; `bench stats` makes one")
-                own |= _measured(source, more, measuring, extractors, device)
+                sentence = "as no file has what is needed of them; `bench stats` makes one"
+                observe(Note(f"measuring the real images of {what}, {sentence}"))
+                own |= _measured(source, more, plan, extractors, device)
             found |= own
             missing = [need for need in missing if need not in own]
             if own:
                 self.facts.append(source.facts)
-                _warn(source, own, note)
+                _warn(source, own, observe)
         for name, need in needs.items():
             if need in missing:
                 kind, _, _ = need.key.partition(".")
                 raise UsageError(
                     f"the metric {name!r} needs {_WORDS[kind]} of real images in the feature {need.feature!r} of "
-                    f"{need.extractor}, and {measuring.reference!r} has none; make a file that has them by `bench stats "
-                    f"DATASET --protocol {registered(measuring.protocol)} --metrics {','.join(needs)} -o FILE.safetensors`."
+                    f"{need.extractor}, and {plan.reference!r} has none; make a file that has them by `bench stats "
+                    f"DATASET --protocol {registered(plan.protocol)} --metrics {','.join(needs)} -o FILE.safetensors`."
                 )
-        metrics = measuring.feature_metrics
+        metrics = plan.feature_metrics
         self.prepared = {name: metrics[name].prepare(found[need]) for name, need in needs.items()}
 
 
-def _warn(source: RealStatistics, own: Mapping[FeatureStatistics, Statistics], note: Callable[[str], None]) -> None:
+def _warn(source: RealStatistics, own: Mapping[FeatureStatistics, Statistics], observe: Observer) -> None:
     """Say what a person must know of statistics that were given."""
     if source.facts["builder"] == UNKNOWN:
-        note(f"{source.name} does not say which images and extractor it is of; it is taken to be of this protocol")
+        observe(Note(f"{source.name} does not say which images and extractor it is of; it is taken to be of this protocol"))
     counted = [int(s["count"]) for s in own.values() if "count" in s and int(s["count"]) <= len(s["mu"])]
     if counted:
-        note(f"the reference has {counted[0]:,} images, not more than their features have dimensions: FID means little")
+        observe(Note(f"the reference has {counted[0]:,} images, not more than their features have dimensions: FID means little"))
 
 
 _WORDS = {"moments": "mean and covariance", "bank": "all features"}
@@ -120,14 +122,14 @@ def measure_dataset(
 def _measured(
     source: RealStatistics,
     needs: Collection[FeatureStatistics],
-    measuring: EvaluationPlan,
+    plan: EvaluationPlan,
     extractors: Mapping[str, FeatureExtractor],
     device: torch.device,
 ) -> dict[FeatureStatistics, Statistics]:
     """Measure a source's images. Raises UsageError if they are of another size, or not those of its statistics."""
     assert source.dataset is not None
     dataset, digest = source.dataset(), ContentDigest()
-    _require_shape(source.name, dataset.image_spec.shape, measuring)
+    _require_shape(source.name, dataset.image_spec.shape, plan)
     measured = measure_dataset(dataset, extractors, needs, device, digest.update)
     known = source.facts.get("dataset_digest")
     if known and distributed.world_size() == 1 and digest.hexdigest() != known:
@@ -139,18 +141,18 @@ def _measured(
 
 
 def _open(
-    place: Path | PublishedStatistics | str, measuring: EvaluationPlan, extractors: Mapping[str, FeatureExtractor]
+    place: Path | PublishedStatistics | str, plan: EvaluationPlan, extractors: Mapping[str, FeatureExtractor]
 ) -> RealStatistics:
     """One place in which to look for statistics. Raises UsageError if it cannot be read or is of another protocol."""
     if isinstance(place, PublishedStatistics):
-        source = _published(fetch(place.asset), place, measuring)
+        source = _published(fetch(place.asset), place, plan)
     elif Path(place).suffix == ".safetensors":
         source = _own(Path(place))
     elif Path(place).suffix == ".npz":
-        source = _published(Path(place), _known(Path(place)), measuring)
+        source = _published(Path(place), _known(Path(place)), plan)
     else:
         source = _dataset(str(place))
-    _require_same(source, measuring, extractors)
+    _require_same(source, plan, extractors)
     return source
 
 
@@ -181,11 +183,11 @@ def _own(file: Path) -> RealStatistics:
     return RealStatistics(str(file), {"builder": "bench stats", "sha256": sha256(file)} | facts, statistics, dataset)
 
 
-def _published(file: Path, known: PublishedStatistics | None, measuring: EvaluationPlan) -> RealStatistics:
+def _published(file: Path, known: PublishedStatistics | None, plan: EvaluationPlan) -> RealStatistics:
     """A file in numpy's format, which does not say what it is unless its name is known."""
     content = read_npz(file)
     facts: dict[str, Any] = {"builder": UNKNOWN, "sha256": sha256(file)}
-    extractor = known.extractor if known else next(iter(extractors_with(measuring.protocol, "pool")), "")
+    extractor = known.extractor if known else next(iter(extractors_with(plan.protocol, "pool")), "")
     if known:
         facts |= {name: getattr(known, name) for name in ("builder", "dataset", "split", "images")}
         facts["extractors"] = {known.extractor: _published_digest(known.extractor)}
@@ -226,9 +228,9 @@ def _published_digest(extractor: str) -> str | None:
     return assets[0].sha256 if assets else None
 
 
-def _require_same(source: RealStatistics, measuring: EvaluationPlan, extractors: Mapping[str, FeatureExtractor]) -> None:
+def _require_same(source: RealStatistics, plan: EvaluationPlan, extractors: Mapping[str, FeatureExtractor]) -> None:
     """Raise UsageError if statistics are of another extractor, other weights, another data set or other images."""
-    protocol, subject, made = measuring.protocol, measuring.target, source.facts.get("extractors")
+    protocol, subject, made = plan.protocol, plan.target, source.facts.get("extractors")
     if made is not None and not made.keys() & extractors.keys():
         theirs = source.facts.get("protocol") or f"{source.facts['builder']} with the extractor {', '.join(made)}"
         raise UsageError(
@@ -250,11 +252,11 @@ def _require_same(source: RealStatistics, measuring: EvaluationPlan, extractors:
             f"{subject.dataset!r}; give a reference of that."
         )
     if (shape := source.facts.get("shape")) is not None:
-        _require_shape(source.name, tuple(shape), measuring)
+        _require_shape(source.name, tuple(shape), plan)
 
 
-def _require_shape(name: str, shape: tuple[int, ...], measuring: EvaluationPlan) -> None:
-    subject = measuring.target
+def _require_shape(name: str, shape: tuple[int, ...], plan: EvaluationPlan) -> None:
+    subject = plan.target
     if shape != subject.image_spec.shape:
         theirs, ours = ("x".join(map(str, s)) for s in (shape, subject.image_spec.shape))
         raise UsageError(f"the reference {name} is of {theirs} images, those of {subject.name!r} are {ours}.")

@@ -1,41 +1,48 @@
-"""Noise and labels of images from their seeds alone."""
+"""From seeds to images: noise and label of each image come from its own seed alone."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from bench.errors import BenchError
-from bench.evaluation.extraction import FEWEST
+from bench.factory import ImageGenerator
 from bench.plugin.images import ImageSpec, to_uint8
 from bench.plugin.method import Generate
 from bench.plugin.sampler import Draw
+from bench.runs.events import Observer, Working, ignore
+
+FEWEST = 8
+"""Images computed at once at the least: kernels add up a few rows in another order, which last bits would show."""
+
+Images = Callable[[range], Tensor]
+"""Uint8 images (N, C, H, W) of these seeds, or of these places in a data set."""
 
 
-def seeded_noise(seeds: range, images: ImageSpec) -> tuple[Tensor, Tensor | None]:
-    """Noise (N, C, H, W) and one-hot labels (N, label_dim) or None, each image's drawn from its own seed alone, on the CPU.
+def seeded_noise(seeds: range, image_spec: ImageSpec) -> tuple[Tensor, Tensor | None]:
+    """Draw noise (N, C, H, W) and one-hot labels (N, label_dim) or None, on the CPU, each image's from its own seed.
 
-    As in EDM's ``generate.py``: one generator per seed draws the noise and then a uniform class. The images therefore do
-    not depend on the batch size, the number of devices or the order.
+    As in EDM's ``generate.py``: one generator per seed draws the noise and then a uniform class. The images therefore
+    do not depend on the batch size, the number of devices or the order.
     """
-    z = torch.empty(len(seeds), *images.shape)
+    z = torch.empty(len(seeds), *image_spec.shape)
     classes = torch.empty(len(seeds), dtype=torch.int64)
     generator = torch.Generator()
     for i, seed in enumerate(seeds):
         generator.manual_seed(seed)
-        torch.randn(images.shape, generator=generator, out=z[i])
-        if images.label_dim:
-            torch.randint(images.label_dim, (1,), generator=generator, out=classes[i : i + 1])
-    return z, torch.nn.functional.one_hot(classes, images.label_dim).float() if images.label_dim else None
+        torch.randn(image_spec.shape, generator=generator, out=z[i])
+        if image_spec.label_dim:
+            torch.randint(image_spec.label_dim, (1,), generator=generator, out=classes[i : i + 1])
+    return z, F.one_hot(classes, image_spec.label_dim).float() if image_spec.label_dim else None
 
 
-def seeded_draw(seeds: range, images: ImageSpec, device: torch.device) -> Draw:
-    """Further noise of the same images: every call gives (N, C, H, W) in float64, each image's from its own seed.
+def seeded_draw(seeds: range, image_spec: ImageSpec, device: torch.device) -> Draw:
+    """Return what draws further noise for the same images: (N, C, H, W) in float64, each image's from its own seed.
 
     The streams go on where ``seeded_noise`` left them, as those of EDM's stochastic sampler do.
     """
@@ -44,57 +51,66 @@ def seeded_draw(seeds: range, images: ImageSpec, device: torch.device) -> Draw:
     def draw() -> Tensor:
         for seed in seeds if not generators else ():
             generators.append(torch.Generator().manual_seed(seed))
-            torch.randn(images.shape, generator=generators[-1])
-            if images.label_dim:
-                torch.randint(images.label_dim, (1,), generator=generators[-1])
-        noise = [torch.randn(images.shape, dtype=torch.float64, generator=g) for g in generators]
+            torch.randn(image_spec.shape, generator=generators[-1])
+            if image_spec.label_dim:
+                torch.randint(image_spec.label_dim, (1,), generator=generators[-1])
+        noise = [torch.randn(image_spec.shape, dtype=torch.float64, generator=g) for g in generators]
         return torch.stack(noise).to(device)
 
     return draw
 
 
-if TYPE_CHECKING:
-    from bench.factory import ImageGenerator
-
-Images = Callable[[range], Tensor]
-"""Uint8 images (N, C, H, W) of these seeds, or of these places in a data set."""
+def batch_size(image_spec: ImageSpec, device: torch.device) -> int:
+    """Choose how many images are made at once: many on a GPU, on a CPU what caches and activations allow."""
+    return 250 if device.type == "cuda" else max(FEWEST, min(250, 2**14 // image_spec.resolution**2))
 
 
-def batch_size(images: ImageSpec, device: torch.device) -> int:
-    """Images made at once: many on a GPU, and on a CPU as many as its caches and a large network's activations allow."""
-    return 250 if device.type == "cuda" else max(FEWEST, min(250, 2**14 // images.resolution**2))
+def generate_images(generate: Generate, seeds: range, image_spec: ImageSpec, device: torch.device) -> Tensor:
+    """Generate images in [-1, 1] (N, C, H, W) from these seeds, and leave the random state as it was.
 
-
-def generate_images(generate: Generate, seeds: range, images: ImageSpec, device: torch.device) -> Tensor:
-    """Images in [-1, 1] of these seeds, without touching the random state. Raises BenchError for images that are not finite."""
-    z, labels = seeded_noise(seeds, images)
-    more = {"draw": seeded_draw(seeds, images, device)} if _takes_draws(generate) else {}
+    Raises BenchError for images of another shape, or that are not finite.
+    """
+    z, labels = seeded_noise(seeds, image_spec)
+    draw = {"draw": seeded_draw(seeds, image_spec, device)} if _takes_draws(generate) else {}
     with _own_random_state(device), torch.no_grad():
         torch.manual_seed(seeds.start)  # for a generator that draws noise of its own
-        made = generate(z.to(device), None if labels is None else labels.to(device), **more)
-    if made.shape != z.shape:
-        raise BenchError(f"the generator returned images of shape {tuple(made.shape)}, expected {tuple(z.shape)}.")
-    if not made.isfinite().all():
+        images = generate(z.to(device), None if labels is None else labels.to(device), **draw)
+    if images.shape != z.shape:
+        raise BenchError(f"the generator returned images of shape {tuple(images.shape)}, expected {tuple(z.shape)}.")
+    if not images.isfinite().all():
         raise BenchError("the generator returns NaN or infinite values: the run has diverged; lower the learning rates.")
-    return made
+    return images
 
 
-def quantised(generate: Generate, images: ImageSpec, device: torch.device, seeds: range) -> Tensor:
-    """Uint8 images of these seeds; a few are made among more."""
+def quantised(generate: Generate, image_spec: ImageSpec, device: torch.device, seeds: range) -> Tensor:
+    """Generate uint8 images from these seeds; a few are made among more, so that their last bits are the same."""
     enough = range(seeds.start, seeds.start + max(len(seeds), FEWEST))
-    return to_uint8(generate_images(generate, enough, images, device))[: len(seeds)]
+    return to_uint8(generate_images(generate, enough, image_spec, device))[: len(seeds)]
 
 
-def at_once(generate: Generate, images: ImageSpec, device: torch.device) -> Callable[[int], Tensor]:
-    """The generator as a function of the number of images, whose noise is already on the device."""
+def sample_images(generator: ImageGenerator, seeds: range, observe: Observer = ignore) -> Tensor:
+    """Generate images in [-1, 1] (N, C, H, W) from these seeds, in batches, and return them on the CPU."""
+    image_spec, device = generator.teacher.image_spec, generator.device
+    size, images = batch_size(image_spec, device), []
+    for first in range(0, len(seeds), size):
+        batch = seeds[first : first + size]
+        images.append(generate_images(generator.generate, batch, image_spec, device).cpu())
+        observe(Working("sampling", first + len(batch), len(seeds)))
+    return torch.cat(images)
+
+
+def at_once(generate: Generate, image_spec: ImageSpec, device: torch.device) -> Callable[[int], Tensor]:
+    """Return the generator as a function of the number of images, whose noise is drawn on the device at once."""
 
     def make(count: int) -> Tensor:
         generator = torch.Generator(device).manual_seed(0)
-        z = torch.randn(count, *images.shape, device=device, generator=generator)
-        labels = torch.eye(images.label_dim, device=device)[torch.arange(count) % images.label_dim] if images.label_dim else None
-        draws = {"draw": lambda: torch.randn(z.shape, dtype=torch.float64, device=device, generator=generator)}
+        z = torch.randn(count, *image_spec.shape, device=device, generator=generator)
+        labels = None
+        if classes := image_spec.label_dim:
+            labels = torch.eye(classes, device=device)[torch.arange(count) % classes]
+        draw = {"draw": lambda: torch.randn(z.shape, dtype=torch.float64, device=device, generator=generator)}
         with _own_random_state(device), torch.no_grad():
-            return generate(z, labels, **(draws if _takes_draws(generate) else {}))
+            return generate(z, labels, **(draw if _takes_draws(generate) else {}))
 
     return make
 
@@ -106,13 +122,3 @@ def _own_random_state(device: torch.device) -> AbstractContextManager[None]:
 
 def _takes_draws(generate: Generate) -> bool:
     return "draw" in inspect.signature(generate).parameters
-
-
-def sample_images(source: ImageGenerator, seeds: range, report: Callable[[float], None] = lambda fraction: None) -> Tensor:
-    """Images (N, C, H, W) in [-1, 1] of these seeds, on the CPU; ``report(fraction)`` follows the work."""
-    images, at_once = source.teacher.image_spec, batch_size(source.teacher.image_spec, source.device)
-    made = []
-    for i in range(0, len(seeds), at_once):
-        made.append(generate_images(source.generate, seeds[i : i + at_once], images, source.device).cpu())
-        report((i + len(made[-1])) / len(seeds))
-    return torch.cat(made)

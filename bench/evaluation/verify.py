@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,10 @@ from typing import Any
 from bench import distributed, registry
 from bench.errors import UsageError
 from bench.evaluation.evaluator import Evaluator
-from bench.evaluation.target import answer, ask
+from bench.evaluation.target import evaluate, open_target
 from bench.factory import find_teacher_class
 from bench.plugin.teacher import ReportedFID
+from bench.runs.events import Observer, ignore
 from bench.runs.recipe import EvaluationOptions
 
 TOLERANCE = 0.05
@@ -40,8 +40,8 @@ class Verdict:
         return abs(self.difference) <= self.tolerance
 
 
-def published_of(name: str) -> ReportedFID:
-    """What is published of ``teacher:NAME`` or ``released:NAME``. Raises UsageError if nothing is."""
+def reported_fid(name: str) -> ReportedFID:
+    """Look up the FID that is published of ``teacher:NAME`` or ``released:NAME``. Raises UsageError if nothing is."""
     kind, _, rest = name.partition(":")
     if kind not in ("teacher", "released"):
         raise UsageError(f"only what has a published FID can be verified, given {name!r}; say teacher:NAME or released:NAME.")
@@ -62,19 +62,16 @@ def verify(
     reference: str | None = None,
     extractor_path: str | None = None,
     batch: int | None = None,
-    report: Callable[[float], None] = lambda fraction: None,
-    note: Callable[[str], None] = print,
+    observe: Observer = ignore,
 ) -> Verdict:
     """Measure FID by the protocol of the published number, and compare: the smallest of replicates where it is one."""
-    published = published_of(name)
-    wanted = EvaluationOptions(protocol=published.protocol, eval=["fid"], reference=reference, extractor_path=extractor_path)
-    question = ask(name, wanted, results, device=device, path=path, note=note)
-    if question.nfe != published.nfe:
-        raise UsageError(
-            f"the published FID of {name!r} took NFE {published.nfe}, this takes {question.nfe}; they do not compare."
-        )
-    with distributed.process_group(question.device):
-        evaluator = Evaluator(question.measuring, question.device, batch=batch, report=report, note=note)
-        content = answer(question, evaluator)
+    published = reported_fid(name)
+    options = EvaluationOptions(protocol=published.protocol, eval=["fid"], reference=reference, extractor_path=extractor_path)
+    target = open_target(name, options, results, device=device, path=path, observe=observe)
+    if (nfe := target.facts()["nfe"]) != published.nfe:
+        raise UsageError(f"the published FID of {name!r} took NFE {published.nfe}, this takes {nfe}; they do not compare.")
+    with distributed.process_group(target.device):
+        evaluator = Evaluator(target.plan, target.device, batch=batch, observe=observe)
+        content = evaluate(target, evaluator)
     fid = content["metrics"]["fid"]
     return Verdict(published, fid.get("smallest", fid["value"]), tolerance, content)

@@ -1,33 +1,53 @@
-"""What a run tells those who watch it: the command line, the Python interface and the tests see the same events."""
+"""What work tells those who watch it: the command line, the Python interface and the tests see the same events.
+
+Whatever takes a while takes an ``Observer`` as its argument ``observe``, which does nothing by default.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bench.runs.budget import Ledger
+from bench.runs.grid import GridRun
 from bench.runs.record import Evaluation, Record
-from bench.runs.store import RunFolder
 
 
 @dataclass(frozen=True)
 class Note:
-    """Something worth a line: what is being prepared, or continued."""
+    """A sentence that a person should read, such as what is being loaded or continued."""
 
     text: str
 
 
 @dataclass(frozen=True)
-class Preparing:
-    """How far something that comes before training is, such as the teacher's pairs."""
+class Working:
+    """How far a piece of work is that has no other result to show: ``done`` of ``total``, in any unit."""
 
     what: str
-    done: int
-    total: int
+    done: float
+    total: float
+    detail: str = ""
+    """A few words on how it goes, such as the latest loss."""
+
+    @property
+    def fraction(self) -> float:
+        """The part that is done, from 0 to 1."""
+        return self.done / self.total
 
 
 @dataclass(frozen=True)
-class Progress:
-    """How far training is, twice a second. ``seconds_left`` goes by the speed since this process began."""
+class Started:
+    """A run begins to work. ``teacher`` is the record of the teacher itself under the same protocol, if there is one."""
+
+    record: Record
+    trains: bool
+    teacher: Record | None
+
+
+@dataclass(frozen=True)
+class Training:
+    """How far a run's training is, twice a second. ``seconds_left`` goes by the speed since this process began."""
 
     fraction: float
     ledger: Ledger
@@ -37,7 +57,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """One evaluation is done; ``best`` is the best one so far by the first metric."""
+    """One evaluation of a run is done; ``best`` is the best one so far by the first metric."""
 
     evaluation: Evaluation
     best: Evaluation
@@ -45,11 +65,22 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class Finished:
-    """The record is complete. ``reused`` says that the run had been finished before."""
+    """A run's record is complete. ``reused`` says that the run had been finished before."""
 
     record: Record
-    folder: RunFolder
     reused: bool = False
 
 
-Event = Note | Preparing | Progress | Evaluated | Finished
+@dataclass(frozen=True)
+class GridProgress:
+    """How the runs of a grid stand, a few times a second."""
+
+    runs: Sequence[GridRun]
+
+
+Event = Note | Working | Started | Training | Evaluated | Finished | GridProgress
+Observer = Callable[[Event], None]
+
+
+def ignore(event: Event) -> None:
+    """Observe nothing."""

@@ -32,37 +32,49 @@ class GridRun:
 
     @property
     def fraction(self) -> float:
-        """How much of its budget is spent, as far as its record says."""
-        budget = self.record.recipe.get("budget") if self.record is not None and self.state != "done" else None
-        if self.record is None or budget is None:
+        """The part of its budget that is spent, as far as its record says."""
+        if self.state == "done" or self.record is None or not self.record.recipe["budget"]:
             return float(self.state == "done")
-        return min(float(self.record.cost.get((b := Budget.parse(budget)).axis, 0.0)) / b.amount, 1.0)
+        budget = Budget.parse(self.record.recipe["budget"])
+        return min(float(self.record.cost.get(budget.axis, 0.0)) / budget.amount, 1.0)
 
 
 def grid_runs(requests: Sequence[Request], results: Path, *, retry: bool = False) -> list[GridRun]:
-    """The grid as it stands: what is finished, what failed, and what is still to do. ``retry`` takes failed runs up again."""
-    cells = []
+    """Find how the runs of a grid stand: finished, failed, or still to do. ``retry`` takes failed ones up again."""
+    runs = []
     for request in requests:
-        cell = GridRun(request, record=find_finished(request, results))
-        if cell.record is not None:
-            cell.state, cell.reused = "done", True
+        run = GridRun(request, record=find_finished(request, results))
+        if run.record is not None:
+            run.state, run.reused = "done", True
         elif (record := find_asked(request, results)) is not None:
-            cell.record = record
+            run.record = record
             if record.status == "failed" and not retry:
-                cell.state, cell.error = "failed", record.error or "for a reason that its record does not give"
-        cells.append(cell)
-    return cells
+                run.state, run.error = "failed", record.error or "for a reason that its record does not give"
+        runs.append(run)
+    return runs
 
 
-def mismatches(cells: Sequence[GridRun]) -> list[str]:
-    """One sentence for each finished run whose cost is not within 1 % of its budget on the budget's axis."""
-    found = []
-    for cell in cells:
-        if cell.state != "done" or cell.record is None or not cell.record.recipe.get("budget"):
+def labels(runs: Sequence[GridRun]) -> list[str]:
+    """Label each run by method, what was set by hand, the budget where not all have the same, and the teacher."""
+    budgets = {run.request.budget for run in runs if run.request.method != "teacher"}
+    texts = []
+    for request in (run.request for run in runs):
+        choices = [f"{name}={value}" for name, value in request.settings.items()]
+        choices += [request.budget] if request.budget and len(budgets) > 1 else []
+        settings = f" ({', '.join(choices)})" if choices else ""
+        texts.append(f"{request.method}{settings} on {request.teacher}")
+    return texts
+
+
+def budget_mismatches(runs: Sequence[GridRun]) -> list[str]:
+    """Write a sentence for each finished run whose cost is not within 1 % of its budget on the budget's axis."""
+    sentences = []
+    for record in (run.record for run in runs if run.state == "done"):
+        if record is None or not record.recipe["budget"]:
             continue
-        budget = Budget.parse(cell.record.recipe["budget"])
-        spent = float(cell.record.cost[budget.axis])
+        budget = Budget.parse(record.recipe["budget"])
+        spent = float(record.cost[budget.axis])
         if abs(spent / budget.amount - 1) > 0.01:
             amounts = f"{quantity(spent)} {budget.axis} of {quantity(budget.amount)}"
-            found.append(f"{cell.record.run_id} spent {amounts}, so large is an iteration")
-    return found
+            sentences.append(f"{record.run_id} spent {amounts}, so large is an iteration")
+    return sentences

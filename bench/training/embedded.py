@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from bench.errors import UsageError, unknown
 from bench.files.atomic import require_writable
 from bench.files.tensors import load_tensors, save_tensors, tensors_digest
 from bench.plugin.teacher import Trainable
+from bench.runs.events import Observer, Working, ignore
 
 
 @dataclass(frozen=True)
@@ -35,19 +35,18 @@ def trainable(name: str) -> type[Trainable]:
     return found[0]
 
 
-def train_network(
-    name: str, output: Path, *, seed: int = 0, images: int | None = None, report: Callable[[float, float], None]
-) -> Trained:
-    """Train on the CPU with one thread, write the weights with their description, and compare them with the shipped ones.
-
-    ``report(fraction, loss)`` follows the training.
-    """
+def train_network(name: str, output: Path, *, seed: int = 0, images: int | None = None, observe: Observer = ignore) -> Trained:
+    """Train on the CPU with one thread, write the weights with their description, and compare them with the shipped ones."""
     network = trainable(name)
     total = images or network.training_images
     require_writable(output.parent, "folder")
     torch.set_num_threads(1)  # the order of additions, and so the last bit, depends on the number of threads
+
+    def tell(seen: int, loss: float) -> None:
+        observe(Working(f"training {name}", seen, total, f"loss {loss:.3f}"))
+
     started = time.perf_counter()
-    tensors, measured = network.train(total, seed, lambda seen, loss: report(seen / total, loss))
+    tensors, measured = network.train(total, seed, tell)
     seconds = time.perf_counter() - started
     digest = tensors_digest(tensors)
     comparison = _against_shipped(network, digest)

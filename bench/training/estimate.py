@@ -10,9 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-import yaml
-from rich.table import Table
-from rich.text import Text
 
 from bench import environment
 from bench.errors import UsageError
@@ -21,17 +18,13 @@ from bench.plugin.dataset import InMemory
 from bench.plugin.images import to_uint8
 from bench.plugin.method import TeacherPairs
 from bench.plugin.sampler import Sampler
-from bench.render.terminal.overview import labels
-from bench.render.terminal.text import uncut
 from bench.runs.budget import AXES, Budget
-from bench.runs.grid import GridRun, grid_runs
+from bench.runs.grid import GridRun, grid_runs, labels
 from bench.runs.recipe import Request
 from bench.training.job import Job, make_job
-from bench.training.launch import visible_gpus
 from bench.training.pairs import PairStream, sample_measured
 from bench.training.real_images import RESIDENT_BYTES, RealStream
 from bench.training.trainer import Trainer
-from bench.units import duration, quantity, short_budget
 
 _TIMED_ITERATIONS = 5
 _CHECKPOINT = 1.05
@@ -49,53 +42,44 @@ class Estimate:
     memory: float
 
 
-def estimate(request: Request) -> str:
-    """A text that shows the recipe and estimates the cost from a few timed iterations; writes nothing."""
+@dataclass(frozen=True)
+class RunEstimate:
+    """A run as it would be, and its cost; None for a method that does not train."""
+
+    job: Job
+    cost: Estimate | None
+
+
+@dataclass(frozen=True)
+class GridEstimate:
+    """The runs of a grid that differ in their seed alone: how many there are and are done, their budget, and one run's cost."""
+
+    label: str
+    runs: int
+    done: int
+    budget: Budget | None
+    cost: Estimate | None
+
+
+def estimate_run(request: Request) -> RunEstimate:
+    """Estimate a run's cost from a few timed iterations; writes nothing."""
     job = make_job(request)
-    recipe = yaml.safe_dump(job.recipe.model_dump(mode="json"), sort_keys=False).rstrip()
-    lines = [recipe, "", f"run id             {job.recipe.run_id}"]
-    if job.budget is None:
-        return "\n".join([*lines, "training           none: this method only samples"])
-    if job.recipe.evaluation:
-        points = ", ".join(quantity(p) for p in job.budget.points(job.recipe.evaluation.points))
-        lines.append(f"evaluated at       {points} {job.budget.axis}")
-    found = _estimate(job, job.budget)
-    if (start := job.requirements.initial_generator) is not None:
-        lines.append(f"starting generator {quantity(start.flops)} FLOPs, as far as that is known")
-    if (pairs := job.requirements.pairs) is not None:
-        cost = f"{quantity(found.once['flops'])} FLOPs, {duration(found.once['seconds'])}"
-        lines.append(f"teacher's pairs    {pairs.count:,} of {pairs.steps} Heun steps, {cost}")
-    lines += [f"{axis:<18} {duration(n) if axis == 'seconds' else quantity(n)}" for axis, n in found.totals.items()]
-    lines.append(f"peak memory        {quantity(found.memory)}B")
-    return "\n".join([*lines, "estimated from a few iterations; evaluation and start-up come on top."])
+    return RunEstimate(job, _estimate(job, job.budget) if job.budget else None)
 
 
-def estimate_grid(requests: Sequence[Request], results: Path, processes: int | None = None) -> str:
-    """A table of the runs of a grid: how each stands and what it would cost, one estimate for all seeds; writes nothing."""
-    cells = grid_runs(requests, results)
-    at_once = processes or len(visible_gpus(requests[0].device)) or environment.cores()
-    rows, seconds = [], 0.0
+def estimate_grid(requests: Sequence[Request], results: Path) -> list[GridEstimate]:
+    """Estimate what the runs of a grid would cost, once for all seeds; writes nothing."""
+    runs = grid_runs(requests, results)
     alike: dict[str, list[GridRun]] = {}
-    for cell, label in zip(cells, labels(cells), strict=True):
-        alike.setdefault(label, []).append(cell)
-    for name, group in alike.items():
-        done = sum(cell.state == "done" for cell in group)
+    for run, label in zip(runs, labels(runs), strict=True):
+        alike.setdefault(label, []).append(run)
+    estimates = []
+    for label, group in alike.items():
         job = make_job(group[0].request)
-        found = _estimate(job, job.budget) if job.budget else None
-        cost = (
-            [quantity(found.totals["flops"]), duration(found.totals["seconds"]), f"{quantity(found.memory)}B"]
-            if found
-            else ["-"] * 3
-        )
-        rows.append([name, f"{done} of {len(group)}", short_budget(str(job.budget)) if job.budget else "-", *cost])
-        seconds += found.totals["seconds"] * (len(group) - done) if found else 0.0
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for title in ("run", "done", "budget", "FLOPs", "time", "memory"):
-        table.add_column(title, justify="left" if title == "run" else "right", no_wrap=title != "run")
-    for row in rows:
-        table.add_row(*map(Text, row))
-    left = f"about {duration(seconds / at_once)} of training left, {at_once} at a time; evaluation and start-up come on top."
-    return f"{uncut(table)}\n{left}"
+        cost = _estimate(job, job.budget) if job.budget else None
+        done = sum(run.state == "done" for run in group)
+        estimates.append(GridEstimate(label, len(group), done, job.budget, cost))
+    return estimates
 
 
 def _estimate(job: Job, budget: Budget) -> Estimate:

@@ -1,4 +1,4 @@
-"""A grid of runs carried out: each a process of its own, several at a time; finished ones are reused, the others go on."""
+"""Carrying out a grid of runs: each in a process of its own, several at a time; finished ones are reused."""
 
 from __future__ import annotations
 
@@ -8,122 +8,130 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 import yaml
 
 from bench.environment import cores
 from bench.errors import Interrupted, UsageError
+from bench.runs.events import GridProgress, Observer, ignore
 from bench.runs.grid import GridRun
 from bench.runs.record import Record
 from bench.runs.store import find_asked
+from bench.training.signals import StopRequest, stop_requests
 
 POLL_SECONDS = 0.3
-LOOK_SECONDS = 3.0
+"""Between two looks at the processes."""
+RECORD_SECONDS = 3.0
 """Between two looks at the records of the runs at work."""
 HELD_SECONDS = 5.0
 """Before a run that another process holds is tried again."""
 
 
-class Grid:
-    """Carries out what waits among the cells, ``processes`` at a time; a run that fails is noted, and the others go on.
+class Launcher:
+    """Carries out the waiting runs of a grid, ``processes`` at a time; one that fails is noted, and the others go on.
 
     Each process has an equal share of the processor's threads and, if there are any, one of the ``gpus``, named as in
     CUDA_VISIBLE_DEVICES.
     """
 
-    def __init__(self, cells: list[GridRun], results: Path, processes: int, gpus: Sequence[str] = ()) -> None:
-        self.cells, self.results, self.gpus = cells, results, gpus
+    def __init__(self, runs: list[GridRun], results: Path, processes: int, gpus: Sequence[str] = ()) -> None:
+        self.runs, self.results, self.gpus = runs, results, gpus
         self.slots: list[_Process | None] = [None] * processes
         self.threads = max(1, cores() // processes)
         self.looked = 0.0
 
-    def carry_out(self, watch: Callable[[list[GridRun]], None] = lambda cells: None) -> None:
-        """Run all, and tell ``watch`` now and then how the grid stands.
+    def carry_out(self, observe: Observer = ignore) -> None:
+        """Run all.
 
         Raises Interrupted after SIGINT or SIGTERM, when every process has saved its checkpoint. If this process is killed, the
         others save theirs and end (on Linux).
         """
-        with tempfile.TemporaryDirectory() as scratch, _stop_asked() as asked:
+        message = "stopping every run with its checkpoint; once more to stop at once"
+        with tempfile.TemporaryDirectory() as scratch, stop_requests(message) as stop:
             try:
-                while True:
-                    self._collect()
-                    clock = time.monotonic()
-                    waiting = [cell for cell in self.cells if cell.state == "waiting"]
-                    ready = [cell for cell in waiting if cell.not_before <= clock]
-                    for slot, process in enumerate(self.slots):
-                        if process is None and ready and not asked:
-                            self.slots[slot] = self._start(ready.pop(0), slot, Path(scratch))
-                        elif process is not None and asked:
-                            process.stop()
-                    watch(self.cells)
-                    if not any(self.slots) and (asked or not waiting):
-                        break
+                while self._step(stop, Path(scratch)):
+                    observe(GridProgress(self.runs))
                     time.sleep(POLL_SECONDS)
+                observe(GridProgress(self.runs))
             finally:  # whatever went wrong here, no run is left behind
                 for process in filter(None, self.slots):
                     process.stop()
                     process.process.wait()
-            if asked:
+            if stop.asked:
                 raise Interrupted("stopped with every checkpoint saved; the same command continues.")
 
-    def _start(self, cell: GridRun, slot: int, scratch: Path) -> _Process:
-        """A process of ``bench run`` for one cell."""
+    def _step(self, stop: StopRequest, scratch: Path) -> bool:
+        """Take note of processes that have ended and start others in their place. Tells whether there is more to do."""
+        self._collect()
+        waiting = [run for run in self.runs if run.state == "waiting"]
+        ready = [run for run in waiting if run.not_before <= time.monotonic()]
+        for slot, process in enumerate(self.slots):
+            if process is None and ready and not stop.asked:
+                self.slots[slot] = self._start(ready.pop(0), slot, scratch)
+            elif process is not None and stop.asked:
+                process.stop()
+        return any(self.slots) or bool(waiting and not stop.asked)
+
+    def _start(self, run: GridRun, slot: int, scratch: Path) -> _Process:
+        """Start ``bench run`` for one run in a process."""
         recipe = scratch / f"{len(list(scratch.iterdir()))}.yaml"
-        recipe.write_text(yaml.safe_dump(cell.request.model_dump(exclude={"device"}, exclude_none=True)), encoding="utf-8")
+        request = run.request.model_dump(exclude={"device"}, exclude_none=True)
+        recipe.write_text(yaml.safe_dump(request), encoding="utf-8")
         command = [sys.executable, "-m", "bench", "run", "--recipe", str(recipe), "--results", str(self.results)]
-        command += ["--device", cell.request.device, "--no-teacher", "--format", "json"]
+        command += ["--device", run.request.device, "--no-teacher", "--format", "json"]
         environment = os.environ | {"OMP_NUM_THREADS": str(self.threads)}
         if self.gpus:
             environment["CUDA_VISIBLE_DEVICES"] = self.gpus[slot % len(self.gpus)]
-        return _Process(cell, command, environment, recipe)
+        return _Process(run, command, environment, recipe)
 
     def _collect(self) -> None:
         """Take note of what the processes have done."""
-        look = time.monotonic() - self.looked > LOOK_SECONDS
+        look = time.monotonic() - self.looked > RECORD_SECONDS
         self.looked = time.monotonic() if look else self.looked
         for slot, process in enumerate(self.slots):
             if process is None:
                 continue
-            if process.ended():
+            if process.has_ended():
                 self.slots[slot] = None
             elif look:
-                process.cell.record = find_asked(process.cell.request, self.results) or process.cell.record
+                process.run.record = find_asked(process.run.request, self.results) or process.run.record
 
 
 class _Process:
-    """One run's process, what it says, and the record that it prints at its end."""
+    """One run's process, its messages, and the record that it prints at its end."""
 
-    def __init__(self, cell: GridRun, command: list[str], environment: dict[str, str], recipe: Path) -> None:
-        self.cell, self.started, self.stopped = cell, time.monotonic(), False
-        self.said, self.record = recipe.with_suffix(".err"), recipe.with_suffix(".json")
-        cell.state, cell.error = "running", ""
-        with self.said.open("wb") as stderr, self.record.open("wb") as stdout:
-            nothing = subprocess.DEVNULL
+    def __init__(self, run: GridRun, command: list[str], environment: dict[str, str], recipe: Path) -> None:
+        self.run, self.started, self.stopped = run, time.monotonic(), False
+        self.messages, self.record = recipe.with_suffix(".err"), recipe.with_suffix(".json")
+        run.state, run.error = "running", ""
+        with self.messages.open("wb") as stderr, self.record.open("wb") as stdout:
             self.process = subprocess.Popen(
-                command, env=environment, stdin=nothing, stdout=stdout, stderr=stderr, preexec_fn=_die_together
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                preexec_fn=_die_together,
             )
 
-    def ended(self) -> bool:
-        """Whether the process is over; then its cell says how it went. One that was interrupted, or held, waits to go on."""
-        self.cell.seconds = time.monotonic() - self.started
+    def has_ended(self) -> bool:
+        """Tell whether the process is over, and note in its run how it went. One that was interrupted, or held, waits to go on."""
+        self.run.seconds = time.monotonic() - self.started
         code = self.process.poll()
         if code is None:
             return False
         if code == 0:
-            self.cell.state, self.cell.record = "done", Record.model_validate_json(self.record.read_bytes())
+            self.run.state, self.run.record = "done", Record.model_validate_json(self.record.read_bytes())
         elif self.stopped or code == Interrupted.exit_code:
-            self.cell.state, self.cell.not_before = "waiting", time.monotonic() + HELD_SECONDS
+            self.run.state, self.run.not_before = "waiting", time.monotonic() + HELD_SECONDS
         else:
-            lines = self.said.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            lines = self.messages.read_text(encoding="utf-8", errors="replace").strip().splitlines()
             errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-            self.cell.state, self.cell.error = "failed", (errors or lines or [f"it ended with code {code}"])[-1]
+            self.run.state, self.run.error = "failed", (errors or lines or [f"it ended with code {code}"])[-1]
         return True
 
     def stop(self) -> None:
@@ -143,29 +151,10 @@ def _die_together() -> None:
         _prctl(_PARENT_DIES, signal.SIGTERM)
 
 
-@contextmanager
-def _stop_asked() -> Iterator[list[int]]:
-    """A list that is not empty once SIGINT or SIGTERM has come; outside the main thread, which alone hears them, it stays so."""
-    asked: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-
-    def note(number: int, frame: Any) -> None:
-        asked.append(number)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def visible_gpus(device: str) -> list[str]:
-    """The GPUs that runs on ``device`` may be given, one each, as CUDA_VISIBLE_DEVICES names them. Raises UsageError for one GPU.
+    """Name the GPUs that runs on ``device`` may be given, one each, as CUDA_VISIBLE_DEVICES does.
 
-    A suite runs one process a GPU, so that ``cuda:1`` would mean another one in each of them.
+    Raises UsageError for one GPU such as ``cuda:1``, which would mean another one in each of the processes.
     """
     if device == "cpu" or not (count := torch.cuda.device_count()):
         return []
@@ -173,5 +162,10 @@ def visible_gpus(device: str) -> list[str]:
         raise UsageError(
             f"a comparison gives each run a GPU of its own, given --device {device}; set CUDA_VISIBLE_DEVICES instead."
         )
-    named = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
-    return named[:count] or [str(number) for number in range(count)]
+    names = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    return names[:count] or [str(number) for number in range(count)]
+
+
+def runs_at_once(gpus: Sequence[str]) -> int:
+    """Choose how many runs work at a time: one a GPU, or without GPUs one a core."""
+    return len(gpus) or cores()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Generator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from bench.files.tensors import load_tensors, save_tensors, tensors_digest
 from bench.plugin.method import TeacherPairs
 from bench.plugin.sampler import Sampler
 from bench.plugin.teacher import Teacher
+from bench.runs.events import Observer, Working, ignore
 from bench.training.cost import measure
 from bench.training.fingerprint import teacher_code
 from bench.training.real_images import RESIDENT_BYTES
@@ -50,27 +51,31 @@ class PairStream:
         return z, images, None if self.labels is None else self.labels[chosen].to(self.device)
 
 
-def teacher_pairs(teacher: Teacher, wanted: TeacherPairs, device: torch.device) -> Generator[int, None, PairStream]:
-    """The pairs a method requires, from the cache or from the teacher's sampler; yields how many there are so far.
+def teacher_pairs(teacher: Teacher, required: TeacherPairs, device: torch.device, observe: Observer = ignore) -> PairStream:
+    """Return the pairs that a method requires, from the cache or from the teacher's sampler.
 
     They are kept in parts of 5,000 as they are made, so that making them continues with the part where it was stopped. Of two
     processes that need the same part one makes it and the other waits.
     """
-    folder = cache_folder() / "pairs" / _key(teacher, wanted, device)
-    shape = wanted.count, *teacher.image_spec.shape
+
+    def tell(made: int) -> None:
+        observe(Working(f"pairs of noise and image, {required.steps} Heun steps each", made, required.count))
+
+    folder = cache_folder() / "pairs" / _key(teacher, required, device)
+    shape = required.count, *teacher.image_spec.shape
     held = device if 8 * math.prod(shape) <= RESIDENT_BYTES else torch.device("cpu")
     joined = {"z": torch.empty(shape, device=held), "images": torch.empty(shape, device=held)}
     if teacher.image_spec.label_dim:
-        joined["labels"] = torch.empty(wanted.count, teacher.image_spec.label_dim, device=held)
+        joined["labels"] = torch.empty(required.count, teacher.image_spec.label_dim, device=held)
     flops, seconds = 0, 0.0
-    for first in range(0, wanted.count, PART):
-        file, last = folder / f"{first:09d}.safetensors", min(first + PART, wanted.count)
+    for first in range(0, required.count, PART):
+        file, last = folder / f"{first:09d}.safetensors", min(first + PART, required.count)
         part = _cached(file)
         if part is None:
             with locked(file.with_suffix(".lock")):
                 part = _cached(file)  # another process may have made it meanwhile
                 if part is None:
-                    tensors, cost, taken = yield from _make(teacher, range(first, last), wanted.steps, device)
+                    tensors, cost, taken = _make(teacher, range(first, last), required.steps, device, tell)
                     part = tensors, {"flops": cost, "seconds": taken, "digest": tensors_digest(tensors)}
                     save_tensors(file, *part)
         for name, whole in joined.items():
@@ -80,10 +85,10 @@ def teacher_pairs(teacher: Teacher, wanted: TeacherPairs, device: torch.device) 
     return PairStream(joined["z"], joined["images"], joined.get("labels"), flops, seconds, device)
 
 
-def _key(teacher: Teacher, wanted: TeacherPairs, device: torch.device) -> str:
+def _key(teacher: Teacher, required: TeacherPairs, device: torch.device) -> str:
     """Names everything that the images, or the time they took, depend on."""
     arithmetic = device_name(device), torch.backends.cuda.matmul.allow_tf32, getattr(teacher.denoiser, "half_type", None)
-    identity = repr((teacher.digest(), teacher_code(teacher), wanted, FIRST_SEED, arithmetic))
+    identity = repr((teacher.digest(), teacher_code(teacher), required, FIRST_SEED, arithmetic))
     return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
@@ -97,8 +102,9 @@ def _cached(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
 
 
 def _make(
-    teacher: Teacher, numbers: range, steps: int, device: torch.device
-) -> Generator[int, None, tuple[dict[str, Tensor], int, float]]:
+    teacher: Teacher, numbers: range, steps: int, device: torch.device, tell: Callable[[int], None]
+) -> tuple[dict[str, Tensor], int, float]:
+    """Make the pairs of these numbers; ``tell`` is given how many there are then."""
     noise, images, all_labels, flops = [], [], [], 0
     started = time.perf_counter()
     at_once = batch_size(teacher.image_spec, device)
@@ -110,7 +116,7 @@ def _make(
         noise.append(z)
         images.append(made.cpu())
         all_labels += [] if labels is None else [labels]
-        yield last
+        tell(last)
     tensors = {"z": torch.cat(noise), "images": torch.cat(images)} | ({"labels": torch.cat(all_labels)} if all_labels else {})
     return tensors, flops, time.perf_counter() - started
 

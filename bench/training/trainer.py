@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -168,6 +169,13 @@ class Trainer:
                     f"the {role} step's gradients are not finite in fp16, whatever its loss is scaled by; use --precision tf32."
                 )
         return scales
+
+    def synchronise(self) -> None:
+        """Wait for a GPU, which lags behind its launches: the wait belongs to training and not to what comes after it."""
+        if self.device.type == "cuda":
+            started = time.perf_counter()
+            torch.cuda.synchronize(self.device)
+            self.ledger.seconds += time.perf_counter() - started
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything that the next iteration depends on: named tensors, and the ledger and counts as plain data."""

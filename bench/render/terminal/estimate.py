@@ -1,0 +1,56 @@
+"""What a run or a grid would be and cost, as text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import yaml
+from rich.table import Table
+from rich.text import Text
+
+from bench.render.terminal.text import uncut
+from bench.units import duration, quantity, short_budget
+
+if TYPE_CHECKING:
+    from bench.training.estimate import GridEstimate, RunEstimate
+
+
+def run_estimate(estimate: RunEstimate) -> str:
+    """Write a run's recipe, evaluation points and estimated cost."""
+    job, cost = estimate.job, estimate.cost
+    recipe = yaml.safe_dump(job.recipe.model_dump(mode="json"), sort_keys=False).rstrip()
+    lines = [recipe, "", f"run id             {job.recipe.run_id}"]
+    if job.budget is None or cost is None:
+        return "\n".join([*lines, "training           none: this method only samples"])
+    if job.recipe.evaluation:
+        points = ", ".join(quantity(point) for point in job.budget.points(job.recipe.evaluation.points))
+        lines.append(f"evaluated at       {points} {job.budget.axis}")
+    if (initial := job.requirements.initial_generator) is not None:
+        lines.append(f"starting generator {quantity(initial.flops)} FLOPs, as far as that is known")
+    if (pairs := job.requirements.pairs) is not None:
+        before = f"{quantity(cost.once['flops'])} FLOPs, {duration(cost.once['seconds'])}"
+        lines.append(f"teacher's pairs    {pairs.count:,} of {pairs.steps} Heun steps, {before}")
+    for axis, amount in cost.totals.items():
+        lines.append(f"{axis:<18} {duration(amount) if axis == 'seconds' else quantity(amount)}")
+    lines.append(f"peak memory        {quantity(cost.memory)}B")
+    return "\n".join([*lines, "estimated from a few iterations; evaluation and start-up come on top."])
+
+
+def grid_estimate(estimates: Sequence[GridEstimate], at_once: int) -> str:
+    """Write a table of the runs of a grid, how they stand and what each would cost, and how long all may take."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for title in ("run", "done", "budget", "FLOPs", "time", "memory"):
+        table.add_column(title, justify="left" if title == "run" else "right", no_wrap=title != "run")
+    seconds = 0.0
+    for estimate in estimates:
+        cost = ["-"] * 3
+        if estimate.cost is not None:
+            totals = estimate.cost.totals
+            cost = [quantity(totals["flops"]), duration(totals["seconds"]), f"{quantity(estimate.cost.memory)}B"]
+            seconds += totals["seconds"] * (estimate.runs - estimate.done)
+        budget = short_budget(str(estimate.budget)) if estimate.budget else "-"
+        row = [estimate.label, f"{estimate.done} of {estimate.runs}", budget, *cost]
+        table.add_row(*map(Text, row))
+    left = f"about {duration(seconds / at_once)} of training left, {at_once} at a time; evaluation and start-up come on top."
+    return f"{uncut(table)}\n{left}"

@@ -1,0 +1,239 @@
+"""The training of a run: prepare, continue, and spend the budget, with evaluations and checkpoints on the way."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from bench.errors import BenchError, Interrupted, UsageError
+from bench.evaluation.sampling import seeded_noise
+from bench.files.atomic import sha256
+from bench.files.tensors import load_tensors, load_weights, save_tensors
+from bench.plugin.method import Method
+from bench.runs.budget import AXES, Budget
+from bench.runs.events import Event, Note, Observer, Training, Working
+from bench.runs.record import Record
+from bench.runs.store import RunFolder
+from bench.training.job import Job
+from bench.training.pairs import PairStream, sample_measured, teacher_pairs
+from bench.training.real_images import RealStream
+from bench.training.recorder import Recorder
+from bench.training.signals import StopRequest
+from bench.training.trainer import Trainer, checked_steps
+from bench.units import quantity
+
+CHECKPOINT_SECONDS = 15.0
+"""Between two checkpoints, at the least."""
+CHECKPOINT_SHARE = 0.05
+"""The part of the time that writing checkpoints may take, where a network is so large that writing takes seconds."""
+LOG_EVERY = 50
+"""Updates between two lines of the training curve."""
+PROGRESS_SECONDS = 0.5
+"""Between two reports of progress."""
+
+
+def train(job: Job, budget: Budget, folder: RunFolder, record: Record, observe: Observer, stop: StopRequest) -> None:
+    """Train a job's method until its budget is spent, and complete the record.
+
+    Raises Interrupted, with a checkpoint saved, once a stop is asked for; BenchError for training that can come to nothing.
+    """
+    # Networks first, then what is measured: training begins from the seed again and depends on neither.
+    method = prepare_method(job, budget)
+    recorder = Recorder(job, folder, record, observe, stop)
+    recorder.open(method)
+    pairs = prepare_pairs(job, observe, stop)
+    real = open_real_images(job)
+    torch.manual_seed(job.recipe.seed)
+    trainer = Trainer(method, job.teacher, budget, job.device, pairs, real)
+    charge_initial_generator(job, trainer)
+
+    # Continue from the last checkpoint.
+    if folder.state.exists():
+        trainer.restore(*load_tensors(folder.state))
+        observe(Note(f"continuing after {trainer.ledger.images:,} images"))
+    recorder.rewind(trainer.ledger)
+    checkpoint = Checkpoint(trainer, recorder)
+    pace = Pace(trainer)
+    points = evaluation_points(job, budget, record)
+
+    while True:
+        # Evaluate at the budget's points; an evaluation that is interrupted loses nothing else.
+        if points and trainer.ledger.spent(budget.axis) >= points[0]:
+            points = [point for point in points if point > trainer.ledger.spent(budget.axis)]
+            checkpoint.save()
+            evaluate(trainer, recorder)
+            checkpoint.save()
+        if trainer.fraction >= 1:
+            break
+
+        # One iteration: every step of the method.
+        timed_iteration(trainer, folder)
+        if budget.axis == "flops" and not trainer.ledger.flops:
+            raise BenchError(f"an update of {record.method!r} counts no operations here; give --budget images=N.")
+
+        # Save now and then, and before stopping.
+        if stop.asked or checkpoint.is_due:
+            checkpoint.save()
+        if stop.asked:
+            raise Interrupted(
+                f"stopped after {trainer.ledger.images:,} images with the checkpoint saved; the same command continues."
+            )
+        if pace.is_due:
+            observe(pace.progress())
+
+    # The budget is spent: keep the averaged generator.
+    checkpoint.save()
+    save_generator(trainer, recorder, folder.weights.name)
+    record.checkpoint = {
+        "path": str(folder.weights.relative_to(folder.path)),
+        "sha256": sha256(folder.weights),
+    }
+    recorder.finish(trainer.averaged())
+
+
+def prepare_method(job: Job, budget: Budget) -> Method:
+    """Build the method as it starts. Raises UsageError, before any work, for a budget that could not train it."""
+    method = job.make_method()
+    if (initial := job.requirements.initial_generator) is not None:
+        load_weights(method.generator, initial.weights(), f"the starting generator {str(initial.file)!r}")
+    if budget.axis == "flops":
+        _require_more_than_pairs(job, budget)
+    for step in checked_steps(method):
+        if budget.axis == "images" and step.starts_at >= budget.amount:
+            raise UsageError(
+                f"the {step.role} step begins after {step.starts_at:,} images and the budget is {budget}; give a larger "
+                "--budget, or let the step begin earlier."
+            )
+    return method
+
+
+def _require_more_than_pairs(job: Job, budget: Budget) -> None:
+    """Raise UsageError if making the teacher's pairs alone would spend a budget of operations."""
+    if (pairs := job.requirements.pairs) is None:
+        return
+    few = min(2, pairs.count)
+    z, labels = seeded_noise(range(few), job.teacher.image_spec)
+    labels = labels if labels is None else labels.to(job.device)
+    cost = sample_measured(job.teacher, z.to(job.device), labels, pairs.steps)[1] * pairs.count / few
+    if cost >= budget.amount:
+        raise UsageError(
+            f"the teacher's {pairs.count:,} pairs alone cost {quantity(cost)} FLOPs and the budget is {quantity(budget.amount)}; "
+            "give a larger --budget, or fewer --set pairs=N."
+        )
+
+
+def prepare_pairs(job: Job, observe: Observer, stop: StopRequest) -> PairStream | None:
+    """Make, or take from the cache, the pairs of noise and image that the method requires."""
+    if job.requirements.pairs is None:
+        return None
+
+    def observe_until_stop(event: Event) -> None:
+        observe(event)
+        if stop.asked and isinstance(event, Working):
+            raise Interrupted("stopped while the teacher made pairs; the same command continues with what there is.")
+
+    return teacher_pairs(job.teacher, job.requirements.pairs, job.device, observe_until_stop)
+
+
+def open_real_images(job: Job) -> RealStream | None:
+    """Open the real images that the method requires, drawn from the run's seed."""
+    dataset = job.requirements.real
+    return RealStream(dataset, job.teacher.image_spec, job.recipe.seed, job.device) if dataset is not None else None
+
+
+def charge_initial_generator(job: Job, trainer: Trainer) -> None:
+    """Charge what comes before training. Raises BenchError if that is the whole budget."""
+    if (initial := job.requirements.initial_generator) is not None:
+        trainer.ledger.charge_one_off(initial.flops, initial.seconds)
+    if trainer.fraction >= 1:
+        budget = trainer.budget
+        raise BenchError(
+            f"what comes before training alone costs {trainer.ledger.spent(budget.axis):.3g} of the budget "
+            f"{budget}; give a larger --budget, or fewer --set pairs=N."
+        )
+
+
+def evaluation_points(job: Job, budget: Budget, record: Record) -> list[float]:
+    """List the points of the budget's axis at which the run is still to be evaluated."""
+    if job.recipe.evaluation is None:
+        return []
+    measured = max((getattr(e, budget.axis) for e in record.evaluations), default=-1.0)
+    return [point for point in budget.points(job.recipe.evaluation.points) if point > measured]
+
+
+def evaluate(trainer: Trainer, recorder: Recorder) -> None:
+    """Evaluate the averaged generator, and keep its weights where it is the best so far on the way."""
+    last = trainer.fraction >= 1
+    best = recorder.evaluate(trainer.averaged(), trainer.ledger, last=last)
+    if best is recorder.record.evaluations[-1] and not last:
+        save_generator(trainer, recorder, recorder.folder.best_weights.name)
+
+
+def save_generator(trainer: Trainer, recorder: Recorder, name: str) -> None:
+    """Write the averaged generator's weights with the recipe that made them, and what it has cost."""
+    meta = {
+        "run_id": recorder.record.run_id,
+        "images": trainer.ledger.images,
+        "stage": trainer.stage,
+        "cost": {"flops": trainer.ledger.flops, "seconds": trainer.ledger.seconds},
+        "recipe": recorder.record.recipe,
+    }
+    save_tensors(recorder.folder.weights.with_name(name), trainer.averaged().generator.state_dict(), meta)
+
+
+def timed_iteration(trainer: Trainer, folder: RunFolder) -> None:
+    """Take one iteration on the training clock, and log the losses now and then, which waits for a GPU to catch up."""
+    log = (trainer.ledger.updates + 1) % LOG_EVERY == 0
+    started = time.perf_counter()
+    trainer.iteration()
+    losses = {name: loss.item() for name, loss in trainer.losses.items()} if log else {}
+    scales = trainer.loss_scales() if log else {}
+    trainer.ledger.seconds += time.perf_counter() - started
+    if log:
+        cost = {axis: getattr(trainer.ledger, axis) for axis in AXES}
+        folder.log(cost | losses | {f"scale/{role}": scale for role, scale in scales.items()})
+
+
+class Checkpoint:
+    """The training state on disk: written now and then, so that an interruption loses seconds."""
+
+    def __init__(self, trainer: Trainer, recorder: Recorder) -> None:
+        self.trainer, self.recorder = trainer, recorder
+        self.saved, self.writing = time.perf_counter(), 0.0
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the last one is old enough, and writing one does not take too much of the time."""
+        return time.perf_counter() - self.saved > max(CHECKPOINT_SECONDS, self.writing / CHECKPOINT_SHARE)
+
+    def save(self) -> None:
+        """Write the training state, and the record with what has been spent."""
+        started = time.perf_counter()
+        self.trainer.synchronise()
+        save_tensors(self.recorder.folder.state, *self.trainer.state())
+        self.recorder.write(self.trainer.ledger)
+        self.saved = time.perf_counter()
+        self.writing = self.saved - started
+
+
+class Pace:
+    """How fast this process trains, for those who watch."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer = trainer
+        self.started = self.reported = time.perf_counter()
+        self.fraction, self.images, self.seconds = trainer.fraction, trainer.ledger.images, trainer.ledger.seconds
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the last report is old enough."""
+        return time.perf_counter() - self.reported > PROGRESS_SECONDS
+
+    def progress(self) -> Training:
+        """Report how far training is, and when it will end at the present speed."""
+        self.reported = time.perf_counter()
+        ledger, fraction = self.trainer.ledger, self.trainer.fraction
+        rate = (ledger.images - self.images) / (ledger.seconds - self.seconds)
+        left = (self.reported - self.started) * (1 - fraction) / (fraction - self.fraction)
+        return Training(min(fraction, 1.0), ledger, rate, max(left, 0.0))

@@ -1,0 +1,139 @@
+"""Measuring a run on its way and keeping its record: evaluations, sample grids, cost, and how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from bench import environment
+from bench.errors import Interrupted
+from bench.evaluation.evaluator import Evaluator
+from bench.evaluation.pictures import save_samples
+from bench.evaluation.sampling import generate_images
+from bench.files.tensors import load_tensors, load_weights
+from bench.plugin.method import Method
+from bench.runs.budget import Ledger
+from bench.runs.events import Evaluated, Event, Note, Observer
+from bench.runs.recipe import SettledEvaluation
+from bench.runs.record import Evaluation, Record
+from bench.runs.store import RunFolder, now
+from bench.training.job import Job
+from bench.training.signals import StopRequest
+
+SAMPLES = 64
+"""Images in a run's sample grids, from seeds 0 to 63 at every evaluation."""
+
+
+class Recorder:
+    """Writes one run's record as the run goes on, and evaluates its generator where the recipe says so."""
+
+    def __init__(self, job: Job, folder: RunFolder, record: Record, observe: Observer, stop: StopRequest) -> None:
+        self.job, self.folder, self.record, self.observe = job, folder, record, observe
+        self.judge = Judge(job, job.recipe.evaluation, observe, stop) if job.recipe.evaluation else None
+        if self.judge is not None:
+            record.protocols = {self.judge.evaluator.label: self.judge.evaluator.describe()}
+
+    def open(self, method: Method) -> None:
+        """Write the recipe and the record of a run whose networks stand, so that it can be seen and continued."""
+        for note in filter(None, (self.job.teacher.note, self.job.hyperparameters.note)):
+            self.observe(Note(note))
+        self.record.nfe = method.nfe
+        self.record.parameters = sum(p.numel() for p in method.generator.parameters())
+        self.folder.write_recipe(self.job.recipe)
+        self.folder.write_record(self.record)
+
+    def rewind(self, ledger: Ledger) -> None:
+        """Forget the evaluations and the lines of the training curve that lie beyond a checkpoint."""
+        self.record.evaluations = [e for e in self.record.evaluations if e.updates <= ledger.updates]
+        self.folder.rewind_log(ledger.updates)
+
+    def evaluate(self, method: Method, ledger: Ledger, *, last: bool) -> Evaluation:
+        """Measure the method's generator, write a grid of its samples, and add the evaluation to the record.
+
+        Returns the best evaluation so far, which may be this one. The record is not written yet: first come the weights of the
+        best, which it must not promise before they are there.
+        """
+        assert self.judge is not None
+        evaluation = self.judge.evaluate(method, ledger, last=last)
+        samples = generate_images(method.generate, range(SAMPLES), self.job.teacher.image_spec, self.job.device)
+        save_samples(samples, self.folder.samples / f"{ledger.images:012d}.png")
+        self.record.evaluations.append(evaluation)
+        best = self.judge.evaluator.best(self.record.evaluations)
+        self.observe(Evaluated(evaluation, best))
+        return best
+
+    def write(self, ledger: Ledger) -> None:
+        """Write the record with what has been spent."""
+        ledger.peak_memory_bytes = max(ledger.peak_memory_bytes, environment.peak_memory(self.job.device))
+        self.record.cost = ledger.as_dict()
+        self.folder.write_record(self.record)
+
+    def finish(self, method: Method) -> None:
+        """Complete the record of a run that has done all its work: the final numbers, and those of its best checkpoint."""
+        self.record.nfe = method.nfe  # of the last stage
+        if self.judge is not None and self.record.evaluations:
+            self.record.final = {name: m.value for name, m in self.record.evaluations[-1].metrics.items()}
+            self.record.best = self.judge.measure_best(self.record.evaluations, method, self.folder.best_weights)
+        self.close("done")
+
+    def close(self, status: Literal["done", "failed", "interrupted"], error: str | None = None) -> None:
+        """Write how the run ended."""
+        self.record.status, self.record.error, self.record.finished = status, error, now()
+        self.folder.write_record(self.record)
+
+
+class Judge:
+    """The evaluations of one run: on replicate 0 along the way, at the end on replicates that no choice has seen."""
+
+    def __init__(self, job: Job, settled: SettledEvaluation, observe: Observer, stop: StopRequest) -> None:
+        assert job.evaluation is not None
+        self.settled, self.stop, self.tell = settled, stop, observe
+        if any(extractor.large for extractor in job.evaluation.extractors.values()):
+            observe(Note(f"loading the extractor and reference statistics of {job.evaluation.protocol.id}"))
+        self.evaluator = Evaluator(job.evaluation, job.device, observe=self._observe)
+
+    def _observe(self, event: Event) -> None:
+        """Pass on notes, and end an evaluation if a stop has been asked for."""
+        if self.stop.asked:
+            raise Interrupted("stopped during an evaluation; the same command continues from before it.")
+        if isinstance(event, Note):
+            self.tell(event)
+
+    @property
+    def final_replicates(self) -> range:
+        """Replicates 1 to R: replicate 0 may have chosen the checkpoint."""
+        return range(1, self.settled.repeats + 1)
+
+    def evaluate(self, method: Method, ledger: Ledger, *, last: bool) -> Evaluation:
+        """Measure a method's generator. The value watched is that of the first metric on replicate 0, each time."""
+        metrics = self.evaluator.measure(method.generate, self.final_replicates if last else [0])
+        first = next(iter(self.evaluator.feature_metrics))
+        return Evaluation(
+            images=ledger.images,
+            updates=ledger.updates,
+            flops=ledger.flops,
+            seconds=ledger.seconds,
+            samples=self.evaluator.protocol.samples,
+            nfe=method.nfe,
+            metrics=metrics,
+            watched=self.evaluator.watch(method.generate) if last else metrics[first].value,
+        )
+
+    def measure_best(self, history: Sequence[Evaluation], method: Method, weights: Path) -> dict[str, Any]:
+        """Measure the checkpoint with the best watched value on the final replicates, which it has not seen.
+
+        ``weights`` holds its generator, unless a crash has left that of a later point; they are put into ``method``.
+        """
+        last, best = history[-1], self.evaluator.best(history)
+        metrics, selection = last.metrics, f"the last of {len(history)} evaluations"
+        if best is not last and weights.exists():
+            tensors, meta = load_tensors(weights)
+            if meta["images"] == best.images:
+                load_weights(method.generator, tensors, str(weights))
+                metrics = self.evaluator.measure(method.generate, self.final_replicates)
+                selection = f"the best of {len(history)} evaluations, measured again on fresh seeds"
+                last = best
+        if last is history[-1]:
+            weights.unlink(missing_ok=True)  # the last ones are the best
+        return {name: m.value for name, m in metrics.items()} | {"images": last.images, "selection": selection}
