@@ -79,7 +79,7 @@ def suite_run(request: Request) -> float:
     with tempfile.TemporaryDirectory() as folder, Path(os.devnull).open("w") as nowhere, contextlib.redirect_stderr(nowhere):
         started = time.perf_counter()
         with Watch() as watch:
-            carry_out(request, Path(folder), watch=watch)
+            carry_out(request, Path(folder), observe=watch)
         return time.perf_counter() - started
 
 

@@ -145,7 +145,7 @@ class SettledEvaluation(BaseModel):
     references: str
     """Digests of the files of statistics, names of the data sets that are measured when they are needed."""
     code: str = ""
-    """SHA-256 of the source of extractors and metrics: edited ones make another run."""
+    """Digest of the code of extractors and metrics: edited ones make another run."""
 
     def as_options(self) -> dict[str, Any]:
         """The fields of a request that ask for this evaluation."""
@@ -164,7 +164,7 @@ class Recipe(BaseModel):
     model_config = ConfigDict(extra="forbid")
     method: str
     method_digest: str
-    """SHA-256 of the method's source: an edited method is another run."""
+    """Digest of the method's code: an edited method is another run."""
     teacher: str
     seed: int
     budget: str | None
@@ -173,13 +173,15 @@ class Recipe(BaseModel):
     evaluation: SettledEvaluation | None
     teacher_digest: str
     teacher_code: str = ""
-    """SHA-256 of the teacher's source, and of its noise levels, sampler and augmentation: a changed teacher is another run."""
+    """Digest of the teacher's code, noise levels, sampler and augmentation: a changed teacher is another run."""
     teacher_path: str | None = None
     data: str | None = None
     supplies: dict[str, str] = {}
     """What the method requires beside the teacher, by kind: digests of contents, or a data set's name."""
     plugins: dict[str, str] = {}
-    """Plugin files and their SHA-256."""
+    """Plugin files and their SHA-256, by which they are known again."""
+    plugin_code: str = ""
+    """Digest of the plugins' code and of the modules beside them that they use."""
 
     def hash(self) -> str:
         """SHA-256 of what determines the result: file contents count, their places do not."""
@@ -211,7 +213,10 @@ class Recipe(BaseModel):
 def without_places(recipe: dict[str, Any]) -> dict[str, Any]:
     """A recipe as plain data, without where its files lie: digests say what lies there."""
     same = {name: value for name, value in recipe.items() if name not in ("teacher_path", "data")}
-    same["plugins"] = sorted(recipe.get("plugins", {}).values())
+    if "plugin_code" in recipe:
+        del same["plugins"]
+    else:  # made before code was told from its text
+        same["plugins"] = sorted(recipe.get("plugins", {}).values())
     if "start" in recipe.get("supplies", {}):
         same["settings"] = {name: value for name, value in recipe.get("settings", {}).items() if name != "start"}
     kind, colon, source = recipe.get("teacher", "").partition(":")

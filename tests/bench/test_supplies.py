@@ -16,8 +16,7 @@ from bench.plugin.dataset import InMemory
 from bench.plugin.images import ImageSpec
 from bench.plugin.sampler import euler_step
 from bench.runs.recipe import make_request
-from bench.runs.store import RunFolder
-from bench.training import run as runner
+from bench.training import loop
 from bench.training.job import make_job
 from bench.training.real_images import RealStream
 from bench.training.requirements import find_initial_generator
@@ -126,7 +125,7 @@ def test_images_for_a_method_that_needs_none_are_refused():
 
 
 def test_a_conditional_teacher_refuses_images_without_its_classes(monkeypatch):
-    monkeypatch.setattr(EDMDigits, "images", ImageSpec(1, 8, 4))
+    monkeypatch.setattr(EDMDigits, "image_spec", ImageSpec(1, 8, 4))
     with pytest.raises(UsageError, match="has 10 classes, 'edm-digits' is conditioned on 4; give --data with its labels"):
         make_job(make_request(method="ect", teacher="edm-digits"))
 
@@ -152,8 +151,7 @@ def test_a_run_begins_with_the_weights_of_its_start(tmp_path):
     first = suite.run("sid", "edm-digits", budget="images=640", settings={"batch": 32, "lr": 0.01}, eval=[], results=tmp_path)
     settings = SHORT | {"start": str(tmp_path / first.run_id), "sid_share": 0}
     job = make_job(make_request(method="sid2a", teacher="edm-digits", settings=settings, budget="images=32"))
-    run = runner._Run(job, RunFolder(tmp_path / "second"), None)
-    method = run._method()
+    method = loop.prepare_method(job, job.budget)
     weights = load_tensors(tmp_path / first.run_id / "checkpoints/generator.safetensors")[0]
     assert all(torch.equal(t, weights[name]) for name, t in method.generator.state_dict().items())
     assert any(not torch.equal(t, weights[name]) for name, t in method.fake.state_dict().items())
@@ -181,10 +179,10 @@ def test_a_generator_of_another_teacher_is_no_start(tmp_path, monkeypatch):
 )
 def test_what_cannot_train_here_is_refused_before_any_work(tmp_path, monkeypatch, method, settings, complaint):
     """No pairs are made, and no folder stays."""
-    monkeypatch.setattr("bench.files.atomic.assets.offline", lambda: False)
-    monkeypatch.setattr("bench.training.embedded.requirements.fetch", lambda asset: tmp_path)
+    monkeypatch.setattr("bench.files.assets.offline", lambda: False)
+    monkeypatch.setattr("bench.training.requirements.fetch", lambda asset: tmp_path)
     monkeypatch.setattr("methods.distance.fetch", lambda asset: tmp_path)
-    monkeypatch.setattr("bench.training.run.teacher_pairs", lambda *a: pytest.fail("pairs were made"))
+    monkeypatch.setattr("bench.training.loop.teacher_pairs", lambda *a: pytest.fail("pairs were made"))
     with pytest.raises(UsageError, match=complaint):
         suite.run(method, "edm-digits", settings=settings, budget="images=1000", eval=[], results=tmp_path / "runs")
     assert not list((tmp_path / "runs").glob("*"))
@@ -200,7 +198,7 @@ def test_a_recipe_whose_images_have_changed_is_refused(tmp_path):
 
 def test_a_finished_run_is_sampled_without_what_its_training_needed(tmp_path, monkeypatch):
     record = suite.run("ect", "edm-digits", budget="images=64", settings={"batch": 32}, eval=[], results=tmp_path)
-    monkeypatch.setattr("bench.training.embedded.requirements.find_dataset", lambda *a: pytest.fail("images were looked for"))
+    monkeypatch.setattr("bench.training.requirements.find_dataset", lambda *a: pytest.fail("images were looked for"))
     assert open_generator(record.run_id, tmp_path).nfe == 1
 
 
