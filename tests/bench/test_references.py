@@ -185,11 +185,11 @@ def test_an_edited_metric_makes_another_run(monkeypatch):
     from bench.training import job
 
     request = make_request(method="sid", teacher="edm-digits", budget="updates=2")
-    before = job.resolve(request).recipe
+    before = job.make_job(request).recipe
     behind = [file.name for file in job._files_behind([Inception])]
     assert {"inception.py", "resize.py"} <= set(behind)
     monkeypatch.setattr(job, "_source_digest", lambda files: " ".join(f.name for f in files))
-    after = job.resolve(request).recipe
+    after = job.make_job(request).recipe
     assert after.evaluation.code == "digits.py fid.py inception_score.py"
     assert after.hash() != before.hash()
 

@@ -41,7 +41,7 @@ def folder_of_digits(path, size=8, count=20):
 
 def test_a_draw_depends_on_the_seed_and_its_number_alone():
     def draws(stream):
-        return [stream.draw(4)[0][:, 0, 0, 0].tolist() for _ in range(3)]
+        return [stream.sample(4)[0][:, 0, 0, 0].tolist() for _ in range(3)]
 
     first = draws(RealStream(numbered(), ImageSpec(1, 2), 0, CPU))
     torch.manual_seed(99)
@@ -49,8 +49,8 @@ def test_a_draw_depends_on_the_seed_and_its_number_alone():
     assert draws(RealStream(numbered(), ImageSpec(1, 2), 0, CPU)) == first
     assert draws(RealStream(numbered(), ImageSpec(1, 2), 1, CPU)) != first
     later = RealStream(numbered(), ImageSpec(1, 2), 0, CPU)
-    later.drawn = 2
-    assert later.draw(4)[0][:, 0, 0, 0].tolist() == first[2]
+    later.batches_drawn = 2
+    assert later.sample(4)[0][:, 0, 0, 0].tolist() == first[2]
 
 
 def test_images_read_from_files_one_batch_ahead_are_those_held_in_memory(monkeypatch):
@@ -58,23 +58,23 @@ def test_images_read_from_files_one_batch_ahead_are_those_held_in_memory(monkeyp
     monkeypatch.setattr("bench.training.real_images.RESIDENT_BYTES", 1)
     read = RealStream(numbered(label_dim=3), ImageSpec(1, 2, 3), 5, CPU)
     for count in (4, 4, 3, 4):  # of another size, too, which was not read ahead
-        for mine, other in zip(held.draw(count), read.draw(count), strict=True):
+        for mine, other in zip(held.sample(count), read.sample(count), strict=True):
             assert torch.equal(mine, other)
-    read.drawn = held.drawn = 1
-    assert torch.equal(held.draw(4)[0], read.draw(4)[0])
+    read.batches_drawn = held.batches_drawn = 1
+    assert torch.equal(held.sample(4)[0], read.sample(4)[0])
 
 
 def test_labels_go_with_their_images_as_one_hot_vectors():
-    images, labels = RealStream(numbered(label_dim=5), ImageSpec(1, 2, 5), 0, CPU).draw(50)
+    images, labels = RealStream(numbered(label_dim=5), ImageSpec(1, 2, 5), 0, CPU).sample(50)
     which = ((images[:, 0, 0, 0] + 1) * 127.5).round().long()
     assert torch.equal(labels.argmax(1), which % 5)
     assert labels.shape == (50, 5)
     assert set(labels.unique().tolist()) == {0.0, 1.0}
-    assert RealStream(numbered(label_dim=5), ImageSpec(1, 2), 0, CPU).draw(5)[1] is None  # of an unconditional teacher
+    assert RealStream(numbered(label_dim=5), ImageSpec(1, 2), 0, CPU).sample(5)[1] is None  # of an unconditional teacher
 
 
 def test_every_image_is_drawn_as_often_as_any_other():
-    images, _ = RealStream(numbered(), ImageSpec(1, 2), 0, CPU).draw(20_000)
+    images, _ = RealStream(numbered(), ImageSpec(1, 2), 0, CPU).sample(20_000)
     counts = torch.bincount(((images[:, 0, 0, 0] + 1) * 127.5).round().long(), minlength=10)
     assert (counts - 2000).abs().max() < 250
 
