@@ -81,7 +81,9 @@ def _estimate(job: Job, budget: Budget) -> Cost:
 
 
 def _cost_of_an_update(job: Job, budget: Budget) -> dict[str, float]:
-    """Measure one update's cost by axis, and ``memory`` in bytes. Noise stands in for pairs and real images, and costs as much to train on.
+    """Measure one update's cost by axis, and ``memory`` in bytes.
+
+    Noise stands in for pairs and real images, and costs as much to train on.
 
     A large network is tried on few images: operations and time are proportional to them, memory is a constant and a slope.
     """
@@ -117,7 +119,7 @@ def _cost_of_an_update(job: Job, budget: Budget) -> dict[str, float]:
     }
 
 
-def _held(job: Job) -> float:
+def _resident_bytes(job: Job) -> float:
     """Count the bytes of pairs and real images that are kept in memory throughout."""
     pixels = math.prod(job.teacher.image_spec.shape)
     pairs = 8 * pixels * job.requirements.pairs.count if job.requirements.pairs is not None else 0
