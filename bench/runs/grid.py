@@ -33,10 +33,10 @@ class GridRun:
     @property
     def fraction(self) -> float:
         """How much of its budget is spent, as far as its record says."""
-        budget = self.record.recipe.get("budget") if self.record is not None and self.state != "done" else None
-        if self.record is None or budget is None:
+        if self.state == "done" or self.record is None or self.record.recipe.budget is None:
             return float(self.state == "done")
-        return min(float(self.record.cost.get((b := Budget.parse(budget)).axis, 0.0)) / b.amount, 1.0)
+        budget = Budget.parse(self.record.recipe.budget)
+        return min(self.record.cost.spent(budget.axis) / budget.amount, 1.0)
 
 
 def grid_runs(requests: Sequence[Request], results: Path, *, retry: bool = False) -> list[GridRun]:
@@ -58,10 +58,10 @@ def mismatches(cells: Sequence[GridRun]) -> list[str]:
     """One sentence for each finished run whose cost is not within 1 % of its budget on the budget's axis."""
     found = []
     for cell in cells:
-        if cell.state != "done" or cell.record is None or not cell.record.recipe.get("budget"):
+        if cell.state != "done" or cell.record is None or not cell.record.recipe.budget:
             continue
-        budget = Budget.parse(cell.record.recipe["budget"])
-        spent = float(cell.record.cost[budget.axis])
+        budget = Budget.parse(cell.record.recipe.budget)
+        spent = cell.record.cost.spent(budget.axis)
         if abs(spent / budget.amount - 1) > 0.01:
             amounts = f"{quantity(spent)} {budget.axis} of {quantity(budget.amount)}"
             found.append(f"{cell.record.run_id} spent {amounts}, so large is an iteration")

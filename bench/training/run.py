@@ -22,10 +22,19 @@ from bench.evaluation.pictures import save_samples
 from bench.evaluation.sampling import generate_images, seeded_noise
 from bench.files.atomic import sha256
 from bench.files.tensors import load_tensors, load_weights, save_tensors
-from bench.plugin.method import Method
-from bench.runs.budget import Budget, Ledger
+from bench.plugin.method import Method, RealImages, TeacherPairs
+from bench.runs.budget import AXES, Budget, Ledger
 from bench.runs.events import Evaluated, Event, Finished, Note, Preparing, Progress
-from bench.runs.record import Evaluation, Record
+from bench.runs.record import (
+    BestCheckpoint,
+    Checkpoint,
+    Environment,
+    Evaluation,
+    Record,
+    RecordedTuning,
+    UsedProtocol,
+)
+from bench.runs.recorded import RecordedRecipe
 from bench.runs.store import RunFolder, now
 from bench.training.job import Job
 from bench.training.pairs import PairStream, sample_measured, teacher_pairs
@@ -88,22 +97,24 @@ class _Run:
         self.evaluator: Evaluator | None = None
         self.interrupted = False
         self.notes: list[str] = []
+        requirements = job.method_class.requires(job.settings)
         self.record = Record(
             run_id=job.recipe.run_id,
             method=job.recipe.method,
             teacher=job.recipe.teacher,
             seed=job.recipe.seed,
-            recipe=job.recipe.model_dump(mode="json"),
+            recipe=RecordedRecipe.model_validate(job.recipe.model_dump(mode="json")),
             recipe_hash=job.recipe.hash(),
             request=job.request.model_dump(mode="json"),
             inputs=job.inputs,
             sources=job.hyperparameters.sources,
             images=asdict(self.teacher.image_spec),
-            requires=[type(r).__name__ for r in job.method_class.requires(job.settings)],
-            cost=previous.cost if previous else Ledger().as_dict(),
+            requires=[type(r).__name__ for r in requirements],
+            data_free=not any(isinstance(r, TeacherPairs | RealImages) for r in requirements),
+            cost=previous.cost if previous else Ledger(),
             evaluations=previous.evaluations if previous else [],
-            tuning=job.hyperparameters.tuning,
-            environment=environment.describe(job.device, job.settings.precision),
+            tuning=RecordedTuning.model_validate(job.hyperparameters.tuning),
+            environment=Environment.model_validate(environment.describe(job.device, job.settings.precision)),
             started=previous.started if previous else now(),
         )
 
@@ -124,7 +135,7 @@ class _Run:
             self.evaluator = Evaluator(
                 self.job.evaluation, self.device, interrupted=lambda: self.interrupted, note=self.notes.append
             )
-            self.record.protocols = {self.evaluator.label: self.evaluator.describe()}
+            self.record.protocols = {self.evaluator.label: UsedProtocol.model_validate(self.evaluator.describe())}
         self.notes += filter(None, (self.teacher.note, self.job.hyperparameters.note))
         yield from self._told()
         self.record.nfe = self.method.nfe
@@ -231,10 +242,8 @@ class _Run:
                 yield Progress(min(trainer.fraction, 1.0), self.ledger, rate, max(left, 0.0))
         self._checkpoint()
         self._save_generator(self.folder.weights)
-        self.record.checkpoint = {
-            "path": str(self.folder.weights.relative_to(self.folder.path)),
-            "sha256": sha256(self.folder.weights),
-        }
+        path = self.folder.weights.relative_to(self.folder.path)
+        self.record.checkpoint = Checkpoint(path=str(path), sha256=sha256(self.folder.weights))
 
     def finish(self) -> Iterator[Event]:
         """The final numbers, and those of the checkpoint that the curve would have chosen."""
@@ -269,7 +278,7 @@ class _Run:
         scales = self.trainer.loss_scales() if log else {}
         self.ledger.seconds += time.perf_counter() - started
         if log:
-            cost = {axis: getattr(self.ledger, axis) for axis in ("images", "updates", "flops", "seconds")}
+            cost = {axis: getattr(self.ledger, axis) for axis in AXES}
             self.folder.log(cost | losses | {f"scale/{role}": scale for role, scale in scales.items()})
 
     def _let_gpu_catch_up(self) -> None:
@@ -305,7 +314,7 @@ class _Run:
         self._write_record()
         return Evaluated(evaluation, best)
 
-    def _best(self, history: list[Evaluation]) -> dict[str, Any]:
+    def _best(self, history: list[Evaluation]) -> BestCheckpoint:
         """The numbers of the checkpoint with the best watched value, on the seeds of the final numbers, which it has not seen."""
         assert self.evaluator is not None and self.plan is not None
         last, best = history[-1], self.evaluator.best(history)
@@ -320,7 +329,7 @@ class _Run:
                 last = best
         if last is history[-1]:
             self.folder.best_weights.unlink(missing_ok=True)  # the last ones are the best
-        return {name: m.value for name, m in metrics.items()} | {"images": last.images, "selection": selection}
+        return BestCheckpoint(**{name: m.value for name, m in metrics.items()}, images=last.images, selection=selection)
 
     def _save_generator(self, path: Path) -> None:
         assert self.trainer is not None
@@ -329,7 +338,7 @@ class _Run:
             "images": self.ledger.images,
             "stage": self.trainer.stage,
             "cost": {"flops": self.ledger.flops, "seconds": self.ledger.seconds},
-            "recipe": self.record.recipe,
+            "recipe": self.record.recipe.as_given(),
         }
         save_tensors(path, self.trainer.averaged().generator.state_dict(), meta)
 
@@ -343,7 +352,7 @@ class _Run:
     def _write_record(self) -> None:
         if self.trainer is not None:
             self.ledger.peak_memory_bytes = max(self.ledger.peak_memory_bytes, environment.peak_memory(self.device))
-            self.record.cost = self.ledger.as_dict()
+            self.record.cost = self.ledger
         self.folder.write_record(self.record)
 
     @contextmanager

@@ -100,7 +100,9 @@ def test_what_is_finished_is_reused_and_what_failed_waits_to_be_asked_for(tmp_pa
     first = grid_runs(asked, tmp_path)[0]
     assert (first.state, first.error) == ("failed", "the disk is full")
     assert grid_runs(asked, tmp_path, retry=True)[0].state == "waiting"
-    folder.write_record(record.model_copy(update={"status": "interrupted", "cost": record.cost | {"images": 16}}))
+    folder.write_record(
+        record.model_copy(update={"status": "interrupted", "cost": record.cost.model_copy(update={"images": 16})})
+    )
     first = grid_runs(asked, tmp_path)[0]
     assert (first.state, first.fraction) == ("waiting", 0.25)
 
@@ -113,7 +115,7 @@ def test_a_run_that_fails_is_noted_and_the_others_go_on(tmp_path):
     Grid(cells, tmp_path, processes=2).carry_out(lambda cells: seen.append([c.state for c in cells]))
     assert [cell.state for cell in cells] == ["failed", "done"]
     assert "method 'ect' learns from real images" in cells[0].error
-    assert cells[1].record.cost["images"] == 64
+    assert cells[1].record.cost.images == 64
     assert ["running", "running"] in seen
     assert standing(cells) == "1 of 2 done, 1 failed"
     assert overview(cells).row_count == 2
