@@ -79,7 +79,7 @@ def _runs(results: Path | None) -> list[dict[str, str]]:
         {
             "run": r.run_id,
             "status": r.status,
-            "budget": r.recipe["budget"] or "-",
+            "budget": r.recipe.budget or "-",
             "final": ", ".join(f"{k} {v:.2f}" for k, v in r.final.items()),
             "started": r.started,
         }

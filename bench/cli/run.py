@@ -60,7 +60,7 @@ def run(
     from bench import distributed
     from bench.api import carry_out
     from bench.render.terminal.watch import Watch
-    from bench.runs.recipe import Recipe
+    from bench.runs.recipe import read_recorded
     from bench.runs.store import find_teacher, results_folder
 
     check_format(format_)
@@ -92,7 +92,7 @@ def run(
         return
     with Watch() as watch:
         record = carry_out(request, folder, fresh=fresh, with_teacher=not no_teacher, watch=watch)
-    teacher_record = find_teacher(folder, Recipe.model_validate(record.recipe)) if record.method != "teacher" else None
+    teacher_record = find_teacher(folder, read_recorded(record.recipe, record.run_id)) if record.method != "teacher" else None
     if watch.worked:
         from bench.render.figures.figure import save_curve
 

@@ -21,7 +21,8 @@ from bench import registry
 from bench.errors import BenchError, Held, UsageError, unknown
 from bench.files.atomic import content_digest, write_atomic
 from bench.files.code import CODE, input_digest
-from bench.runs.recipe import Recipe, Request, run_prefix
+from bench.runs.budget import AXES
+from bench.runs.recipe import Recipe, Request, read_recorded, run_prefix
 from bench.runs.record import SCHEMA, Record
 
 
@@ -139,15 +140,10 @@ def _of_newer_schema(file: Path, schema: int) -> BenchError:
 
 
 def _missing(record: Record) -> str:
-    """What a finished record lacks of what tables are made of; the empty string if it is whole."""
-    lacks = [f"cost.{axis}" for axis in ("images", "updates", "flops", "seconds") if not _is_number(record.cost.get(axis))]
-    lacks += [f"recipe.{name}" for name in ("settings", "plugins") if not isinstance(record.recipe.get(name, {}), dict)]
+    """Name what a finished record lacks of what tables are made of; the empty string if it is whole."""
+    lacks = [f"cost.{axis}" for axis in AXES if axis not in record.cost.model_fields_set]
     last = record.evaluations[-1].metrics if record.evaluations else {}
     return ", ".join([*lacks, *(f"final.{name}" for name in last if name not in record.final)])
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _records(results: Path, prefix: str) -> Iterator[Record]:
@@ -222,8 +218,8 @@ def find_teacher(results: Path, recipe: Recipe) -> Record | None:
         if record.status != "done":
             continue
         try:
-            own = Recipe.model_validate(record.recipe)
-        except ValidationError:
+            own = read_recorded(record.recipe, record.run_id)
+        except UsageError:
             continue  # of another version of this suite
         if plan is None or own.evaluation is None or not own_way(own.settings):
             continue

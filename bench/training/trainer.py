@@ -189,7 +189,7 @@ class Trainer:
         if self.device.type == "cuda":
             tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
         return tensors, {
-            "ledger": self.ledger.as_dict(),
+            "ledger": self.ledger.model_dump(),
             "costs": {kind: asdict(cost) for kind, cost in self.costs.items()},
             "stage": self.stage,
             "stage_began": self.stage_began,

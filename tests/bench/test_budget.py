@@ -18,7 +18,7 @@ from bench.plugin import ImageSpec, Teacher
 from bench.plugin.diffusion import EDMPrecond, NoiseLevels
 from bench.plugin.method import TeacherPairs
 from bench.plugin.sampler import Sampler
-from bench.runs.budget import AXES, Budget
+from bench.runs.budget import AXES, Budget, Passes
 from bench.settings import choose_settings
 from bench.training.pairs import PairStream, teacher_pairs
 from bench.training.trainer import Trainer
@@ -122,7 +122,7 @@ def test_an_update_costs_the_passes_counted_by_hand(method, settings, total, pas
     assert forward == 2 * batch * 80 * 64 * 64
     assert trainer.ledger.flops / updates == pytest.approx(total * forward, rel=0.02)
     n = updates * batch
-    assert trainer.ledger.evaluations == {role: {"forward": f * n, "backward": b * n} for role, (f, b) in passes.items()}
+    assert trainer.ledger.evaluations == {role: Passes(forward=f * n, backward=b * n) for role, (f, b) in passes.items()}
     assert (trainer.ledger.images, trainer.ledger.updates) == (n, updates)
 
 
@@ -164,7 +164,7 @@ def test_pairs_are_made_once_and_their_cost_is_charged_to_every_user():
     assert first.flops == 9 * forward
     torch.testing.assert_close(teacher.sample(first.z, sampler=Sampler(5)), first.images)
     trainer = Trainer(make_trainer("dmd", batch=8).method, teacher, Budget("flops", 1e12), torch.device("cpu"), again)
-    assert trainer.ledger.spent("flops") == first.flops == trainer.ledger.one_off["flops"]
+    assert trainer.ledger.spent("flops") == first.flops == trainer.ledger.one_off.flops
     assert trainer.ledger.spent("images") == 0
 
 

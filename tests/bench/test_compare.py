@@ -100,7 +100,9 @@ def test_what_is_finished_is_reused_and_what_failed_waits_to_be_asked_for(tmp_pa
     first = grid_runs(asked, tmp_path)[0]
     assert (first.state, first.error) == ("failed", "the disk is full")
     assert grid_runs(asked, tmp_path, retry=True)[0].state == "waiting"
-    folder.write_record(record.model_copy(update={"status": "interrupted", "cost": record.cost | {"images": 16}}))
+    folder.write_record(
+        record.model_copy(update={"status": "interrupted", "cost": record.cost.model_copy(update={"images": 16})})
+    )
     first = grid_runs(asked, tmp_path)[0]
     assert (first.state, first.fraction) == ("waiting", 0.25)
 
@@ -113,7 +115,7 @@ def test_a_run_that_fails_is_noted_and_the_others_go_on(tmp_path):
     Launcher(cells, tmp_path, processes=2).carry_out(lambda event: seen.append([run.state for run in event.runs]))
     assert [cell.state for cell in cells] == ["failed", "done"]
     assert "method 'ect' learns from real images" in cells[0].error
-    assert cells[1].record.cost["images"] == 64
+    assert cells[1].record.cost.images == 64
     assert ["running", "running"] in seen
     assert standing(cells) == "1 of 2 done, 1 failed"
     assert overview(cells).row_count == 2
@@ -251,7 +253,7 @@ class Mine(Method):
     ],
 )
 def test_what_cannot_be_is_refused_before_any_process_starts(tmp_path, monkeypatch, fields, complaint):
-    monkeypatch.setattr("bench.training.launch.Grid.carry_out", lambda *a: pytest.fail("a run was started"))
+    monkeypatch.setattr("bench.training.launch.Launcher.carry_out", lambda *a: pytest.fail("a run was started"))
     usual = {"teachers": ["edm-digits"], "methods": ["sid"], "budget": "images=64"}
     with pytest.raises(UsageError, match=complaint):
         suite_api.compare(**(usual | fields), results=tmp_path)

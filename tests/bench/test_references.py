@@ -162,8 +162,8 @@ def test_a_run_whose_reference_cannot_be_used_leaves_no_folder(tmp_path, statist
     ((label, protocol),) = record.protocols.items()
     assert label.startswith("digits-60@")
     assert record.evaluations[-1].metrics["fid"].protocol == label
-    assert protocol["references"][0]["builder"] == "bench stats"
-    assert record.recipe["evaluation"]["references"] == protocol["references"][0]["sha256"]
+    assert protocol.references[0]["builder"] == "bench stats"
+    assert record.recipe.evaluation.references == protocol.references[0]["sha256"]
 
 
 def test_a_finished_run_is_not_reused_for_a_folder_whose_content_has_changed(tmp_path, bench):

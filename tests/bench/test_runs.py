@@ -179,7 +179,7 @@ def test_a_run_stopped_anywhere_continues_to_the_same_weights_and_numbers(tmp_pa
     assert equal(weights(tmp_path / "straight", straight.run_id), weights(tmp_path / "stopped", straight.run_id))
     assert curve(continued) == curve(straight)
     for cost in ("images", "updates", "flops", "evaluations", "one_off"):  # the pairs' cost comes from their cache
-        assert continued.cost[cost] == straight.cost[cost]
+        assert getattr(continued.cost, cost) == getattr(straight.cost, cost)
 
 
 def test_a_log_with_a_half_written_line_is_mended_on_resume(tmp_path):
@@ -219,8 +219,8 @@ def test_a_diverged_run_fails_with_its_reason_in_the_record(tmp_path):
 @pytest.mark.parametrize("budget", ["updates=5", "flops=50M", "seconds=0.2"])
 def test_every_axis_ends_a_run_where_it_says(tmp_path, budget):
     record = suite.run(method="sid", teacher="edm-digits", settings={"batch": 16}, budget=budget, eval=[], results=tmp_path)
-    axis, _, amount = record.recipe["budget"].partition("=")
-    spent, one_update = record.cost[axis], record.cost[axis] / record.cost["updates"]
+    axis, _, amount = record.recipe.budget.partition("=")
+    spent, one_update = record.cost.spent(axis), record.cost.spent(axis) / record.cost.updates
     assert float(amount) <= spent < float(amount) + 4 * one_update
     assert record.evaluations == []
     assert record.final == {}
@@ -250,7 +250,7 @@ def test_the_teacher_is_a_run_like_any_other_at_any_number_of_steps(tmp_path):
             method="teacher", teacher="edm-digits", settings={"steps": steps}, eval_samples=500, eval_repeats=1, results=tmp_path
         )
         assert record.nfe == 2 * steps - 1
-        assert record.cost["images"] == 0
+        assert record.cost.images == 0
         fids[steps] = record.final["fid"]
     assert fids[18] < 6 < fids[3]
 
@@ -401,7 +401,7 @@ def test_a_metric_that_is_no_number_fails_the_run_and_leaves_a_readable_record(t
 def test_a_recipe_made_with_other_weights_is_refused(tmp_path):
     record = suite.run(**REQUEST, results=tmp_path)
     recipe = tmp_path / record.run_id / "recipe.yaml"
-    recipe.write_text(recipe.read_text().replace(record.recipe["teacher_digest"], "f" * 64))
+    recipe.write_text(recipe.read_text().replace(record.recipe.teacher_digest, "f" * 64))
     with pytest.raises(UsageError, match="the recipe was made with ffffffffffff"):
         make_job(make_request(**read_recipe(recipe)))
 

@@ -138,12 +138,12 @@ def test_sid2a_starts_from_another_run_and_bears_its_cost(tmp_path):
     folder = tmp_path / first.run_id
     settings = SHORT | {"start": str(folder), "sid_share": 0}
     second = suite.run("sid2a", "edm-digits", budget="images=32", settings=settings, eval=[], results=tmp_path)
-    assert second.cost["one_off"]["flops"] == first.cost["flops"]
-    assert second.cost["flops"] > first.cost["flops"]
+    assert second.cost.one_off.flops == first.cost.flops
+    assert second.cost.flops > first.cost.flops
     assert set(second.requires) == {"RealImages", "StartingGenerator"}
     settings["start"] += "/checkpoints/generator.safetensors"
     by_file = make_request(method="sid2a", teacher="edm-digits", budget="images=32", settings=settings, eval=[])
-    assert make_job(by_file).requirements.initial_generator.flops == first.cost["flops"]
+    assert make_job(by_file).requirements.initial_generator.flops == first.cost.flops
     assert make_job(by_file).recipe.run_id == second.run_id  # whatever words lead to the file
 
 

@@ -75,9 +75,7 @@ def standing(cells: Sequence[GridRun]) -> str:
     """How many runs are done, and how long the others may take, by those that have been carried out so far."""
     done, failed = (sum(cell.state == state for cell in cells) for state in ("done", "failed"))
     text = f"{done} of {len(cells)} done" + (f", {failed} failed" if failed else "")
-    timed = [
-        c.seconds for c in cells if c.state == "done" and not c.reused and c.record is not None and c.record.recipe["budget"]
-    ]
+    timed = [c.seconds for c in cells if c.state == "done" and not c.reused and c.record is not None and c.record.recipe.budget]
     ahead = [c for c in cells if c.state in ("waiting", "running")]
     if timed and ahead:
         usual = sum(timed) / len(timed)
