@@ -87,31 +87,34 @@ def compare(
         chosen = chosen.model_copy(update={"methods": entries})
     folder = results_folder(results)
     if dry_run:
+        from bench.render.terminal.estimate import grid_estimate
         from bench.training.estimate import estimate_grid
         from bench.training.job import check_suite
+        from bench.training.launch import runs_at_once, visible_gpus
 
-        typer.echo(estimate_grid(check_suite(chosen), folder, processes))
+        requests = check_suite(chosen)
+        at_once = processes or runs_at_once(visible_gpus(chosen.device))
+        typer.echo(grid_estimate(estimate_grid(requests, folder), at_once))
         return
-    from bench.api import compare_cells
+    from bench.api import carry_out_suite
     from bench.errors import BenchError
     from bench.leaderboard.leaderboard import leaderboard
-    from bench.render.terminal.overview import Overview, labels
+    from bench.render.terminal.overview import Overview
+    from bench.runs.grid import budget_mismatches, labels
 
     require_writable(folder, "results folder")
     with Overview() as overview:
-        cells = compare_cells(chosen, folder, processes, retry=retry, watch=overview)
-    records = [cell.record for cell in cells if cell.state == "done" and cell.record is not None]
+        runs = carry_out_suite(chosen, folder, processes, retry=retry, observe=overview)
+    records = [run.record for run in runs if run.state == "done" and run.record is not None]
     if records:
         typer.echo(render(leaderboard(records), format_))
-    from bench.runs.grid import mismatches
-
-    for sentence in mismatches(cells):
+    for sentence in budget_mismatches(runs):
         typer.echo(f"note: {sentence}.", err=True)
-    failed = [(cell, label) for cell, label in zip(cells, labels(cells), strict=True) if cell.state == "failed"]
-    for cell, label in failed:
-        typer.echo(f"note: {label} seed {cell.request.seed} failed: {cell.error}", err=True)
+    failed = [(run, label) for run, label in zip(runs, labels(runs), strict=True) if run.state == "failed"]
+    for run, label in failed:
+        typer.echo(f"note: {label} seed {run.request.seed} failed: {run.error}", err=True)
     if failed:
-        raise BenchError(f"{len(failed)} of {len(cells)} runs failed; `--retry` takes them up again.")
+        raise BenchError(f"{len(failed)} of {len(runs)} runs failed; `--retry` takes them up again.")
 
 
 def _seeds(given: str | None) -> list[int] | None:

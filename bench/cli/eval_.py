@@ -18,7 +18,6 @@ from bench.cli.options import (
     check_format,
     load_plugins,
     names,
-    note,
 )
 
 
@@ -63,13 +62,14 @@ def eval_(
     from bench.evaluation.cross_check import cross_check as compare
     from bench.evaluation.cross_check import require_checkable
     from bench.evaluation.evaluator import Evaluator
-    from bench.evaluation.target import answer, ask, store
+    from bench.evaluation.target import evaluate, open_target, run_folder, write_evaluation
     from bench.files.atomic import require_writable
     from bench.render.terminal.live import progress_bar
+    from bench.render.terminal.notes import observe_notes
     from bench.runs.recipe import EvaluationOptions
     from bench.runs.store import results_folder
 
-    wanted = EvaluationOptions(
+    options = EvaluationOptions(
         protocol=protocol,
         eval=names(metrics),
         eval_samples=samples,
@@ -80,17 +80,17 @@ def eval_(
     )
     folder = results_folder(results)
     require_writable(folder, "results folder")
-    question = ask(source, wanted, folder, device=device, path=path, note=note)
+    target = open_target(source, options, folder, device=device, path=path, observe=observe_notes)
     if cross_check:
-        require_checkable(question)
-    with distributed.process_group(question.device), progress_bar(f"measuring {source}") as report:
-        evaluator = Evaluator(question.measuring, question.device, batch=batch, report=report, note=note)
-        content = answer(question, evaluator)
+        require_checkable(target)
+    with distributed.process_group(target.device), progress_bar(f"measuring {source}") as observe:
+        evaluator = Evaluator(target.plan, target.device, batch=batch, observe=observe)
+        content = evaluate(target, evaluator)
         if cross_check:
-            content["cross_check"] = compare(question, evaluator)
+            content["cross_check"] = compare(target, evaluator)
     if not distributed.is_main():
         return
-    file = store(content, question.source.run if question.source else None, folder)
+    file = write_evaluation(content, run_folder(target), folder)
     if format_ == "json":
         typer.echo(json.dumps(content, indent=1))
         return

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.options import Results, note
+from bench.cli.options import Results
 
 
 def merge(
@@ -19,6 +19,7 @@ def merge(
     Example: bench merge from-the-cluster/runs from-my-desk/runs
     """
     from bench.files.atomic import require_writable
+    from bench.render.terminal.notes import note
     from bench.runs.merge import merge as merge_runs
     from bench.runs.store import results_folder
 

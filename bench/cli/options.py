@@ -44,14 +44,6 @@ def load_plugins(files: list[str] | None) -> list[str]:
     return list(files or [])
 
 
-def note(sentence: str) -> None:
-    """Say something on stderr, once however many processes there are."""
-    from bench import distributed
-
-    if distributed.is_main():
-        typer.echo(f"note: {sentence}", err=True)
-
-
 def names(given: str | None, what: str = "metrics", such_as: str = "fid,is") -> list[str] | None:
     """``fid,is`` as a list. Raises UsageError for an empty one."""
     from bench.errors import UsageError

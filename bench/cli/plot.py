@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.options import Results, names, note
+from bench.cli.options import Results, names
 
 KINDS = ("curves", "nfe", "cost", "samples")
 _DEFAULT_AXIS = {"curves": "images", "cost": "flops"}
@@ -50,6 +50,7 @@ def plot(
     from bench.render.figures.paper import WIDTHS, check_form, encoded, missing_letters, paper_style
     from bench.render.figures.plot import draw
     from bench.render.figures.side_by_side import side_by_side
+    from bench.render.terminal.notes import note
     from bench.runs.store import read_records, results_folder
 
     if kind not in KINDS:

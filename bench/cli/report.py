@@ -25,6 +25,7 @@ def report(
     from bench.render.report.content import content
     from bench.render.report.page import page
     from bench.render.terminal.live import progress_bar
+    from bench.runs.events import Working
     from bench.runs.store import read_runs, results_folder
 
     if output.is_dir():
@@ -34,8 +35,8 @@ def report(
     runs, skipped = read_runs(folder)
     if teacher and teacher not in (teachers := {*registry.teachers.entries(), *(record.teacher for _, record in runs)}):
         raise unknown("teacher", teacher, teachers)
-    with progress_bar("writing the report") as progress:
-        shown = content(runs, skipped, teacher, report=progress)
+    with progress_bar("writing the report") as observe:
+        shown = content(runs, skipped, teacher, report=lambda done: observe(Working("writing", done, 1.0)))
     for sentence in shown["skipped"]:
         typer.echo(f"note: {sentence}", err=True)
     if not shown["rows"]:

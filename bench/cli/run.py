@@ -59,7 +59,7 @@ def run(
     """
     from bench import distributed
     from bench.api import carry_out
-    from bench.render.terminal.watch import Watch
+    from bench.render.terminal.observer import RunObserver
     from bench.runs.recipe import Recipe
     from bench.runs.store import find_teacher, results_folder
 
@@ -86,14 +86,15 @@ def run(
     request = _request(given, set_ or [], precision, recipe)
     folder = results_folder(results)
     if dry_run:
-        from bench.training.estimate import estimate
+        from bench.render.terminal.estimate import run_estimate
+        from bench.training.estimate import estimate_run
 
-        typer.echo(estimate(request))
+        typer.echo(run_estimate(estimate_run(request)))
         return
-    with Watch() as watch:
-        record = carry_out(request, folder, fresh=fresh, with_teacher=not no_teacher, watch=watch)
+    with RunObserver() as observer:
+        record = carry_out(request, folder, fresh=fresh, with_teacher=not no_teacher, observe=observer)
     teacher_record = find_teacher(folder, Recipe.model_validate(record.recipe)) if record.method != "teacher" else None
-    if watch.worked:
+    if observer.worked:
         from bench.render.figures.figure import save_curve
 
         save_curve(record, teacher_record, folder / record.run_id)

@@ -45,8 +45,8 @@ def sample(
     generator = open_generator(source, results_folder(results), device=device, settings=settings, path=path)
     if generator.note:
         typer.echo(f"note: {generator.note}", err=True)
-    with progress_bar(f"sampling {source}, NFE {generator.nfe}") as report:
-        images = sample_images(generator, seeds, report)
+    with progress_bar(f"sampling {source}, NFE {generator.nfe}") as observe:
+        images = sample_images(generator, seeds, observe)
     if output.suffix:
         save_samples(images, output, columns)
     else:

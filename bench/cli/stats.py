@@ -43,7 +43,7 @@ def stats(
     from bench.render.terminal.live import progress_bar
 
     plugins = load_plugins(plugin)
-    with progress_bar(f"measuring {dataset}") as report:
+    with progress_bar(f"measuring {dataset}") as observe:
         described = write_reference(
             dataset,
             output,
@@ -56,6 +56,6 @@ def stats(
             max_size=max_size,
             plugins=plugins,
             device=choose_device(device),
-            report=report,
+            observe=observe,
         )
     typer.echo(f"{output}: {described}")

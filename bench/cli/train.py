@@ -22,11 +22,11 @@ def train(
     Example: bench train edm-digits -o edm-digits.safetensors
     """
     from bench.cli.options import load_plugins
-    from bench.render.terminal.live import training_bar
+    from bench.render.terminal.live import progress_bar
     from bench.training.embedded import train_network
 
     load_plugins(plugin)
     output = output or Path(f"{name}.safetensors")
-    with training_bar(name) as report:
-        made = train_network(name, output, seed=seed, images=images, report=report)
+    with progress_bar(f"training {name}") as observe:
+        made = train_network(name, output, seed=seed, images=images, observe=observe)
     typer.echo(f"{output}: {made.summary}")

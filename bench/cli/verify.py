@@ -17,7 +17,6 @@ from bench.cli.options import (
     SourcePath,
     check_format,
     load_plugins,
-    note,
 )
 
 
@@ -42,7 +41,7 @@ def verify(
     import json
 
     from bench import distributed
-    from bench.evaluation.target import store
+    from bench.evaluation.target import write_evaluation
     from bench.evaluation.verify import verify as check
     from bench.files.atomic import require_writable
     from bench.render.terminal.live import progress_bar
@@ -50,7 +49,7 @@ def verify(
 
     folder = results_folder(results)
     require_writable(folder, "results folder")
-    with progress_bar(f"measuring {source}") as report:
+    with progress_bar(f"measuring {source}") as observe:
         verdict = check(
             source,
             folder,
@@ -60,8 +59,7 @@ def verify(
             reference=reference,
             extractor_path=extractor_path,
             batch=batch,
-            report=report,
-            note=note,
+            observe=observe,
         )
     if distributed.is_main():
         published = verdict.published
@@ -72,7 +70,7 @@ def verify(
             "passed": verdict.passed,
         }
         content = verdict.content | {"published": dataclasses.asdict(published), "verdict": judged}
-        file = store(content, None, folder)
+        file = write_evaluation(content, None, folder)
         if format_ == "json":
             typer.echo(json.dumps(content, indent=1))
         else:

@@ -1,0 +1,39 @@
+"""Shows what happens to runs: each that works has a display of its own, the teacher's first and then the one asked for."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from bench.render.terminal.live import Display, print_dim
+from bench.runs.events import Event, Finished, Note, Started
+
+
+class RunObserver:
+    """Observes runs for a person at a terminal. As a context it takes the display down at the end."""
+
+    def __init__(self) -> None:
+        self.display: Display | None = None
+        self.worked = False
+        """Whether any run did more than answer from its record."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.display is not None:
+            self.display.close()
+            self.display = None
+
+    def __call__(self, event: Event) -> None:
+        """Open a display for a run that starts, close it when the run is finished, and show in it what comes between."""
+        match event:
+            case Started():
+                self.worked = True
+                self.__exit__()
+                self.display = Display(event)
+            case Finished():
+                self.__exit__()
+            case _ if self.display is not None:
+                self.display(event)
+            case Note():
+                print_dim(event.text)
