@@ -8,9 +8,13 @@ from typing import Annotated
 import typer
 
 from bench.cli.options import Results
+from bench.files.atomic import require_writable
+from bench.render.terminal.notes import note
+from bench.runs.merge import merge
+from bench.runs.store import results_folder
 
 
-def merge(
+def command(
     sources: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of runs, such as another machine's.")],
     results: Results = None,
 ) -> None:
@@ -18,16 +22,12 @@ def merge(
 
     Example: bench merge from-the-cluster/runs from-my-desk/runs
     """
-    from bench.files.atomic import require_writable
-    from bench.render.terminal.notes import note
-    from bench.runs.merge import merge as merge_runs
-    from bench.runs.store import results_folder
-
     folder = results_folder(results)
     require_writable(folder, "results folder")
-    done = merge_runs(sources, folder)
-    for sentence in done.left:
+    merged = merge(sources, folder)
+    for sentence in merged.left:
         note(sentence)
-    for name in done.taken:
+    for name in merged.taken:
         typer.echo(name)
-    typer.echo(f"{len(done.taken)} runs taken, {len(done.there)} there already, {len(done.left)} left", err=True)
+    counts = f"{len(merged.taken)} runs taken, {len(merged.there)} there already, {len(merged.left)} left"
+    typer.echo(counts, err=True)

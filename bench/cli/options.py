@@ -1,24 +1,73 @@
-"""Options that several commands share, under one name and one meaning each."""
+"""Options that several commands share: each has its flag and its help here, once.
+
+A flag for every evaluation is a field of ``EvaluationFlags`` here and of ``EvaluationOptions`` in ``bench/runs/recipe.py``.
+"""
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_type_hints
 
 import typer
+
+from bench.errors import UsageError, unknown
+from bench.registry import load_plugin
+
+
+def comma_list(text: str | None) -> list[str]:
+    """Split ``fid,is`` into its names."""
+    return [name.strip() for name in (text or "").split(",") if name.strip()]
+
+
+def names(text: str | None, what: str = "metrics", example: str = "fid,is") -> list[str] | None:
+    """Split a list that must not be empty; None stays None. Raises UsageError for an empty one."""
+    if text is not None and not comma_list(text):
+        raise UsageError(f"the list of {what} is empty; give some, such as {example}.")
+    return comma_list(text) or None
+
+
+def metric_names(text: str) -> list[str]:
+    """Split the metrics of ``--eval``; ``none`` is an empty list. Raises UsageError for no names."""
+    return [] if text == "none" else names(text) or []
+
+
+def known_format(text: str, known: tuple[str, ...] = ("terminal", "json")) -> str:
+    """Return a format that is known. Raises UsageError for any other."""
+    if text not in known:
+        raise unknown("format", text, known)
+    return text
+
+
+def load_plugins(files: list[str] | None) -> list[str]:
+    """Load plugin files, and return them as a list."""
+    for file in files or []:
+        load_plugin(file)
+    return list(files or [])
+
 
 Plugins = Annotated[
     list[str] | None,
     typer.Option("--plugin", metavar="FILE", help="Python file that registers a method, a metric and so on."),
 ]
 Results = Annotated[
-    Path | None, typer.Option("--results", metavar="DIR", help="Folder of runs [default: $BENCH_RESULTS or results/runs].")
+    Path | None,
+    typer.Option("--results", metavar="DIR", help="Folder of runs [default: $BENCH_RESULTS or results/runs]."),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-TeacherPath = Annotated[str | None, typer.Option(metavar="FILE", help="Weights to read in place of the teacher's usual ones.")]
+TeacherPath = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="Weights to read in place of the teacher's usual ones."),
+]
+Batch = Annotated[int | None, typer.Option(min=1, metavar="N", help="Images made and measured at once.")]
 SourceName = Annotated[
     str,
-    typer.Argument(metavar="RUN|FILE|teacher:NAME|released:NAME", help="A run, its generator's weights, or what is named so."),
+    typer.Argument(
+        metavar="RUN|FILE|teacher:NAME|released:NAME",
+        help="A run, its generator's weights, or what is named so.",
+    ),
 ]
 SourcePath = Annotated[
     str | None,
@@ -26,38 +75,86 @@ SourcePath = Annotated[
 ]
 Reference = Annotated[
     str | None,
-    typer.Option(metavar="FILE|DATASET", help="Statistics (safetensors, npz) or a data set [default: the protocol's]."),
+    typer.Option(
+        metavar="FILE|DATASET",
+        help="Statistics (safetensors, npz) or a data set [default: the protocol's].",
+    ),
 ]
 ExtractorPath = Annotated[
-    str | None, typer.Option(metavar="FILE", help="Weights of the protocol's feature extractor [default: fetched].")
+    str | None,
+    typer.Option(metavar="FILE", help="Weights of the protocol's feature extractor [default: fetched]."),
 ]
-Fast = Annotated[bool, typer.Option("--fast", help="Features in 16 bits; near the exact numbers, and another protocol.")]
-Json = Annotated[str, typer.Option("--format", help="terminal or json.")]
+Json = Annotated[str, typer.Option("--format", parser=known_format, metavar="<str>", help="terminal or json.")]
 
 
-def load_plugins(files: list[str] | None) -> list[str]:
-    """Load plugin files, and return them as a list."""
-    from bench.registry import load_plugin
+class EvaluationFlags:
+    """The flags of every evaluation, named as the fields of EvaluationOptions."""
 
-    for file in files or []:
-        load_plugin(file)
-    return list(files or [])
+    eval: Annotated[
+        Any,  # a list of names, which is one word on the command line
+        typer.Option(
+            "--eval",
+            "--metrics",
+            parser=metric_names,
+            metavar="METRICS",
+            help="fid,is and so on, or none [default: the protocol's].",
+        ),
+    ]
+    eval_samples: Annotated[int | None, typer.Option(metavar="N", help="Images per evaluation; part of the protocol.")]
+    eval_repeats: Annotated[int | None, typer.Option(metavar="R", help="Replicates of the final evaluation, on disjoint seeds.")]
+    protocol: Annotated[str | None, typer.Option(help="Evaluation protocol [default: the teacher's].")]
+    reference: Reference
+    extractor_path: ExtractorPath
+    fast: Annotated[
+        bool | None,
+        typer.Option("--fast", help="Features in 16 bits; near the exact numbers, and another protocol."),
+    ]
 
 
-def names(given: str | None, what: str = "metrics", such_as: str = "fid,is") -> list[str] | None:
-    """``fid,is`` as a list. Raises UsageError for an empty one."""
-    from bench.errors import UsageError
+class RunFlags:
+    """The flags of every run beside those of its evaluations, named as the fields of RunOptions."""
 
-    found = [name.strip() for name in (given or "").split(",") if name.strip()]
-    if given is not None and not found:
-        raise UsageError(f"the list of {what} is empty; give some, such as {such_as}.")
-    return found or None
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            metavar="AXIS=AMOUNT",
+            help="images, updates, flops or seconds; suffixes k, M, G, T [default: the method's].",
+        ),
+    ]
+    eval_points: Annotated[int | None, typer.Option(metavar="N", help="Evaluations: at zero, then log-spaced. [default: 8]")]
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|PATH",
+            help="Real images for the methods that need them [default: the teacher's].",
+        ),
+    ]
+    teacher_path: TeacherPath
+    plugins: Plugins
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N. [default: auto]")]
 
 
-def check_format(given: str, known: tuple[str, ...] = ("terminal", "json")) -> str:
-    """The format, if it is known. Raises UsageError otherwise."""
-    from bench.errors import unknown
+def takes(*groups: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the flags of some groups, in place of its parameter ``given``.
 
-    if given not in known:
-        raise unknown("format", given, known)
-    return given
+    That is then a dictionary of those flags that were given, by the names of the fields.
+    """
+    hints = {name: hint for group in groups for name, hint in get_type_hints(group, include_extras=True).items()}
+    flags = [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=h) for n, h in hints.items()]
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        signature = inspect.signature(command, eval_str=True)
+        own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in signature.parameters.values()]
+        place = next(i for i, parameter in enumerate(own) if parameter.name == "given")
+
+        @functools.wraps(command)
+        def with_given(**values: Any) -> None:
+            given = {name: values.pop(name) for name in hints}
+            command(**values, given={name: value for name, value in given.items() if value is not None})
+
+        with_given.__signature__ = signature.replace(  # type: ignore[attr-defined]
+            parameters=[*own[:place], *flags, *own[place + 1 :]]
+        )
+        return with_given
+
+    return decorate

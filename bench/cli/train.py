@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.options import Plugins
+from bench.cli.options import Plugins, load_plugins
+from bench.render.terminal.live import progress_bar
+from bench.training.embedded import train_network
 
 
-def train(
+def command(
     name: Annotated[str, typer.Argument(help="Teacher or extractor, such as edm-digits or digits.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write [default: NAME.safetensors here].")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
@@ -21,12 +23,8 @@ def train(
 
     Example: bench train edm-digits -o edm-digits.safetensors
     """
-    from bench.cli.options import load_plugins
-    from bench.render.terminal.live import progress_bar
-    from bench.training.embedded import train_network
-
     load_plugins(plugin)
     output = output or Path(f"{name}.safetensors")
     with progress_bar(f"training {name}") as observe:
-        made = train_network(name, output, seed=seed, images=images, observe=observe)
-    typer.echo(f"{output}: {made.summary}")
+        trained = train_network(name, output, seed=seed, images=images, observe=observe)
+    typer.echo(f"{output}: {trained.summary}")
