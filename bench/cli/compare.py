@@ -45,7 +45,8 @@ def command(
         str, typer.Option("--format", help="Of the table at the end: terminal, md, latex, csv or json.")
     ] = "terminal",
 ) -> None:
-    """Carry out a grid of runs at matched compute and print its table. The same command goes on where it was stopped.
+    """Carry out a grid of runs at matched compute and print its table. The same command goes
+    on where it was stopped.
 
     Example: bench compare suites/digits.yaml
 

@@ -20,7 +20,8 @@ from bench.runs.store import results_folder
 
 
 def command(results: Results = None, plugin: Plugins = None) -> None:
-    """Check the installation: versions, devices, folders, and that every registered thing imports. Exit code 1 on a problem.
+    """Check the installation: versions, devices, folders, and that every registered thing
+    imports. Exit code 1 on a problem.
 
     Example: bench doctor
     """

@@ -52,7 +52,8 @@ def command(
     results: Results = None,
     plugin: Plugins = None,
 ) -> None:
-    """Measure a run, a weights file, a teacher, a released generator or a folder of images; each number has its protocol.
+    """Measure a run, a weights file, a teacher, a released generator or a folder of images;
+    each number has its protocol.
 
     Example: bench eval teacher:edm-digits --metrics fid,is,recall,latency
 

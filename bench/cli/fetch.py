@@ -24,7 +24,8 @@ def command(
     format_: Json = "terminal",
     plugin: Plugins = None,
 ) -> None:
-    """Download and verify the files that a teacher, data set or other part needs. Exit code 1 if one cannot be had.
+    """Download and verify the files that a teacher, data set or other part needs. Exit code 1
+    if one cannot be had.
 
     Example: bench fetch teacher:edm-cifar10
     """

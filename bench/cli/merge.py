@@ -18,7 +18,8 @@ def command(
     sources: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of runs, such as another machine's.")],
     results: Results = None,
 ) -> None:
-    """Copy finished runs into the results folder. The same run is taken once; with two different records it is refused.
+    """Copy finished runs into the results folder. The same run is taken once; with two
+    different records it is refused.
 
     Example: bench merge from-the-cluster/runs from-my-desk/runs
     """

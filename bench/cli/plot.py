@@ -52,7 +52,8 @@ def command(
     ] = None,
     results: Results = None,
 ) -> None:
-    """Draw the finished runs; those that differ only in their seed make one line, with a band from the smallest to the largest.
+    """Draw the finished runs; those that differ only in their seed make one line, with a band
+    from the smallest to the largest.
 
     The figure's caption goes to stdout.
 

@@ -24,7 +24,8 @@ def command(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The page to write.")] = Path("report.html"),
     results: Results = None,
 ) -> None:
-    """Write one HTML file with the leaderboard, curves, sample grids, and each run's recipe, protocol, environment and cost.
+    """Write one HTML file with the leaderboard, curves, sample grids, and each run's recipe,
+    protocol, environment and cost.
 
     Example: bench report --teacher edm-digits -o report.html
     """

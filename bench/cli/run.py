@@ -43,7 +43,8 @@ def command(
     results: Results = None,
     format_: Json = "terminal",
 ) -> None:
-    """Distil a teacher by a method. The same command continues an interrupted run and answers at once from a finished one.
+    """Distil a teacher by a method. The same command continues an interrupted run and answers
+    at once from a finished one.
 
     Example: bench run --method sid --teacher edm-digits --budget images=200k --set alpha=1.0
     """

@@ -19,7 +19,8 @@ def command(
     images: Annotated[int | None, typer.Option(min=1, help="Images to train on [default: as for the shipped weights].")] = None,
     plugin: Plugins = None,
 ) -> None:
-    """Train an embedded network from nothing; the same machine gives the shipped weights again, to the bit.
+    """Train an embedded network from nothing; the same machine gives the shipped weights
+    again, to the bit.
 
     Example: bench train edm-digits -o edm-digits.safetensors
     """

@@ -39,7 +39,8 @@ def command(
     results: Results = None,
     plugin: Plugins = None,
 ) -> None:
-    """Measure a teacher's FID by the protocol of its published one, and compare. Exit code 1 if they do not agree.
+    """Measure a teacher's FID by the protocol of its published one, and compare. Exit code 1
+    if they do not agree.
 
     Example: bench verify teacher:edm-digits
     """
