@@ -16,7 +16,7 @@ from bench.runs.events import Note, Observer, ignore
 from bench.runs.grid import GridRun, grid_runs
 from bench.runs.recipe import EvaluationOptions, Request, make_request
 from bench.runs.record import Record
-from bench.runs.store import find_finished, find_teacher, read_records, results_folder
+from bench.runs.store import find_finished, find_outdated, find_teacher, read_records, results_folder
 from bench.runs.suite import Suite, make_suite, read_suite
 
 if TYPE_CHECKING:
@@ -57,6 +57,10 @@ def carry_out(
     """
     if not fresh and (finished := find_finished(request, results)):
         return finished
+    if not fresh and (outdated := find_outdated(request, results)):
+        record, changed = outdated
+        files = ", ".join(path.name for path in changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
+        observe(Note(f"the finished run {record.run_id} does not answer any more, as these have changed since: {files}"))
     from bench.training.job import make_job  # torch, from here on
     from bench.training.run import execute
 

@@ -122,7 +122,7 @@ def describe(device: torch.device, precision: str) -> dict[str, Any]:
         "device": device_name(device),
         "threads": torch.get_num_threads(),
         "precision": precision,
-        "world_size": 1,
+        "world_size": distributed.world_size(),
         "commit": _commit(),
         "packages": {name: found for name in PACKAGES if (found := installed(name))},
     }

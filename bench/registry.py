@@ -20,6 +20,7 @@ from functools import cache
 from importlib.machinery import PathFinder
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from bench.errors import BenchError, UsageError, unknown
@@ -167,7 +168,7 @@ def load_plugin(path: str | Path) -> None:
     digest = sha256(file)
     if _loaded_files.get(file) == digest:
         return
-    name = f"bench_plugin_{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"
+    name = _module_name(file)
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise UsageError(f"the plugin file {str(path)!r} is not a Python file; its name must end in .py.")
@@ -191,6 +192,15 @@ def load_plugin(path: str | Path) -> None:
     finally:
         _loading.pop()
     _loaded_files[file] = digest
+
+
+def plugin_module(path: str | Path) -> ModuleType:
+    """Return the module of a plugin file that has been loaded."""
+    return sys.modules[_module_name(Path(path).expanduser().absolute())]
+
+
+def _module_name(file: Path) -> str:
+    return f"bench_plugin_{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"
 
 
 def require_plugins(digests: Mapping[str, str], whose: str) -> None:

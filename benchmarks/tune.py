@@ -68,8 +68,8 @@ def run(method: str, trial: int, budget: str, results: Path) -> dict[str, Any]:
         return row | {"fid": float("inf"), "error": str(error)}
     return row | {
         "fid": round(record.final["fid"], 4),
-        "images": record.cost["images"],
-        "seconds": round(record.cost["seconds"], 1),
+        "images": record.cost.images,
+        "seconds": round(record.cost.seconds, 1),
     }
 
 

@@ -95,7 +95,7 @@ class EDMCifar10(EDMTeacher):
 
     augment = AugmentPipe(0.12)
     network = ddpmpp(32)
-    images = network.image_spec
+    image_spec = network.image_spec
     sampler = Sampler(steps=18)
     dataset = "cifar10"
     protocol = "edm-50k"
@@ -108,7 +108,7 @@ class EDMCifar10Cond(EDMCifar10):
     """EDM on CIFAR-10, by class: DDPM++, 55.7M parameters, FID 1.79 at NFE 35 as published."""
 
     network = ddpmpp(32, label_dim=10)
-    images = network.image_spec
+    image_spec = network.image_spec
     weights = published_network("edm-cifar10-32x32-cond-vp.pkl")
     assets = (weights,)
     published: ClassVar[ReportedFID | None] = ReportedFID(1.79, 35, _TABLE_2)
@@ -137,7 +137,7 @@ class EDMFFHQ64(EDMTeacher):
 
     augment = AugmentPipe(0.15)
     network = ddpmpp(64)
-    images = network.image_spec
+    image_spec = network.image_spec
     sampler = Sampler(steps=40)
     dataset = "ffhq64"
     protocol = "edm-50k"
@@ -160,7 +160,7 @@ class EDMAFHQv2(EDMTeacher):
 
     augment = AugmentPipe(0.15)
     network = ddpmpp(64)
-    images = network.image_spec
+    image_spec = network.image_spec
     sampler = Sampler(steps=40)
     dataset = "afhqv2-64"
     protocol = "edm-50k"
@@ -189,7 +189,7 @@ class EDMImageNet64(EDMTeacher):
         img_channels=3,
         label_dim=1000,
     )
-    images = network.image_spec
+    image_spec = network.image_spec
     sampler = Sampler(steps=256, churn=40, churn_min=0.05, churn_max=50, churn_noise=1.003)
     dataset = "imagenet64"
     protocol = "edm-50k"

@@ -75,7 +75,7 @@ def _runs(results: Path | None) -> list[dict[str, str]]:
         {
             "run": record.run_id,
             "status": record.status,
-            "budget": record.recipe["budget"] or "-",
+            "budget": record.recipe.budget or "-",
             "final": ", ".join(f"{name} {value:.2f}" for name, value in record.final.items()),
             "started": record.started,
         }

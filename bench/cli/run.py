@@ -14,7 +14,7 @@ from bench.errors import UsageError
 from bench.render.terminal.estimate import run_estimate
 from bench.render.terminal.observer import RunObserver
 from bench.render.terminal.result import print_result
-from bench.runs.recipe import Recipe, Request, make_request, parse_setting, read_recipe
+from bench.runs.recipe import Request, make_request, parse_setting, read_recipe, read_recorded
 from bench.runs.store import find_teacher, results_folder
 
 
@@ -59,7 +59,9 @@ def command(
         return
     with RunObserver() as observer:
         record = carry_out(request, folder, fresh=fresh, with_teacher=not no_teacher, observe=observer)
-    own = find_teacher(folder, Recipe.model_validate(record.recipe)) if record.method != "teacher" else None
+    own = None
+    if record.method != "teacher":
+        own = find_teacher(folder, read_recorded(record.recipe, f"the run {record.run_id}"))
     if observer.worked:
         from bench.render.figures.figure import save_curve  # matplotlib
 

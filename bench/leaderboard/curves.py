@@ -58,7 +58,7 @@ class Line:
 
     def end(self, axis: str, metric: str) -> Point:
         """What the runs cost in all, and their final numbers."""
-        return Point(tuple(float(r.cost[axis]) for r in self.runs), self.final(metric))
+        return Point(tuple(r.cost.spent(axis) for r in self.runs), self.final(metric))
 
     def final(self, metric: str) -> tuple[float, ...]:
         """The final number of each seed."""
@@ -85,11 +85,7 @@ class Panel:
     def references(self) -> list[Line]:
         """The teacher by its own sampler, with the very weights that the lines distil."""
         distilled = {_weights(run) for line in self.lines for run in line.runs}
-        return [
-            line
-            for line in self.teachers
-            if own_way(line.runs[0].recipe.get("settings", {})) and _weights(line.runs[0]) in distilled
-        ]
+        return [line for line in self.teachers if own_way(line.runs[0].recipe.settings) and _weights(line.runs[0]) in distilled]
 
     @property
     def shared(self) -> tuple[str, ...]:
@@ -164,4 +160,4 @@ def _measured(run: Record, axis: str, metric: str) -> list[Evaluation]:
 
 
 def _weights(run: Record) -> tuple[str, str]:
-    return run.recipe.get("teacher_digest", ""), run.recipe.get("teacher_code", "")
+    return run.recipe.teacher_digest, run.recipe.teacher_code

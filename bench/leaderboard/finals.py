@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench.leaderboard.variants import group_of, measured_how
+from bench.runs.budget import AXES
 from bench.runs.record import Measurement, Record
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-AXES = ("images", "updates", "flops", "seconds")
 
 
 @dataclass(frozen=True)
@@ -52,9 +50,9 @@ def frame(records: Sequence[Record]) -> pd.DataFrame:
             "value": f.value,
             "std": f.std,
             "nfe": f.record.nfe,
-            "data_free": data_free(f.record),
-            "tuning": f.record.tuning.get("runs"),
-            **{axis: f.record.cost[axis] for axis in AXES},
+            "data_free": f.record.data_free,
+            "tuning": f.record.tuning.runs,
+            **{axis: getattr(f.record.cost, axis) for axis in AXES},
         }
         for f in final_numbers(records)
     ]
@@ -84,8 +82,5 @@ def smallest_of(record: Record) -> list[str]:
 
 
 def _replicates(record: Record, measured: Measurement) -> int:
-    return len(measured.values or ()) or (record.recipe.get("evaluation") or {}).get("repeats", 1)
-
-
-def data_free(record: Record) -> bool:
-    return not {"TeacherPairs", "RealImages"} & set(record.requires)
+    plan = record.recipe.evaluation
+    return len(measured.values or ()) or (plan and plan.repeats) or 1

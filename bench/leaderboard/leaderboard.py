@@ -8,12 +8,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bench.leaderboard.convergence import TARGETS, Curve, reach
-from bench.leaderboard.finals import Final, data_free, final_numbers
+from bench.leaderboard.finals import Final, final_numbers
 from bench.leaderboard.published import PUBLISHED, Result
 from bench.leaderboard.rows import Choice, Column, Leaderboard, Number, Row
 from bench.leaderboard.statistics import mean_and_variance, rank_ranges, tied, variance_components
 from bench.leaderboard.variants import variants
 from bench.runs.record import Record
+from bench.runs.store import own_way
 
 if TYPE_CHECKING:
     pass
@@ -97,24 +98,24 @@ def _row(finals: list[Final], columns: list[Column], told: dict[str, str], targe
         if own:  # a seed measured twice, by other points or repeats, is one seed
             numbers[column] = _number(list(own.values()))
     curves = []
-    if columns and columns[0] in numbers and columns[0].direction == "lower" and first.cost["updates"]:
+    if columns and columns[0] in numbers and columns[0].direction == "lower" and first.cost.updates:
         own = {f.record.seed: f for f in finals if f.key == (columns[0].metric, columns[0].protocol)}
         curves = [_curve(f.record, columns[0].metric) for f in own.values()]
     areas = [area for curve in curves if (area := curve.area()) is not None]
-    target = targets.get((first.teacher, first.recipe.get("teacher_digest", "")))
+    target = targets.get((first.teacher, first.recipe.teacher_digest))
     return Row(
         teacher=first.teacher,
         method=first.method,
         variant=told.get(finals[0].group, ""),
         seeds=len(runs),
         nfe=first.nfe,
-        data_free=data_free(first),
-        tuning=None if "given" in first.sources.values() else first.tuning.get("runs"),
+        data_free=first.data_free,
+        tuning=None if "given" in first.sources.values() else first.tuning.runs,
         numbers=numbers,
-        images=_mean(r.cost["images"] for r in runs),
-        updates=_mean(r.cost["updates"] for r in runs),
-        flops=_mean(r.cost["flops"] for r in runs),
-        seconds=_mean(r.cost["seconds"] for r in runs),
+        images=_mean(r.cost.images for r in runs),
+        updates=_mean(r.cost.updates for r in runs),
+        flops=_mean(r.cost.flops for r in runs),
+        seconds=_mean(r.cost.seconds for r in runs),
         area=Number(_mean(areas), _std(areas), tuple(areas)) if areas and len(areas) == len(curves) else None,
         reached=tuple((factor, reach(curves, factor * target)) for factor in TARGETS) if curves and target else (),
         runs=tuple(record.run_id for record in runs),
@@ -146,11 +147,11 @@ def _curve(record: Record, metric: str) -> Curve:
 def _targets(finals: list[Final], columns: list[Column]) -> dict[tuple[str, str], float]:
     """By teacher and its weights: the first column's number of the teacher itself, sampled its own way."""
     return {
-        (f.record.teacher, f.record.recipe.get("teacher_digest", "")): f.value
+        (f.record.teacher, f.record.recipe.teacher_digest): f.value
         for f in finals
         if f.record.method == "teacher"
         and f.key == (columns[0].metric, columns[0].protocol)
-        and all(f.record.recipe.get("settings", {}).get(name) is None for name in ("steps", "solver", "churn"))
+        and own_way(f.record.recipe.settings)
     }
 
 

@@ -14,8 +14,8 @@ from bench.units import short_budget as short
 
 def group_of(record: Record) -> str:
     """Names the runs that differ only in their seed, and in how they were measured, which the columns tell apart."""
-    same = {k: v for k, v in record.recipe.items() if k not in ("seed", "evaluation")}
-    return fingerprint(without_places(same))
+    same = without_places(record.recipe.as_given())
+    return fingerprint({name: value for name, value in same.items() if name not in ("seed", "evaluation")})
 
 
 def fingerprint(content: dict[str, Any]) -> str:
@@ -25,18 +25,18 @@ def fingerprint(content: dict[str, Any]) -> str:
 
 def measured_how(record: Record, metric: str) -> str:
     """What makes two numbers comparable beyond the protocol's id, as a fingerprint: extractor, reference, parameters."""
-    plan = record.recipe.get("evaluation") or {}
-    parameters = [protocol.get("parameters", {}).get(metric) for protocol in record.protocols.values()]
-    compared = any(metric in protocol.get("compares", [metric]) for protocol in record.protocols.values())
+    protocols = record.protocols.values()
+    parameters = [protocol.parameters.get(metric) for protocol in protocols]
+    compared = any(protocol.compares is None or metric in protocol.compares for protocol in protocols)
     names = ("protocol", "samples", "fast", "extractors", *(["references"] if compared else []))
-    return fingerprint({name: plan.get(name) for name in names} | {"parameters": parameters})
+    return fingerprint({name: getattr(record.recipe.evaluation, name, None) for name in names} | {"parameters": parameters})
 
 
 def variants(groups: Mapping[str, Sequence[Record]]) -> dict[str, str]:
     """For each group what was given by hand; and where that does not tell two apart, the settings in which they differ."""
     flat = {group: min(records, key=lambda r: len(_given(r))) for group, records in groups.items()}
     # the one that needed the fewest words, rather than a repetition of its whole recipe
-    budgets = {record.recipe.get("budget") for record in flat.values()} - {None}
+    budgets = {record.recipe.budget for record in flat.values()} - {None}
     told = {group: ", ".join(_given(record, budget=len(budgets) > 1)) for group, record in flat.items()}
     alike: dict[tuple[str, str, str], list[str]] = {}
     for group, record in flat.items():
@@ -52,13 +52,14 @@ def variants(groups: Mapping[str, Sequence[Record]]) -> dict[str, str]:
 
 def _given(record: Record, *, budget: bool = True) -> list[str]:
     """The settings that the run was asked for by hand, and its budget, unless all have the same."""
-    settings = record.recipe.get("settings", {})
-    amount = [short(record.recipe["budget"])] if budget and record.request.get("budget") else []
+    settings, asked = record.recipe.settings, record.request.get("budget")
+    amount = [short(record.recipe.budget)] if budget and asked and record.recipe.budget else []
     return amount + [
         f"{name}={settings[name]}" for name, source in record.sources.items() if source == "given" and name in settings
     ]
 
 
 def _choices(record: Record) -> dict[str, Any]:
-    digests = {"weights": record.recipe.get("teacher_digest", "")[:6], "code": record.recipe.get("method_digest", "")[:6]}
-    return {"budget": record.recipe.get("budget"), **record.recipe.get("settings", {}), **digests}
+    recipe = record.recipe
+    digests = {"weights": recipe.teacher_digest[:6], "code": recipe.method_digest[:6]}
+    return {"budget": recipe.budget, **recipe.settings, **digests}

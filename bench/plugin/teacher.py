@@ -73,6 +73,12 @@ class Teacher(ABC):
     note: str = ""
     """What a person should know about the weights that were read."""
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        late = [name for name in cls.REQUIRED if isinstance(getattr(cls, name, None), property)]
+        if late and cls.known_before_loading:
+            raise TypeError(f"{cls.__name__} learns its {late[0]} by loading; say known_before_loading = False")
+
     def __init__(self, path: Path | None = None, source: str = "") -> None:
         self.source = source
         self.name = f"{type(self).name}:{source}" if source else type(self).name or type(self).__name__

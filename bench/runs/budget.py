@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from bench.errors import UsageError, unknown
 
@@ -67,37 +69,53 @@ class UpdateCost:
     evaluations: Mapping[str, tuple[int, int]]
 
 
-@dataclass
-class Ledger:
-    """What a run has spent. ``flops`` and ``seconds`` include the one-off costs, such as the teacher's pairs."""
+class Passes(BaseModel):
+    """Images that the network of one role has passed forward and backward."""
 
+    model_config = ConfigDict(extra="allow")
+    forward: int = 0
+    backward: int = 0
+
+
+class OneOff(BaseModel):
+    """Costs paid once before training, such as those of the teacher's pairs."""
+
+    model_config = ConfigDict(extra="allow")
+    flops: int = 0
+    seconds: float = 0.0
+
+
+class Ledger(BaseModel):
+    """What a run has spent, the ``cost`` of its record. ``flops`` and ``seconds`` include the one-off costs.
+
+    Training adds to it in its inner loop, so that assignments are not validated.
+    """
+
+    model_config = ConfigDict(extra="allow")
     images: int = 0
     updates: int = 0
     flops: int = 0
     seconds: float = 0.0
-    evaluations: dict[str, dict[str, int]] = field(default_factory=dict)
-    one_off: dict[str, float] = field(default_factory=lambda: {"flops": 0, "seconds": 0.0})
+    evaluations: dict[str, Passes] = {}
+    """By role of the network, such as generator or teacher."""
+    one_off: OneOff = Field(default_factory=OneOff)
     peak_memory_bytes: int = 0
 
     def charge(self, cost: UpdateCost) -> None:
         """Add one update."""
         self.flops += cost.flops
         for role, (forward, backward) in cost.evaluations.items():
-            entry = self.evaluations.setdefault(role, {"forward": 0, "backward": 0})
-            entry["forward"] += forward
-            entry["backward"] += backward
+            passes = self.evaluations.setdefault(role, Passes())
+            passes.forward += forward
+            passes.backward += backward
 
     def charge_one_off(self, flops: int, seconds: float) -> None:
         """Add a cost paid once before training, which the budget of the method that needs it bears."""
-        self.one_off["flops"] += flops
-        self.one_off["seconds"] += seconds
+        self.one_off.flops += flops
+        self.one_off.seconds += seconds
         self.flops += flops
         self.seconds += seconds
 
     def spent(self, axis: str) -> float:
         """The amount spent on one axis."""
         return float(getattr(self, axis))
-
-    def as_dict(self) -> dict[str, Any]:
-        """The ``cost`` of a record."""
-        return asdict(self)

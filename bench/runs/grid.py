@@ -33,10 +33,10 @@ class GridRun:
     @property
     def fraction(self) -> float:
         """The part of its budget that is spent, as far as its record says."""
-        if self.state == "done" or self.record is None or not self.record.recipe["budget"]:
+        if self.state == "done" or self.record is None or self.record.recipe.budget is None:
             return float(self.state == "done")
-        budget = Budget.parse(self.record.recipe["budget"])
-        return min(float(self.record.cost.get(budget.axis, 0.0)) / budget.amount, 1.0)
+        budget = Budget.parse(self.record.recipe.budget)
+        return min(self.record.cost.spent(budget.axis) / budget.amount, 1.0)
 
 
 def grid_runs(requests: Sequence[Request], results: Path, *, retry: bool = False) -> list[GridRun]:
@@ -70,10 +70,10 @@ def budget_mismatches(runs: Sequence[GridRun]) -> list[str]:
     """Write a sentence for each finished run whose cost is not within 1 % of its budget on the budget's axis."""
     sentences = []
     for record in (run.record for run in runs if run.state == "done"):
-        if record is None or not record.recipe["budget"]:
+        if record is None or not record.recipe.budget:
             continue
-        budget = Budget.parse(record.recipe["budget"])
-        spent = float(record.cost[budget.axis])
+        budget = Budget.parse(record.recipe.budget)
+        spent = record.cost.spent(budget.axis)
         if abs(spent / budget.amount - 1) > 0.01:
             amounts = f"{quantity(spent)} {budget.axis} of {quantity(budget.amount)}"
             sentences.append(f"{record.run_id} spent {amounts}, so large is an iteration")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from bench import registry
 from bench.errors import UsageError
+from bench.runs.recorded import RecordedEvaluation, RecordedRecipe
 
 
 class EvaluationOptions(BaseModel):
@@ -127,8 +129,8 @@ def _absolute_if_there(path: str | None) -> str | None:
     return _absolute(path) if path and Path(path).expanduser().exists() else path
 
 
-class SettledEvaluation(BaseModel):
-    """When and how the run is measured."""
+class SettledEvaluation(RecordedEvaluation):
+    """When and how a run is measured, complete: an evaluation that can be carried out."""
 
     model_config = ConfigDict(extra="forbid")
     protocol: str
@@ -138,14 +140,8 @@ class SettledEvaluation(BaseModel):
     points: int
     fast: bool = False
     extractors: dict[str, str]
-    """SHA-256 of the weights by extractor."""
-    extractor_path: str | None = None
-    reference: str | None = None
-    """File or data set given in place of the protocol's."""
     references: str
-    """Digests of the files of statistics, names of the data sets that are measured when they are needed."""
     code: str = ""
-    """SHA-256 of the source of extractors and metrics: edited ones make another run."""
 
     def as_options(self) -> dict[str, Any]:
         """The fields of a request that ask for this evaluation."""
@@ -158,28 +154,18 @@ class SettledEvaluation(BaseModel):
         }
 
 
-class Recipe(BaseModel):
+class Recipe(RecordedRecipe):
     """Every choice of a run, settled. Written to ``recipe.yaml``, from which ``bench run --recipe`` repeats the run."""
 
     model_config = ConfigDict(extra="forbid")
     method: str
     method_digest: str
-    """SHA-256 of the method's source: an edited method is another run."""
     teacher: str
     seed: int
     budget: str | None
-    """None for a method that does not train."""
     settings: dict[str, Any]
     evaluation: SettledEvaluation | None
     teacher_digest: str
-    teacher_code: str = ""
-    """SHA-256 of the teacher's source, and of its noise levels, sampler and augmentation: a changed teacher is another run."""
-    teacher_path: str | None = None
-    data: str | None = None
-    supplies: dict[str, str] = {}
-    """What the method requires beside the teacher, by kind: digests of contents, or a data set's name."""
-    plugins: dict[str, str] = {}
-    """Plugin files and their SHA-256."""
 
     def hash(self) -> str:
         """SHA-256 of what determines the result: file contents count, their places do not."""
@@ -211,7 +197,10 @@ class Recipe(BaseModel):
 def without_places(recipe: dict[str, Any]) -> dict[str, Any]:
     """A recipe as plain data, without where its files lie: digests say what lies there."""
     same = {name: value for name, value in recipe.items() if name not in ("teacher_path", "data")}
-    same["plugins"] = sorted(recipe.get("plugins", {}).values())
+    if "plugin_code" in recipe:
+        del same["plugins"]
+    else:  # made before code was told from its text
+        same["plugins"] = sorted(recipe.get("plugins", {}).values())
     if "start" in recipe.get("supplies", {}):
         same["settings"] = {name: value for name, value in recipe.get("settings", {}).items() if name != "start"}
     kind, colon, source = recipe.get("teacher", "").partition(":")
@@ -252,8 +241,9 @@ def read_recipe(path: Path) -> dict[str, Any]:
         raise UsageError(f"the recipe file {str(path)!r} does not hold: {_first(error)}.") from None
 
 
-def read_recorded(content: Any, whose: str) -> Recipe:
-    """The recipe in a record or in a weights file. Raises UsageError for one that is not of this suite's making."""
+def read_recorded(recorded: RecordedRecipe | Mapping[str, Any], whose: str) -> Recipe:
+    """Return the recipe in a record or in a weights file. Raises UsageError for one that this version cannot carry out."""
+    content = recorded.as_given() if isinstance(recorded, RecordedRecipe) else recorded
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, model_validator
+
+from bench.runs.budget import Ledger
+from bench.runs.recorded import Part, RecordedRecipe
 
 SCHEMA = 1
+Direction = Literal["lower", "higher"]
+"""Which values of a metric are better."""
 
 
-class Measurement(BaseModel):
+class Measurement(Part):
     """One number and what it means. ``std`` is the standard deviation over replicates on disjoint seeds."""
 
     value: float
@@ -21,7 +26,7 @@ class Measurement(BaseModel):
     protocol: str
 
 
-class Evaluation(BaseModel):
+class Evaluation(Part):
     """The metrics at one point of the budget."""
 
     images: int
@@ -35,6 +40,84 @@ class Evaluation(BaseModel):
     """The first metric on replicate 0, the same noise every time: what the choice of the best checkpoint goes by."""
 
 
+class UsedProtocol(Part):
+    """A protocol that numbers of the record were measured under, in full."""
+
+    samples: int | None = None
+    """Generated images of each replicate."""
+    extractors: dict[str, str] = {}
+    """SHA-256 of the weights by extractor."""
+    extractor_precision: str = ""
+    directions: dict[str, Direction] = {}
+    """By metric."""
+    compares: list[str] | None = None
+    """Metrics that compare with reference images; None in records of versions that did not say."""
+    units: dict[str, str] = {}
+    """By metric, where its number has one."""
+    parameters: dict[str, Any] = {}
+    """By metric, where it has any."""
+    quantisation: str = ""
+    seeds: str = ""
+    labels: str = ""
+    selection: str = ""
+    """Which number of the replicates stands for all of them."""
+    references: list[dict[str, Any]] = []
+    """What is known of the statistics compared with: who made them, of which images, and their SHA-256."""
+
+
+class BestCheckpoint(Part):
+    """The final numbers, by metric, of the checkpoint that the training curve would have chosen."""
+
+    __pydantic_extra__: dict[str, float] = Field(init=False)
+    images: int = 0
+    """Images that its generator had been trained on."""
+    selection: str = ""
+    """Which of how many evaluations it is."""
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The number of each metric; empty in the record of a run that is not finished."""
+        return self.__pydantic_extra__
+
+    def as_given(self) -> dict[str, Any]:
+        """Return the metrics and what was chosen, in this order."""
+        return self.metrics | self.model_dump(include=set(type(self).model_fields), exclude_unset=True)
+
+
+class RecordedTuning(Part):
+    """How many runs were tried before the settings were chosen, and how; unset where nobody knows."""
+
+    runs: int | None = None
+    note: str = ""
+
+
+class Environment(Part):
+    """The machine and the software that a run was carried out with."""
+
+    python: str = ""
+    torch: str = ""
+    device: str = ""
+    threads: int | None = None
+    precision: str = ""
+    world_size: int = 1
+    """Processes of the run."""
+    commit: str | None = None
+    """Commit of the suite's repository, where it runs from one."""
+    packages: dict[str, str] = {}
+    """Installed versions by distribution."""
+
+
+class WeightsFile(Part):
+    """The trained generator's weights; ``path`` is relative to the run's folder."""
+
+    path: str = ""
+    sha256: str = ""
+
+
+AsGiven = PlainSerializer(lambda part: part.as_given())
+"""Writes a part of a record with the fields that it was read with, so that records of other versions stay as they are."""
+
+
 class Record(BaseModel):
     """Everything known of a run; what the tables are made of. Unknown fields of later versions are kept."""
 
@@ -46,31 +129,40 @@ class Record(BaseModel):
     seed: int
     status: Literal["running", "done", "failed", "interrupted"] = "running"
     error: str | None = None
-    recipe: dict[str, Any]
+    recipe: Annotated[RecordedRecipe, AsGiven]
     recipe_hash: str
     request: dict[str, Any] = {}
     inputs: dict[str, str] = {}
     sources: dict[str, str] = {}
-    protocols: dict[str, dict[str, Any]] = {}
-    """Each protocol id used, in full: extractor and its digest, reference and its digest, samples, seeds, quantisation."""
+    protocols: dict[str, Annotated[UsedProtocol, AsGiven]] = {}
+    """By the id that the measurements name."""
     images: dict[str, int] = {}
     """Channels, resolution and classes of the images."""
     requires: list[str] = []
-    """What the method needed beside the teacher; empty means data-free."""
+    """Kinds of requirements that the method had beside the teacher."""
+    data_free: bool | None = None
+    """Whether the method needed neither real images nor images made by the teacher beforehand."""
     nfe: int = 1
     parameters: int = 0
     """Parameters of the generator."""
-    cost: dict[str, Any] = {}
+    cost: Ledger = Field(default_factory=Ledger)
     evaluations: list[Evaluation] = []
     final: dict[str, float] = {}
-    best: dict[str, Any] = {}
-    tuning: dict[str, Any] = {}
-    environment: dict[str, Any] = {}
-    checkpoint: dict[str, str] = {}
+    best: Annotated[BestCheckpoint, AsGiven] = BestCheckpoint()
+    tuning: Annotated[RecordedTuning, AsGiven] = RecordedTuning()
+    environment: Annotated[Environment, AsGiven] = Environment()
+    checkpoint: Annotated[WeightsFile, AsGiven] = WeightsFile()
     started: str = ""
     finished: str | None = None
 
-    def direction(self, metric: str) -> Literal["lower", "higher"]:
-        """Which way of a metric is better."""
-        found = (protocol.get("directions", {}).get(metric) for protocol in self.protocols.values())
+    @model_validator(mode="after")
+    def _say_whether_data_free(self) -> Self:
+        """Records of before say so by the kinds of their requirements."""
+        if self.data_free is None:
+            self.data_free = not {"TeacherPairs", "RealImages"} & set(self.requires)
+        return self
+
+    def direction(self, metric: str) -> Direction:
+        """Return which way of a metric is better."""
+        found = (protocol.directions.get(metric) for protocol in self.protocols.values())
         return next(filter(None, found), "lower")

@@ -20,7 +20,9 @@ from pydantic import ValidationError
 from bench import registry
 from bench.errors import BenchError, Held, UsageError, unknown
 from bench.files.atomic import content_digest, write_atomic
-from bench.runs.recipe import Recipe, Request, run_prefix
+from bench.files.code import CODE, input_digest
+from bench.runs.budget import AXES
+from bench.runs.recipe import Recipe, Request, read_recorded, run_prefix
 from bench.runs.record import SCHEMA, Record
 
 
@@ -138,15 +140,10 @@ def _of_newer_schema(file: Path, schema: int) -> BenchError:
 
 
 def _missing(record: Record) -> str:
-    """What a finished record lacks of what tables are made of; the empty string if it is whole."""
-    lacks = [f"cost.{axis}" for axis in ("images", "updates", "flops", "seconds") if not _is_number(record.cost.get(axis))]
-    lacks += [f"recipe.{name}" for name in ("settings", "plugins") if not isinstance(record.recipe.get(name, {}), dict)]
+    """Name what a finished record lacks of what tables are made of; the empty string if it is whole."""
+    lacks = [f"cost.{axis}" for axis in AXES if axis not in record.cost.model_fields_set]
     last = record.evaluations[-1].metrics if record.evaluations else {}
     return ", ".join([*lacks, *(f"final.{name}" for name in last if name not in record.final)])
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _records(results: Path, prefix: str) -> Iterator[Record]:
@@ -170,14 +167,23 @@ def find_asked(request: Request, results: Path) -> Record | None:
 
 
 def find_finished(request: Request, results: Path) -> Record | None:
-    """A finished run that answers exactly this request, found without resolving it, which would import torch.
+    """Find a finished run that answers exactly this request, without resolving it, which would import torch.
 
     The run must have been asked for in the same words, and no file that the words' meaning depended on may have changed.
     """
+    return next((record for record in _finished(request, results) if not changed_inputs(record)), None)
+
+
+def find_outdated(request: Request, results: Path) -> tuple[Record, list[Path]] | None:
+    """Find the latest finished run that was asked for in these words, and which of its files have changed since."""
+    outdated = [(record, changed) for record in _finished(request, results) if (changed := changed_inputs(record))]
+    return max(outdated, key=lambda pair: pair[0].started, default=None)
+
+
+def _finished(request: Request, results: Path) -> Iterator[Record]:
     for record in _records(results, run_prefix(request.method, request.teacher, request.seed)):
-        if record.status == "done" and _is_answer(record, request) and _unchanged(record):
-            return record
-    return None
+        if record.status == "done" and _is_answer(record, request):
+            yield record
 
 
 def _is_answer(record: Record, request: Request) -> bool:
@@ -188,9 +194,21 @@ def _is_answer(record: Record, request: Request) -> bool:
         return False  # of another version of this suite
 
 
-def _unchanged(record: Record) -> bool:
-    """Whether every file that the run depended on is as it was."""
-    return all(Path(f).exists() and content_digest(Path(f)) == digest for f, digest in record.inputs.items())
+def changed_inputs(record: Record, digests: dict[Path, str] | None = None) -> list[Path]:
+    """List the files that a run depended on and that are not as they were, or not there.
+
+    ``digests`` keeps what has been digested, for those who ask of many runs.
+    """
+    known = {} if digests is None else digests
+    changed = []
+    for name, digest in record.inputs.items():
+        path = Path(name)
+        if path not in known:
+            known[path] = input_digest(path) if path.exists() else ""
+        now_is = known[path] if digest.startswith(CODE) or not known[path].startswith(CODE) else content_digest(path)
+        if now_is != digest:
+            changed.append(path)
+    return changed
 
 
 def find_teacher(results: Path, recipe: Recipe) -> Record | None:
@@ -200,8 +218,8 @@ def find_teacher(results: Path, recipe: Recipe) -> Record | None:
         if record.status != "done":
             continue
         try:
-            own = Recipe.model_validate(record.recipe)
-        except ValidationError:
+            own = read_recorded(record.recipe, record.run_id)
+        except UsageError:
             continue  # of another version of this suite
         if plan is None or own.evaluation is None or not own_way(own.settings):
             continue

@@ -6,7 +6,7 @@ import math
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -19,6 +19,7 @@ from bench.plugin.images import to_uint8
 from bench.plugin.method import TeacherPairs
 from bench.plugin.sampler import Sampler
 from bench.runs.budget import AXES, Budget
+from bench.runs.estimate import Cost, GridEstimate, RunEstimate
 from bench.runs.grid import GridRun, grid_runs, labels
 from bench.runs.recipe import Request
 from bench.training.job import Job, make_job
@@ -33,38 +34,17 @@ _PROBES = {"cpu": (1, 3), "cuda": (16, 32)}
 """Images on which a large network is tried."""
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """What a run would cost on every axis, what of that comes before training, and the memory that it needs, in bytes."""
-
-    totals: dict[str, float]
-    once: dict[str, float]
-    memory: float
-
-
-@dataclass(frozen=True)
-class RunEstimate:
-    """A run as it would be, and its cost; None for a method that does not train."""
-
-    job: Job
-    cost: Estimate | None
-
-
-@dataclass(frozen=True)
-class GridEstimate:
-    """The runs of a grid that differ in their seed alone: how many there are and are done, their budget, and one run's cost."""
-
-    label: str
-    runs: int
-    done: int
-    budget: Budget | None
-    cost: Estimate | None
-
-
 def estimate_run(request: Request) -> RunEstimate:
     """Estimate a run's cost from a few timed iterations; writes nothing."""
     job = make_job(request)
-    return RunEstimate(job, _estimate(job, job.budget) if job.budget else None)
+    initial, pairs = job.requirements.initial_generator, job.requirements.pairs
+    return RunEstimate(
+        recipe=job.recipe,
+        budget=job.budget,
+        cost=_estimate(job, job.budget) if job.budget else None,
+        initial_generator_flops=initial.flops if initial is not None else None,
+        pairs=(pairs.count, pairs.steps) if pairs is not None else None,
+    )
 
 
 def estimate_grid(requests: Sequence[Request], results: Path) -> list[GridEstimate]:
@@ -82,26 +62,28 @@ def estimate_grid(requests: Sequence[Request], results: Path) -> list[GridEstima
     return estimates
 
 
-def _estimate(job: Job, budget: Budget) -> Estimate:
-    """Raises UsageError if the budget's axis does not move with the updates."""
+def _estimate(job: Job, budget: Budget) -> Cost:
+    """Estimate a run's cost. Raises UsageError if the budget's axis does not move with the updates."""
     environment.set_precision(job.settings.precision)
     environment.choose_threads(job.teacher.denoiser)
-    once = {"flops": 0.0, "seconds": 0.0}
-    if (start := job.requirements.initial_generator) is not None:
-        once = {"flops": float(start.flops), "seconds": start.seconds}
-    if (wanted := job.requirements.pairs) is not None:
-        flops, seconds = _cost_of_pairs(job, wanted)
-        once = {"flops": once["flops"] + flops, "seconds": once["seconds"] + seconds}
-    each = _cost_of_an_update(job, budget)
-    if not each[budget.axis]:
+    before = {"flops": 0.0, "seconds": 0.0}
+    if (initial := job.requirements.initial_generator) is not None:
+        before = {"flops": float(initial.flops), "seconds": initial.seconds}
+    if (pairs := job.requirements.pairs) is not None:
+        flops, seconds = _cost_of_pairs(job, pairs)
+        before = {"flops": before["flops"] + flops, "seconds": before["seconds"] + seconds}
+    update = _cost_of_an_update(job, budget)
+    if not update[budget.axis]:
         raise UsageError(f"an update of {job.recipe.method!r} counts no {budget.axis} here; give --budget images=N.")
-    updates = max(budget.amount - once.get(budget.axis, 0.0), 0.0) / each[budget.axis]
-    totals = {axis: each[axis] * updates + once.get(axis, 0.0) for axis in AXES}
-    return Estimate(totals, once, each["memory"])
+    updates = max(budget.amount - before.get(budget.axis, 0.0), 0.0) / update[budget.axis]
+    totals = {axis: update[axis] * updates + before.get(axis, 0.0) for axis in AXES}
+    return Cost(totals, before, update["memory"])
 
 
 def _cost_of_an_update(job: Job, budget: Budget) -> dict[str, float]:
-    """By axis, and ``memory`` in bytes. Noise stands in for pairs and real images, and costs as much to train on.
+    """Measure one update's cost by axis, and ``memory`` in bytes.
+
+    Noise stands in for pairs and real images, and costs as much to train on.
 
     A large network is tried on few images: operations and time are proportional to them, memory is a constant and a slope.
     """
@@ -114,7 +96,7 @@ def _cost_of_an_update(job: Job, budget: Budget) -> dict[str, float]:
     if job.requirements.real is not None:
         noise = InMemory(to_uint8(z.cpu()), None if labels is None else labels.cpu())
         real = RealStream(noise, teacher.image_spec, 0, device)
-    trainer = Trainer(job.method_class(job.settings, teacher), teacher, budget, device, pairs, real)
+    trainer = Trainer(job.make_method(), teacher, budget, device, pairs, real)
     trainer.steps = [replace(step, starts_at=0) for step in trainer.steps]  # as most of the run will be
     batch = trainer.settings.batch
     large = environment.is_large(teacher.denoiser)
@@ -133,12 +115,12 @@ def _cost_of_an_update(job: Job, budget: Budget) -> dict[str, float]:
         "updates": 1.0,
         "flops": flops * batch / tried[0] / updates,
         "seconds": seconds[-1] * batch / tried[-1] / updates,  # a slope would be at the mercy of one slow timing
-        "memory": _continued(tried, memory, batch) * _CHECKPOINT + _held(job),
+        "memory": _extrapolated(tried, memory, batch) * _CHECKPOINT + _resident_bytes(job),
     }
 
 
-def _held(job: Job) -> float:
-    """Bytes of pairs and real images that are kept in memory throughout."""
+def _resident_bytes(job: Job) -> float:
+    """Count the bytes of pairs and real images that are kept in memory throughout."""
     pixels = math.prod(job.teacher.image_spec.shape)
     pairs = 8 * pixels * job.requirements.pairs.count if job.requirements.pairs is not None else 0
     real = pixels * len(job.requirements.real) if job.requirements.real is not None else 0
@@ -146,23 +128,23 @@ def _held(job: Job) -> float:
     return float(sum(on_device) if job.device.type == "cuda" else pairs + (real if real <= RESIDENT_BYTES else 0))
 
 
-def _continued(at: list[int], values: list[float], to: int) -> float:
+def _extrapolated(at: list[int], values: list[float], to: int) -> float:
     """The value at ``to`` on the rising line through two points; that of the one point if there is only one."""
     if len(at) == 1:
         return values[0]
     return values[1] + max(values[1] - values[0], 0.0) / (at[1] - at[0]) * (to - at[1])
 
 
-def _cost_of_pairs(job: Job, wanted: TeacherPairs) -> tuple[float, float]:
-    """Operations and seconds of all pairs, from one small batch."""
-    few = min(wanted.count, 50)
+def _cost_of_pairs(job: Job, pairs: TeacherPairs) -> tuple[float, float]:
+    """Measure operations and seconds of all pairs, on one small batch."""
+    few = min(pairs.count, 50)
     teacher = job.teacher.to(job.device)
     z, labels = (None if t is None else t.to(job.device) for t in seeded_noise(range(few), teacher.image_spec))
     assert z is not None
-    _, flops = sample_measured(teacher, z, labels, wanted.steps)  # and gets everything ready
+    _, flops = sample_measured(teacher, z, labels, pairs.steps)  # and gets everything ready
     started = time.perf_counter()
-    teacher.sample(z, labels, Sampler(wanted.steps))
-    return flops * wanted.count / few, (time.perf_counter() - started) * wanted.count / few
+    teacher.sample(z, labels, Sampler(pairs.steps))
+    return flops * pairs.count / few, (time.perf_counter() - started) * pairs.count / few
 
 
 def _timed(trainer: Trainer) -> float:

@@ -1,4 +1,7 @@
-"""What code a run depends on, and a digest of it that its recipe holds."""
+"""What code and files a run depends on, and digests of them: an edited method, teacher or metric makes another run.
+
+Code is digested without comments, docstrings and layout (``bench.files.code``), so that a better explanation orphans no result.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,14 @@ import dataclasses
 import hashlib
 import inspect
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from types import ModuleType
 
+from bench import registry
 from bench.evaluation.plan import EvaluationPlan
 from bench.factory import Setup
-from bench.files.atomic import content_digest, sha256
+from bench.files.code import input_digest
 from bench.plugin.protocol import PublishedStatistics
 from bench.plugin.teacher import Teacher
 from bench.runs.recipe import Recipe
@@ -21,52 +26,80 @@ OUTSIDE = ("bench", "abc", "builtins", "torch", "diffusers", "typing")
 """Packages whose code is not a method's, a teacher's or a metric's own."""
 
 
-def own_files(classes: Iterable[type]) -> list[Path]:
-    """List the source files of these classes and of those they build on, outside the suite and the libraries."""
-    own = {c for each in classes for c in each.__mro__ if c.__module__.partition(".")[0] not in OUTSIDE}
-    return sorted({Path(inspect.getfile(c)) for c in own})
-
-
 def classes_of(plan: EvaluationPlan) -> list[type]:
     """List the extractors and metrics of an evaluation."""
     return [*plan.extractors.values(), *(type(metric) for metric in plan.metrics.values())]
 
 
 def files_behind(classes: Iterable[type]) -> list[Path]:
-    """List the source files of these classes, and of what their modules use of their own package."""
-    waiting, seen = [sys.modules[c.__module__] for each in classes for c in each.__mro__ if c.__module__ in sys.modules], {}
+    """List the source files of these classes and of those they build on, and what these use of their own package."""
+    return _files_behind([module for cls in classes for c in cls.__mro__ if (module := sys.modules.get(c.__module__))])
+
+
+def _files_behind(waiting: list[ModuleType]) -> list[Path]:
+    """The source files of these modules and of what they use of their own.
+
+    What a plugin file uses of the modules that lie beside it, or in folders there, belongs to it as well.
+    """
+    seen: dict[str, Path] = {}
     while waiting:
         module = waiting.pop()
-        package = module.__name__.partition(".")[0]
-        if module.__name__ in seen or package in OUTSIDE or not getattr(module, "__file__", None):
+        if module.__name__ in seen or _top(module) in OUTSIDE or not getattr(module, "__file__", None):
             continue
         seen[module.__name__] = Path(module.__file__ or "")
-        names = {getattr(v, "__name__" if inspect.ismodule(v) else "__module__", "") for v in vars(module).values()}
-        waiting += [sys.modules[n] for n in names if isinstance(n, str) and n.partition(".")[0] == package and n in sys.modules]
+        waiting += [other for other in _used_by(module) if _is_of(other, module)]
     return sorted(seen.values())
 
 
-def source_digest(files: Iterable[Path]) -> str:
-    """Digest the contents of source files, wherever they lie."""
-    return hashlib.sha256("".join(sorted(sha256(f) for f in files)).encode()).hexdigest()
+def _used_by(module: ModuleType) -> list[ModuleType]:
+    """The modules that a module imports, or of which it imports something."""
+    names = {getattr(v, "__name__" if inspect.ismodule(v) else "__module__", "") for v in vars(module).values()}
+    return [sys.modules[name] for name in names if isinstance(name, str) and name in sys.modules]
+
+
+def _is_of(other: ModuleType, module: ModuleType) -> bool:
+    """Whether one module belongs to the code of another: to its package or, of a file by itself, to its folder."""
+    if _top(other) == _top(module):
+        return True
+    place, home = getattr(other, "__file__", None), Path(module.__file__ or "").parent
+    return bool(place) and "site-packages" not in (path := Path(place or "")).parts and path.is_relative_to(home)
+
+
+def _top(module: ModuleType) -> str:
+    return module.__name__.partition(".")[0]
+
+
+def code_of(files: Iterable[Path]) -> str:
+    """Digest the code of source files, wherever they lie and in whatever order."""
+    return hashlib.sha256("".join(sorted(input_digest(f) for f in files)).encode()).hexdigest()
 
 
 def teacher_files(teacher: Teacher) -> list[Path]:
     """List the source files of a teacher and of its network's parts."""
-    return own_files({type(teacher), *(type(module) for module in teacher.denoiser.modules())})
+    return files_behind({type(teacher), *(type(module) for module in teacher.denoiser.modules())})
 
 
 def teacher_code(teacher: Teacher) -> str:
-    """Digest a teacher's source, noise levels, sampler and augmentation."""
+    """Digest a teacher's code, noise levels, sampler and augmentation."""
     augment = teacher.augment if dataclasses.is_dataclass(teacher.augment) else None  # a function's repr is an address
     facts = repr((teacher.image_spec, teacher.noise, teacher.sampler, augment))
-    return hashlib.sha256((source_digest(teacher_files(teacher)) + facts).encode()).hexdigest()
+    return hashlib.sha256((code_of(teacher_files(teacher)) + facts).encode()).hexdigest()
+
+
+def plugin_code(plugins: Sequence[str]) -> str:
+    """Digest the code of plugin files that have been loaded, and of their own helper modules; empty if there are none."""
+    return code_of(_files_behind([registry.plugin_module(plugin) for plugin in plugins])) if plugins else ""
 
 
 def inputs_of(setup: Setup, recipe: Recipe, plan: EvaluationPlan | None, required: Iterable[Path]) -> dict[str, str]:
-    """Digest every file that a request's meaning depends on, by its path: code, cards, plugins, weights, statistics, images."""
-    files = [card_file(setup.method_class), *files_behind([setup.method_class]), *teacher_files(setup.teacher), *required]
-    files += map(Path, recipe.plugins)
+    """Digest every file that a request's meaning depends on, by its path.
+
+    They are code, cards, plugins, weights, statistics and images. A finished run answers its request for as long as all of them
+    are as they were.
+    """
+    method_files = files_behind([setup.method_class])
+    files = [card_file(setup.method_class), *method_files, *teacher_files(setup.teacher), *required]
+    files += _files_behind([registry.plugin_module(plugin) for plugin in recipe.plugins])
     files += [Path(recipe.teacher_path)] if recipe.teacher_path else []
     files += setup.teacher.files
     shipped = [getattr(setup.teacher, "shipped", None)]
@@ -77,4 +110,4 @@ def inputs_of(setup: Setup, recipe: Recipe, plan: EvaluationPlan | None, require
         files += [plan.extractor_path] if plan.extractor_path else []
         shipped += [getattr(extractor, "shipped", None) for extractor in plan.extractors.values()]
     files += [f for f in shipped if f]
-    return {str(f): content_digest(f) for f in sorted(set(files)) if f.exists()}
+    return {str(f): input_digest(f) for f in sorted(set(files)) if f.exists()}

@@ -17,9 +17,10 @@ from bench.runs.suite import Suite
 from bench.settings import Hyperparameters
 from bench.training.fingerprint import (
     classes_of,
+    code_of,
     files_behind,
     inputs_of,
-    source_digest,
+    plugin_code,
     teacher_code,
 )
 from bench.training.requirements import Requirements, find_requirements
@@ -108,7 +109,7 @@ def _settle_recipe(
 ) -> Recipe:
     return Recipe(
         method=request.method,
-        method_digest=source_digest(files_behind([setup.method_class])),
+        method_digest=code_of(files_behind([setup.method_class])),
         teacher=request.teacher,
         seed=request.seed,
         budget=str(components.budget) if components.budget else None,
@@ -120,6 +121,7 @@ def _settle_recipe(
         data=request.data,
         supplies=requirements.digests,
         plugins={p: sha256(Path(p)) for p in request.plugins},
+        plugin_code=plugin_code(request.plugins),
     )
 
 
@@ -140,5 +142,5 @@ def _settle_evaluation(request: Request, plan: EvaluationPlan, *, trains: bool) 
         extractor_path=request.extractor_path,
         reference=request.reference,
         references=identity(plan),
-        code=source_digest(files_behind(classes_of(plan))),
+        code=code_of(files_behind(classes_of(plan))),
     )

@@ -119,7 +119,7 @@ class _Process:
             )
 
     def has_ended(self) -> bool:
-        """Tell whether the process is over, and note in its run how it went. One that was interrupted, or held, waits to go on."""
+        """Tell whether the process is over; then its run says how it went. One interrupted or held waits to go on."""
         self.run.seconds = time.monotonic() - self.started
         code = self.process.poll()
         if code is None:

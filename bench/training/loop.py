@@ -13,7 +13,7 @@ from bench.files.tensors import load_tensors, load_weights, save_tensors
 from bench.plugin.method import Method
 from bench.runs.budget import AXES, Budget
 from bench.runs.events import Event, Note, Observer, Training, Working
-from bench.runs.record import Record
+from bench.runs.record import Record, WeightsFile
 from bench.runs.store import RunFolder
 from bench.training.job import Job
 from bench.training.pairs import PairStream, sample_measured, teacher_pairs
@@ -85,10 +85,8 @@ def train(job: Job, budget: Budget, folder: RunFolder, record: Record, observe: 
     # The budget is spent: keep the averaged generator.
     checkpoint.save()
     save_generator(trainer, recorder, folder.weights.name)
-    record.checkpoint = {
-        "path": str(folder.weights.relative_to(folder.path)),
-        "sha256": sha256(folder.weights),
-    }
+    weights = folder.weights
+    record.checkpoint = WeightsFile(path=str(weights.relative_to(folder.path)), sha256=sha256(weights))
     recorder.finish(trainer.averaged())
 
 
@@ -177,7 +175,7 @@ def save_generator(trainer: Trainer, recorder: Recorder, name: str) -> None:
         "images": trainer.ledger.images,
         "stage": trainer.stage,
         "cost": {"flops": trainer.ledger.flops, "seconds": trainer.ledger.seconds},
-        "recipe": recorder.record.recipe,
+        "recipe": recorder.record.recipe.as_given(),
     }
     save_tensors(recorder.folder.weights.with_name(name), trainer.averaged().generator.state_dict(), meta)
 

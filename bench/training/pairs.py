@@ -1,4 +1,4 @@
-"""Pairs of noise and the image the teacher makes of it: made once for a teacher, cached, and their cost charged to every user."""
+"""Pairs of noise and the image that the teacher makes of it: made once, cached, and their cost charged to every run."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ FIRST_SEED = 2**31
 """Seeds of the pairs start here (the CPU generator keeps 32 bits), so that no pair is an image of an evaluation."""
 PART = 5000
 """Pairs in one file of the cache."""
+Part = tuple[dict[str, Tensor], dict[str, Any]]
+"""Tensors of some of the pairs, and what making them cost."""
 
 
 class PairStream:
@@ -44,8 +46,8 @@ class PairStream:
         self.z, self.images, self.labels = z, images, labels
         self.flops, self.seconds, self.device = flops, seconds, device or z.device
 
-    def draw(self, count: int) -> tuple[Tensor, Tensor, Tensor | None]:
-        """``count`` pairs drawn uniformly with the training random state: noise, images, labels."""
+    def sample(self, count: int) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Sample ``count`` pairs uniformly with the training random state: noise, images, labels."""
         chosen = torch.randint(len(self.z), (count,), device=self.z.device)
         z, images = self.z[chosen].to(self.device), self.images[chosen].to(self.device)
         return z, images, None if self.labels is None else self.labels[chosen].to(self.device)
@@ -63,36 +65,29 @@ def teacher_pairs(teacher: Teacher, required: TeacherPairs, device: torch.device
 
     folder = cache_folder() / "pairs" / _key(teacher, required, device)
     shape = required.count, *teacher.image_spec.shape
-    held = device if 8 * math.prod(shape) <= RESIDENT_BYTES else torch.device("cpu")
-    joined = {"z": torch.empty(shape, device=held), "images": torch.empty(shape, device=held)}
+    home = device if 8 * math.prod(shape) <= RESIDENT_BYTES else torch.device("cpu")
+    whole = {"z": torch.empty(shape, device=home), "images": torch.empty(shape, device=home)}
     if teacher.image_spec.label_dim:
-        joined["labels"] = torch.empty(required.count, teacher.image_spec.label_dim, device=held)
+        whole["labels"] = torch.empty(required.count, teacher.image_spec.label_dim, device=home)
     flops, seconds = 0, 0.0
     for first in range(0, required.count, PART):
         file, last = folder / f"{first:09d}.safetensors", min(first + PART, required.count)
-        part = _cached(file)
-        if part is None:
-            with locked(file.with_suffix(".lock")):
-                part = _cached(file)  # another process may have made it meanwhile
-                if part is None:
-                    tensors, cost, taken = _make(teacher, range(first, last), required.steps, device, tell)
-                    part = tensors, {"flops": cost, "seconds": taken, "digest": tensors_digest(tensors)}
-                    save_tensors(file, *part)
-        for name, whole in joined.items():
-            whole[first:last] = part[0][name].to(held)
-        flops += part[1]["flops"]
-        seconds += part[1]["seconds"]
-    return PairStream(joined["z"], joined["images"], joined.get("labels"), flops, seconds, device)
+        tensors, meta = _cached(file) or _make_once(file, teacher, range(first, last), required.steps, device, tell)
+        for name, tensor in whole.items():
+            tensor[first:last] = tensors[name].to(home)
+        flops += meta["flops"]
+        seconds += meta["seconds"]
+    return PairStream(whole["z"], whole["images"], whole.get("labels"), flops, seconds, device)
 
 
 def _key(teacher: Teacher, required: TeacherPairs, device: torch.device) -> str:
-    """Names everything that the images, or the time they took, depend on."""
+    """A name that differs wherever the images, or the time they take, may differ."""
     arithmetic = device_name(device), torch.backends.cuda.matmul.allow_tf32, getattr(teacher.denoiser, "half_type", None)
     identity = repr((teacher.digest(), teacher_code(teacher), required, FIRST_SEED, arithmetic))
     return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
-def _cached(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+def _cached(file: Path) -> Part | None:
     """A part that was made before; None for one that is not there or is damaged, which is made again."""
     with suppress(UsageError):
         tensors, meta = load_tensors(file)
@@ -101,29 +96,39 @@ def _cached(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     return None
 
 
-def _make(
-    teacher: Teacher, numbers: range, steps: int, device: torch.device, tell: Callable[[int], None]
-) -> tuple[dict[str, Tensor], int, float]:
+def _make_once(
+    file: Path, teacher: Teacher, numbers: range, steps: int, device: torch.device, tell: Callable[[int], None]
+) -> Part:
+    """Make a part and keep it, unless another process has made it while this one waited."""
+    with locked(file.with_suffix(".lock")):
+        if (part := _cached(file)) is None:
+            part = _make(teacher, numbers, steps, device, tell)
+            save_tensors(file, *part)
+        return part
+
+
+def _make(teacher: Teacher, numbers: range, steps: int, device: torch.device, tell: Callable[[int], None]) -> Part:
     """Make the pairs of these numbers; ``tell`` is given how many there are then."""
-    noise, images, all_labels, flops = [], [], [], 0
+    noise, images, classes, flops = [], [], [], 0
     started = time.perf_counter()
-    at_once = batch_size(teacher.image_spec, device)
-    for first in range(numbers.start, numbers.stop, at_once):
-        last = min(first + at_once, numbers.stop)
+    size = batch_size(teacher.image_spec, device)
+    for first in range(numbers.start, numbers.stop, size):
+        last = min(first + size, numbers.stop)
         z, labels = seeded_noise(range(FIRST_SEED + first, FIRST_SEED + last), teacher.image_spec)
-        made, cost = sample_measured(teacher, z.to(device), None if labels is None else labels.to(device), steps)
+        batch, cost = sample_measured(teacher, z.to(device), None if labels is None else labels.to(device), steps)
         flops += cost
         noise.append(z)
-        images.append(made.cpu())
-        all_labels += [] if labels is None else [labels]
+        images.append(batch.cpu())
+        classes += [] if labels is None else [labels]
         tell(last)
-    tensors = {"z": torch.cat(noise), "images": torch.cat(images)} | ({"labels": torch.cat(all_labels)} if all_labels else {})
-    return tensors, flops, time.perf_counter() - started
+    tensors = {"z": torch.cat(noise), "images": torch.cat(images)} | ({"labels": torch.cat(classes)} if classes else {})
+    seconds = time.perf_counter() - started
+    return tensors, {"flops": flops, "seconds": seconds, "digest": tensors_digest(tensors)}
 
 
 @torch.no_grad()
 def sample_measured(teacher: Teacher, z: Tensor, labels: Tensor | None, steps: int) -> tuple[Tensor, int]:
-    """The teacher's images of ``z``, and the operations that they cost."""
-    made: list[Tensor] = []
-    cost = measure(lambda: made.append(teacher.sample(z, labels, Sampler(steps))), {})
-    return made[0], cost.flops
+    """Return the teacher's images of ``z``, and the operations that they cost."""
+    images: list[Tensor] = []
+    cost = measure(lambda: images.append(teacher.sample(z, labels, Sampler(steps))), {})
+    return images[0], cost.flops

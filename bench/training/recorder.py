@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from bench import environment
 from bench.errors import Interrupted
@@ -16,7 +16,7 @@ from bench.plugin.method import Method
 from bench.runs.budget import Ledger
 from bench.runs.events import Evaluated, Event, Note, Observer
 from bench.runs.recipe import SettledEvaluation
-from bench.runs.record import Evaluation, Record
+from bench.runs.record import BestCheckpoint, Evaluation, Record, UsedProtocol
 from bench.runs.store import RunFolder, now
 from bench.training.job import Job
 from bench.training.signals import StopRequest
@@ -32,7 +32,7 @@ class Recorder:
         self.job, self.folder, self.record, self.observe = job, folder, record, observe
         self.judge = Judge(job, job.recipe.evaluation, observe, stop) if job.recipe.evaluation else None
         if self.judge is not None:
-            record.protocols = {self.judge.evaluator.label: self.judge.evaluator.describe()}
+            record.protocols = {self.judge.evaluator.label: UsedProtocol.model_validate(self.judge.evaluator.describe())}
 
     def open(self, method: Method) -> None:
         """Write the recipe and the record of a run whose networks stand, so that it can be seen and continued."""
@@ -66,7 +66,7 @@ class Recorder:
     def write(self, ledger: Ledger) -> None:
         """Write the record with what has been spent."""
         ledger.peak_memory_bytes = max(ledger.peak_memory_bytes, environment.peak_memory(self.job.device))
-        self.record.cost = ledger.as_dict()
+        self.record.cost = ledger
         self.folder.write_record(self.record)
 
     def finish(self, method: Method) -> None:
@@ -120,7 +120,7 @@ class Judge:
             watched=self.evaluator.watch(method.generate) if last else metrics[first].value,
         )
 
-    def measure_best(self, history: Sequence[Evaluation], method: Method, weights: Path) -> dict[str, Any]:
+    def measure_best(self, history: Sequence[Evaluation], method: Method, weights: Path) -> BestCheckpoint:
         """Measure the checkpoint with the best watched value on the final replicates, which it has not seen.
 
         ``weights`` holds its generator, unless a crash has left that of a later point; they are put into ``method``.
@@ -136,4 +136,5 @@ class Judge:
                 last = best
         if last is history[-1]:
             weights.unlink(missing_ok=True)  # the last ones are the best
-        return {name: m.value for name, m in metrics.items()} | {"images": last.images, "selection": selection}
+        values = {name: m.value for name, m in metrics.items()}
+        return BestCheckpoint.model_validate(values | {"images": last.images, "selection": selection})

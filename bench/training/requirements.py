@@ -1,4 +1,4 @@
-"""What a method requires beside the teacher: looked for, and complained about, before any work is done."""
+"""What a method requires beside the teacher, found or refused before any work is done."""
 
 from __future__ import annotations
 
@@ -21,96 +21,95 @@ from bench.runs.store import find_run, results_folder
 
 @dataclass
 class Requirements:
-    """What was found. The teacher's pairs are made later, by the run, as they are its first work."""
+    """What a method requires, found. The teacher's pairs are made later, by the run, as they are its first work."""
 
     real: Dataset | None = None
     initial_generator: InitialGenerator | None = None
     pairs: TeacherPairs | None = None
     digests: dict[str, str] = field(default_factory=dict)
-    """By kind: what identifies the content, for the recipe."""
+    """Identity of each content by its kind, for the recipe: a digest, or a data set's name."""
     files: list[Path] = field(default_factory=list)
-    """What was read."""
+    """Files that were read."""
 
 
 def find_requirements(
-    method_class: type[Method], requirements: Sequence[Requirement], teacher: Teacher, data: str | None
+    method_class: type[Method], required: Sequence[Requirement], teacher: Teacher, data: str | None
 ) -> Requirements:
     """Find what a method requires. ``data`` is a data set's name or path in place of the teacher's own.
 
     Raises UsageError that says what to fetch or which flag to give.
     """
-    method, name = method_class.name, teacher.name
-    found = Requirements()
-    if data and not any(isinstance(wanted, RealImages) for wanted in requirements):
+    method, channels = method_class.name, teacher.image_spec.channels
+    requirements = Requirements()
+    if data and not any(isinstance(requirement, RealImages) for requirement in required):
         raise UsageError(f"method {method!r} needs no real images under these settings, given --data {data!r}; leave it out.")
-    for wanted in requirements:
-        match wanted:
+    for requirement in required:
+        match requirement:
             case TeacherPairs():
-                found.pairs = wanted
-            case PublishedFile(asset, channels) if channels not in (None, teacher.image_spec.channels):
+                requirements.pairs = requirement
+            case PublishedFile(asset, only) if only not in (None, channels):
                 raise UsageError(
-                    f"{asset.file} is for images of {channels} channels, {name!r} makes images of {teacher.image_spec.channels}; "
+                    f"{asset.file} is for images of {only} channels, {teacher.name!r} makes images of {channels}; "
                     f"choose a setting of {method!r} that does without, such as --set distance=l2."
                 )
             case PublishedFile(asset):
-                found.files.append(fetch(asset))
-                found.digests[asset.id] = str(asset.digest())
+                requirements.files.append(fetch(asset))
+                requirements.digests[asset.id] = str(asset.digest())
             case StartingGenerator(source):
-                found.initial_generator = find_initial_generator(source, teacher)
-                found.files.append(found.initial_generator.file)
-                found.digests["start"] = found.initial_generator.digest
+                requirements.initial_generator = find_initial_generator(source, teacher)
+                requirements.files.append(requirements.initial_generator.file)
+                requirements.digests["start"] = requirements.initial_generator.digest
             case RealImages():
-                found.real = _real_images(method, teacher, data)
-                path = Path(data or "")
-                found.files += [path] if data and path.exists() else []
-                found.digests["real"] = content_digest(path) if data and path.exists() else str(data or teacher.dataset)
-    return found
+                requirements.real = _find_real_images(method, teacher, data)
+                by_path = bool(data) and Path(data or "").exists()
+                requirements.files += [Path(data or "")] if by_path else []
+                identity = content_digest(Path(data or "")) if by_path else data or teacher.dataset
+                requirements.digests["real"] = str(identity)
+    return requirements
 
 
-def _real_images(method: str, teacher: Teacher, data: str | None) -> Dataset:
-    name = teacher.name
-    wanted = data or teacher.dataset
-    if wanted is None:
+def _find_real_images(method: str, teacher: Teacher, data: str | None) -> Dataset:
+    """The data set given, or the teacher's own. Raises UsageError for images or classes that are not the teacher's."""
+    name = data or teacher.dataset
+    if name is None:
         raise UsageError(
-            f"method {method!r} learns from real images, and {name!r} does not say which it was trained on; give --data NAME or "
-            "--data PATH (an EDM zip, a folder of images, the CIFAR-10 archive, or idx files)."
+            f"method {method!r} learns from real images, and {teacher.name!r} does not say which it was trained on; give "
+            "--data NAME or --data PATH (an EDM zip, a folder of images, the CIFAR-10 archive, or idx files)."
         )
     try:
-        dataset = find_dataset(wanted)()
+        dataset = find_dataset(name)()
     except UsageError as error:
         raise UsageError(f"method {method!r} learns from real images: {error} Or give --data PATH.") from None
-    images, own = dataset.image_spec, teacher.image_spec
-    if (images.channels, images.resolution) != (own.channels, own.resolution):
+    theirs, ours = dataset.image_spec, teacher.image_spec
+    if theirs.shape != ours.shape:
+        sizes = ["x".join(map(str, spec.shape)) for spec in (theirs, ours)]
+        raise UsageError(f"the data set {name!r} has images of {sizes[0]}, {teacher.name!r} makes {sizes[1]}; give other --data.")
+    if ours.label_dim and theirs.label_dim != ours.label_dim:
         raise UsageError(
-            f"the data set {wanted!r} has images of {images.channels}x{images.resolution}x{images.resolution}, {name!r} makes "
-            f"{own.channels}x{own.resolution}x{own.resolution}; give other --data."
-        )
-    if own.label_dim and images.label_dim != own.label_dim:
-        raise UsageError(
-            f"the data set {wanted!r} has {images.label_dim or 'no'} classes, {name!r} is conditioned on {own.label_dim}; "
-            "give --data with its labels."
+            f"the data set {name!r} has {theirs.label_dim or 'no'} classes, {teacher.name!r} is conditioned on "
+            f"{ours.label_dim}; give --data with its labels."
         )
     return dataset
 
 
 @dataclass(frozen=True)
 class InitialGenerator:
-    """A file of generator weights, and what making them cost; of a released generator that is not known and counts as nothing."""
+    """A file of generator weights to start from, and what making them cost: nothing where that is not known."""
 
     file: Path
     digest: str
     flops: int = 0
     seconds: float = 0.0
     reader: type[Teacher] | None = None
-    """Of a released generator: the teacher that reads such files."""
+    """The teacher that reads the file of a released generator; None for a run's own format."""
 
     def weights(self) -> dict[str, Tensor]:
-        """The generator's tensors by name."""
+        """Read the generator's tensors by name."""
         return self.reader(self.file).denoiser.state_dict() if self.reader else load_tensors(self.file)[0]
 
 
 def find_initial_generator(source: str, teacher: Teacher) -> InitialGenerator:
-    """What ``source`` means: a run's folder, a generator's weights file, or ``released:NAME``, which is fetched.
+    """Find the generator that ``source`` means: a run's folder, its weights file, or ``released:NAME``, which is fetched.
 
     Raises UsageError for anything else, and for a generator that was made from another teacher than ``teacher``.
     """
@@ -123,15 +122,15 @@ def find_initial_generator(source: str, teacher: Teacher) -> InitialGenerator:
         file = fetch(released.weights)
         return InitialGenerator(file, sha256(file), reader=registry.teachers.get(released.teacher))
     path = Path(source)
-    a_run = path.is_dir() or (results_folder() / source).is_dir()
-    file = find_run(source, path.parent if path.is_dir() else results_folder())[0].weights if a_run else path
-    if a_run and not file.is_file():
+    is_run = path.is_dir() or (results_folder() / source).is_dir()
+    file = find_run(source, path.parent if path.is_dir() else results_folder())[0].weights if is_run else path
+    if is_run and not file.is_file():
         raise UsageError(f"the run {source!r} has no generator yet; finish it first, or start from another.")
     if not file.is_file():
-        released_ones = [f"released:{n}" for n in registry.released.entries() if registry.released.get(n).teacher == name]
+        names = [f"released:{n}" for n in registry.released.entries() if registry.released.get(n).teacher == name]
         raise UsageError(
             f"unknown starting generator {source!r}; give a run's id or folder, its generator.safetensors, or one of "
-            f"{', '.join(released_ones) or 'none released for this teacher'}."
+            f"{', '.join(names) or 'none released for this teacher'}."
         )
     meta = load_tensors(file)[1] if file.suffix == ".safetensors" else {}
     if "recipe" not in meta:

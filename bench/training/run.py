@@ -10,9 +10,11 @@ import torch
 
 from bench import environment
 from bench.errors import BenchError, Interrupted, UsageError
+from bench.plugin.method import RealImages, TeacherPairs
 from bench.runs.budget import Ledger
 from bench.runs.events import Finished, Note, Observer, Started, ignore
-from bench.runs.record import Record
+from bench.runs.record import Environment, Record, RecordedTuning
+from bench.runs.recorded import RecordedRecipe
 from bench.runs.store import RunFolder, now
 from bench.training.job import Job
 from bench.training.loop import train
@@ -72,22 +74,24 @@ def _work(job: Job, folder: RunFolder, record: Record, observe: Observer, stop: 
 
 def _new_record(job: Job, previous: Record | None) -> Record:
     """The record of a run that begins, or goes on from a ``previous`` one."""
+    required = job.method_class.requires(job.settings)
     return Record(
         run_id=job.recipe.run_id,
         method=job.recipe.method,
         teacher=job.recipe.teacher,
         seed=job.recipe.seed,
-        recipe=job.recipe.model_dump(mode="json"),
+        recipe=RecordedRecipe.model_validate(job.recipe.model_dump(mode="json")),
         recipe_hash=job.recipe.hash(),
         request=job.request.model_dump(mode="json"),
         inputs=job.inputs,
         sources=job.hyperparameters.sources,
         images=asdict(job.teacher.image_spec),
-        requires=[type(r).__name__ for r in job.method_class.requires(job.settings)],
-        cost=previous.cost if previous else Ledger().as_dict(),
+        requires=[type(requirement).__name__ for requirement in required],
+        data_free=not any(isinstance(requirement, TeacherPairs | RealImages) for requirement in required),
+        cost=previous.cost if previous else Ledger(),
         evaluations=previous.evaluations if previous else [],
-        tuning=job.hyperparameters.tuning,
-        environment=environment.describe(job.device, job.settings.precision),
+        tuning=RecordedTuning.model_validate(job.hyperparameters.tuning),
+        environment=Environment.model_validate(environment.describe(job.device, job.settings.precision)),
         started=previous.started if previous else now(),
     )
 

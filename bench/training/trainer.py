@@ -29,8 +29,8 @@ LEAST_SCALE = 2.0**-20
 class Trainer:
     """Trains one method: ``iteration`` takes each of its steps as often as it asks, and charges the ledger.
 
-    Randomness comes from torch's global generators and, for real images, from how many were drawn; both are part of ``state``:
-    continuing from it gives the same weights, to the bit on a CPU, as never having stopped.
+    Randomness comes from torch's global generators and, for real images, from how many batches were drawn; both are part of
+    ``state``: continuing from it gives the same weights, to the bit on a CPU, as never having stopped.
     """
 
     def __init__(
@@ -110,8 +110,8 @@ class Trainer:
         if images.label_dim:
             classes = torch.randint(images.label_dim, (n,), device=self.device)
             labels = nn.functional.one_hot(classes, images.label_dim).to(z.dtype)
-        pairs = self.pairs.draw(n) if self.pairs is not None else None
-        real = self.real.draw(n) if self.real is not None else None
+        pairs = self.pairs.sample(n) if self.pairs is not None else None
+        real = self.real.sample(n) if self.real is not None else None
         return Batch(z, labels, pairs, real, seen=self.ledger.images - self.stage_began)
 
     def _charged_update(self, step: Step, batch: Batch, fresh: bool) -> None:
@@ -189,12 +189,12 @@ class Trainer:
         if self.device.type == "cuda":
             tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
         return tensors, {
-            "ledger": self.ledger.as_dict(),
+            "ledger": self.ledger.model_dump(),
             "costs": {kind: asdict(cost) for kind, cost in self.costs.items()},
             "stage": self.stage,
             "stage_began": self.stage_began,
             "stage_updates": self.stage_updates,
-            "real_drawn": self.real.drawn if self.real is not None else 0,
+            "real_drawn": self.real.batches_drawn if self.real is not None else 0,
             "scalers": {role: scaler.state_dict() for role, scaler in self.scalers.items()},
         }
 
@@ -216,7 +216,7 @@ class Trainer:
         if self.device.type == "cuda" and "random.cuda" in tensors:
             torch.cuda.set_rng_state(tensors["random.cuda"], self.device)
         if self.real is not None:
-            self.real.drawn = meta["real_drawn"]
+            self.real.batches_drawn = meta["real_drawn"]
         self.ledger = Ledger(**meta["ledger"])
         self.costs = {
             kind: UpdateCost(cost["flops"], {r: (f, b) for r, (f, b) in cost["evaluations"].items()})

@@ -464,7 +464,7 @@ from bench.plugin import Asset, FeatureExtractor, register_extractor
 
 
 class Files(FeatureExtractor):
-    images, features = None, ("pool",)
+    image_spec, features = None, ("pool",)
 
     def __call__(self, images):
         return {{}}

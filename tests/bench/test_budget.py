@@ -18,7 +18,7 @@ from bench.plugin import ImageSpec, Teacher
 from bench.plugin.diffusion import EDMPrecond, NoiseLevels
 from bench.plugin.method import TeacherPairs
 from bench.plugin.sampler import Sampler
-from bench.runs.budget import AXES, Budget
+from bench.runs.budget import AXES, Budget, Passes
 from bench.settings import choose_settings
 from bench.training.pairs import PairStream, teacher_pairs
 from bench.training.trainer import Trainer
@@ -122,7 +122,7 @@ def test_an_update_costs_the_passes_counted_by_hand(method, settings, total, pas
     assert forward == 2 * batch * 80 * 64 * 64
     assert trainer.ledger.flops / updates == pytest.approx(total * forward, rel=0.02)
     n = updates * batch
-    assert trainer.ledger.evaluations == {role: {"forward": f * n, "backward": b * n} for role, (f, b) in passes.items()}
+    assert trainer.ledger.evaluations == {role: Passes(forward=f * n, backward=b * n) for role, (f, b) in passes.items()}
     assert (trainer.ledger.images, trainer.ledger.updates) == (n, updates)
 
 
@@ -145,21 +145,18 @@ def test_flops_of_the_digits_update_are_the_sum_of_its_measured_passes():
     assert to_input == pytest.approx(forward, rel=0.1)
 
 
-def made(pairs) -> tuple[PairStream, list[int]]:
-    """The result of the generator of pairs, and what it reported on the way."""
-    reports = []
-    while True:
-        try:
-            reports.append(next(pairs))
-        except StopIteration as end:
-            return end.value, reports
+def made(teacher, required) -> tuple[PairStream, list[int]]:
+    """A teacher's pairs, and how many there were at each report on the way."""
+    events = []
+    pairs = teacher_pairs(teacher, required, torch.device("cpu"), events.append)
+    return pairs, [event.done for event in events]
 
 
 def test_pairs_are_made_once_and_their_cost_is_charged_to_every_user():
     teacher, wanted = EDMDigits(), TeacherPairs(count=60, steps=5)
-    first, reports = made(teacher_pairs(teacher, wanted, torch.device("cpu")))
+    first, reports = made(teacher, wanted)
     assert reports == [60]
-    again, reports = made(teacher_pairs(teacher, wanted, torch.device("cpu")))
+    again, reports = made(teacher, wanted)
     assert reports == []
     assert torch.equal(first.images, again.images)
     assert (first.flops, first.seconds) == (again.flops, again.seconds)
@@ -167,7 +164,7 @@ def test_pairs_are_made_once_and_their_cost_is_charged_to_every_user():
     assert first.flops == 9 * forward
     torch.testing.assert_close(teacher.sample(first.z, sampler=Sampler(5)), first.images)
     trainer = Trainer(make_trainer("dmd", batch=8).method, teacher, Budget("flops", 1e12), torch.device("cpu"), again)
-    assert trainer.ledger.spent("flops") == first.flops == trainer.ledger.one_off["flops"]
+    assert trainer.ledger.spent("flops") == first.flops == trainer.ledger.one_off.flops
     assert trainer.ledger.spent("images") == 0
 
 
@@ -178,7 +175,7 @@ def test_pairs_are_made_in_parts_and_a_missing_or_damaged_part_alone_is_made_aga
 
     monkeypatch.setattr(pairs, "PART", 4)
     teacher, wanted = EDMDigits(), TeacherPairs(count=10, steps=2)
-    first, progress = made(teacher_pairs(teacher, wanted, torch.device("cpu")))
+    first, progress = made(teacher, wanted)
     assert progress == [4, 8, 10]
     parts = sorted(cache_folder().glob("pairs/*/*.safetensors"))
     assert len(parts) == 3
@@ -186,19 +183,19 @@ def test_pairs_are_made_in_parts_and_a_missing_or_damaged_part_alone_is_made_aga
     content = bytearray(parts[1].read_bytes())
     content[-1] ^= 1  # a file that is still of the format
     parts[1].write_bytes(content)
-    again, progress = made(teacher_pairs(teacher, wanted, torch.device("cpu")))
+    again, progress = made(teacher, wanted)
     assert progress == [4, 8]
     assert torch.equal(again.images, first.images)
     assert torch.equal(again.z, first.z)
     assert again.flops == first.flops
     parts[2].unlink()
-    assert made(teacher_pairs(teacher, wanted, torch.device("cpu")))[1] == [10]
+    assert made(teacher, wanted)[1] == [10]
 
 
 def test_pairs_of_another_sampler_or_noise_law_are_other_pairs():
     class Quieter(EDMDigits):
         noise = NoiseLevels(sigma_max=20)
 
-    usual, _ = made(teacher_pairs(EDMDigits(), TeacherPairs(10, 2), torch.device("cpu")))
+    usual, _ = made(EDMDigits(), TeacherPairs(10, 2))
     for teacher, wanted in ((Quieter(), TeacherPairs(10, 2)), (EDMDigits(), TeacherPairs(10, 3))):
-        assert not torch.equal(made(teacher_pairs(teacher, wanted, torch.device("cpu")))[0].images, usual.images)
+        assert not torch.equal(made(teacher, wanted)[0].images, usual.images)

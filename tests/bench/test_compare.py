@@ -15,12 +15,12 @@ import pytest
 
 import bench as suite_api
 from bench.errors import UsageError
-from bench.render.terminal.overview import labels, overview, standing
-from bench.runs.grid import grid_runs, mismatches
+from bench.render.terminal.overview import overview, standing
+from bench.runs.grid import budget_mismatches, grid_runs, labels
 from bench.runs.store import RunFolder
 from bench.runs.suite import make_suite, read_suite
 from bench.training.job import make_job
-from bench.training.launch import Grid, visible_gpus
+from bench.training.launch import Launcher, visible_gpus
 
 SUITES = Path(__file__).parents[2] / "suites"
 SMALL = {"settings": {"batch": 32}}
@@ -100,7 +100,9 @@ def test_what_is_finished_is_reused_and_what_failed_waits_to_be_asked_for(tmp_pa
     first = grid_runs(asked, tmp_path)[0]
     assert (first.state, first.error) == ("failed", "the disk is full")
     assert grid_runs(asked, tmp_path, retry=True)[0].state == "waiting"
-    folder.write_record(record.model_copy(update={"status": "interrupted", "cost": record.cost | {"images": 16}}))
+    folder.write_record(
+        record.model_copy(update={"status": "interrupted", "cost": record.cost.model_copy(update={"images": 16})})
+    )
     first = grid_runs(asked, tmp_path)[0]
     assert (first.state, first.fraction) == ("waiting", 0.25)
 
@@ -110,14 +112,14 @@ def test_a_run_that_fails_is_noted_and_the_others_go_on(tmp_path):
     asked = requests(methods=methods)
     asked[0] = asked[0].model_copy(update={"data": "nothing"})
     cells, seen = grid_runs(asked, tmp_path), []
-    Grid(cells, tmp_path, processes=2).carry_out(lambda cells: seen.append([c.state for c in cells]))
+    Launcher(cells, tmp_path, processes=2).carry_out(lambda event: seen.append([run.state for run in event.runs]))
     assert [cell.state for cell in cells] == ["failed", "done"]
     assert "method 'ect' learns from real images" in cells[0].error
-    assert cells[1].record.cost["images"] == 64
+    assert cells[1].record.cost.images == 64
     assert ["running", "running"] in seen
     assert standing(cells) == "1 of 2 done, 1 failed"
     assert overview(cells).row_count == 2
-    assert mismatches(cells) == []
+    assert budget_mismatches(cells) == []
 
 
 def processes_of(folder: Path) -> list[int]:
@@ -176,7 +178,7 @@ def test_a_run_that_was_asked_for_in_other_words_is_the_same_run(tmp_path):
     methods = [{"method": "sid", "budget": budget} | SMALL for budget in ("images=1k", "images=1000.0")]
     cells = grid_runs(requests(methods=methods), tmp_path)
     assert [cell.state for cell in cells] == ["waiting", "waiting"]
-    Grid(cells, tmp_path, processes=2).carry_out()
+    Launcher(cells, tmp_path, processes=2).carry_out()
     assert [cell.state for cell in cells] == ["done", "done"]
     assert len({cell.record.run_id for cell in cells}) == 1
     assert len(set(labels(cells))) == 2
@@ -189,12 +191,12 @@ def test_a_run_that_another_process_holds_waits_for_it(tmp_path, monkeypatch):
     held, cells, seen = ExitStack(), grid_runs(asked, tmp_path), []
     held.enter_context(folder.locked())
 
-    def watch(cells):
+    def watch(event):
         seen.append(cells[0].state)
         if "running" in seen and seen[-1] == "waiting":
             held.close()
 
-    Grid(cells, tmp_path, processes=1).carry_out(watch)
+    Launcher(cells, tmp_path, processes=1).carry_out(watch)
     assert "waiting" in seen[seen.index("running") :]
     assert cells[0].state == "done"
 
@@ -202,12 +204,12 @@ def test_a_run_that_another_process_holds_waits_for_it(tmp_path, monkeypatch):
 def test_no_run_is_left_behind_when_something_goes_wrong_here(tmp_path):
     cells = grid_runs(requests(budget="images=2M"), tmp_path)
 
-    def watch(cells):
+    def watch(event):
         if cells[0].record is not None:
             raise RuntimeError("the screen is full")
 
     with pytest.raises(RuntimeError, match="the screen is full"):
-        Grid(cells, tmp_path, processes=1).carry_out(watch)
+        Launcher(cells, tmp_path, processes=1).carry_out(watch)
     assert not processes_of(tmp_path)
 
 
@@ -251,7 +253,7 @@ class Mine(Method):
     ],
 )
 def test_what_cannot_be_is_refused_before_any_process_starts(tmp_path, monkeypatch, fields, complaint):
-    monkeypatch.setattr("bench.training.launch.Grid.carry_out", lambda *a: pytest.fail("a run was started"))
+    monkeypatch.setattr("bench.training.launch.Launcher.carry_out", lambda *a: pytest.fail("a run was started"))
     usual = {"teachers": ["edm-digits"], "methods": ["sid"], "budget": "images=64"}
     with pytest.raises(UsageError, match=complaint):
         suite_api.compare(**(usual | fields), results=tmp_path)

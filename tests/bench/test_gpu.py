@@ -67,8 +67,8 @@ def test_continuing_from_a_checkpoint_follows_the_uninterrupted_run(tmp_path):
 def test_a_whole_run_learns_and_counts_its_memory(tmp_path):
     record = suite.run("sid", "edm-digits", budget="images=64k", eval_repeats=1, results=tmp_path, device="cuda")
     assert record.final["fid"] < 6
-    assert record.environment["precision"] == "tf32"
-    assert record.cost["peak_memory_bytes"] > 1e6
+    assert record.environment.precision == "tf32"
+    assert record.cost.peak_memory_bytes > 1e6
 
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)

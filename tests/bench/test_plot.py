@@ -190,7 +190,7 @@ def test_teachers_and_protocols_have_panels_of_their_own():
 
 def test_numbers_of_one_protocol_by_another_extractor_are_not_in_one_panel():
     other = made("dmd")
-    other.recipe["evaluation"]["extractors"] = {"digits": "edited"}
+    other.recipe.evaluation.extractors = {"digits": "edited"}
     labels = [axes.get_ylabel() for axes in drawn([made(), other]).figure.axes]
     assert len(labels) == len(set(labels)) == 2
 
@@ -205,7 +205,7 @@ def test_settings_that_all_lines_share_are_said_once_and_those_that_differ_by_ea
 
 def test_runs_that_no_word_tells_apart_are_not_one_line():
     records = [made(), made("sid", fid=(9.0, 9.0, 9.0, 9.0))]
-    records[1].recipe["teacher_code"] = "edited"
+    records[1].recipe.teacher_code = "edited"
     assert len(set(legend(drawn(records).figure))) == 2
 
 

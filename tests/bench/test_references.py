@@ -162,8 +162,8 @@ def test_a_run_whose_reference_cannot_be_used_leaves_no_folder(tmp_path, statist
     ((label, protocol),) = record.protocols.items()
     assert label.startswith("digits-60@")
     assert record.evaluations[-1].metrics["fid"].protocol == label
-    assert protocol["references"][0]["builder"] == "bench stats"
-    assert record.recipe["evaluation"]["references"] == protocol["references"][0]["sha256"]
+    assert protocol.references[0]["builder"] == "bench stats"
+    assert record.recipe.evaluation.references == protocol.references[0]["sha256"]
 
 
 def test_a_finished_run_is_not_reused_for_a_folder_whose_content_has_changed(tmp_path, bench):
@@ -185,11 +185,11 @@ def test_an_edited_metric_makes_another_run(monkeypatch):
     from bench.training import job
 
     request = make_request(method="sid", teacher="edm-digits", budget="updates=2")
-    before = job.resolve(request).recipe
+    before = job.make_job(request).recipe
     behind = [file.name for file in job._files_behind([Inception])]
     assert {"inception.py", "resize.py"} <= set(behind)
     monkeypatch.setattr(job, "_source_digest", lambda files: " ".join(f.name for f in files))
-    after = job.resolve(request).recipe
+    after = job.make_job(request).recipe
     assert after.evaluation.code == "digits.py fid.py inception_score.py"
     assert after.hash() != before.hash()
 
@@ -202,7 +202,7 @@ from bench.plugin import FeatureExtractor, Protocol, register_extractor, registe
 
 @register_extractor("rows")
 class Rows(FeatureExtractor):
-    images, features = None, ("pool",)
+    image_spec, features = None, ("pool",)
     def __call__(self, images):
         return {"pool": images.float().mean((1, 3))}
     def digest(self):

@@ -121,14 +121,14 @@ def test_a_plugin_file_that_does_not_exist_or_is_not_python_is_refused(tmp_path)
         (
             "from bench.plugin import register_teacher, Teacher\n@register_teacher('x')\n"
             "class X(Teacher):\n  def load(self, path): pass",
-            "X does not define images, noise, sampler, dataset, protocol",
+            "X does not define image_spec, noise, sampler, dataset, protocol",
         ),
     ],
 )
 def test_a_class_that_breaks_its_contract_is_named_when_used(tmp_path, text, complaint):
     registry.load_plugin(plugin(tmp_path, text))
     with pytest.raises(UsageError, match=complaint):
-        registry.get("teacher" if "register_teacher" in text else "method", "x")
+        (registry.teachers if "register_teacher" in text else registry.methods).get("x")
 
 
 def test_two_packages_with_one_name_are_both_named_and_the_rest_works(monkeypatch):
@@ -175,7 +175,7 @@ from bench.plugin import FeatureExtractor, Protocol, register_extractor, registe
 
 @register_extractor("rows")
 class Rows(FeatureExtractor):
-    images, features = None, ("pool",)
+    image_spec, features = None, ("pool",)
     def __call__(self, images):
         return {"pool": images.float().mean((1, 3))}
     def digest(self):
@@ -201,7 +201,8 @@ from teachers.digits import EDMDigits
 class Late(EDMDigits):
     \"\"\"The digits teacher, which says nothing before it is asked.\"\"\"
 
-    images = property(lambda self: ImageSpec(1, 8))
+    known_before_loading = False
+    image_spec = property(lambda self: ImageSpec(1, 8))
     protocol = property(lambda self: "digits-5k")
     dataset = property(lambda self: "digits")
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import os
 import signal
@@ -23,10 +24,11 @@ from bench import registry
 from bench.api import carry_out
 from bench.errors import BenchError, Interrupted, UsageError
 from bench.files.tensors import load_tensors, save_tensors
-from bench.runs.events import Evaluated, Finished
+from bench.runs.events import Evaluated, Finished, Note
 from bench.runs.recipe import make_request, read_recipe
 from bench.runs.record import Record
 from bench.runs.store import RunFolder, find_run, results_folder
+from bench.training import loop
 from bench.training import run as runner
 from bench.training.job import make_job
 from evals.protocols import DIGITS_5K
@@ -144,18 +146,32 @@ def test_the_same_words_in_another_folder_mean_another_file(tmp_path, monkeypatc
     assert ids[0] != ids[1]
 
 
+class Killed(BaseException):
+    """The end of a process, as far as a test in the same process can have it: no ``except Exception`` hears of it."""
+
+
+def killed_after(events: int):
+    """An observer that kills the run after so many events."""
+    count = itertools.count(1)
+
+    def observe(event):
+        if next(count) > events:
+            raise Killed
+
+    return observe
+
+
 @pytest.mark.parametrize("method", ["sid", "dmd"])
 def test_a_run_stopped_anywhere_continues_to_the_same_weights_and_numbers(tmp_path, monkeypatch, method):
     """Dropped right after a checkpoint, and again later, as if the process had been killed there."""
     settings = {"batch": 64} | ({"pairs": 200, "pair_steps": 3} if method == "dmd" else {})
     request = make_request(method=method, teacher="edm-digits", settings=settings, **SMALL)
     straight = carry_out(request, tmp_path / "straight")
-    monkeypatch.setattr(runner, "CHECKPOINT_SECONDS", 0.0)
-    monkeypatch.setattr(runner, "REPORT_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "PROGRESS_SECONDS", 0.0)
     for stop_after in (5, 17):
-        for count, _ in enumerate(runner.execute(make_job(request), tmp_path / "stopped")):
-            if count == stop_after:
-                break
+        with pytest.raises(Killed):
+            runner.execute(make_job(request), tmp_path / "stopped", killed_after(stop_after))
     folder = RunFolder(tmp_path / "stopped" / straight.run_id)
     assert folder.read_record().status == "running"
     assert folder.state.exists()
@@ -163,7 +179,7 @@ def test_a_run_stopped_anywhere_continues_to_the_same_weights_and_numbers(tmp_pa
     assert equal(weights(tmp_path / "straight", straight.run_id), weights(tmp_path / "stopped", straight.run_id))
     assert curve(continued) == curve(straight)
     for cost in ("images", "updates", "flops", "evaluations", "one_off"):  # the pairs' cost comes from their cache
-        assert continued.cost[cost] == straight.cost[cost]
+        assert getattr(continued.cost, cost) == getattr(straight.cost, cost)
 
 
 def test_a_log_with_a_half_written_line_is_mended_on_resume(tmp_path):
@@ -179,14 +195,13 @@ def test_a_log_with_a_half_written_line_is_mended_on_resume(tmp_path):
 def test_a_stop_during_an_evaluation_is_not_forgotten(tmp_path):
     """In a sampling-only run, such as the teacher's before the first student."""
     job = make_job(make_request(method="teacher", teacher="edm-digits", eval_samples=100, eval_repeats=1))
-    asked = []
-    events = runner.execute(job, tmp_path)
-    next(events)  # the note before sampling; the signals are now watched
-    evaluator_asks = lambda: asked.append(1) or len(asked) > 1  # noqa: E731
-    run = events.gi_frame.f_locals["run"]
-    run.evaluator.interrupted = evaluator_asks
+
+    def stop_before_sampling(event):
+        if isinstance(event, Note) and event.text.startswith("sampling"):
+            os.kill(os.getpid(), signal.SIGTERM)
+
     with pytest.raises(Interrupted, match="during an evaluation"):
-        list(events)
+        runner.execute(job, tmp_path, stop_before_sampling)
     assert RunFolder(tmp_path / job.recipe.run_id).read_record().status == "interrupted"
     assert carry_out(job.request, tmp_path).status == "done"
 
@@ -204,8 +219,8 @@ def test_a_diverged_run_fails_with_its_reason_in_the_record(tmp_path):
 @pytest.mark.parametrize("budget", ["updates=5", "flops=50M", "seconds=0.2"])
 def test_every_axis_ends_a_run_where_it_says(tmp_path, budget):
     record = suite.run(method="sid", teacher="edm-digits", settings={"batch": 16}, budget=budget, eval=[], results=tmp_path)
-    axis, _, amount = record.recipe["budget"].partition("=")
-    spent, one_update = record.cost[axis], record.cost[axis] / record.cost["updates"]
+    axis, _, amount = record.recipe.budget.partition("=")
+    spent, one_update = record.cost.spent(axis), record.cost.spent(axis) / record.cost.updates
     assert float(amount) <= spent < float(amount) + 4 * one_update
     assert record.evaluations == []
     assert record.final == {}
@@ -225,7 +240,7 @@ def test_pairs_that_eat_the_whole_budget_are_refused(tmp_path):
 def test_a_second_process_on_the_same_run_is_refused_naming_the_holder(tmp_path):
     job = make_job(make_request(**REQUEST))
     with RunFolder(tmp_path / job.recipe.run_id).locked(), pytest.raises(UsageError, match=f"held by process {os.getpid()} on "):
-        next(iter(runner.execute(job, tmp_path)))
+        runner.execute(job, tmp_path)
 
 
 def test_the_teacher_is_a_run_like_any_other_at_any_number_of_steps(tmp_path):
@@ -235,13 +250,14 @@ def test_the_teacher_is_a_run_like_any_other_at_any_number_of_steps(tmp_path):
             method="teacher", teacher="edm-digits", settings={"steps": steps}, eval_samples=500, eval_repeats=1, results=tmp_path
         )
         assert record.nfe == 2 * steps - 1
-        assert record.cost["images"] == 0
+        assert record.cost.images == 0
         fids[steps] = record.final["fid"]
     assert fids[18] < 6 < fids[3]
 
 
 def test_events_come_in_order_and_the_best_never_gets_worse(tmp_path):
-    events = list(runner.execute(make_job(make_request(**REQUEST)), tmp_path))
+    events = []
+    runner.execute(make_job(make_request(**REQUEST)), tmp_path, events.append)
     evaluations = [e for e in events if isinstance(e, Evaluated)]
     best = [e.best.watched for e in evaluations]
     assert best == sorted(best, reverse=True)
@@ -333,11 +349,10 @@ def test_a_class_conditional_teacher_goes_through_every_method_and_resume(tmp_pa
     settings |= {"pairs": 40, "pair_steps": 2, "distance": "l2"} if method == "dmd" else {}
     request = make_request(method=method, teacher="three-classes", settings=settings, plugins=[file], **SMALL)
     straight = carry_out(request, tmp_path / "straight")
-    monkeypatch.setattr(runner, "CHECKPOINT_SECONDS", 0.0)
-    monkeypatch.setattr(runner, "REPORT_SECONDS", 0.0)
-    for count, _ in enumerate(runner.execute(make_job(request), tmp_path / "stopped")):
-        if count == 6:
-            break
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "PROGRESS_SECONDS", 0.0)
+    with pytest.raises(Killed):
+        runner.execute(make_job(request), tmp_path / "stopped", killed_after(6))
     continued = carry_out(request, tmp_path / "stopped")
     assert curve(continued) == curve(straight)
     assert straight.final["fid"] > 0
@@ -386,7 +401,7 @@ def test_a_metric_that_is_no_number_fails_the_run_and_leaves_a_readable_record(t
 def test_a_recipe_made_with_other_weights_is_refused(tmp_path):
     record = suite.run(**REQUEST, results=tmp_path)
     recipe = tmp_path / record.run_id / "recipe.yaml"
-    recipe.write_text(recipe.read_text().replace(record.recipe["teacher_digest"], "f" * 64))
+    recipe.write_text(recipe.read_text().replace(record.recipe.teacher_digest, "f" * 64))
     with pytest.raises(UsageError, match="the recipe was made with ffffffffffff"):
         make_job(make_request(**read_recipe(recipe)))
 

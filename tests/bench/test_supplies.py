@@ -16,8 +16,7 @@ from bench.plugin.dataset import InMemory
 from bench.plugin.images import ImageSpec
 from bench.plugin.sampler import euler_step
 from bench.runs.recipe import make_request
-from bench.runs.store import RunFolder
-from bench.training import run as runner
+from bench.training import loop
 from bench.training.job import make_job
 from bench.training.real_images import RealStream
 from bench.training.requirements import find_initial_generator
@@ -42,7 +41,7 @@ def folder_of_digits(path, size=8, count=20):
 
 def test_a_draw_depends_on_the_seed_and_its_number_alone():
     def draws(stream):
-        return [stream.draw(4)[0][:, 0, 0, 0].tolist() for _ in range(3)]
+        return [stream.sample(4)[0][:, 0, 0, 0].tolist() for _ in range(3)]
 
     first = draws(RealStream(numbered(), ImageSpec(1, 2), 0, CPU))
     torch.manual_seed(99)
@@ -50,8 +49,8 @@ def test_a_draw_depends_on_the_seed_and_its_number_alone():
     assert draws(RealStream(numbered(), ImageSpec(1, 2), 0, CPU)) == first
     assert draws(RealStream(numbered(), ImageSpec(1, 2), 1, CPU)) != first
     later = RealStream(numbered(), ImageSpec(1, 2), 0, CPU)
-    later.drawn = 2
-    assert later.draw(4)[0][:, 0, 0, 0].tolist() == first[2]
+    later.batches_drawn = 2
+    assert later.sample(4)[0][:, 0, 0, 0].tolist() == first[2]
 
 
 def test_images_read_from_files_one_batch_ahead_are_those_held_in_memory(monkeypatch):
@@ -59,23 +58,23 @@ def test_images_read_from_files_one_batch_ahead_are_those_held_in_memory(monkeyp
     monkeypatch.setattr("bench.training.real_images.RESIDENT_BYTES", 1)
     read = RealStream(numbered(label_dim=3), ImageSpec(1, 2, 3), 5, CPU)
     for count in (4, 4, 3, 4):  # of another size, too, which was not read ahead
-        for mine, other in zip(held.draw(count), read.draw(count), strict=True):
+        for mine, other in zip(held.sample(count), read.sample(count), strict=True):
             assert torch.equal(mine, other)
-    read.drawn = held.drawn = 1
-    assert torch.equal(held.draw(4)[0], read.draw(4)[0])
+    read.batches_drawn = held.batches_drawn = 1
+    assert torch.equal(held.sample(4)[0], read.sample(4)[0])
 
 
 def test_labels_go_with_their_images_as_one_hot_vectors():
-    images, labels = RealStream(numbered(label_dim=5), ImageSpec(1, 2, 5), 0, CPU).draw(50)
+    images, labels = RealStream(numbered(label_dim=5), ImageSpec(1, 2, 5), 0, CPU).sample(50)
     which = ((images[:, 0, 0, 0] + 1) * 127.5).round().long()
     assert torch.equal(labels.argmax(1), which % 5)
     assert labels.shape == (50, 5)
     assert set(labels.unique().tolist()) == {0.0, 1.0}
-    assert RealStream(numbered(label_dim=5), ImageSpec(1, 2), 0, CPU).draw(5)[1] is None  # of an unconditional teacher
+    assert RealStream(numbered(label_dim=5), ImageSpec(1, 2), 0, CPU).sample(5)[1] is None  # of an unconditional teacher
 
 
 def test_every_image_is_drawn_as_often_as_any_other():
-    images, _ = RealStream(numbered(), ImageSpec(1, 2), 0, CPU).draw(20_000)
+    images, _ = RealStream(numbered(), ImageSpec(1, 2), 0, CPU).sample(20_000)
     counts = torch.bincount(((images[:, 0, 0, 0] + 1) * 127.5).round().long(), minlength=10)
     assert (counts - 2000).abs().max() < 250
 
@@ -126,7 +125,7 @@ def test_images_for_a_method_that_needs_none_are_refused():
 
 
 def test_a_conditional_teacher_refuses_images_without_its_classes(monkeypatch):
-    monkeypatch.setattr(EDMDigits, "images", ImageSpec(1, 8, 4))
+    monkeypatch.setattr(EDMDigits, "image_spec", ImageSpec(1, 8, 4))
     with pytest.raises(UsageError, match="has 10 classes, 'edm-digits' is conditioned on 4; give --data with its labels"):
         make_job(make_request(method="ect", teacher="edm-digits"))
 
@@ -139,12 +138,12 @@ def test_sid2a_starts_from_another_run_and_bears_its_cost(tmp_path):
     folder = tmp_path / first.run_id
     settings = SHORT | {"start": str(folder), "sid_share": 0}
     second = suite.run("sid2a", "edm-digits", budget="images=32", settings=settings, eval=[], results=tmp_path)
-    assert second.cost["one_off"]["flops"] == first.cost["flops"]
-    assert second.cost["flops"] > first.cost["flops"]
+    assert second.cost.one_off.flops == first.cost.flops
+    assert second.cost.flops > first.cost.flops
     assert set(second.requires) == {"RealImages", "StartingGenerator"}
     settings["start"] += "/checkpoints/generator.safetensors"
     by_file = make_request(method="sid2a", teacher="edm-digits", budget="images=32", settings=settings, eval=[])
-    assert make_job(by_file).requirements.initial_generator.flops == first.cost["flops"]
+    assert make_job(by_file).requirements.initial_generator.flops == first.cost.flops
     assert make_job(by_file).recipe.run_id == second.run_id  # whatever words lead to the file
 
 
@@ -152,8 +151,7 @@ def test_a_run_begins_with_the_weights_of_its_start(tmp_path):
     first = suite.run("sid", "edm-digits", budget="images=640", settings={"batch": 32, "lr": 0.01}, eval=[], results=tmp_path)
     settings = SHORT | {"start": str(tmp_path / first.run_id), "sid_share": 0}
     job = make_job(make_request(method="sid2a", teacher="edm-digits", settings=settings, budget="images=32"))
-    run = runner._Run(job, RunFolder(tmp_path / "second"), None)
-    method = run._method()
+    method = loop.prepare_method(job, job.budget)
     weights = load_tensors(tmp_path / first.run_id / "checkpoints/generator.safetensors")[0]
     assert all(torch.equal(t, weights[name]) for name, t in method.generator.state_dict().items())
     assert any(not torch.equal(t, weights[name]) for name, t in method.fake.state_dict().items())
@@ -181,10 +179,10 @@ def test_a_generator_of_another_teacher_is_no_start(tmp_path, monkeypatch):
 )
 def test_what_cannot_train_here_is_refused_before_any_work(tmp_path, monkeypatch, method, settings, complaint):
     """No pairs are made, and no folder stays."""
-    monkeypatch.setattr("bench.files.atomic.assets.offline", lambda: False)
-    monkeypatch.setattr("bench.training.embedded.requirements.fetch", lambda asset: tmp_path)
+    monkeypatch.setattr("bench.files.assets.offline", lambda: False)
+    monkeypatch.setattr("bench.training.requirements.fetch", lambda asset: tmp_path)
     monkeypatch.setattr("methods.distance.fetch", lambda asset: tmp_path)
-    monkeypatch.setattr("bench.training.run.teacher_pairs", lambda *a: pytest.fail("pairs were made"))
+    monkeypatch.setattr("bench.training.loop.teacher_pairs", lambda *a: pytest.fail("pairs were made"))
     with pytest.raises(UsageError, match=complaint):
         suite.run(method, "edm-digits", settings=settings, budget="images=1000", eval=[], results=tmp_path / "runs")
     assert not list((tmp_path / "runs").glob("*"))
@@ -200,7 +198,7 @@ def test_a_recipe_whose_images_have_changed_is_refused(tmp_path):
 
 def test_a_finished_run_is_sampled_without_what_its_training_needed(tmp_path, monkeypatch):
     record = suite.run("ect", "edm-digits", budget="images=64", settings={"batch": 32}, eval=[], results=tmp_path)
-    monkeypatch.setattr("bench.training.embedded.requirements.find_dataset", lambda *a: pytest.fail("images were looked for"))
+    monkeypatch.setattr("bench.training.requirements.find_dataset", lambda *a: pytest.fail("images were looked for"))
     assert open_generator(record.run_id, tmp_path).nfe == 1
 
 

@@ -14,19 +14,20 @@ from bench.units import duration, plus_minus, quantity
 
 def details(record: Record) -> list[dict[str, Any]]:
     """Tables with a title, a head (empty where name and value need none) and rows; those without rows are left out."""
-    settings = [[n, _text(v), record.sources.get(n, "")] for n, v in record.recipe.get("settings", {}).items()]
+    settings = [[n, _text(v), record.sources.get(n, "")] for n, v in record.recipe.settings.items()]
     other = {"parameters": record.parameters or None, "images": record.images, **(record.model_extra or {})}
+    times = {"started": record.started, "finished": record.finished}
     tables = [
         _table("Evaluations", *_evaluations(record)),
         _table("Settings", ["setting", "value", "source"], settings),
-        _table("Cost", [], list(_cost(record.cost))),
-        _table("Protocol", [], list(_flat(record.protocols))),
-        _table("Environment", [], list(_flat(record.environment | {"started": record.started, "finished": record.finished}))),
-        _table("Choice and tuning", [], list(_flat({"best": record.best, "tuning": record.tuning}))),
-        _table("Weights and files", [], [*_flat({"checkpoint": record.checkpoint}), *_files(record)]),
+        _table("Cost", [], list(_cost(record.cost.model_dump(exclude_unset=True)))),
+        _table("Protocol", [], list(_flat({name: used.as_given() for name, used in record.protocols.items()}))),
+        _table("Environment", [], list(_flat(record.environment.as_given() | times))),
+        _table("Choice and tuning", [], list(_flat({"best": record.best.as_given(), "tuning": record.tuning.as_given()}))),
+        _table("Weights and files", [], [*_flat({"checkpoint": record.checkpoint.as_given()}), *_files(record)]),
         _table("Other", [], list(_flat(other))),
     ]
-    recipe = {"title": "recipe.yaml", "text": yaml.safe_dump(record.recipe, sort_keys=False, allow_unicode=True)}
+    recipe = {"title": "recipe.yaml", "text": yaml.safe_dump(record.recipe.as_given(), sort_keys=False, allow_unicode=True)}
     return [table for table in tables if table["rows"]] + [recipe]
 
 

@@ -3,34 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import yaml
 from rich.table import Table
 from rich.text import Text
 
 from bench.render.terminal.text import uncut
+from bench.runs.estimate import GridEstimate, RunEstimate
 from bench.units import duration, quantity, short_budget
-
-if TYPE_CHECKING:
-    from bench.training.estimate import GridEstimate, RunEstimate
 
 
 def run_estimate(estimate: RunEstimate) -> str:
     """Write a run's recipe, evaluation points and estimated cost."""
-    job, cost = estimate.job, estimate.cost
-    recipe = yaml.safe_dump(job.recipe.model_dump(mode="json"), sort_keys=False).rstrip()
-    lines = [recipe, "", f"run id             {job.recipe.run_id}"]
-    if job.budget is None or cost is None:
+    recipe, budget, cost = estimate.recipe, estimate.budget, estimate.cost
+    text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False).rstrip()
+    lines = [text, "", f"run id             {recipe.run_id}"]
+    if budget is None or cost is None:
         return "\n".join([*lines, "training           none: this method only samples"])
-    if job.recipe.evaluation:
-        points = ", ".join(quantity(point) for point in job.budget.points(job.recipe.evaluation.points))
-        lines.append(f"evaluated at       {points} {job.budget.axis}")
-    if (initial := job.requirements.initial_generator) is not None:
-        lines.append(f"starting generator {quantity(initial.flops)} FLOPs, as far as that is known")
-    if (pairs := job.requirements.pairs) is not None:
-        before = f"{quantity(cost.once['flops'])} FLOPs, {duration(cost.once['seconds'])}"
-        lines.append(f"teacher's pairs    {pairs.count:,} of {pairs.steps} Heun steps, {before}")
+    if recipe.evaluation:
+        points = ", ".join(quantity(point) for point in budget.points(recipe.evaluation.points))
+        lines.append(f"evaluated at       {points} {budget.axis}")
+    if estimate.initial_generator_flops is not None:
+        lines.append(f"starting generator {quantity(estimate.initial_generator_flops)} FLOPs, as far as that is known")
+    if estimate.pairs is not None:
+        count, steps = estimate.pairs
+        before = cost.before_training
+        price = f"{quantity(before['flops'])} FLOPs, {duration(before['seconds'])}"
+        lines.append(f"teacher's pairs    {count:,} of {steps} Heun steps, {price}")
     for axis, amount in cost.totals.items():
         lines.append(f"{axis:<18} {duration(amount) if axis == 'seconds' else quantity(amount)}")
     lines.append(f"peak memory        {quantity(cost.memory)}B")

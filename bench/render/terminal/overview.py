@@ -68,8 +68,8 @@ def standing(runs: Sequence[GridRun]) -> str:
     """Write how many runs are done, and how long the others may take, by those that have been carried out so far."""
     done, failed = (sum(run.state == state for run in runs) for state in ("done", "failed"))
     text = f"{done} of {len(runs)} done" + (f", {failed} failed" if failed else "")
-    trained = [r for r in runs if r.state == "done" and not r.reused and r.record is not None and r.record.recipe["budget"]]
-    timed = [run.seconds for run in trained]
+    new = [run for run in runs if run.state == "done" and not run.reused]
+    timed = [run.seconds for run in new if run.record is not None and run.record.recipe.budget]
     ahead = [run for run in runs if run.state in ("waiting", "running")]
     if timed and ahead:
         usual = sum(timed) / len(timed)

@@ -27,19 +27,17 @@ def print_result(record: Record, results: Path, teacher: Record | None) -> None:
         for row in rows:
             numbers = row.evaluations[-1].metrics if row.evaluations else {}
             cells = [plus_minus(numbers[n].value, numbers[n].std) if n in numbers else "" for n in last.metrics]
-            cost = [quantity(row.cost["images"]), quantity(row.cost["flops"]), duration(row.cost["seconds"])]
-            trained = cost if row.cost["updates"] else ["-", "-", "-"]
+            cost = [quantity(row.cost.images), quantity(row.cost.flops), duration(row.cost.seconds)]
+            trained = cost if row.cost.updates else ["-", "-", "-"]
             table.add_row(row.method if row is record else f"teacher ({row.teacher})", *cells, str(row.nfe), *trained)
         console.print(table)
-        first = next(iter(last.metrics))
-        if record.best and record.best["images"] != last.images:
-            console.print(
-                f"best {first.upper()} {record.best[first]:.2f} at {record.best['images']:,} images: {record.best['selection']}"
-            )
+        first, best = next(iter(last.metrics)), record.best
+        if best.metrics and best.images != last.images:
+            console.print(f"best {first.upper()} {best.metrics[first]:.2f} at {best.images:,} images: {best.selection}")
     folder = results / record.run_id
     console.print(f"run      {folder}", soft_wrap=True)
-    if record.checkpoint:
-        console.print(f"weights  {folder / record.checkpoint['path']}", soft_wrap=True)
+    if record.checkpoint.path:
+        console.print(f"weights  {folder / record.checkpoint.path}", soft_wrap=True)
     if record.evaluations:
         console.print(f"samples  {folder / 'samples'}", soft_wrap=True)
     if (folder / "curve.png").is_file():
