@@ -1,4 +1,4 @@
-"""The command line, ``bench``: one module a command, imported when its command is asked for."""
+"""The command line, ``bench``: one module a command, imported when its command is used."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ for name, help_line in COMMANDS.items():
     announce(app, name, help_line)
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
+def _print_version(wish: bool) -> None:
+    if wish:
         typer.echo(f"distill-bench {installed_version('distill-bench')}")
         raise typer.Exit
 

@@ -1,4 +1,4 @@
-"""The choice of runs that a table, a figure or a report shows: which names there are, and what is left out."""
+"""The choice of runs for a table, a figure or a report: the names there are, and the runs left out."""
 
 from __future__ import annotations
 

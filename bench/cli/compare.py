@@ -9,7 +9,7 @@ import typer
 
 from bench import distributed
 from bench.api import carry_out_suite
-from bench.cli.options import EvaluationFlags, Results, RunFlags, known_format, names, takes
+from bench.cli.options import EvaluationFlags, Results, RunFlags, known_format, names, takes, without_none
 from bench.errors import BenchError, UsageError
 from bench.files.atomic import require_writable
 from bench.leaderboard.leaderboard import leaderboard
@@ -34,7 +34,7 @@ def command(
         typer.Option("--set", metavar="NAME=VALUE", help="One hyper-parameter of all methods; repeatable."),
     ] = None,
     *,
-    given: dict[str, Any],
+    flags: dict[str, Any],
     processes: Annotated[
         int | None, typer.Option(min=1, help="Runs at a time [default: one a GPU, or one a processor core].")
     ] = None,
@@ -59,8 +59,8 @@ def command(
         "teachers": names(teacher, "teachers", "edm-digits,gaussian"),
         "seeds": _seeds(seeds),
     }
-    given |= {name: value for name, value in grid.items() if value is not None}
-    chosen = read_suite(suite, given) if suite else make_suite(given, "without a suite file the comparison")
+    flags |= without_none(grid)
+    chosen = read_suite(suite, flags) if suite else make_suite(flags, "without a suite file the comparison")
     chosen = _with_settings(chosen, set_ or [])
     folder = results_folder(results)
     if dry_run:
@@ -100,7 +100,7 @@ def _with_settings(suite: Suite, settings: list[str]) -> Suite:
 
 def _estimate(suite: Suite, results: Path, processes: int | None) -> str:
     """Write what a suite would cost."""
-    from bench.training.estimate import estimate_grid  # torch, which the help of this command is shown without
+    from bench.training.estimate import estimate_grid  # torch, without which help is quick
     from bench.training.job import check_suite
     from bench.training.launch import runs_at_once, visible_gpus
 

@@ -1,4 +1,4 @@
-"""``bench doctor``: what is installed, found and missing."""
+"""``bench doctor``: what is installed and what is missing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 import typer
 
 from bench import registry
-from bench.cli.options import Plugins, Results
+from bench.cli.options import PluginFiles, Results
 from bench.environment import PACKAGES, installed
 from bench.errors import BenchError
 from bench.files.assets import offline
@@ -19,7 +19,7 @@ from bench.files.atomic import cache_folder, require_writable
 from bench.runs.store import results_folder
 
 
-def command(results: Results = None, plugin: Plugins = None) -> None:
+def command(results: Results = None, plugin: PluginFiles = None) -> None:
     """Check the installation: versions, devices, folders, and that every registered thing
     imports. Exit code 1 on a problem.
 

@@ -16,19 +16,17 @@ from bench.cli.options import (
     Plugins,
     Results,
     SourcePath,
-    load_plugins,
     takes,
+    writable_results,
 )
 from bench.errors import UsageError
 from bench.evaluation.cross_check import cross_check, require_checkable
 from bench.evaluation.evaluator import Evaluator
 from bench.evaluation.target import evaluate, open_target, run_folder, write_evaluation
-from bench.files.atomic import require_writable
 from bench.render.terminal.evaluation import print_evaluation
 from bench.render.terminal.live import progress_bar
 from bench.render.terminal.notes import observe_notes
 from bench.runs.recipe import make_evaluation_options
-from bench.runs.store import results_folder
 
 
 @takes(EvaluationFlags)
@@ -41,7 +39,7 @@ def command(
         ),
     ],
     *,
-    given: dict[str, Any],
+    flags: dict[str, Any],
     batch: Batch = None,
     check: Annotated[
         bool, typer.Option("--cross-check", help="Measure the same images by torch-fidelity and clean-fid too.")
@@ -59,12 +57,10 @@ def command(
 
     On several GPUs: torchrun --standalone --nproc_per_node 4 -m bench eval released:sid-cifar10-alpha1.2
     """
-    load_plugins(plugin)
-    options = make_evaluation_options(**given)
+    options = make_evaluation_options(**flags)
     if not options.measures:
         raise UsageError("an evaluation without metrics measures nothing; give some, such as --metrics fid,is.")
-    folder = results_folder(results)
-    require_writable(folder, "results folder")
+    folder = writable_results(results)
     target = open_target(source, options, folder, device=device, path=path, observe=observe_notes)
     if check:
         require_checkable(target)

@@ -1,4 +1,4 @@
-"""The facts of methods, teachers, released generators, protocols, metrics and extractors, as ``bench show`` prints them."""
+"""The facts of methods, teachers, protocols and so on, as ``bench show`` prints them."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def released_facts(name: str) -> Facts:
 
 
 def protocol_facts(name: str) -> Facts:
-    """Collect all that a protocol fixes: how images are made, what is measured by which features, and references."""
+    """Collect what a protocol fixes: images, metrics with their features, and references."""
     protocol = registry.protocols.get(name)
     references = protocol.references.items()
     return {

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from bench import registry
-from bench.cli.options import Json, Plugins, load_plugins
+from bench.cli.options import Json, Plugins
 from bench.errors import BenchError, UsageError, unknown
 from bench.evaluation.plan import plan_evaluation, spec_of
 from bench.factory import find_teacher_class
@@ -29,9 +29,8 @@ def command(
 
     Example: bench fetch teacher:edm-cifar10
     """
-    load_plugins(plugin)
     rows, failed = [], False
-    assets = [(name, asset) for name in names for asset in _assets(name)]  # a mistyped name is found before a download
+    assets = [(name, asset) for name in names for asset in _assets(name)]  # all names, before any download
     for name, asset in assets:
         try:
             rows.append(_row(name, asset, fetch(asset).stat().st_size))

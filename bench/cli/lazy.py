@@ -1,4 +1,4 @@
-"""A group of commands whose modules are imported when they are asked for, so that help and short answers come at once."""
+"""A group of commands whose modules are imported when they are needed, so that help comes at once."""
 
 from __future__ import annotations
 

@@ -11,24 +11,12 @@ import typer
 from rich.table import Table
 
 from bench import registry
-from bench.cli.options import Json, Plugins, Results, load_plugins
+from bench.cli.options import Json, Plugins, Results
 from bench.render.terminal.notes import note
 from bench.render.terminal.text import uncut
 from bench.runs.store import read_records, results_folder
 
-
-class What(StrEnum):
-    """Name what can be listed."""
-
-    methods = "methods"
-    teachers = "teachers"
-    datasets = "datasets"
-    evals = "evals"
-    metrics = "metrics"
-    extractors = "extractors"
-    protocols = "protocols"
-    released = "released"
-    runs = "runs"
+What = StrEnum("What", "methods teachers datasets evals metrics extractors protocols released runs")
 
 
 def command(
@@ -41,7 +29,6 @@ def command(
 
     Example: bench list methods
     """
-    load_plugins(plugin)
     rows = _runs(results) if what is What.runs else _entries(what)
     if format_ == "json":
         typer.echo(json.dumps(rows, indent=1))

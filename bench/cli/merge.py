@@ -7,11 +7,9 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.options import Results
-from bench.files.atomic import require_writable
+from bench.cli.options import Results, writable_results
 from bench.render.terminal.notes import note
 from bench.runs.merge import merge
-from bench.runs.store import results_folder
 
 
 def command(
@@ -23,8 +21,7 @@ def command(
 
     Example: bench merge from-the-cluster/runs from-my-desk/runs
     """
-    folder = results_folder(results)
-    require_writable(folder, "results folder")
+    folder = writable_results(results)
     merged = merge(sources, folder)
     for sentence in merged.left:
         note(sentence)

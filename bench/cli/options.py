@@ -1,20 +1,23 @@
 """Options that several commands share: each has its flag and its help here, once.
 
-A flag for every evaluation is a field of ``EvaluationFlags`` here and of ``EvaluationOptions`` in ``bench/runs/recipe.py``.
+A new flag of all evaluations is a field of ``EvaluationFlags`` here, and one of ``EvaluationOptions`` in
+``bench/runs/recipe.py``.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import typer
 
 from bench.errors import UsageError, unknown
+from bench.files.atomic import require_writable
 from bench.registry import load_plugin
+from bench.runs.store import results_folder
 
 
 def comma_list(text: str | None) -> list[str]:
@@ -34,6 +37,11 @@ def metric_names(text: str) -> list[str]:
     return [] if text == "none" else names(text) or []
 
 
+def without_none(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what is None, which is an option that is not on the command line."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
 def known_format(text: str, known: tuple[str, ...] = ("terminal", "json")) -> str:
     """Return a format that is known. Raises UsageError for any other."""
     if text not in known:
@@ -42,16 +50,25 @@ def known_format(text: str, known: tuple[str, ...] = ("terminal", "json")) -> st
 
 
 def load_plugins(files: list[str] | None) -> list[str]:
-    """Load plugin files, and return them as a list."""
+    """Load plugin files, before the command begins."""
     for file in files or []:
         load_plugin(file)
     return list(files or [])
 
 
+def writable_results(folder: Path | None) -> Path:
+    """Return the folder of runs. Raises UsageError if nothing can be written there."""
+    require_writable(results := results_folder(folder), "results folder")
+    return results
+
+
+_PLUGIN_HELP = "Python file that registers a method, a metric and so on."
+PluginFiles = Annotated[list[str] | None, typer.Option("--plugin", metavar="FILE", help=_PLUGIN_HELP)]
 Plugins = Annotated[
     list[str] | None,
-    typer.Option("--plugin", metavar="FILE", help="Python file that registers a method, a metric and so on."),
+    typer.Option("--plugin", metavar="FILE", help=_PLUGIN_HELP, callback=load_plugins),
 ]
+"""Plugin files, which are loaded as soon as the command line is read."""
 Results = Annotated[
     Path | None,
     typer.Option("--results", metavar="DIR", help="Folder of runs [default: $BENCH_RESULTS or results/runs]."),
@@ -130,31 +147,30 @@ class RunFlags:
         ),
     ]
     teacher_path: TeacherPath
-    plugins: Plugins
+    plugins: PluginFiles
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N. [default: auto]")]
 
 
 def takes(*groups: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the flags of some groups, in place of its parameter ``given``.
+    """Give a command the flags of some groups in place of its parameter ``flags``.
 
-    That is then a dictionary of those flags that were given, by the names of the fields.
+    The command receives a dictionary of those that are on the command line, by the names of the fields.
     """
     hints = {name: hint for group in groups for name, hint in get_type_hints(group, include_extras=True).items()}
-    flags = [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=h) for n, h in hints.items()]
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    added = [inspect.Parameter(name, keyword, default=None, annotation=hint) for name, hint in hints.items()]
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        signature = inspect.signature(command, eval_str=True)
-        own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in signature.parameters.values()]
-        place = next(i for i, parameter in enumerate(own) if parameter.name == "given")
+        parameters = []
+        for parameter in inspect.signature(command, eval_str=True).parameters.values():
+            parameters += added if parameter.name == "flags" else [parameter.replace(kind=keyword)]
 
         @functools.wraps(command)
-        def with_given(**values: Any) -> None:
-            given = {name: values.pop(name) for name in hints}
-            command(**values, given={name: value for name, value in given.items() if value is not None})
+        def with_flags(**values: Any) -> None:
+            flags = {name: values.pop(name) for name in hints}
+            command(**values, flags=without_none(flags))
 
-        with_given.__signature__ = signature.replace(  # type: ignore[attr-defined]
-            parameters=[*own[:place], *flags, *own[place + 1 :]]
-        )
-        return with_given
+        with_flags.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        return with_flags
 
     return decorate

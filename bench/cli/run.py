@@ -9,7 +9,7 @@ import typer
 
 from bench import distributed
 from bench.api import carry_out
-from bench.cli.options import EvaluationFlags, Json, Results, RunFlags, takes
+from bench.cli.options import EvaluationFlags, Json, Results, RunFlags, takes, without_none
 from bench.errors import UsageError
 from bench.render.terminal.estimate import run_estimate
 from bench.render.terminal.observer import RunObserver
@@ -32,7 +32,7 @@ def command(
         typer.Option(help="auto, fp32, tf32, fp16 or bf16; short for --set precision=..."),
     ] = None,
     *,
-    given: dict[str, Any],
+    flags: dict[str, Any],
     no_teacher: Annotated[
         bool, typer.Option("--no-teacher", help="Do not measure the teacher first where it has not been.")
     ] = False,
@@ -49,8 +49,8 @@ def command(
     Example: bench run --method sid --teacher edm-digits --budget images=200k --set alpha=1.0
     """
     distributed.require_one("bench run")
-    given |= {"method": method, "teacher": teacher, "seed": seed}
-    request = _make_request(given, set_ or [], precision, recipe)
+    flags |= without_none({"method": method, "teacher": teacher, "seed": seed})
+    request = _make_request(flags, set_ or [], precision, recipe)
     folder = results_folder(results)
     if dry_run:
         from bench.training.estimate import estimate_run  # torch, which a finished run is answered without
@@ -74,10 +74,9 @@ def command(
         print_result(record, folder, own)
 
 
-def _make_request(given: dict[str, Any], settings: list[str], precision: str | None, recipe: Path | None) -> Request:
+def _make_request(flags: dict[str, Any], settings: list[str], precision: str | None, recipe: Path | None) -> Request:
     """Make a request of the recipe file, if there is one, and of the flags, which override it."""
-    fields = read_recipe(recipe) if recipe else {}
-    fields |= {name: value for name, value in given.items() if value is not None}
+    fields = (read_recipe(recipe) if recipe else {}) | flags
     fields["settings"] = (fields.get("settings") or {}) | dict(parse_setting(text) for text in settings)
     if precision is not None:
         fields["settings"]["precision"] = precision

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.options import Device, Plugins, Results, SourceName, SourcePath, load_plugins
+from bench.cli.options import Device, Plugins, Results, SourceName, SourcePath, without_none
 from bench.evaluation.pictures import save_images, save_samples
 from bench.evaluation.sampling import sample_images
 from bench.factory import open_generator
@@ -38,12 +38,10 @@ def command(
 
     Example: bench sample teacher:edm-cifar10 -n 64 --steps 18 -o grid.png
     """
-    load_plugins(plugin)
     require_writable(output.parent, "folder")
     sampler = {"steps": steps, "solver": solver, "churn": churn}
-    settings = {name: value for name, value in sampler.items() if value is not None}
     seeds = range(first_seed, first_seed + count)
-    generator = open_generator(source, results_folder(results), device=device, settings=settings, path=path)
+    generator = open_generator(source, results_folder(results), device=device, settings=without_none(sampler), path=path)
     if generator.note:
         note(generator.note)
     with progress_bar(f"sampling {source}, NFE {generator.nfe}") as observe:

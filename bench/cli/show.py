@@ -11,20 +11,10 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from bench.cli.options import Json, Plugins, Results, load_plugins
+from bench.cli.options import Json, Plugins, Results
 from bench.runs.store import find_run, results_folder
 
-
-class What(StrEnum):
-    """Name what can be shown."""
-
-    method = "method"
-    teacher = "teacher"
-    released = "released"
-    protocol = "protocol"
-    metric = "metric"
-    extractor = "extractor"
-    run = "run"
+What = StrEnum("What", "method teacher released protocol metric extractor run")
 
 
 def command(
@@ -39,7 +29,6 @@ def command(
 
     Example: bench show method sid --teacher edm-digits
     """
-    load_plugins(plugin)
     if what is What.run:
         folder, record = find_run(name, results_folder(results))
         facts = record.model_dump(mode="json", exclude={"request", "inputs", "sources"})

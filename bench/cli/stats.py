@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.options import ExtractorPath, Plugins, load_plugins, names
+from bench.cli.options import ExtractorPath, Plugins, names
 from bench.environment import choose_device
 from bench.evaluation.make_reference import write_reference
 from bench.render.terminal.live import progress_bar
@@ -50,7 +50,6 @@ def command(
 
     Example: bench stats digits -o digits_reference.safetensors
     """
-    plugins = load_plugins(plugin)
     with progress_bar(f"measuring {dataset}") as observe:
         description = write_reference(
             dataset,
@@ -62,7 +61,7 @@ def command(
             held_out=held_out,
             xflip=xflip,
             max_size=max_size,
-            plugins=plugins,
+            plugins=plugin or [],
             device=choose_device(device),
             observe=observe,
         )

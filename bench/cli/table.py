@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from bench.cli.choice import FIRST_RUN, known_names, require_known, unfinished
-from bench.cli.options import Plugins, Results, comma_list, known_format, load_plugins
+from bench.cli.options import Plugins, Results, comma_list, known_format
 from bench.errors import BenchError
 from bench.files.atomic import require_writable, write_atomic
 from bench.leaderboard.citations import bibliography, cited, uncited
@@ -54,7 +54,6 @@ def command(
     Example: bench table --teacher edm-digits -o table.tex --bib table.bib
     """
     form = known_format(format_ or (format_of(output) if output else "terminal"), FORMATS)
-    load_plugins(plugin)
     folder = results_folder(results)
     choice = Choice(comma_list(teacher) or None, comma_list(method) or None, one_step, data_free)
     with uncollected():

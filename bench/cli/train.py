@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.options import Plugins, load_plugins
+from bench.cli.options import Plugins
 from bench.render.terminal.live import progress_bar
 from bench.training.embedded import train_network
 
@@ -24,7 +24,6 @@ def command(
 
     Example: bench train edm-digits -o edm-digits.safetensors
     """
-    load_plugins(plugin)
     output = output or Path(f"{name}.safetensors")
     with progress_bar(f"training {name}") as observe:
         trained = train_network(name, output, seed=seed, images=images, observe=observe)

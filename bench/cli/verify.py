@@ -18,13 +18,11 @@ from bench.cli.options import (
     Reference,
     Results,
     SourcePath,
-    load_plugins,
+    writable_results,
 )
 from bench.evaluation.target import write_evaluation
 from bench.evaluation.verify import verify
-from bench.files.atomic import require_writable
 from bench.render.terminal.live import progress_bar
-from bench.runs.store import results_folder
 
 
 def command(
@@ -44,9 +42,7 @@ def command(
 
     Example: bench verify teacher:edm-digits
     """
-    load_plugins(plugin)
-    folder = results_folder(results)
-    require_writable(folder, "results folder")
+    folder = writable_results(results)
     with progress_bar(f"measuring {source}") as observe:
         verdict = verify(
             source,

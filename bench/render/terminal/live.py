@@ -1,4 +1,4 @@
-"""What moves while work goes on: a progress bar with the latest and best FID in a terminal, and plain lines elsewhere."""
+"""Progress of work: bars in a terminal, with the latest and best FID of a run; plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Display:
         self.progress.update(self.task, completed=event.fraction, images=quantity(images), rate=rate, left=left)
 
     def _line(self, evaluation: Evaluation) -> str:
-        """Write one evaluation in words: where it was made, after how long, and what came out."""
+        """Write one evaluation in words: its place in the run, and its numbers."""
         numbers = "  ".join(f"{name.upper()} {plus_minus(m.value, m.std)}" for name, m in evaluation.metrics.items())
         protocol = next(iter(evaluation.metrics.values())).protocol
         where = f"{evaluation.images:>12,} images {evaluation.seconds:>7.1f} s"
@@ -102,9 +102,9 @@ def print_dim(text: str, console: Console | None = None) -> None:
 
 @contextmanager
 def progress_bar(what: str) -> Iterator[Observer]:
-    """Open a bar for work that has nothing to show but how far it is, or write a line a minute where there is no terminal.
+    """Open a bar for work that shows nothing but how far it is; without a terminal, write a line a minute.
 
-    Yields the observer of the work, whose notes it writes too.
+    Yields the observer of the work, which writes its notes too.
     """
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
@@ -122,9 +122,9 @@ def progress_bar(what: str) -> Iterator[Observer]:
             left = f", {duration((last_line - started) * (1 - fraction) / fraction)} left" if fraction > 0 else ""
             console.print(f"{what}: {fraction:.0%}{left}", markup=False, highlight=False, soft_wrap=True)
 
-    shown = console.is_terminal and distributed.is_main()
+    visible = console.is_terminal and distributed.is_main()
     detail = TextColumn("{task.fields[detail]}")
-    with Progress(*columns, detail, console=console, transient=True, disable=not shown) as progress:
+    with Progress(*columns, detail, console=console, transient=True, disable=not visible) as progress:
         task = progress.add_task(what, total=1.0, detail="")
         yield observe
 

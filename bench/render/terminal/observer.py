@@ -1,4 +1,4 @@
-"""Shows what happens to runs: each that works has a display of its own, the teacher's first and then the one asked for."""
+"""The observer of runs at a terminal: a display for each that works, the teacher's before the method's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The overview of a grid of runs: a live table in a terminal, a line for each run that begins or ends elsewhere."""
+"""The overview of a grid: a live table in a terminal, elsewhere a line for each run that begins or ends."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def overview(runs: Sequence[GridRun]) -> Table:
 
 
 def standing(runs: Sequence[GridRun]) -> str:
-    """Write how many runs are done, and how long the others may take, by those that have been carried out so far."""
+    """Write how many runs are done, and by their times how long the others may take."""
     done, failed = (sum(run.state == state for run in runs) for state in ("done", "failed"))
     text = f"{done} of {len(runs)} done" + (f", {failed} failed" if failed else "")
     new = [run for run in runs if run.state == "done" and not run.reused]
