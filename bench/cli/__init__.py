@@ -63,7 +63,10 @@ def global_options(
 
 
 def main() -> None:
-    """Run the command line. An error is one sentence on stderr and an exit code: 1 failed, 2 usage, 75 interrupted."""
+    """Run the command line.
+
+    An error is one sentence on stderr and an exit code: 1 failed, 2 usage, 75 interrupted.
+    """
     try:
         app()
     except Exception as error:

@@ -43,7 +43,7 @@ def command(results: Results = None, plugin: PluginFiles = None) -> None:
 
 
 def _check(what: str, description: str, test: Callable[[], object]) -> bool:
-    """Write a line with the description, or with the error that the test raises, and tell whether it passed."""
+    """Write a line with the description, or with the test's error, and tell whether it passed."""
     try:
         test()
     except BenchError as error:

@@ -30,7 +30,7 @@ def command(
     Example: bench fetch teacher:edm-cifar10
     """
     rows, failed = [], False
-    assets = [(name, asset) for name in names for asset in _assets(name)]  # all names, before any download
+    assets = [(name, asset) for name in names for asset in _assets(name)]  # before any download
     for name, asset in assets:
         try:
             rows.append(_row(name, asset, fetch(asset).stat().st_size))
@@ -69,7 +69,7 @@ def _assets(name: str) -> tuple[Asset, ...]:
 
 
 def _assets_of(kind: str, name: str) -> tuple[Asset, ...]:
-    """Find the files of something registered, and those without which it could not be used or measured."""
+    """Find the files of something registered, and those that it takes to use and measure it."""
     match kind:
         case "method":
             method = registry.methods.get(name)
@@ -92,7 +92,7 @@ def _assets_of(kind: str, name: str) -> tuple[Asset, ...]:
 
 
 def _to_measure(teacher: type[Teacher]) -> tuple[Asset, ...]:
-    """Find what a teacher's own protocol needs: the extractor's weights, and published statistics of its data set."""
+    """Find what a teacher's protocol needs: the extractor's weights, and statistics of its data set."""
     if not teacher.known_before_loading or teacher.protocol is None:
         return ()
     return tuple(plan_evaluation(EvaluationOptions(), spec_of(teacher)).assets)

@@ -16,7 +16,7 @@ STYLE: dict[str, Any] = {
 
 
 class LazyGroup(TyperGroup):
-    """Knows each command by its name and a line of help, and puts the real one in its place before it runs."""
+    """Knows each command by its name and a line of help, and imports the one that runs."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command that the arguments begin with, and import it."""

@@ -53,7 +53,7 @@ def command(
     request = _make_request(flags, set_ or [], precision, recipe)
     folder = results_folder(results)
     if dry_run:
-        from bench.training.estimate import estimate_run  # torch, which a finished run is answered without
+        from bench.training.estimate import estimate_run  # torch: a finished run needs none
 
         typer.echo(run_estimate(estimate_run(request)))
         return

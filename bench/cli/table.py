@@ -80,7 +80,7 @@ def command(
 
 
 def _board(folder: Path, choice: Choice, metrics: Sequence[str] | None, published: bool) -> tuple[Leaderboard, list[str]]:
-    """Rank the runs of a folder, and write what was left out. Raises UsageError for a name that nothing has."""
+    """Rank the runs of a folder, and write what is left out. Raises UsageError for an unknown name."""
     records, skipped = read_records(folder)
     others = _published(records, choice.teachers) if published else []
     known = known_names(records)
@@ -92,7 +92,7 @@ def _board(folder: Path, choice: Choice, metrics: Sequence[str] | None, publishe
 
 
 def _published(records: Sequence[Record], teachers: Sequence[str] | None) -> list[Row]:
-    """Return the published rows of these teachers, by default of those that have runs, and of all without any run."""
+    """Return the published rows of these teachers; by default of those that have runs, or of all."""
     data = read_published()
     every = [teacher for teachers in data.datasets.values() for teacher in teachers]
     chosen = teachers or list(dict.fromkeys(r.teacher for r in records if r.status == "done")) or every

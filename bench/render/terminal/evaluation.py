@@ -8,7 +8,7 @@ from bench.units import plus_minus, quantity
 
 
 def print_evaluation(content: dict[str, Any]) -> None:
-    """Print the numbers of an evaluation with their protocols, of what they are, and what they were compared with."""
+    """Print the numbers of an evaluation with their protocols, references and generator."""
     protocol = content["protocol"]
     for name, m in content["metrics"].items():
         arrow = {"lower": "↓", "higher": "↑"}[protocol["directions"][name]]

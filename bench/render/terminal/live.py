@@ -89,7 +89,7 @@ class Display:
         return f"{where}  {numbers}  ({protocol})"
 
     def _quality(self, event: Evaluated) -> str:
-        """Write the latest and the best value of the first metric, and the teacher's, the line to reach."""
+        """Write the latest, the best and the teacher's value of the first metric."""
         name = next(iter(event.evaluation.metrics))
         text = f"{name.upper()} {event.evaluation.metrics[name].value:.2f}  best {event.best.metrics[name].value:.2f}"
         return text + (f"  teacher {self.teacher[name]:.2f}" if name in self.teacher else "")
@@ -102,7 +102,7 @@ def print_dim(text: str, console: Console | None = None) -> None:
 
 @contextmanager
 def progress_bar(what: str) -> Iterator[Observer]:
-    """Open a bar for work that shows nothing but how far it is; without a terminal, write a line a minute.
+    """Open a bar for work that shows only how far it is; without a terminal, write a line a minute.
 
     Yields the observer of the work, which writes its notes too.
     """

@@ -1,4 +1,4 @@
-"""The observer of runs at a terminal: a display for each that works, the teacher's before the method's."""
+"""The observer of runs at a terminal: a display for each run that works."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class RunObserver:
             self.display = None
 
     def __call__(self, event: Event) -> None:
-        """Open a display for a run that starts, close it when the run is finished, and show in it what comes between."""
+        """Open a display for a run that starts, show in it what comes, and close it when the run is done."""
         match event:
             case Started():
                 self.worked = True

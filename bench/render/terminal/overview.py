@@ -1,4 +1,4 @@
-"""The overview of a grid: a live table in a terminal, elsewhere a line for each run that begins or ends."""
+"""The overview of a grid: a live table in a terminal, elsewhere a line for each change of a run."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Overview:
             self.live.stop()
 
     def __call__(self, event: Event) -> None:
-        """Show the runs as they stand now: all in a terminal, elsewhere those that have begun or ended."""
+        """Show the runs as they stand: all in a terminal, elsewhere those that have begun or ended."""
         if not isinstance(event, GridProgress):
             return
         runs = event.runs
@@ -48,7 +48,7 @@ class Overview:
 
 
 def overview(runs: Sequence[GridRun]) -> Table:
-    """Lay out a row for each method, teacher and settings, a column for each seed, and where the whole stands."""
+    """Lay out a row for each method, teacher and settings, a column for each seed, and the total."""
     seeds = sorted({run.request.seed for run in runs})
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), title=standing(runs), title_justify="left")
     table.add_column("run")
