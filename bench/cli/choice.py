@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from bench import registry
-from bench.errors import unknown
+from bench.cli.options import one_of
 from bench.runs.record import Record
 
 FIRST_RUN = "such as `bench run --method sid --teacher edm-digits`, or name its folder with --results."
@@ -25,8 +25,7 @@ def require_known(known: Mapping[str, set[str]], choice: Mapping[str, Iterable[s
     """Raise UsageError for a teacher, metric or method that is not known."""
     for what, names in choice.items():
         for name in names or ():
-            if name not in known[what]:
-                raise unknown(what, name, known[what])
+            one_of(what, name, known[what])
 
 
 def unfinished(records: Sequence[Record], teachers: Sequence[str] | None) -> list[str]:

@@ -9,7 +9,7 @@ import typer
 
 from bench import distributed
 from bench.api import carry_out_suite
-from bench.cli.options import EvaluationFlags, Results, RunFlags, known_format, names, takes, without_none
+from bench.cli.options import EvaluationFlags, Results, RunFlags, names, one_of, takes, without_none
 from bench.errors import BenchError, UsageError
 from bench.files.atomic import require_writable
 from bench.leaderboard.leaderboard import leaderboard
@@ -52,7 +52,7 @@ def command(
 
     Or without a file: bench compare --methods sid,diff-instruct,dmd --teacher edm-digits --budget flops=2T --seeds 3
     """
-    known_format(format_, FORMATS)
+    one_of("format", format_, FORMATS)
     distributed.require_one("bench compare")
     grid = {
         "methods": names(methods, "methods", "sid,dmd"),
@@ -72,11 +72,9 @@ def command(
     records = [run.record for run in runs if run.state == "done" and run.record is not None]
     if records:
         typer.echo(render(leaderboard(records), format_))
-    for sentence in budget_mismatches(runs):
-        note(f"{sentence}.")
+    note(*(f"{sentence}." for sentence in budget_mismatches(runs)))
     failed = [(run, label) for run, label in zip(runs, labels(runs), strict=True) if run.state == "failed"]
-    for run, label in failed:
-        note(f"{label} seed {run.request.seed} failed: {run.error}")
+    note(*(f"{label} seed {run.request.seed} failed: {run.error}" for run, label in failed))
     if failed:
         raise BenchError(f"{len(failed)} of {len(runs)} runs failed; `--retry` takes them up again.")
 

@@ -56,8 +56,7 @@ def _entries(what: What) -> list[dict[str, str]]:
 def _runs(results: Path | None) -> list[dict[str, str]]:
     """List the runs of a results folder, and note those that cannot be read."""
     records, skipped = read_records(results_folder(results))
-    for sentence in skipped:
-        note(sentence)
+    note(*skipped)
     return [
         {
             "run": record.run_id,

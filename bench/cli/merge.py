@@ -23,8 +23,7 @@ def command(
     """
     folder = writable_results(results)
     merged = merge(sources, folder)
-    for sentence in merged.left:
-        note(sentence)
+    note(*merged.left)
     for name in merged.taken:
         typer.echo(name)
     counts = f"{len(merged.taken)} runs taken, {len(merged.there)} there already, {len(merged.left)} left"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -42,11 +42,16 @@ def without_none(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def known_format(text: str, known: tuple[str, ...] = ("terminal", "json")) -> str:
-    """Return a format that is known. Raises UsageError for any other."""
-    if text not in known:
-        raise unknown("format", text, known)
-    return text
+def one_of(what: str, name: str, known: Collection[str]) -> str:
+    """Return a name that is among the known ones. Raises UsageError for any other."""
+    if name not in known:
+        raise unknown(what, name, known)
+    return name
+
+
+def terminal_or_json(text: str) -> str:
+    """Return a format that every command with numbers has. Raises UsageError for any other."""
+    return one_of("format", text, ("terminal", "json"))
 
 
 def load_plugins(files: list[str] | None) -> list[str]:
@@ -101,7 +106,7 @@ ExtractorPath = Annotated[
     str | None,
     typer.Option(metavar="FILE", help="Weights of the protocol's feature extractor [default: fetched]."),
 ]
-Json = Annotated[str, typer.Option("--format", parser=known_format, metavar="<str>", help="terminal or json.")]
+Json = Annotated[str, typer.Option("--format", parser=terminal_or_json, metavar="<str>", help="terminal or json.")]
 
 
 class EvaluationFlags:

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from bench.cli.choice import FIRST_RUN, known_names, require_known, unfinished
-from bench.cli.options import Results, names
-from bench.errors import BenchError, UsageError, unknown
+from bench.cli.options import Results, names, one_of
+from bench.errors import BenchError, UsageError
 from bench.files.atomic import require_writable, write_atomic
 from bench.leaderboard.curves import AXES, panels
 from bench.render.figures.paper import WIDTHS, check_form, encoded, missing_letters, paper_style
@@ -60,8 +60,7 @@ def command(
     Example: bench plot curves --teacher edm-digits --x flops -o curves.pdf -o curves.png
     """
     axis, across = _axis(kind, x), _side(count)
-    if width not in WIDTHS:
-        raise unknown("width", width, WIDTHS)
+    one_of("width", width, WIDTHS)
     files = [(file, check_form(file)) for file in output or [Path(f"{kind}.pdf")]]
     for file, _ in files:
         require_writable(file.parent, "folder")
@@ -69,13 +68,11 @@ def command(
     records, skipped = read_records(folder)
     chosen, teachers = names(methods, "methods", "sid,dmd"), [teacher] if teacher else None
     require_known(known_names(records), {"teacher": teachers, "metric": [metric], "method": chosen})
-    for sentence in [*skipped, *unfinished(records, teachers)]:
-        note(sentence)
+    note(*skipped, *unfinished(records, teachers))
     curves = panels(records, metric, teacher, chosen, protocol)
     drawn = {"teacher", *(line.method for panel in curves for line in panel.lines)}
-    for method in chosen or []:
-        if method not in drawn:
-            note(f"there is no finished run of {method!r} to draw.")
+    missing = [method for method in chosen or [] if method not in drawn]
+    note(*(f"there is no finished run of {method!r} to draw." for method in missing))
     with paper_style():
         samples = kind == "samples"
         drawing = side_by_side(curves, folder, width, across) if samples else draw(kind, curves, axis, width)
@@ -89,8 +86,7 @@ def command(
     for file, content in contents:
         write_atomic(file, content)
         typer.echo(f"{file}: {len(content):,} bytes", err=True)
-    for sentence in drawing.notes:
-        note(sentence)
+    note(*drawing.notes)
     if letters := missing_letters(drawing.figure):
         note(f"the font of the figures lacks {letters!r}; an SVG takes them from its reader's fonts, PDF and PNG show boxes.")
     typer.echo(drawing.caption)
@@ -98,14 +94,10 @@ def command(
 
 def _axis(kind: str, x: str | None) -> str:
     """Choose the horizontal axis of a kind of figure. Raises UsageError for one that there is not."""
-    if kind not in KINDS:
-        raise unknown("kind of figure", kind, KINDS)
+    one_of("kind of figure", kind, KINDS)
     if x is not None and kind not in _DEFAULT_AXIS:
         raise UsageError(f"--x {x} is for curves and cost; a figure of {kind} has no such axis, leave it out.")
-    axis = x or _DEFAULT_AXIS.get(kind, "images")
-    if axis not in AXES:
-        raise unknown("axis", axis, AXES)
-    return axis
+    return one_of("axis", x or _DEFAULT_AXIS.get(kind, "images"), AXES)
 
 
 def _side(count: int) -> int:

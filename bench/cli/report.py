@@ -38,8 +38,7 @@ def command(
     require_known(known_names([record for _, record in runs]), {"teacher": [teacher] if teacher else None})
     with progress_bar("writing the report") as observe:
         facts = content(runs, skipped, teacher, report=lambda done: observe(Working("writing", done, 1.0)))
-    for sentence in facts["skipped"]:
-        note(sentence)
+    note(*facts["skipped"])
     if not facts["rows"]:
         of_teacher = f" of teacher {teacher!r}" if teacher else ""
         raise BenchError(f"no finished run{of_teacher} in {str(folder)!r}; make one, {FIRST_RUN}")

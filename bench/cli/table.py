@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from bench.cli.choice import FIRST_RUN, known_names, require_known, unfinished
-from bench.cli.options import Plugins, Results, comma_list, known_format
+from bench.cli.options import Plugins, Results, comma_list, one_of
 from bench.errors import BenchError
 from bench.files.atomic import require_writable, write_atomic
 from bench.leaderboard.citations import bibliography, cited, uncited
@@ -53,13 +53,12 @@ def command(
 
     Example: bench table --teacher edm-digits -o table.tex --bib table.bib
     """
-    form = known_format(format_ or (format_of(output) if output else "terminal"), FORMATS)
+    form = one_of("format", format_ or (format_of(output) if output else "terminal"), FORMATS)
     folder = results_folder(results)
     choice = Choice(comma_list(teacher) or None, comma_list(method) or None, one_step, data_free)
     with uncollected():
         board, notes = _board(folder, choice, comma_list(metrics) or None, published)
-    for sentence in notes:
-        note(sentence)
+    note(*notes)
     if published and not any(row.published for row in board.rows):
         note("no published number is of these teachers and rows; say --teacher edm-cifar10, for one.")
     if not board.rows:

@@ -8,9 +8,9 @@ from bench import distributed
 from bench.runs.events import Event, Note
 
 
-def note(sentence: str) -> None:
-    """Write a note, once however many processes there are."""
-    if distributed.is_main():
+def note(*sentences: str) -> None:
+    """Write each sentence as a note, once however many processes there are."""
+    for sentence in sentences if distributed.is_main() else ():
         print(f"note: {sentence}", file=sys.stderr, flush=True)
 
 
