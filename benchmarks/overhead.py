@@ -22,7 +22,7 @@ import torch
 
 from bench.api import carry_out
 from bench.plugin.diffusion import denoising_loss, ema_decay, per_image
-from bench.render.terminal.watch import Watch
+from bench.render.terminal.observer import RunObserver
 from bench.runs.budget import Budget
 from bench.runs.recipe import Request, make_request
 from bench.training.job import make_job
@@ -78,8 +78,8 @@ def suite_run(request: Request) -> float:
     os.environ["FORCE_COLOR"] = "1"  # the live display of a terminal, drawn into nothing
     with tempfile.TemporaryDirectory() as folder, Path(os.devnull).open("w") as nowhere, contextlib.redirect_stderr(nowhere):
         started = time.perf_counter()
-        with Watch() as watch:
-            carry_out(request, Path(folder), observe=watch)
+        with RunObserver() as observer:
+            carry_out(request, Path(folder), observe=observer)
         return time.perf_counter() - started
 
 

@@ -1,73 +1,80 @@
-"""The command line, ``bench``: one module a command. Modules that compute are imported when their command runs."""
+"""The command line, ``bench``: one module a command, imported when its command is used."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from importlib.metadata import version as installed_version
 from typing import Annotated
 
 import typer
 
-from bench.cli import compare, doctor, eval_, fetch, list_, merge, plot, report, run, sample, show, stats, table, train, verify
+from bench.cli.lazy import STYLE, LazyGroup, announce
 from bench.errors import BenchError, Interrupted
+
+COMMANDS = {
+    "run": "Distil a teacher by a method. The same command continues an interrupted run and answers at once from a finished one.",
+    "compare": "Carry out a grid of runs at matched compute and print its table. The same command goes on where it was stopped.",
+    "table": "Print the leaderboard of all finished runs; runs that differ only in their seed make one row.",
+    "plot": "Draw the finished runs; those that differ only in their seed make one line, "
+    "with a band from the smallest to the largest.",
+    "report": "Write one HTML file with the leaderboard, curves, sample grids, "
+    "and each run's recipe, protocol, environment and cost.",
+    "merge": "Copy finished runs into the results folder. The same run is taken once; with two different records it is refused.",
+    "list": "List methods, teachers, released generators, data sets, evals or runs.",
+    "show": "Show what a method will use and where each value comes from, or the facts of anything else.",
+    "sample": "Write a grid of samples as a PNG, or each into a folder; image i depends on its seed alone.",
+    "eval": "Measure a run, a weights file, a teacher, a released generator or a folder of images; each number has its protocol.",
+    "verify": "Measure a teacher's FID by the protocol of its published one, and compare. Exit code 1 if they do not agree.",
+    "train": "Train an embedded network from nothing; the same machine gives the shipped weights again, to the bit.",
+    "stats": "Write the reference statistics of a data set under a protocol.",
+    "fetch": "Download and verify the files that a teacher, data set or other part needs. Exit code 1 if one cannot be had.",
+    "doctor": "Check the installation: versions, devices, folders, and that every registered thing imports. "
+    "Exit code 1 on a problem.",
+}
+"""Every command with the first line of its docstring, for the help that imports none of them."""
 
 app = typer.Typer(
     name="bench",
+    cls=LazyGroup,
     help="Distil pretrained diffusion models into one-step generators, and compare the methods at matched compute.",
     epilog="Start with: bench run --method sid --teacher edm-digits",
     no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    add_completion=False,
+    **STYLE,
 )
-commands: dict[str, Callable[..., None]] = {
-    "run": run.run,
-    "compare": compare.compare,
-    "table": table.table,
-    "plot": plot.plot,
-    "report": report.report,
-    "merge": merge.merge,
-    "list": list_.list_,
-    "show": show.show,
-    "sample": sample.sample,
-    "eval": eval_.eval_,
-    "verify": verify.verify,
-    "train": train.train,
-    "stats": stats.stats,
-    "fetch": fetch.fetch,
-    "doctor": doctor.doctor,
-}
-for name, command in commands.items():
-    app.command(name)(command)
+for name, help_line in COMMANDS.items():
+    announce(app, name, help_line)
 
 
-def _version(asked: bool) -> None:
-    if asked:
-        from importlib.metadata import version
-
-        typer.echo(f"distill-bench {version('distill-bench')}")
+def _print_version(wish: bool) -> None:
+    if wish:
+        typer.echo(f"distill-bench {installed_version('distill-bench')}")
         raise typer.Exit
 
 
 @app.callback()
-def options(
+def global_options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop."),
     ] = False,
 ) -> None:
-    """Options before the command's name."""
+    """Take the options that stand before the command's name."""
 
 
 def main() -> None:
-    """Run the command line; an error is one sentence on stderr and an exit code: 1 failed, 2 usage, 75 interrupted."""
+    """Run the command line.
+
+    An error is one sentence on stderr and an exit code: 1 failed, 2 usage, 75 interrupted.
+    """
     try:
         app()
     except Exception as error:
         if "--debug" in sys.argv:
             raise
         if not isinstance(error, BenchError):
-            typer.echo(f"error: {type(error).__name__}: {error}; `bench --debug {' '.join(sys.argv[1:])}` shows where.", err=True)
+            again = f"bench --debug {' '.join(sys.argv[1:])}"
+            typer.echo(f"error: {type(error).__name__}: {error}; `{again}` shows where.", err=True)
             sys.exit(1)
         prefix = "" if isinstance(error, Interrupted) else "error: "
         typer.echo(f"{prefix}{error}", err=True)

@@ -7,120 +7,101 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.cli.options import Device, ExtractorPath, Fast, Plugins, Reference, Results, TeacherPath, check_format, names
+from bench import distributed
+from bench.api import carry_out_suite
+from bench.cli.options import EvaluationFlags, Results, RunFlags, names, one_of, takes, without_none
+from bench.errors import BenchError, UsageError
+from bench.files.atomic import require_writable
+from bench.leaderboard.leaderboard import leaderboard
+from bench.render.tables.table import FORMATS, render
+from bench.render.terminal.estimate import grid_estimate
+from bench.render.terminal.notes import note
+from bench.render.terminal.overview import Overview
+from bench.runs.grid import budget_mismatches, labels
+from bench.runs.recipe import parse_setting
+from bench.runs.store import results_folder
+from bench.runs.suite import Suite, make_suite, read_suite
 
 
-def compare(
+@takes(RunFlags, EvaluationFlags)
+def command(
     suite: Annotated[Path | None, typer.Argument(metavar="[SUITE.yaml]", help="A suite file; flags override it.")] = None,
     methods: Annotated[str | None, typer.Option(metavar="A,B", help="Methods, as in `bench list methods`.")] = None,
     teacher: Annotated[str | None, typer.Option(metavar="T,U", help="Teachers, as in `bench list teachers`.")] = None,
-    budget: Annotated[
-        str | None,
-        typer.Option(metavar="AXIS=AMOUNT", help="The same for all: flops, images, updates or seconds [default: each method's]."),
-    ] = None,
     seeds: Annotated[str | None, typer.Option(metavar="N|A,B", help="How many seeds, or which. [default: 3]")] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="One hyper-parameter of all methods; repeatable.")
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="One hyper-parameter of all methods; repeatable."),
     ] = None,
+    *,
+    flags: dict[str, Any],
     processes: Annotated[
         int | None, typer.Option(min=1, help="Runs at a time [default: one a GPU, or one a processor core].")
     ] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Take up again what failed before.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the grid with estimated costs; run nothing.")] = False,
-    eval_: Annotated[
-        str | None, typer.Option("--eval", metavar="METRICS", help="fid,is or none [default: the protocol's].")
-    ] = None,
-    eval_samples: Annotated[int | None, typer.Option(metavar="N", help="Images per evaluation.")] = None,
-    eval_repeats: Annotated[int | None, typer.Option(metavar="R", help="Replicates of the final evaluation.")] = None,
-    eval_points: Annotated[int | None, typer.Option(metavar="N", help="Evaluations, log-spaced. [default: 8]")] = None,
-    protocol: Annotated[str | None, typer.Option(help="Evaluation protocol [default: the teacher's].")] = None,
-    reference: Reference = None,
-    extractor_path: ExtractorPath = None,
-    fast: Fast = False,
-    data: Annotated[str | None, typer.Option(metavar="NAME|PATH", help="Real images for the methods that need them.")] = None,
-    teacher_path: TeacherPath = None,
-    plugin: Plugins = None,
-    device: Device = "auto",
     results: Results = None,
     format_: Annotated[
         str, typer.Option("--format", help="Of the table at the end: terminal, md, latex, csv or json.")
     ] = "terminal",
 ) -> None:
-    """Carry out a grid of runs at matched compute and print its table. The same command goes on where it was stopped.
+    """Carry out a grid of runs at matched compute and print its table. The same command goes
+    on where it was stopped.
 
     Example: bench compare suites/digits.yaml
 
     Or without a file: bench compare --methods sid,diff-instruct,dmd --teacher edm-digits --budget flops=2T --seeds 3
     """
-    from bench import distributed
-    from bench.files.atomic import require_writable
-    from bench.render.tables.table import FORMATS, render
-    from bench.runs.recipe import parse_setting
-    from bench.runs.store import results_folder
-    from bench.runs.suite import make_suite, read_suite
-
-    check_format(format_, FORMATS)
+    one_of("format", format_, FORMATS)
     distributed.require_one("bench compare")
-    given: dict[str, Any] = {
-        "methods": names(methods),
-        "teachers": names(teacher),
+    grid = {
+        "methods": names(methods, "methods", "sid,dmd"),
+        "teachers": names(teacher, "teachers", "edm-digits,gaussian"),
         "seeds": _seeds(seeds),
-        "budget": budget,
-        "eval": [] if eval_ == "none" else names(eval_),
-        "eval_samples": eval_samples,
-        "eval_repeats": eval_repeats,
-        "eval_points": eval_points,
-        "protocol": protocol,
-        "reference": reference,
-        "extractor_path": extractor_path,
-        "fast": fast or None,
-        "data": data,
-        "teacher_path": teacher_path,
-        "plugins": plugin,
-        "device": None if device == "auto" else device,
     }
-    given = {name: value for name, value in given.items() if value is not None}
-    chosen = read_suite(suite, given) if suite else make_suite(given, "without a suite file the comparison")
-    if set_:
-        common = dict(parse_setting(text) for text in set_)
-        entries = [entry.model_copy(update={"settings": entry.settings | common}) for entry in chosen.methods]
-        chosen = chosen.model_copy(update={"methods": entries})
+    flags |= without_none(grid)
+    chosen = read_suite(suite, flags) if suite else make_suite(flags, "without a suite file the comparison")
+    chosen = _with_settings(chosen, set_ or [])
     folder = results_folder(results)
     if dry_run:
-        from bench.training.estimate import estimate_grid
-        from bench.training.job import check_suite
-
-        typer.echo(estimate_grid(check_suite(chosen), folder, processes))
+        typer.echo(_estimate(chosen, folder, processes))
         return
-    from bench.api import compare_cells
-    from bench.errors import BenchError
-    from bench.leaderboard.leaderboard import leaderboard
-    from bench.render.terminal.overview import Overview, labels
-
     require_writable(folder, "results folder")
     with Overview() as overview:
-        cells = compare_cells(chosen, folder, processes, retry=retry, watch=overview)
-    records = [cell.record for cell in cells if cell.state == "done" and cell.record is not None]
+        runs = carry_out_suite(chosen, folder, processes, retry=retry, observe=overview)
+    records = [run.record for run in runs if run.state == "done" and run.record is not None]
     if records:
         typer.echo(render(leaderboard(records), format_))
-    from bench.runs.grid import mismatches
-
-    for sentence in mismatches(cells):
-        typer.echo(f"note: {sentence}.", err=True)
-    failed = [(cell, label) for cell, label in zip(cells, labels(cells), strict=True) if cell.state == "failed"]
-    for cell, label in failed:
-        typer.echo(f"note: {label} seed {cell.request.seed} failed: {cell.error}", err=True)
+    note(*(f"{sentence}." for sentence in budget_mismatches(runs)))
+    failed = [(run, label) for run, label in zip(runs, labels(runs), strict=True) if run.state == "failed"]
+    note(*(f"{label} seed {run.request.seed} failed: {run.error}" for run, label in failed))
     if failed:
-        raise BenchError(f"{len(failed)} of {len(cells)} runs failed; `--retry` takes them up again.")
+        raise BenchError(f"{len(failed)} of {len(runs)} runs failed; `--retry` takes them up again.")
 
 
-def _seeds(given: str | None) -> list[int] | None:
-    """``3`` is 0, 1, 2; ``0,5`` are those. Raises UsageError for what is neither."""
-    from bench.errors import UsageError
-
-    if given is None:
+def _seeds(text: str | None) -> list[int] | None:
+    """Read ``3`` as the seeds 0, 1, 2, and ``0,5`` as those. Raises UsageError for what is neither."""
+    if text is None:
         return None
-    parts = given.split(",")
+    parts = text.split(",")
     if not all(part.strip().isdigit() for part in parts) or (len(parts) == 1 and int(parts[0]) == 0):
-        raise UsageError(f"--seeds {given!r} is neither a number of seeds above 0, such as 3, nor a list of them, such as 0,1,2.")
+        raise UsageError(f"--seeds {text!r} is neither a number of seeds above 0, such as 3, nor a list of them, such as 0,1,2.")
     return list(range(int(parts[0]))) if len(parts) == 1 else [int(part) for part in parts]
+
+
+def _with_settings(suite: Suite, settings: list[str]) -> Suite:
+    """Return a suite in which every method has these settings."""
+    common = dict(parse_setting(text) for text in settings)
+    entries = [entry.model_copy(update={"settings": entry.settings | common}) for entry in suite.methods]
+    return suite.model_copy(update={"methods": entries})
+
+
+def _estimate(suite: Suite, results: Path, processes: int | None) -> str:
+    """Write what a suite would cost."""
+    from bench.training.estimate import estimate_grid  # torch, without which help is quick
+    from bench.training.job import check_suite
+    from bench.training.launch import runs_at_once, visible_gpus
+
+    requests = check_suite(suite)
+    at_once = processes or runs_at_once(visible_gpus(suite.device))
+    return grid_estimate(estimate_grid(requests, results), at_once)

@@ -7,26 +7,24 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.options import Results, note
+from bench.cli.options import Results, writable_results
+from bench.render.terminal.notes import note
+from bench.runs.merge import merge
 
 
-def merge(
+def command(
     sources: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of runs, such as another machine's.")],
     results: Results = None,
 ) -> None:
-    """Copy finished runs into the results folder. The same run is taken once; with two different records it is refused.
+    """Copy finished runs into the results folder. The same run is taken once; with two
+    different records it is refused.
 
     Example: bench merge from-the-cluster/runs from-my-desk/runs
     """
-    from bench.files.atomic import require_writable
-    from bench.runs.merge import merge as merge_runs
-    from bench.runs.store import results_folder
-
-    folder = results_folder(results)
-    require_writable(folder, "results folder")
-    done = merge_runs(sources, folder)
-    for sentence in done.left:
-        note(sentence)
-    for name in done.taken:
+    folder = writable_results(results)
+    merged = merge(sources, folder)
+    note(*merged.left)
+    for name in merged.taken:
         typer.echo(name)
-    typer.echo(f"{len(done.taken)} runs taken, {len(done.there)} there already, {len(done.left)} left", err=True)
+    counts = f"{len(merged.taken)} runs taken, {len(merged.there)} there already, {len(merged.left)} left"
+    typer.echo(counts, err=True)

@@ -1,24 +1,95 @@
-"""Options that several commands share, under one name and one meaning each."""
+"""Options that several commands share: each has its flag and its help here, once.
+
+A new flag of all evaluations is a field of ``EvaluationFlags`` here, and one of ``EvaluationOptions`` in
+``bench/runs/recipe.py``.
+"""
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from bench.errors import UsageError, unknown
+from bench.files.atomic import require_writable
+from bench.registry import load_plugin
+from bench.runs.store import results_folder
+
+
+def comma_list(text: str | None) -> list[str]:
+    """Split ``fid,is`` into its names."""
+    return [name.strip() for name in (text or "").split(",") if name.strip()]
+
+
+def names(text: str | None, what: str = "metrics", example: str = "fid,is") -> list[str] | None:
+    """Split a list that must not be empty; None stays None. Raises UsageError for an empty one."""
+    if text is not None and not comma_list(text):
+        raise UsageError(f"the list of {what} is empty; give some, such as {example}.")
+    return comma_list(text) or None
+
+
+def metric_names(text: str) -> list[str]:
+    """Split the metrics of ``--eval``; ``none`` is an empty list. Raises UsageError for no names."""
+    return [] if text == "none" else names(text) or []
+
+
+def without_none(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what is None, which is an option that is not on the command line."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def one_of(what: str, name: str, known: Collection[str]) -> str:
+    """Return a name that is among the known ones. Raises UsageError for any other."""
+    if name not in known:
+        raise unknown(what, name, known)
+    return name
+
+
+def terminal_or_json(text: str) -> str:
+    """Return a format that every command with numbers has. Raises UsageError for any other."""
+    return one_of("format", text, ("terminal", "json"))
+
+
+def load_plugins(files: list[str] | None) -> list[str]:
+    """Load plugin files, before the command begins."""
+    for file in files or []:
+        load_plugin(file)
+    return list(files or [])
+
+
+def writable_results(folder: Path | None) -> Path:
+    """Return the folder of runs. Raises UsageError if nothing can be written there."""
+    require_writable(results := results_folder(folder), "results folder")
+    return results
+
+
+_PLUGIN_HELP = "Python file that registers a method, a metric and so on."
+PluginFiles = Annotated[list[str] | None, typer.Option("--plugin", metavar="FILE", help=_PLUGIN_HELP)]
 Plugins = Annotated[
     list[str] | None,
-    typer.Option("--plugin", metavar="FILE", help="Python file that registers a method, a metric and so on."),
+    typer.Option("--plugin", metavar="FILE", help=_PLUGIN_HELP, callback=load_plugins),
 ]
+"""Plugin files, which are loaded as soon as the command line is read."""
 Results = Annotated[
-    Path | None, typer.Option("--results", metavar="DIR", help="Folder of runs [default: $BENCH_RESULTS or results/runs].")
+    Path | None,
+    typer.Option("--results", metavar="DIR", help="Folder of runs [default: $BENCH_RESULTS or results/runs]."),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-TeacherPath = Annotated[str | None, typer.Option(metavar="FILE", help="Weights to read in place of the teacher's usual ones.")]
+TeacherPath = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="Weights to read in place of the teacher's usual ones."),
+]
+Batch = Annotated[int | None, typer.Option(min=1, metavar="N", help="Images made and measured at once.")]
 SourceName = Annotated[
     str,
-    typer.Argument(metavar="RUN|FILE|teacher:NAME|released:NAME", help="A run, its generator's weights, or what is named so."),
+    typer.Argument(
+        metavar="RUN|FILE|teacher:NAME|released:NAME",
+        help="A run, its generator's weights, or what is named so.",
+    ),
 ]
 SourcePath = Annotated[
     str | None,
@@ -26,46 +97,85 @@ SourcePath = Annotated[
 ]
 Reference = Annotated[
     str | None,
-    typer.Option(metavar="FILE|DATASET", help="Statistics (safetensors, npz) or a data set [default: the protocol's]."),
+    typer.Option(
+        metavar="FILE|DATASET",
+        help="Statistics (safetensors, npz) or a data set [default: the protocol's].",
+    ),
 ]
 ExtractorPath = Annotated[
-    str | None, typer.Option(metavar="FILE", help="Weights of the protocol's feature extractor [default: fetched].")
+    str | None,
+    typer.Option(metavar="FILE", help="Weights of the protocol's feature extractor [default: fetched]."),
 ]
-Fast = Annotated[bool, typer.Option("--fast", help="Features in 16 bits; near the exact numbers, and another protocol.")]
-Json = Annotated[str, typer.Option("--format", help="terminal or json.")]
+Json = Annotated[str, typer.Option("--format", parser=terminal_or_json, metavar="<str>", help="terminal or json.")]
 
 
-def load_plugins(files: list[str] | None) -> list[str]:
-    """Load plugin files, and return them as a list."""
-    from bench.registry import load_plugin
+class EvaluationFlags:
+    """The flags of every evaluation, named as the fields of EvaluationOptions."""
 
-    for file in files or []:
-        load_plugin(file)
-    return list(files or [])
-
-
-def note(sentence: str) -> None:
-    """Say something on stderr, once however many processes there are."""
-    from bench import distributed
-
-    if distributed.is_main():
-        typer.echo(f"note: {sentence}", err=True)
-
-
-def names(given: str | None, what: str = "metrics", such_as: str = "fid,is") -> list[str] | None:
-    """``fid,is`` as a list. Raises UsageError for an empty one."""
-    from bench.errors import UsageError
-
-    found = [name.strip() for name in (given or "").split(",") if name.strip()]
-    if given is not None and not found:
-        raise UsageError(f"the list of {what} is empty; give some, such as {such_as}.")
-    return found or None
+    eval: Annotated[
+        Any,  # a list of names, which is one word on the command line
+        typer.Option(
+            "--eval",
+            "--metrics",
+            parser=metric_names,
+            metavar="METRICS",
+            help="fid,is and so on, or none [default: the protocol's].",
+        ),
+    ]
+    eval_samples: Annotated[int | None, typer.Option(metavar="N", help="Images per evaluation; part of the protocol.")]
+    eval_repeats: Annotated[int | None, typer.Option(metavar="R", help="Replicates of the final evaluation, on disjoint seeds.")]
+    protocol: Annotated[str | None, typer.Option(help="Evaluation protocol [default: the teacher's].")]
+    reference: Reference
+    extractor_path: ExtractorPath
+    fast: Annotated[
+        bool | None,
+        typer.Option("--fast", help="Features in 16 bits; near the exact numbers, and another protocol."),
+    ]
 
 
-def check_format(given: str, known: tuple[str, ...] = ("terminal", "json")) -> str:
-    """The format, if it is known. Raises UsageError otherwise."""
-    from bench.errors import unknown
+class RunFlags:
+    """The flags of every run beside those of its evaluations, named as the fields of RunOptions."""
 
-    if given not in known:
-        raise unknown("format", given, known)
-    return given
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            metavar="AXIS=AMOUNT",
+            help="images, updates, flops or seconds; suffixes k, M, G, T [default: the method's].",
+        ),
+    ]
+    eval_points: Annotated[int | None, typer.Option(metavar="N", help="Evaluations: at zero, then log-spaced. [default: 8]")]
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|PATH",
+            help="Real images for the methods that need them [default: the teacher's].",
+        ),
+    ]
+    teacher_path: TeacherPath
+    plugins: PluginFiles
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N. [default: auto]")]
+
+
+def takes(*groups: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the flags of some groups in place of its parameter ``flags``.
+
+    The command receives a dictionary of those that are on the command line, by the names of the fields.
+    """
+    hints = {name: hint for group in groups for name, hint in get_type_hints(group, include_extras=True).items()}
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    added = [inspect.Parameter(name, keyword, default=None, annotation=hint) for name, hint in hints.items()]
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        parameters = []
+        for parameter in inspect.signature(command, eval_str=True).parameters.values():
+            parameters += added if parameter.name == "flags" else [parameter.replace(kind=keyword)]
+
+        @functools.wraps(command)
+        def with_flags(**values: Any) -> None:
+            flags = {name: values.pop(name) for name in hints}
+            command(**values, flags=without_none(flags))
+
+        with_flags.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        return with_flags
+
+    return decorate

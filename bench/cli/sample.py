@@ -7,14 +7,22 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.options import Device, Plugins, Results, SourceName, SourcePath, load_plugins
+from bench.cli.options import Device, Plugins, Results, SourceName, SourcePath, without_none
+from bench.evaluation.pictures import save_images, save_samples
+from bench.evaluation.sampling import sample_images
+from bench.factory import open_generator
+from bench.files.atomic import require_writable
+from bench.render.terminal.live import progress_bar
+from bench.render.terminal.notes import note
+from bench.runs.store import results_folder
 
 
-def sample(
+def command(
     source: SourceName,
     count: Annotated[int, typer.Option("-n", min=1, help="How many images.")] = 64,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE|FOLDER", help="PNG of all; or a folder, for a PNG of each.")
+        Path,
+        typer.Option("--output", "-o", metavar="FILE|FOLDER", help="PNG of all; or a folder, for a PNG of each."),
     ] = Path("grid.png"),
     first_seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the first image; the others follow.")] = 0,
     steps: Annotated[int | None, typer.Option(min=1, help="Noise levels, for a teacher [default: its own].")] = None,
@@ -30,23 +38,14 @@ def sample(
 
     Example: bench sample teacher:edm-cifar10 -n 64 --steps 18 -o grid.png
     """
-    from bench.evaluation.sampling import sample_images
-    from bench.factory import open_generator
-    from bench.files.atomic import require_writable
-    from bench.runs.store import results_folder
-
-    load_plugins(plugin)
     require_writable(output.parent, "folder")
-    from bench.evaluation.pictures import save_images, save_samples
-    from bench.render.terminal.live import progress_bar
-
-    settings = {k: v for k, v in (("steps", steps), ("solver", solver), ("churn", churn)) if v is not None}
+    sampler = {"steps": steps, "solver": solver, "churn": churn}
     seeds = range(first_seed, first_seed + count)
-    generator = open_generator(source, results_folder(results), device=device, settings=settings, path=path)
+    generator = open_generator(source, results_folder(results), device=device, settings=without_none(sampler), path=path)
     if generator.note:
-        typer.echo(f"note: {generator.note}", err=True)
-    with progress_bar(f"sampling {source}, NFE {generator.nfe}") as report:
-        images = sample_images(generator, seeds, report)
+        note(generator.note)
+    with progress_bar(f"sampling {source}, NFE {generator.nfe}") as observe:
+        images = sample_images(generator, seeds, observe)
     if output.suffix:
         save_samples(images, output, columns)
     else:

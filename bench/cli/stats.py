@@ -8,25 +8,38 @@ from typing import Annotated
 import typer
 
 from bench.cli.options import ExtractorPath, Plugins, names
+from bench.environment import choose_device
+from bench.evaluation.make_reference import write_reference
+from bench.render.terminal.live import progress_bar
 
 
-def stats(
-    dataset: Annotated[str, typer.Argument(metavar="DATASET|PATH", help="Name (`bench list datasets`), or a file or folder.")],
+def command(
+    dataset: Annotated[
+        str,
+        typer.Argument(metavar="DATASET|PATH", help="Name (`bench list datasets`), or a file or folder."),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="File to write.")] = Path(
         "reference.safetensors"
     ),
     protocol: Annotated[
-        str | None, typer.Option(metavar="ID", help="Protocol [default: that of the teachers of this data set].")
+        str | None,
+        typer.Option(metavar="ID", help="Protocol [default: that of the teachers of this data set]."),
     ] = None,
     metrics: Annotated[
-        str | None, typer.Option(metavar="METRICS", help="fid,kid,precision and so on, to compare by [default: the protocol's].")
+        str | None,
+        typer.Option(
+            metavar="METRICS",
+            help="fid,kid,precision and so on, to compare by [default: the protocol's].",
+        ),
     ] = None,
     extractor_path: ExtractorPath = None,
     path: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="File or folder of the named data set in place of its usual one.")
+        Path | None,
+        typer.Option(metavar="FILE", help="File or folder of the named data set in place of its usual one."),
     ] = None,
     held_out: Annotated[
-        str | None, typer.Option(metavar="DATASET|PATH", help="Real images that are not among these, for memorization.")
+        str | None,
+        typer.Option(metavar="DATASET|PATH", help="Real images that are not among these, for memorization."),
     ] = None,
     xflip: Annotated[bool, typer.Option("--xflip", help="Add every image mirrored left to right, as EDM does.")] = False,
     max_size: Annotated[int | None, typer.Option(min=1, metavar="N", help="At most N images, chosen by EDM's rule.")] = None,
@@ -37,14 +50,8 @@ def stats(
 
     Example: bench stats digits -o digits_reference.safetensors
     """
-    from bench.cli.options import load_plugins
-    from bench.environment import choose_device
-    from bench.evaluation.make_reference import write_reference
-    from bench.render.terminal.live import progress_bar
-
-    plugins = load_plugins(plugin)
-    with progress_bar(f"measuring {dataset}") as report:
-        described = write_reference(
+    with progress_bar(f"measuring {dataset}") as observe:
+        description = write_reference(
             dataset,
             output,
             path=path,
@@ -54,8 +61,8 @@ def stats(
             held_out=held_out,
             xflip=xflip,
             max_size=max_size,
-            plugins=plugins,
+            plugins=plugin or [],
             device=choose_device(device),
-            report=report,
+            observe=observe,
         )
-    typer.echo(f"{output}: {described}")
+    typer.echo(f"{output}: {description}")

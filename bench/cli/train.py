@@ -8,25 +8,23 @@ from typing import Annotated
 import typer
 
 from bench.cli.options import Plugins
+from bench.render.terminal.live import progress_bar
+from bench.training.embedded import train_network
 
 
-def train(
+def command(
     name: Annotated[str, typer.Argument(help="Teacher or extractor, such as edm-digits or digits.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write [default: NAME.safetensors here].")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     images: Annotated[int | None, typer.Option(min=1, help="Images to train on [default: as for the shipped weights].")] = None,
     plugin: Plugins = None,
 ) -> None:
-    """Train an embedded network from nothing; the same machine gives the shipped weights again, to the bit.
+    """Train an embedded network from nothing; the same machine gives the shipped weights
+    again, to the bit.
 
     Example: bench train edm-digits -o edm-digits.safetensors
     """
-    from bench.cli.options import load_plugins
-    from bench.render.terminal.live import training_bar
-    from bench.training.embedded import train_network
-
-    load_plugins(plugin)
     output = output or Path(f"{name}.safetensors")
-    with training_bar(name) as report:
-        made = train_network(name, output, seed=seed, images=images, report=report)
-    typer.echo(f"{output}: {made.summary}")
+    with progress_bar(f"training {name}") as observe:
+        trained = train_network(name, output, seed=seed, images=images, observe=observe)
+    typer.echo(f"{output}: {trained.summary}")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from typing import Annotated
 
 import typer
 
+from bench import distributed
 from bench.cli.options import (
+    Batch,
     Device,
     ExtractorPath,
     Json,
@@ -15,43 +18,33 @@ from bench.cli.options import (
     Reference,
     Results,
     SourcePath,
-    check_format,
-    load_plugins,
-    note,
+    writable_results,
 )
+from bench.evaluation.target import write_evaluation
+from bench.evaluation.verify import verify
+from bench.render.terminal.live import progress_bar
 
 
-def verify(
+def command(
     source: Annotated[str, typer.Argument(metavar="teacher:NAME|released:NAME", help="What has a published FID.")],
     tolerance: Annotated[float, typer.Option(min=0, metavar="0.05", help="Allowed difference, a share.")] = 0.05,
     reference: Reference = None,
     extractor_path: ExtractorPath = None,
-    batch: Annotated[int | None, typer.Option(min=1, metavar="N", help="Images made and measured at once.")] = None,
+    batch: Batch = None,
     path: SourcePath = None,
     device: Device = "auto",
     format_: Json = "terminal",
     results: Results = None,
     plugin: Plugins = None,
 ) -> None:
-    """Measure a teacher's FID by the protocol of its published one, and compare. Exit code 1 if they do not agree.
+    """Measure a teacher's FID by the protocol of its published one, and compare. Exit code 1
+    if they do not agree.
 
     Example: bench verify teacher:edm-digits
     """
-    check_format(format_)
-    load_plugins(plugin)
-    import json
-
-    from bench import distributed
-    from bench.evaluation.target import store
-    from bench.evaluation.verify import verify as check
-    from bench.files.atomic import require_writable
-    from bench.render.terminal.live import progress_bar
-    from bench.runs.store import results_folder
-
-    folder = results_folder(results)
-    require_writable(folder, "results folder")
-    with progress_bar(f"measuring {source}") as report:
-        verdict = check(
+    folder = writable_results(results)
+    with progress_bar(f"measuring {source}") as observe:
+        verdict = verify(
             source,
             folder,
             tolerance=tolerance,
@@ -60,25 +53,25 @@ def verify(
             reference=reference,
             extractor_path=extractor_path,
             batch=batch,
-            report=report,
-            note=note,
+            observe=observe,
         )
     if distributed.is_main():
         published = verdict.published
-        judged = {
+        judgement = {
             "measured": verdict.measured,
             "difference": verdict.difference,
             "tolerance": tolerance,
             "passed": verdict.passed,
         }
-        content = verdict.content | {"published": dataclasses.asdict(published), "verdict": judged}
-        file = store(content, None, folder)
+        content = verdict.content | {"published": dataclasses.asdict(published), "verdict": judgement}
+        file = write_evaluation(content, None, folder)
         if format_ == "json":
             typer.echo(json.dumps(content, indent=1))
         else:
-            how = f"{verdict.measured:.2f} measured, {published.fid:.2f} published ({published.source})"
+            numbers = f"{verdict.measured:.2f} measured, {published.fid:.2f} published ({published.source})"
             within = "within" if verdict.passed else "NOT within"
-            typer.echo(f"fid {how}, {verdict.difference:+.1%}, {within} {tolerance:.1%}; {content['protocol']['id']}")
+            protocol = content["protocol"]["id"]
+            typer.echo(f"fid {numbers}, {verdict.difference:+.1%}, {within} {tolerance:.1%}; {protocol}")
             typer.echo(f"kept as {file}", err=True)
     if not verdict.passed:
         raise typer.Exit(1)

@@ -273,3 +273,11 @@ def _first(error: ValidationError) -> str:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     return f"{where}: {first['msg'].lower()}" + ("" if first["type"] == "missing" else f", given {first['input']!r}")
+
+
+def make_evaluation_options(**fields: Any) -> EvaluationOptions:
+    """Make the options of an evaluation from flags. Raises UsageError for one that is out of range."""
+    try:
+        return EvaluationOptions.model_validate(fields)
+    except ValidationError as error:
+        raise UsageError(f"the evaluation does not hold: {_first(error)}.") from None

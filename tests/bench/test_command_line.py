@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import csv
+import importlib
+import inspect
 import io
 import json
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 import torch
 from PIL import Image
 
 import bench as suite
+import bench.cli as bench_cli
 from bench import registry
+from bench.cli.lazy import load_command
+from bench.cli.options import EvaluationFlags, RunFlags
+from bench.runs.recipe import EvaluationOptions, RunOptions
 from tests.bench.test_registry import METHOD, plugin
 
 RUN = ["run", "--method", "sid", "--teacher", "edm-digits"]
@@ -150,8 +157,8 @@ def test_a_large_networks_batch_is_estimated_from_a_few_images(method, monkeypat
     assert tried["images"] == whole["images"] == 64
     assert tried["flops"] == pytest.approx(whole["flops"], rel=1e-9)
     assert tried["seconds"] > 0
-    assert estimate._continued([1, 3], [5.0, 9.0], 10) == 23
-    assert estimate._continued([1, 3], [5.0, 4.0], 10) == 4  # noise
+    assert estimate._extrapolated([1, 3], [5.0, 9.0], 10) == 23
+    assert estimate._extrapolated([1, 3], [5.0, 4.0], 10) == 4  # noise
 
 
 def test_plugin_method_takes_part_in_everything(bench, tmp_path):
@@ -357,6 +364,32 @@ def test_each_command_has_help_with_an_example(bench, command):
     code, out, _ = bench(command, "--help")
     assert code == 0
     assert "Example: bench " + command in " ".join(out.split())
+
+
+def test_the_help_names_every_command_in_the_words_of_its_docstring():
+    modules = {file.stem for file in Path(bench_cli.__file__).parent.glob("*.py")}
+    assert set(bench_cli.COMMANDS) <= modules
+    for name, line in bench_cli.COMMANDS.items():
+        docstring = inspect.getdoc(importlib.import_module(f"bench.cli.{name}").command)
+        assert " ".join(docstring.partition("\n\n")[0].split()) == line
+
+
+def test_every_evaluation_and_every_run_has_the_flags_of_its_options():
+    evaluation, run = get_type_hints(EvaluationFlags), get_type_hints(RunFlags)
+    assert set(evaluation) == set(EvaluationOptions.model_fields)
+    assert set(evaluation) | set(run) == set(RunOptions.model_fields)
+    for name, flags in {"run": {**run, **evaluation}, "compare": {**run, **evaluation}, "eval": evaluation}.items():
+        assert set(flags) <= {parameter.name for parameter in load_command(name).params}
+
+
+def test_metrics_are_asked_for_by_either_flag(bench):
+    for flag in ("--eval", "--metrics"):
+        for command in ([*RUN], ["compare", "--methods", "sid", "--teacher", "edm-digits"], ["eval", "teacher:edm-digits"]):
+            code, _, err = bench(*command, flag, "fidd")
+            assert (code, err) == (2, "error: unknown metric 'fidd'; did you mean 'fid'?\n")
+    code, _, err = bench("eval", "teacher:edm-digits", "--metrics", "none")
+    assert code == 2
+    assert "measures nothing" in err
 
 
 def test_version_is_printed(bench):

@@ -1,5 +1,4 @@
-"""The display of a run: a progress bar with the latest and best FID in a terminal, a plain line per evaluation and
-a minute elsewhere."""
+"""Progress of work: bars in a terminal, with the latest and best FID of a run; plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -20,22 +19,24 @@ from rich.progress import (
 )
 
 from bench import distributed
-from bench.runs.events import Evaluated, Event, Note, Preparing
-from bench.runs.events import Progress as ProgressEvent
+from bench.render.terminal.notes import observe_notes
+from bench.runs.events import Evaluated, Event, Note, Observer, Started, Training, Working
 from bench.runs.record import Evaluation
 from bench.units import clock, duration, plus_minus, quantity
 
 _REFRESH = 2
 _LINE_SECONDS = 60.0
-"""Between two lines about a run where there is no terminal."""
+"""Between two lines about work where there is no terminal."""
 
 
 class Display:
-    """Shows the events of one run on stderr. Use as a context; ``show`` each event."""
+    """Shows one run on stderr, from its start until it is closed; an observer of the run's events."""
 
-    def __init__(self, method: str, *, trains: bool, teacher: dict[str, float] | None = None) -> None:
-        self.console, self.method, self.trains, self.teacher = Console(stderr=True), method, trains, teacher or {}
-        self.told = time.monotonic()
+    def __init__(self, run: Started) -> None:
+        self.method, self.trains = run.record.method, run.trains
+        self.teacher = run.teacher.final if run.teacher else {}
+        self.console = Console(stderr=True)
+        self.last_line = time.monotonic()
         self.progress = Progress(
             TextColumn("[bold]{task.description}"),
             BarColumn(bar_width=None),
@@ -50,41 +51,36 @@ class Display:
             transient=True,
             disable=not self.console.is_terminal,
         )
-        self.task = self.progress.add_task(method, total=1.0, images="0", rate="-", left="", quality="")
-
-    def __enter__(self) -> Display:
+        self.task = self.progress.add_task(self.method, total=1.0, images="0", rate="-", left="", quality="")
         self.progress.start()
-        return self
 
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Take the progress bar down; the lines stay."""
         self.progress.stop()
 
-    def show(self, event: Event) -> None:
-        """Bring one event before the eye."""
-        if isinstance(event, Note):
-            self.console.print(event.text, style="dim", highlight=False)
-        elif isinstance(event, Preparing):
-            self.progress.update(self.task, completed=event.done / event.total, quality=event.what, images=quantity(event.done))
-        elif isinstance(event, ProgressEvent):
-            if not self.console.is_terminal and time.monotonic() - self.told > _LINE_SECONDS:
-                self.told = time.monotonic()
-                words = (
-                    f"{event.ledger.images:>12,} images  {quantity(event.images_per_second)}/s  {clock(event.seconds_left)} left"
-                )
-                self.console.print(words, highlight=False)
-            self.progress.update(
-                self.task,
-                completed=event.fraction,
-                images=quantity(event.ledger.images),
-                rate=quantity(event.images_per_second),
-                left=f"{clock(event.seconds_left)} left",
-            )
-        elif isinstance(event, Evaluated):
-            self.console.print(self.line(event.evaluation), highlight=False)
-            self.progress.update(self.task, quality=self.quality(event))
+    def __call__(self, event: Event) -> None:
+        """Show a note or an evaluation as a line, and anything that moves in the progress bar."""
+        match event:
+            case Note():
+                print_dim(event.text, self.console)
+            case Working():
+                images = quantity(event.done)
+                self.progress.update(self.task, completed=event.fraction, quality=event.what, images=images)
+            case Training():
+                self._show_training(event)
+            case Evaluated():
+                self.console.print(self._line(event.evaluation), highlight=False)
+                self.progress.update(self.task, quality=self._quality(event))
 
-    def line(self, evaluation: Evaluation) -> str:
-        """One evaluation in words: where, what it cost, and what came out."""
+    def _show_training(self, event: Training) -> None:
+        images, rate, left = event.ledger.images, quantity(event.images_per_second), f"{clock(event.seconds_left)} left"
+        if not self.console.is_terminal and time.monotonic() - self.last_line > _LINE_SECONDS:
+            self.last_line = time.monotonic()
+            self.console.print(f"{images:>12,} images  {rate}/s  {left}", highlight=False)
+        self.progress.update(self.task, completed=event.fraction, images=quantity(images), rate=rate, left=left)
+
+    def _line(self, evaluation: Evaluation) -> str:
+        """Write one evaluation in words: its place in the run, and its numbers."""
         numbers = "  ".join(f"{name.upper()} {plus_minus(m.value, m.std)}" for name, m in evaluation.metrics.items())
         protocol = next(iter(evaluation.metrics.values())).protocol
         where = f"{evaluation.images:>12,} images {evaluation.seconds:>7.1f} s"
@@ -92,48 +88,45 @@ class Display:
             where = f"{self.method}, NFE {evaluation.nfe}".rjust(len(where))
         return f"{where}  {numbers}  ({protocol})"
 
-    def quality(self, event: Evaluated) -> str:
-        """Latest and best value of the first metric, and the teacher's, the line to reach."""
+    def _quality(self, event: Evaluated) -> str:
+        """Write the latest, the best and the teacher's value of the first metric."""
         name = next(iter(event.evaluation.metrics))
         text = f"{name.upper()} {event.evaluation.metrics[name].value:.2f}  best {event.best.metrics[name].value:.2f}"
         return text + (f"  teacher {self.teacher[name]:.2f}" if name in self.teacher else "")
 
 
-@contextmanager
-def training_bar(name: str) -> Iterator[Callable[[float, float], None]]:
-    """A bar for ``bench train``: yields ``report(fraction, loss)``."""
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("training {task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, TextColumn("loss {task.fields[loss]:.3f}"), console=console, transient=True) as progress:
-        task = progress.add_task(name, total=1.0, loss=float("nan"))
-        yield lambda fraction, loss: progress.update(task, completed=fraction, loss=loss)
+def print_dim(text: str, console: Console | None = None) -> None:
+    """Write a line that matters less than a run's numbers, on stderr."""
+    (console or Console(stderr=True)).print(text, style="dim", highlight=False)
 
 
 @contextmanager
-def progress_bar(what: str) -> Iterator[Callable[[float], None]]:
-    """A bar for work that has nothing to show but how far it is, a line a minute elsewhere: yields ``report(fraction)``."""
+def progress_bar(what: str) -> Iterator[Observer]:
+    """Open a bar for work that shows only how far it is; without a terminal, write a line a minute.
+
+    Yields the observer of the work, which writes its notes too.
+    """
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
-    begun = told = time.monotonic()
+    started = last_line = time.monotonic()
 
-    def report(fraction: float) -> None:
-        nonlocal told
-        progress.update(task, completed=fraction)
-        if not console.is_terminal and distributed.is_main() and time.monotonic() - told > _LINE_SECONDS:
-            told = time.monotonic()
-            left = f", {duration((told - begun) * (1 - fraction) / fraction)} left" if fraction > 0 else ""
+    def observe(event: Event) -> None:
+        nonlocal last_line
+        observe_notes(event)
+        if not isinstance(event, Working):
+            return
+        fraction = event.fraction
+        progress.update(task, completed=fraction, detail=event.detail)
+        if not console.is_terminal and distributed.is_main() and time.monotonic() - last_line > _LINE_SECONDS:
+            last_line = time.monotonic()
+            left = f", {duration((last_line - started) * (1 - fraction) / fraction)} left" if fraction > 0 else ""
             console.print(f"{what}: {fraction:.0%}{left}", markup=False, highlight=False, soft_wrap=True)
 
-    shown = console.is_terminal and distributed.is_main()
-    with Progress(*columns, console=console, transient=True, disable=not shown) as progress:
-        task = progress.add_task(what, total=1.0)
-        yield report
+    visible = console.is_terminal and distributed.is_main()
+    detail = TextColumn("{task.fields[detail]}")
+    with Progress(*columns, detail, console=console, transient=True, disable=not visible) as progress:
+        task = progress.add_task(what, total=1.0, detail="")
+        yield observe
 
 
 @contextmanager

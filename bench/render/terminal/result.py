@@ -1,4 +1,4 @@
-"""What a run says at its end: a small table beside the teacher's row, and where everything lies."""
+"""The result of a run: a small table with the teacher's row, and the places of its files."""
 
 from __future__ import annotations
 

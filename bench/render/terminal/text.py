@@ -7,7 +7,7 @@ from rich.table import Table
 
 
 def uncut(table: Table) -> str:
-    """A table at its natural width, however narrow the terminal."""
+    """Write a table at its natural width, however narrow the terminal."""
     console = Console(highlight=False, markup=False)
     console.width = max(console.width, console.measure(table, options=console.options.update(width=1000)).maximum)
     with console.capture() as captured:

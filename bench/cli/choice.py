@@ -1,0 +1,34 @@
+"""The choice of runs for a table, a figure or a report: the names there are, and the runs left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from bench import registry
+from bench.cli.options import one_of
+from bench.runs.record import Record
+
+FIRST_RUN = "such as `bench run --method sid --teacher edm-digits`, or name its folder with --results."
+"""How a person comes by a run where there is none."""
+
+
+def known_names(records: Sequence[Record]) -> dict[str, set[str]]:
+    """Collect the teachers, methods and metrics that are registered or that records are of."""
+    return {
+        "teacher": {*registry.teachers.entries(), *(record.teacher for record in records)},
+        "metric": {*registry.metrics.entries(), *(name for record in records for name in record.final)},
+        "method": {*registry.methods.entries(), *(record.method for record in records)},
+    }
+
+
+def require_known(known: Mapping[str, set[str]], choice: Mapping[str, Iterable[str] | None]) -> None:
+    """Raise UsageError for a teacher, metric or method that is not known."""
+    for what, names in choice.items():
+        for name in names or ():
+            one_of(what, name, known[what])
+
+
+def unfinished(records: Sequence[Record], teachers: Sequence[str] | None) -> list[str]:
+    """Write which runs of these teachers, or of all, are not finished: one sentence, or none."""
+    ids = [r.run_id for r in records if r.status != "done" and (teachers is None or r.teacher in teachers)]
+    return [f"not finished: {', '.join(ids)}."] if ids else []

@@ -1,0 +1,79 @@
+"""``bench eval``: measure anything that generates, or a folder of images, under a protocol."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from bench import distributed
+from bench.cli.options import (
+    Batch,
+    Device,
+    EvaluationFlags,
+    Json,
+    Plugins,
+    Results,
+    SourcePath,
+    takes,
+    writable_results,
+)
+from bench.errors import UsageError
+from bench.evaluation.cross_check import cross_check, require_checkable
+from bench.evaluation.evaluator import Evaluator
+from bench.evaluation.target import evaluate, open_target, run_folder, write_evaluation
+from bench.render.terminal.evaluation import print_evaluation
+from bench.render.terminal.live import progress_bar
+from bench.render.terminal.notes import observe_notes
+from bench.runs.recipe import make_evaluation_options
+
+
+@takes(EvaluationFlags)
+def command(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN|FILE|FOLDER|teacher:NAME|released:NAME",
+            help="A run, its generator's weights, a folder or zip of images, or what is named so.",
+        ),
+    ],
+    *,
+    flags: dict[str, Any],
+    batch: Batch = None,
+    check: Annotated[
+        bool, typer.Option("--cross-check", help="Measure the same images by torch-fidelity and clean-fid too.")
+    ] = False,
+    path: SourcePath = None,
+    device: Device = "auto",
+    format_: Json = "terminal",
+    results: Results = None,
+    plugin: Plugins = None,
+) -> None:
+    """Measure a run, a weights file, a teacher, a released generator or a folder of images;
+    each number has its protocol.
+
+    Example: bench eval teacher:edm-digits --metrics fid,is,recall,latency
+
+    On several GPUs: torchrun --standalone --nproc_per_node 4 -m bench eval released:sid-cifar10-alpha1.2
+    """
+    options = make_evaluation_options(**flags)
+    if not options.measures:
+        raise UsageError("an evaluation without metrics measures nothing; give some, such as --metrics fid,is.")
+    folder = writable_results(results)
+    target = open_target(source, options, folder, device=device, path=path, observe=observe_notes)
+    if check:
+        require_checkable(target)
+    with distributed.process_group(target.device), progress_bar(f"measuring {source}") as observe:
+        evaluator = Evaluator(target.plan, target.device, batch=batch, observe=observe)
+        content = evaluate(target, evaluator)
+        if check:
+            content["cross_check"] = cross_check(target, evaluator)
+    if not distributed.is_main():
+        return
+    file = write_evaluation(content, run_folder(target), folder)
+    if format_ == "json":
+        typer.echo(json.dumps(content, indent=1))
+    else:
+        print_evaluation(content)
+        typer.echo(f"kept as {file}", err=True)

@@ -1,0 +1,69 @@
+"""``bench list``: what there is, without importing any of it."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from bench import registry
+from bench.cli.options import Json, Plugins, Results
+from bench.render.terminal.notes import note
+from bench.render.terminal.text import uncut
+from bench.runs.store import read_records, results_folder
+
+What = StrEnum("What", "methods teachers datasets evals metrics extractors protocols released runs")
+
+
+def command(
+    what: Annotated[What, typer.Argument(help="What to list; evals are metrics, extractors and protocols together.")],
+    format_: Json = "terminal",
+    results: Results = None,
+    plugin: Plugins = None,
+) -> None:
+    """List methods, teachers, released generators, data sets, evals or runs.
+
+    Example: bench list methods
+    """
+    rows = _runs(results) if what is What.runs else _entries(what)
+    if format_ == "json":
+        typer.echo(json.dumps(rows, indent=1))
+    elif not rows:
+        typer.echo(f"no {what.value} yet", err=True)
+    else:
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+        for name in rows[0]:
+            table.add_column(max_width=72 if name == "summary" else None, overflow="fold")
+        for row in rows:
+            table.add_row(*row.values())
+        typer.echo(uncut(table))
+
+
+def _entries(what: What) -> list[dict[str, str]]:
+    """List what is registered, with a kind for each where there are several."""
+    kinds = ["metric", "extractor", "protocol"] if what is What.evals else [what.value.removesuffix("s")]
+    rows = []
+    for entry in (entry for kind in kinds for entry in registry.REGISTRIES[kind].entries().values()):
+        kind = {"kind": entry.kind} if len(kinds) > 1 else {}
+        rows.append({"name": entry.name, **kind, "summary": entry.problem or entry.summary(), "from": entry.origin})
+    return rows
+
+
+def _runs(results: Path | None) -> list[dict[str, str]]:
+    """List the runs of a results folder, and note those that cannot be read."""
+    records, skipped = read_records(results_folder(results))
+    note(*skipped)
+    return [
+        {
+            "run": record.run_id,
+            "status": record.status,
+            "budget": record.recipe.budget or "-",
+            "final": ", ".join(f"{name} {value:.2f}" for name, value in record.final.items()),
+            "started": record.started,
+        }
+        for record in records
+    ]
