@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
-from bench.errors import BenchError, UsageError, unknown
+from bench.errors import UsageError, unknown
 from bench.plugin.method import Method, Settings
-from bench.runs.card import Card, one_sentence
+from bench.runs.card import Card, one_sentence, read_card
 
 
 @dataclass(frozen=True)
@@ -36,12 +35,7 @@ def card_file(method: type[Method]) -> Path:
 def card(method: type[Method]) -> Card:
     """The method's card; an empty one if it has no file. Raises BenchError for a file that is not a card."""
     file = card_file(method)
-    if not file.exists():
-        return Card()
-    try:
-        found = Card.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")) or {})
-    except (yaml.YAMLError, ValidationError) as error:
-        raise BenchError(f"the hyper-parameter file {file} is not valid: {one_sentence(error)}") from error
+    found = read_card(file)
     known = {*method.Settings.model_fields, "budget"}
     for name in (name for values in (found.defaults, *found.teachers.values()) for name in values):
         if name not in known:

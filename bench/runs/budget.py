@@ -1,4 +1,4 @@
-"""The compute ledger: what a run may spend, on which axis, and what it has spent on all of them."""
+"""Matched compute: the budget of a run on one axis, and the ledger of its costs on all axes."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ AXES = {
     "seconds": "training time without evaluation and start-up, one-off costs included",
 }
 _SUFFIXES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+"""What a budget can limit, and how each of them is counted."""
 _FIRST_POINT = 1 / 64
-"""Where evaluation starts, as a fraction of the budget, after the one at zero."""
+"""The first evaluation after the one at zero, as a fraction of the budget."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,10 @@ class Budget:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """``images=200k``, ``updates=10k``, ``flops=3e15`` or ``seconds=600``. Raises UsageError for anything else."""
+        """Read ``images=200k``, ``updates=10k``, ``flops=3e15`` or ``seconds=600``.
+
+        Raises UsageError for anything else.
+        """
         axis, equals, value = text.partition("=")
         if not equals:
             raise UsageError(f"the budget {text!r} is not of the form AXIS=AMOUNT, such as images=200k.")
@@ -53,17 +57,26 @@ class Budget:
         return f"{self.axis}={self.amount:.15g}"
 
     def points(self, count: int) -> list[float]:
-        """``count`` evaluation points: zero, then logarithmically spaced ones of which the last is the whole budget."""
+        """Return at most ``count`` amounts at which to evaluate: zero, then log-spaced ones up to the
+        whole budget.
+
+        Images and updates are rounded up to whole numbers, of which equal ones are one point.
+        """
         if count < 2:
             return [self.amount]
-        spaced = [self.amount * _FIRST_POINT ** (1 - i / max(count - 2, 1)) for i in range(count - 2)] + [self.amount]
-        whole = {math.ceil(p - 1e-9) for p in spaced} if self.axis in ("images", "updates") else set(spaced)
-        return [0.0, *sorted(float(p) for p in whole)]
+        spaced = [self.amount * _FIRST_POINT ** (1 - i / max(count - 2, 1)) for i in range(count - 2)]
+        spaced.append(self.amount)
+        if self.axis in ("images", "updates"):
+            spaced = [float(math.ceil(point - 1e-9)) for point in spaced]
+        return [0.0, *sorted(set(spaced))]
 
 
 @dataclass(frozen=True)
 class UpdateCost:
-    """What one update of one kind costs: operations, and per role the images it passes forward and backward."""
+    """The cost of one update of one kind.
+
+    ``evaluations`` gives for each role of a network the images passed forward and backward through it.
+    """
 
     flops: int
     evaluations: Mapping[str, tuple[int, int]]
@@ -86,7 +99,8 @@ class OneOff(BaseModel):
 
 
 class Ledger(BaseModel):
-    """What a run has spent, the ``cost`` of its record. ``flops`` and ``seconds`` include the one-off costs.
+    """What a run has spent, the ``cost`` of its record. ``flops`` and ``seconds`` include the one-off
+    costs.
 
     Training adds to it in its inner loop, so that assignments are not validated.
     """
@@ -102,7 +116,7 @@ class Ledger(BaseModel):
     peak_memory_bytes: int = 0
 
     def charge(self, cost: UpdateCost) -> None:
-        """Add one update."""
+        """Add the cost of one update."""
         self.flops += cost.flops
         for role, (forward, backward) in cost.evaluations.items():
             passes = self.evaluations.setdefault(role, Passes())
@@ -110,12 +124,12 @@ class Ledger(BaseModel):
             passes.backward += backward
 
     def charge_one_off(self, flops: int, seconds: float) -> None:
-        """Add a cost paid once before training, which the budget of the method that needs it bears."""
+        """Add a cost that is paid once before training, and that the budget has to bear."""
         self.one_off.flops += flops
         self.one_off.seconds += seconds
         self.flops += flops
         self.seconds += seconds
 
     def spent(self, axis: str) -> float:
-        """The amount spent on one axis."""
+        """Return the amount spent on one of ``AXES``."""
         return float(getattr(self, axis))

@@ -144,7 +144,7 @@ class SettledEvaluation(RecordedEvaluation):
     code: str = ""
 
     def as_options(self) -> dict[str, Any]:
-        """The fields of a request that ask for this evaluation."""
+        """Return the fields of a request that ask for this evaluation."""
         return {
             "eval": self.metrics,
             "eval_samples": self.samples,
@@ -168,26 +168,26 @@ class Recipe(RecordedRecipe):
     teacher_digest: str
 
     def hash(self) -> str:
-        """SHA-256 of what determines the result: file contents count, their places do not."""
+        """Return the SHA-256 of what determines the result: contents of files count, their places do not."""
         places: Any = {"evaluation": {"extractor_path", "reference"}}
         identity = without_places(self.model_dump(exclude=places))
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
     @property
     def run_id(self) -> str:
-        """``<method>-<teacher>-s<seed>-<hash>``, the name of the run's folder."""
+        """The name of the run's folder, ``<method>-<teacher>-s<seed>-<hash>``."""
         return f"{run_prefix(self.method, self.teacher, self.seed)}{self.hash()[:10]}"
 
     def as_request(self) -> dict[str, Any]:
-        """The fields of the request that resolves to this recipe."""
+        """Return the fields of the request that this recipe settles."""
         same = ("method", "teacher", "seed", "budget", "settings", "data", "supplies", "teacher_path", "teacher_digest")
         evaluation = self.evaluation.as_options() if self.evaluation else {"eval": []}
         return {name: getattr(self, name) for name in same} | {"plugins": list(self.plugins)} | evaluation
 
     def sampling_request(self, device: str, teacher_path: str | None = None) -> Request:
-        """The request by which the run's generator is made again, without what only training and measuring need.
+        """Return the request by which the run's generator is made again, without what training and measuring need.
 
-        Its plugins must have been loaded: what a file names is not run for its asking.
+        Plugins are left out and must have been loaded: a file that names a plugin does not make it run.
         """
         same = ("method", "teacher", "seed", "budget", "settings", "teacher_digest")
         fields = {name: getattr(self, name) for name in same}
@@ -195,7 +195,7 @@ class Recipe(RecordedRecipe):
 
 
 def without_places(recipe: dict[str, Any]) -> dict[str, Any]:
-    """A recipe as plain data, without where its files lie: digests say what lies there."""
+    """Return a recipe as plain data without the places of its files, whose digests say what they hold."""
     same = {name: value for name, value in recipe.items() if name not in ("teacher_path", "data")}
     same["plugins"] = sorted(recipe.get("plugins", {}).values())
     if "start" in recipe.get("supplies", {}):
@@ -207,7 +207,10 @@ def without_places(recipe: dict[str, Any]) -> dict[str, Any]:
 
 
 def run_prefix(method: str, teacher: str, seed: int) -> str:
-    """How the ids of such runs begin; of a teacher ``NAME:SOURCE`` what a folder's name can hold."""
+    """Return the beginning that the ids of such runs share, in letters that a folder's name can have.
+
+    Of a teacher ``NAME:SOURCE`` whose source is a path, its last part alone is kept.
+    """
     kind, colon, source = teacher.partition(":")
     short = kind + colon + (Path(source).name if Path(source).is_absolute() else source)
     return f"{method}-{re.sub(r'[^A-Za-z0-9._-]+', '-', short)[:60]}-s{seed}-"
@@ -228,7 +231,10 @@ def read_fields(path: Path, what: str, such_as: str) -> dict[str, Any]:
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
-    """A recipe file as the fields of a request: one that the suite wrote, or a hand-written request in YAML."""
+    """Return the fields of a request from a recipe file that the suite wrote, or from a hand-written request.
+
+    Raises UsageError for a file that is neither.
+    """
     content = read_fields(path, "recipe", "method and teacher")
     if "teacher_digest" not in content:
         return content
@@ -248,7 +254,7 @@ def read_recorded(recorded: RecordedRecipe | Mapping[str, Any], whose: str) -> R
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
-    """``alpha=1.0`` as a name and a value. Raises UsageError if it is not of that form."""
+    """Split ``alpha=1.0`` into a name and a value, read as YAML. Raises UsageError if it is not of that form."""
     name, equals, value = text.partition("=")
     if not equals or not name:
         raise UsageError(f"--set {text!r} is not of the form NAME=VALUE, such as --set alpha=1.0.")

@@ -1,4 +1,8 @@
-"""The record of a run, ``record.json``: what was asked, what it cost, what came out, and where. Extended, never changed."""
+"""The record of a run, ``record.json``: the request, the cost, the results, and where they were
+computed.
+
+Later versions of the suite may add fields and never change one.
+"""
 
 from __future__ import annotations
 
@@ -15,29 +19,34 @@ Direction = Literal["lower", "higher"]
 
 
 class Measurement(Part):
-    """One number and what it means. ``std`` is the standard deviation over replicates on disjoint seeds."""
+    """The number of one metric under one protocol."""
 
     value: float
+    """The mean over the replicates, where there are several."""
     std: float | None = None
+    """Standard deviation over replicates, which are generated from disjoint seeds."""
     values: list[float] | None = None
-    """Of the replicates, in their order, where there are several."""
+    """The number of each replicate, in their order, where there are several."""
     smallest: float | None = None
-    """Of the values, where that is what papers quote."""
+    """The smallest of the replicates, where papers quote that."""
     protocol: str
 
 
 class Evaluation(Part):
-    """The metrics at one point of the budget."""
+    """The metrics at one point of the budget, and the cost up to there."""
 
     images: int
     updates: int
     flops: int
     seconds: float
     samples: int
+    """Generated images of each replicate."""
     nfe: int
+    """Evaluations of the network for an image."""
     metrics: dict[str, Measurement]
     watched: float | None = None
-    """The first metric on replicate 0, the same noise every time: what the choice of the best checkpoint goes by."""
+    """The first metric on replicate 0, always from the same noise: the best checkpoint is chosen by it.
+    """
 
 
 class UsedProtocol(Part):
@@ -62,7 +71,7 @@ class UsedProtocol(Part):
     selection: str = ""
     """Which number of the replicates stands for all of them."""
     references: list[dict[str, Any]] = []
-    """What is known of the statistics compared with: who made them, of which images, and their SHA-256."""
+    """Facts about the statistics compared with: their maker, images and SHA-256."""
 
 
 class BestCheckpoint(Part):
@@ -115,11 +124,14 @@ class Checkpoint(Part):
 
 
 AsGiven = PlainSerializer(lambda part: part.as_given())
-"""Writes a part of a record with the fields that it was read with, so that records of other versions stay as they are."""
+"""Writes a part with the fields that it was read with: records of other versions stay as they are."""
 
 
 class Record(BaseModel):
-    """Everything known of a run; what the tables are made of. Unknown fields of later versions are kept."""
+    """Everything known of a run, and all that tables, figures and reports are made of.
+
+    Fields of later versions are kept.
+    """
 
     model_config = ConfigDict(extra="allow", validate_by_name=True, serialize_by_alias=True)
     schema_: int = Field(default=SCHEMA, alias="schema")
@@ -129,11 +141,15 @@ class Record(BaseModel):
     seed: int
     status: Literal["running", "done", "failed", "interrupted"] = "running"
     error: str | None = None
+    """Why the run failed, where it did."""
     recipe: Annotated[RecordedRecipe, AsGiven]
     recipe_hash: str
     request: dict[str, Any] = {}
+    """The fields of the request as it was made, before defaults were filled in."""
     inputs: dict[str, str] = {}
+    """Files that the run depended on, and their SHA-256."""
     sources: dict[str, str] = {}
+    """By setting, where its value comes from: a paper, official code, or ``given`` by hand."""
     protocols: dict[str, Annotated[UsedProtocol, AsGiven]] = {}
     """By the id that the measurements name."""
     images: dict[str, int] = {}
@@ -143,17 +159,21 @@ class Record(BaseModel):
     data_free: bool | None = None
     """Whether the method needed neither real images nor images made by the teacher beforehand."""
     nfe: int = 1
+    """Evaluations of the network for an image, by the finished generator."""
     parameters: int = 0
-    """Parameters of the generator."""
+    """Number of the generator's parameters."""
     cost: Ledger = Field(default_factory=Ledger)
     evaluations: list[Evaluation] = []
     final: dict[str, float] = {}
+    """By metric, the numbers that count: those of the last evaluation of a finished run."""
     best: Annotated[BestCheckpoint, AsGiven] = BestCheckpoint()
     tuning: Annotated[RecordedTuning, AsGiven] = RecordedTuning()
     environment: Annotated[Environment, AsGiven] = Environment()
     checkpoint: Annotated[Checkpoint, AsGiven] = Checkpoint()
     started: str = ""
+    """When the run began, in UTC by ISO 8601."""
     finished: str | None = None
+    """When it ended, in whatever state."""
 
     @model_validator(mode="after")
     def _say_whether_data_free(self) -> Self:
