@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+ARROWS = {"lower": "↓", "higher": "↑"}
+"""The sign of the direction in which a metric is better."""
+
 
 def quantity(value: float) -> str:
     """A count in three digits with its suffix: 512000 is ``512k``, 2.1e15 is ``2.1P``."""

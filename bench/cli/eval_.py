@@ -100,11 +100,11 @@ def eval_(
 
 def _print(content: dict[str, Any]) -> None:
     """The numbers with their protocols, whose they are, and what they were compared with."""
-    from bench.units import plus_minus, quantity
+    from bench.units import ARROWS, plus_minus, quantity
 
     protocol = content["protocol"]
     for name, m in content["metrics"].items():
-        arrow = {"lower": "↓", "higher": "↑"}[protocol["directions"][name]]
+        arrow = ARROWS[protocol["directions"][name]]
         smallest = f"  smallest of {len(m['values'])}: {plus_minus(m['smallest'], None)}" if "smallest" in m else ""
         typer.echo(f"{name + ' ' + arrow:<15} {plus_minus(m['value'], m.get('std')):<16} {m['protocol']}{smallest}")
     for facts in protocol["references"]:

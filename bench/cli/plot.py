@@ -46,9 +46,9 @@ def plot(
     from bench import registry
     from bench.errors import BenchError, UsageError, unknown
     from bench.files.atomic import require_writable, write_atomic
-    from bench.leaderboard.curves import AXES, panels
+    from bench.leaderboard.curves import comparisons
     from bench.render.figures.paper import WIDTHS, check_form, encoded, missing_letters, paper_style
-    from bench.render.figures.plot import draw
+    from bench.render.figures.plot import X_LABELS, draw
     from bench.render.figures.side_by_side import side_by_side
     from bench.runs.store import read_records, results_folder
 
@@ -57,8 +57,8 @@ def plot(
     if x is not None and kind not in _DEFAULT_AXIS:
         raise UsageError(f"--x {x} is for curves and cost; a figure of {kind} has no such axis, leave it out.")
     axis = x or _DEFAULT_AXIS.get(kind, "images")
-    if axis not in AXES:
-        raise unknown("axis", axis, AXES)
+    if axis not in X_LABELS:
+        raise unknown("axis", axis, X_LABELS)
     if width not in WIDTHS:
         raise unknown("width", width, WIDTHS)
     across = math.isqrt(max(count, 0))
@@ -81,7 +81,7 @@ def plot(
     open_runs = [r.run_id for r in records if r.status != "done" and (teacher is None or r.teacher == teacher)]
     for sentence in [*skipped, *([f"not finished: {', '.join(open_runs)}."] if open_runs else [])]:
         note(sentence)
-    found = panels(records, metric, teacher, asked, protocol)
+    found = comparisons(records, metric, teacher, asked, protocol)
     drawn = {line.method for panel in found for line in panel.lines}
     for method in asked or []:
         if method not in drawn | {"teacher"}:

@@ -47,8 +47,9 @@ def table(
     """
     from bench.errors import BenchError
     from bench.files.atomic import require_writable, write_atomic
-    from bench.leaderboard.citations import bibliography, cited, uncited
+    from bench.leaderboard.citations import cited, uncited
     from bench.leaderboard.rows import Choice
+    from bench.render.tables.bibtex import bibliography
     from bench.render.tables.table import FORMATS, format_of, render, sorted_by
     from bench.runs.store import results_folder, uncollected
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bench.render.tables.columns import NONE
 from bench.render.tables.sheet import TIED, Cell, Sheet
 
 _SPECIAL = (
@@ -11,9 +12,16 @@ _SPECIAL = (
     | {"↓": r"$\downarrow$", "↑": r"$\uparrow$", "±": r"$\pm$"}
 )
 
+_ACCENTED = "ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜÝßàáâãäåæçèéêëìíîïñòóôõöøùúûüýÿ"
+"""Letters of the first encoding of LaTeX."""
+
 
 def latex(sheet: Sheet) -> str:
-    r"""Best in bold, second underlined, published rows in italics, ``\cite`` keys, and footnotes below; needs booktabs alone."""
+    r"""Return a tabular that needs the package booktabs alone.
+
+    The best is bold, the second underlined, and published rows are in italics; methods have ``\cite``
+    keys, and footnotes stand below.
+    """
     rows = []
     for i, section in enumerate(sheet.sections):
         if i:
@@ -22,6 +30,7 @@ def latex(sheet: Sheet) -> str:
             rows.append(rf"\multicolumn{{{len(sheet.titles)}}}{{l}}{{\emph{{{escaped(section.title)}}}}} \\")
         rows += [" & ".join(_cell(cell, section.published) for cell in row) + r" \\" for row in section.rows]
     notes = [(f"{_mark(mark)} " if mark else "") + escaped(sentence) for mark, sentence in sheet.notes]
+    footer = [r"\par\smallskip", r"{\footnotesize\raggedright", *(f"{note}\\par" for note in notes), "}"]
     return "\n".join(
         [
             rf"\begin{{tabular}}{{{''.join('l' if words else 'r' for words in sheet.words)}}}",
@@ -31,23 +40,25 @@ def latex(sheet: Sheet) -> str:
             *rows,
             r"\bottomrule",
             r"\end{tabular}",
-            *([r"\par\smallskip", r"{\footnotesize\raggedright", *(f"{note}\\par" for note in notes), "}"] if notes else []),
+            *(footer if notes else []),
         ]
     )
 
 
 def escaped(text: str) -> str:
-    """Text that LaTeX sets as it is; what pdfLaTeX has no letter for is shown by its code point there, and as it is elsewhere."""
-    guard = "{}" if text.startswith(("[", "*")) else ""  # which the end of the row before would take for its argument
+    """Escape text so that LaTeX sets it as it is.
+
+    A letter that pdfLaTeX lacks is shown there by its code point, and as it is by XeLaTeX and LuaLaTeX.
+    """
+    # the end of the row before would take a bracket or a star for its argument
+    guard = "{}" if text.startswith(("[", "*")) else ""
     return guard + "".join(_SPECIAL.get(c) or _letter(c) for c in text)
 
 
 def _letter(c: str) -> str:
-    if c.isascii():
+    if c.isascii() or c in _ACCENTED:
         return c
-    if c in "ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜÝßàáâãäåæçèéêëìíîïñòóôõöøùúûüýÿ":  # what LaTeX's first encoding has
-        return c
-    return rf"\ifdefined\Uchar {c}\else [U+{ord(c):04X}]\fi{{}}"  # \Uchar: XeLaTeX and LuaLaTeX
+    return rf"\ifdefined\Uchar {c}\else [U+{ord(c):04X}]\fi{{}}"  # XeLaTeX and LuaLaTeX define \Uchar
 
 
 def _cell(cell: Cell, published: bool) -> str:
@@ -56,7 +67,7 @@ def _cell(cell: Cell, published: bool) -> str:
         text = rf"\textbf{{{text}}}"
     elif cell.second:
         text = rf"\underline{{{text}}}"
-    elif published and cell.text != "-":
+    elif published and cell.text != NONE:
         text = rf"\emph{{{text}}}"
     return text + (rf"~\cite{{{cell.cite}}}" if cell.cite else "") + (_mark(*cell.marks) if cell.marks else "")
 

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import re
 
+from bench.render.tables.columns import NONE
 from bench.render.tables.sheet import Cell, Sheet
 
 
 def markdown(sheet: Sheet) -> str:
-    """Best in bold, second underlined, published rows in italics, footnotes as a list below."""
+    """Return a table with the best bold, the second underlined and published rows in italics.
+
+    Footnotes are a list below.
+    """
     rule = _line(["---" if words else "---:" for words in sheet.words])
     rows = [_line([_cell(cell, section.published) for cell in row]) for section in sheet.sections for row in section.rows]
-    notes = [f"- {_marks(mark)} {escaped(sentence)}" if mark else f"- {escaped(sentence)}" for mark, sentence in sheet.notes]
-    return "\n".join([_line([escaped(t) for t in sheet.titles]), rule, *rows, *(["", *notes] if notes else [])])
+    notes = ["- " + (f"{_marks(mark)} " if mark else "") + escaped(note) for mark, note in sheet.notes]
+    head = _line([escaped(title) for title in sheet.titles])
+    return "\n".join([head, rule, *rows, *(["", *notes] if notes else [])])
 
 
 def escaped(text: str) -> str:
-    """Text that Markdown shows as it is."""
+    """Escape text so that Markdown shows it as it is."""
     text = re.sub(r"([\\`*\[\]|$~])", r"\\\1", text)
     text = re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", text)  # within a word it means nothing
     return re.sub(r"&(?=#?\w+;)", "&amp;", text).replace("<", "&lt;")
@@ -28,7 +33,7 @@ def _cell(cell: Cell, published: bool) -> str:
         text = f"**{text}**"
     elif cell.second:
         text = f"<u>{text}</u>"
-    elif published and cell.text != "-":
+    elif published and cell.text != NONE:
         text = f"*{text}*"
     return text + _marks(*cell.marks)
 
