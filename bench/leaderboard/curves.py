@@ -139,7 +139,7 @@ def comparisons(
     for record in records:
         groups.setdefault(group_of(record), []).append(record)
     words = variants(groups)
-    found = []
+    compared = []
     for name in sorted({final.record.teacher for final in finals}):
         for column in columns:
             key = (column.metric, column.protocol)
@@ -149,8 +149,8 @@ def comparisons(
             trained = [line for line in lines if line.method != "teacher"]
             if lines:
                 teachers = [line for line in lines if line.method == "teacher"]
-                found.append(Comparison(name, column, trained, teachers))
-    return found
+                compared.append(Comparison(name, column, trained, teachers))
+    return compared
 
 
 def _lines(groups: Mapping[str, Sequence[Record]], variant_of: Mapping[str, str]) -> list[Line]:

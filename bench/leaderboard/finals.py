@@ -24,7 +24,7 @@ class Final:
     metric: str
     protocol: str
     fingerprint: str
-    """What makes two numbers comparable beyond the protocol's id."""
+    """Fingerprint of what makes two numbers comparable beyond the id of the protocol."""
     value: float
     std: float | None
     """Standard deviation over the replicates."""
@@ -37,7 +37,7 @@ class Final:
 
 
 def frame(records: Sequence[Record]) -> pd.DataFrame:
-    """Return one row for each finished run and metric: the run, its cost, the value, and the protocol."""
+    """Return a row for each finished run and metric: the run, its cost, the value, and the protocol."""
     import pandas as pd  # takes half a second, which a table can do without
 
     rows = [

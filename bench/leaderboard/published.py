@@ -61,14 +61,11 @@ class Result(BaseModel):
     reference: Literal["virtual"] | None = None
     """``virtual`` of a number measured against the VIRTUAL batch of ADM, not the reference of EDM."""
     data_free: bool | None = None
-    """Whether it needs neither real images nor images made by the teacher beforehand; None of a teacher.
-    """
+    """True if it needs neither real images nor images made by the teacher; None of a teacher."""
     teacher_samples: bool = False
-    """Whether it is trained on images or trajectories that the teacher made beforehand."""
+    """True if it is trained on images or trajectories that the teacher made beforehand."""
     pretrained_features: bool = False
-    """Whether its discriminator looks through features pretrained on ImageNet, which the network of FID
-    shares.
-    """
+    """True if its discriminator uses features pretrained on ImageNet, which the network of FID shares."""
     training_images: int | None = Field(None, gt=0)
     """Images that the generator has seen in the published run."""
     checkpoint_images: int | None = Field(None, gt=0)
@@ -79,7 +76,7 @@ class Result(BaseModel):
     """Key among the sources."""
     table: str | None = None
     verified: bool
-    """Whether the number was seen in the paper, its official repository, or a second paper."""
+    """True if it was seen in the paper, its official repository, or a second paper."""
     seen_in: list[str] = []
     notes: str | None = None
 

@@ -50,11 +50,11 @@ class Number:
     training_noise: float | None = None
     """Standard deviation over seeds without what evaluation adds to it."""
     best: bool = False
-    """Whether this is the best mean of a trained method on its teacher, where there are several."""
+    """True for the best mean of a trained method on its teacher, where there are several."""
     second: bool = False
-    """Whether this is the second best one."""
+    """True for the second best one."""
     tied: bool = False
-    """Whether Welch's test at 5 % cannot tell it from the best one; both need two seeds or more."""
+    """True if Welch's test at 5 % cannot tell it from the best; both need two seeds or more."""
 
     @property
     def seeds(self) -> int:
@@ -77,7 +77,7 @@ class Row:
     teacher: str
     method: str
     variant: str
-    """What sets this row apart from the method's other rows, such as ``alpha=1.0``."""
+    """The choices that set this row apart from the other rows of its method, such as ``alpha=1.0``."""
     seeds: int
     nfe: int
     data_free: bool | None

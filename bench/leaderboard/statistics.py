@@ -117,9 +117,9 @@ class VarianceComponents:
     """Standard deviations by their origin; None where the data cannot tell."""
 
     evaluation: float | None
-    """Of one replicate: of one set of generated images of the same network."""
+    """Noise of one replicate: of one set of generated images of the same network."""
     training: float | None
-    """Of a network's true value over training seeds, without what evaluation adds to it."""
+    """Scatter of a network's true value over training seeds, without what evaluation adds to it."""
 
 
 def variance_components(values: Sequence[float], stds: Sequence[float | None], replicates: Sequence[int]) -> VarianceComponents:

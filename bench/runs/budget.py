@@ -19,7 +19,7 @@ AXES = {
     "seconds": "training time without evaluation and start-up, one-off costs included",
 }
 _SUFFIXES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
-"""What a budget can limit, and how each of them is counted."""
+"""The axes that a budget can limit, each with how it is counted."""
 _FIRST_POINT = 1 / 64
 """The first evaluation after the one at zero, as a fraction of the budget."""
 
@@ -99,10 +99,10 @@ class OneOff(BaseModel):
 
 
 class Ledger(BaseModel):
-    """What a run has spent, the ``cost`` of its record. ``flops`` and ``seconds`` include the one-off
-    costs.
+    """The costs of a run up to now, the ``cost`` of its record.
 
-    Training adds to it in its inner loop, so that assignments are not validated.
+    ``flops`` and ``seconds`` include the one-off costs. Training adds to them in its inner loop, so that
+    assignments are not validated.
     """
 
     model_config = ConfigDict(extra="allow")

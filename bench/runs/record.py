@@ -94,7 +94,7 @@ class BestCheckpoint(Part):
 
 
 class RecordedTuning(Part):
-    """How many runs were tried before the settings were chosen, and how; unset where nobody knows."""
+    """The effort behind the settings: runs that were tried, and how one was chosen; unset if unknown."""
 
     runs: int | None = None
     note: str = ""
@@ -157,7 +157,7 @@ class Record(BaseModel):
     requires: list[str] = []
     """Kinds of requirements that the method had beside the teacher."""
     data_free: bool | None = None
-    """Whether the method needed neither real images nor images made by the teacher beforehand."""
+    """True if the method needed neither real images nor images made by the teacher beforehand."""
     nfe: int = 1
     """Evaluations of the network for an image, by the finished generator."""
     parameters: int = 0
@@ -184,5 +184,5 @@ class Record(BaseModel):
 
     def direction(self, metric: str) -> Direction:
         """Return which way of a metric is better."""
-        found = (protocol.directions.get(metric) for protocol in self.protocols.values())
-        return next(filter(None, found), "lower")
+        directions = (protocol.directions.get(metric) for protocol in self.protocols.values())
+        return next(filter(None, directions), "lower")

@@ -32,7 +32,7 @@ class RecordedEvaluation(Part):
     points: int | None = None
     """Evaluations along the run, the last one included."""
     fast: bool | None = None
-    """Whether features were computed in 16 bits."""
+    """True if features were computed in 16 bits."""
     extractors: dict[str, str] | None = None
     """SHA-256 of the weights by extractor."""
     extractor_path: str | None = None

@@ -122,7 +122,7 @@ def _read(file: Path) -> Record | None:
         newer = _schema(file)
         if newer > SCHEMA:
             raise _of_newer_schema(file, newer) from error
-        raise _damaged(file, type(error).__name__) from error
+        raise _damaged(file, _place(error) or type(error).__name__) from error
     except OSError as error:
         raise BenchError(f"the record {file} cannot be read: {error.strerror}; see to its permissions.") from error
     if record.schema_ > SCHEMA:
@@ -134,6 +134,12 @@ def _read(file: Path) -> Record | None:
 
 def _damaged(file: Path, reason: str) -> BenchError:
     return BenchError(f"the record {file} is damaged ({reason}); repeat the run with --fresh.")
+
+
+def _place(error: Exception) -> str:
+    """Name the first field of a record that does not hold; the empty string if it is no JSON at all."""
+    place = error.errors()[0]["loc"] if isinstance(error, ValidationError) else ()
+    return ".".join(map(str, place)) + " does not hold" if place else ""
 
 
 def _schema(file: Path) -> int:
@@ -156,24 +162,19 @@ def _missing(record: Record) -> str:
     return ", ".join([*lacks, *(f"final.{name}" for name in last if name not in record.final)])
 
 
-def _records(results: Path, prefix: str) -> Iterator[Record]:
-    """Read the records whose folder has a prefix, and pass over those that cannot be read."""
-    if not results.is_dir():
-        return
-    for path in sorted(p for p in results.iterdir() if p.name.startswith(prefix)):
-        try:
-            record = RunFolder(path).read_record()
-        except BenchError:
-            continue  # whoever needs this very run will meet it again and say so
-        if record is not None:
-            yield record
+def _records(results: Path, prefix: str) -> list[Record]:
+    """Read the records whose folder has a prefix, without those that cannot be read.
+
+    Whoever needs one of these very runs meets it again and says so.
+    """
+    return [record for _, record in read_runs(results, prefix)[0]]
 
 
 def find_asked(request: Request, results: Path) -> Record | None:
     """Find the latest run, in whatever state, that was asked for in these words."""
     records = _records(results, run_prefix(request.method, request.teacher, request.seed))
-    found = [record for record in records if _is_answer(record, request)]
-    return max(found, key=lambda record: record.started, default=None)
+    answers = [record for record in records if _is_answer(record, request)]
+    return max(answers, key=lambda record: record.started, default=None)
 
 
 def find_finished(request: Request, results: Path) -> Record | None:
@@ -231,15 +232,16 @@ def own_way(settings: Mapping[str, Any]) -> bool:
     return all(settings.get(name) is None for name in ("steps", "solver", "churn"))
 
 
-def read_runs(results: Path) -> tuple[list[tuple[RunFolder, Record]], list[str]]:
-    """Read all runs of a results folder.
+def read_runs(results: Path, prefix: str = "") -> tuple[list[tuple[RunFolder, Record]], list[str]]:
+    """Read the runs of a results folder whose names begin with ``prefix``.
 
     Returns their folders with their records, and a sentence for each run that was skipped.
     """
     traces = ("recipe.yaml", "metrics.jsonl", "checkpoints", "samples")
     runs, skipped = [], []
     with uncollected():
-        for name in sorted(os.listdir(results)) if results.is_dir() else ():
+        names = os.listdir(results) if results.is_dir() else ()
+        for name in sorted(name for name in names if name.startswith(prefix)):
             folder = RunFolder(results / name)
             try:
                 record = folder.read_record()

@@ -97,10 +97,10 @@ def _column(c: MetricColumn) -> dict[str, Any]:
 def _columns(board: Leaderboard, records: Sequence[Record]) -> dict[str, dict[str, int]]:
     """Return by run the place of the column that each of its metrics stands in."""
     place = {(c.metric, c.protocol): i for i, c in enumerate(board.columns)}
-    found: dict[str, dict[str, int]] = {}
+    columns: dict[str, dict[str, int]] = {}
     for final in final_numbers(records):
-        found.setdefault(final.record.run_id, {})[final.metric] = place[final.key]
-    return found
+        columns.setdefault(final.record.run_id, {})[final.metric] = place[final.key]
+    return columns
 
 
 def _row(row: Row, board: Leaderboard, places: dict[str, int]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The columns of a table: each has a name to ask for it by, a title, and its text and values of a row."""
+"""The columns of a table: each has a name, a title, and a text and values of every row."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class TableColumn:
     order: Callable[[Row], Any]
     """Return the key by which rows are sorted, best first."""
     words: bool = False
-    """Whether it holds words, which are set to the left and may be folded."""
+    """True if it holds words, which are set to the left and may be folded."""
     number: Callable[[Row], Number | None] = lambda row: None
     """Return the number that may be best, second or tied."""
     note: str = ""
     """A footnote that explains the column."""
     usual: bool = True
-    """Whether a table has it unless other columns are asked for."""
+    """True if a table has it unless other columns are asked for."""
 
 
 def columns(board: Leaderboard, names: Sequence[str] | None = None) -> list[TableColumn]:
@@ -64,14 +64,7 @@ def _known(board: Leaderboard) -> list[TableColumn]:
     """Return every column that the board can have, in the order of a table."""
     first = board.columns[0] if board.columns and board.columns[0].protocol != PUBLISHED else None
     return [
-        TableColumn(
-            "teacher",
-            "teacher",
-            lambda r: r.teacher,
-            lambda r: {"teacher": r.teacher},
-            lambda r: r.teacher,
-            words=True,
-        ),
+        _fact("teacher", "teacher", lambda r: r.teacher, lambda r: r.teacher, words=True),
         TableColumn(
             "method",
             "method",
@@ -80,41 +73,22 @@ def _known(board: Leaderboard) -> list[TableColumn]:
             _method,
             words=True,
         ),
-        TableColumn(
-            "rank",
-            "rank",
-            lambda r: r.rank,
-            lambda r: {"rank": r.rank},
-            lambda r: _at_end(r.rank.partition("-")[0]),
-        ),
+        _fact("rank", "rank", lambda r: r.rank, lambda r: _at_end(r.rank.partition("-")[0])),
         *(_metric(c) for c in board.columns),
         *(_about(first) if first else []),
-        TableColumn(
-            "seeds",
-            "seeds",
-            lambda r: NONE if r.published else str(r.seeds),
-            lambda r: {"seeds": r.seeds},
-            lambda r: -r.seeds,
-        ),
-        TableColumn("nfe", "NFE", lambda r: str(r.nfe), lambda r: {"nfe": r.nfe}, lambda r: r.nfe),
-        TableColumn(
+        _fact("seeds", "seeds", lambda r: NONE if r.published else str(r.seeds), lambda r: -r.seeds),
+        _fact("nfe", "NFE", lambda r: str(r.nfe), lambda r: r.nfe),
+        _fact(
             "data-free",
             "data-free",
             lambda r: _yes_or_no(r.data_free),
-            lambda r: {"data_free": r.data_free},
             lambda r: {True: 0, False: 1, None: 2}[r.data_free],
         ),
         _cost("images", "images", quantity),
         _cost("updates", "updates", quantity, usual=False),
         _cost("flops", "FLOPs", quantity),
         _cost("time", "time", duration, axis="seconds"),
-        TableColumn(
-            "tuning",
-            "tuning",
-            lambda r: NONE if r.tuning is None else f"{r.tuning} runs",
-            lambda r: {"tuning": r.tuning},
-            lambda r: _at_end(r.tuning),
-        ),
+        _fact("tuning", "tuning", _tuning, lambda r: _at_end(r.tuning)),
         TableColumn(
             "source",
             "source",
@@ -125,6 +99,23 @@ def _known(board: Leaderboard) -> list[TableColumn]:
             usual=any(r.published for r in board.rows),
         ),
     ]
+
+
+def _fact(
+    name: str,
+    title: str,
+    text: Callable[[Row], str],
+    order: Callable[[Row], Any],
+    *,
+    words: bool = False,
+) -> TableColumn:
+    """Return the column of an attribute of the row, which programs get as it is."""
+    attribute = name.replace("-", "_")
+    return TableColumn(name, title, text, lambda r: {attribute: getattr(r, attribute)}, order, words)
+
+
+def _tuning(row: Row) -> str:
+    return NONE if row.tuning is None else f"{row.tuning} runs"
 
 
 def _method(row: Row) -> str:

@@ -34,16 +34,15 @@ def render(board: Leaderboard, form: str, names: Sequence[str] | None = None) ->
 def format_of(file: Path) -> str:
     """Return the format that the suffix of a file stands for. Raises UsageError for an unknown one."""
     suffix = file.suffix.lower().removeprefix(".")
-    known = {form: form for form in FORMATS}
-    known |= {"tex": "latex", "markdown": "md", "htm": "html", "txt": "terminal", "": "terminal"}
-    if suffix not in known:
-        raise unknown("format of a file", suffix, known)
-    return known[suffix]
+    formats = {form: form for form in FORMATS}
+    formats |= {"tex": "latex", "markdown": "md", "htm": "html", "txt": "terminal", "": "terminal"}
+    if suffix not in formats:
+        raise unknown("format of a file", suffix, formats)
+    return formats[suffix]
 
 
 def sorted_by(board: Leaderboard, name: str) -> Leaderboard:
-    """Sort the rows by a column within each teacher, best or smallest first; ``-NAME`` reverses the
-    order.
+    """Sort the rows by a column within each teacher, best or smallest first; ``-NAME`` reverses it.
 
     Rows without a value come last, and published ones after the measured ones.
     """
@@ -52,9 +51,9 @@ def sorted_by(board: Leaderboard, name: str) -> Leaderboard:
         raise unknown("column to sort by", name, [c.name for c in columns(board, ["all"])])
     rows = board.rows
     for column in reversed(columns(board, [bare])):
-        known = [row for row in rows if column.text(row) != NONE]
-        known.sort(key=column.order, reverse=down)
-        rows = known + [row for row in rows if column.text(row) == NONE]
+        valued = [row for row in rows if column.text(row) != NONE]
+        valued.sort(key=column.order, reverse=down)
+        rows = valued + [row for row in rows if column.text(row) == NONE]
     return replace(board, rows=sorted(rows, key=lambda row: (row.teacher, row.published is not None)))
 
 
