@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.errors import BenchError, UsageError
-from bench.files.atomic import cache_folder, sha256, write_atomic
+from bench.files.atomic import cache_folder, locked, sha256, write_atomic
 
 
 @dataclass(frozen=True)
@@ -83,7 +80,7 @@ def _settle(asset: Asset) -> None:
         _require_download(asset, problem)
     elif asset.digest():
         return  # no lock: a cache that is only read needs no permission to write
-    with _locked(asset):
+    with locked(asset.path.with_name(".lock"), lambda _: _tell(f"waiting for another process that is getting {asset.file}")):
         if problem := _problem(asset):  # unless another process has mended it
             _download(asset, problem)
         if asset.digest() is None:
@@ -134,50 +131,29 @@ def _by_hand(asset: Asset) -> str:
     return f"get it {where}{note} and put it at {asset.path}"
 
 
-@contextmanager
-def _locked(asset: Asset) -> Iterator[None]:
-    """Hold the file for this process, after any other that holds it.
-
-    The lock is the operating system's, so that it ends with the process however that dies.
-    """
-    asset.path.parent.mkdir(parents=True, exist_ok=True)
-    with asset.path.with_name(".lock").open("a") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            _say(f"waiting for another process that is getting {asset.file}")
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-
-
 def _download(asset: Asset, problem: str) -> None:
-    """Put the file in its place, or raise and leave that place as it is. A wrong file is not kept to continue from."""
-    import pooch  # here, because it brings the network libraries
+    """Put the right file in its place, or raise BenchError or ConnectionError and leave the place as it is.
 
-    from bench.files.download import discard, download
-    from bench.render.terminal.live import download_bar
-
-    def receive(url: str, output: str, _: object) -> None:
-        part = asset.path.with_name(f"{asset.path.name}.part")
-        with download_bar(asset.file) as report:
-            download(url, part, report)
-        try:
-            if mismatch := _mismatch(asset, part, with_md5=True):
-                raise BenchError(
-                    f"what comes as {asset.file} from {url} is not the right file and was removed ({mismatch}); "
-                    f"run the same command again, or {_by_hand(asset)}."
-                )
-            os.replace(part, output)
-        finally:
-            discard(part)
+    A wrong file is removed, so that no later download continues it.
+    """
+    from bench.files.download import discard, download, download_bar  # here: the network library takes 0.5 s to import
 
     if asset.path.exists():
-        _say(f"{asset.file} {problem}; it is downloaded again")
-    _say(f"downloading {asset.file} from {asset.url}; licence: {asset.licence}; source: {asset.source}")
-    pooch.get_logger().setLevel("WARNING")
-    known = asset.digest() or (f"md5:{asset.md5}" if asset.md5 else None)  # tells pooch that a file there is to be replaced
-    pooch.retrieve(asset.url, known, fname=asset.path.name, path=asset.path.parent, downloader=receive)
+        _tell(f"{asset.file} {problem}; it is downloaded again")
+    _tell(f"downloading {asset.file} from {asset.url}; licence: {asset.licence}; source: {asset.source}")
+    part = asset.path.with_name(f"{asset.path.name}.part")
+    with download_bar(asset.file) as report:
+        download(asset.url, part, report)
+    try:
+        if mismatch := _mismatch(asset, part, with_md5=True):
+            raise BenchError(
+                f"what comes as {asset.file} from {asset.url} is not the right file and was removed ({mismatch}); "
+                f"run the same command again, or {_by_hand(asset)}."
+            )
+        part.replace(asset.path)
+    finally:
+        discard(part)
 
 
-def _say(text: str) -> None:
+def _tell(text: str) -> None:
     print(text, file=sys.stderr, flush=True)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.errors import UsageError
@@ -38,11 +40,28 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock ``path`` for this process, after any other that holds it; it ends with the process however that dies."""
+def locked(path: Path, when_held: Callable[[str], None] | None = None) -> Iterator[None]:
+    """Hold the lock file ``path`` in this context, waiting for any other process that holds it.
+
+    The lock is the operating system's, so that it ends with its process, however that dies.
+
+    Args:
+        path: the lock file, made if it is missing. It says who holds it.
+        when_held: called once, before the wait, with a text that names the holder. It may tell the user,
+            or raise in order not to wait.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if when_held is not None:
+                file.seek(0)
+                when_held(file.read().strip() or "another process")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()} since {datetime.now(UTC).isoformat(timespec='seconds')}")
+        file.flush()
         yield
 
 

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import requests
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from urllib3.exceptions import HTTPError
 
 from bench.files.atomic import write_atomic
@@ -45,6 +48,22 @@ def download(url: str, part: Path, report: Report) -> None:
             break
     kept, _ = _kept(url, part)
     raise ConnectionError(_reason(broken) + (f"; {quantity(kept)}B are kept to continue from" if kept else "")) from broken
+
+
+@contextmanager
+def download_bar(file: str) -> Iterator[Callable[[int, int | None], None]]:
+    """A bar for a download in a terminal: yields ``report(bytes, all bytes if known)``."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(file, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
 def discard(part: Path) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import json
 import os
 import shutil
-import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -19,7 +17,7 @@ from pydantic import ValidationError
 
 from bench import registry
 from bench.errors import BenchError, Held, UsageError, unknown
-from bench.files.atomic import content_digest, write_atomic
+from bench.files.atomic import content_digest, locked, write_atomic
 from bench.runs.recipe import Recipe, Request, run_prefix
 from bench.runs.record import SCHEMA, Record
 
@@ -46,24 +44,12 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the run for this process. Raises UsageError naming the holder if another process has it.
+        """Hold the run for this process. Raises Held, naming the holder, if another process has it."""
 
-        The lock is the operating system's, so that it ends with the process however that dies.
-        """
-        file = self.path / ".lock"
-        self.path.mkdir(parents=True, exist_ok=True)
-        with file.open("a+") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                handle.seek(0)
-                holder = handle.read().strip() or "another process"
-                raise Held(
-                    f"the run {self.path.name} is held by {holder}; wait for it, or choose another --seed or --results."
-                ) from None
-            handle.truncate(0)
-            handle.write(f"process {os.getpid()} on {socket.gethostname()} since {now()}")
-            handle.flush()
+        def refuse(holder: str) -> None:
+            raise Held(f"the run {self.path.name} is held by {holder}; wait for it, or choose another --seed or --results.")
+
+        with locked(self.path / ".lock", refuse):
             yield
 
     def clear(self) -> None:
