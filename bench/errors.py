@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class BenchError(Exception):
@@ -50,3 +54,17 @@ def one_line(message: object, limit: int = 160) -> str:
     """What a library says of a file, cut so that it fits into a sentence."""
     words = " ".join("".join(c if c.isprintable() else " " for c in str(message)[: 4 * limit]).split())
     return words.replace(". ", "; ")[:limit].rstrip(".")
+
+
+def explain(error: ValidationError) -> str:
+    """Say in one line which field pydantic refuses, why, and what it was: ``seed: field required``.
+
+    A field that does not exist comes first, since a misspelt one is often why another is missing.
+    """
+    problem = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
+    field = ".".join(one_line(part, 60) for part in problem["loc"])
+    reason = one_line(problem["msg"].removeprefix("Value error, "), 300)
+    if not field:  # a rule about several fields together
+        return reason
+    value = "" if problem["type"] == "missing" else f", given {shown(problem['input'])}"
+    return f"{field}: {reason[0].lower()}{reason[1:]}{value}"

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
-from bench.errors import BenchError, UsageError, unknown
+from bench.errors import BenchError, UsageError, explain, unknown
+from bench.files.yaml_files import read_yaml
 from bench.plugin.method import Method, Settings
-from bench.runs.card import Card, one_sentence
+from bench.runs.card import Card
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,11 @@ def card(method: type[Method]) -> Card:
     if not file.exists():
         return Card()
     try:
-        found = Card.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")) or {})
-    except (yaml.YAMLError, ValidationError) as error:
-        raise BenchError(f"the hyper-parameter file {file} is not valid: {one_sentence(error)}") from error
+        found = Card.model_validate(read_yaml(file, installed=True) or {})
+    except ValidationError as error:
+        raise BenchError(f"the hyper-parameter file {file} is not valid: {explain(error)}.") from error
+    except ValueError as error:
+        raise BenchError(f"the hyper-parameter file {file} is not YAML: {error}.") from error
     known = {*method.Settings.model_fields, "budget"}
     for name in (name for values in (found.defaults, *found.teachers.values()) for name in values):
         if name not in known:
@@ -76,7 +78,7 @@ def choose_settings(method: type[Method], teacher: str, overrides: Mapping[str, 
         settings = method.Settings.model_validate({k: v.value for k, v in values.items()} | dict(overrides))
     except ValidationError as error:
         raise UsageError(
-            f"method {name!r}: {one_sentence(error)}; `bench show method {name} --teacher {teacher}` lists the settings."
+            f"method {name!r}: {explain(error)}; `bench show method {name} --teacher {teacher}` lists the settings."
         ) from error
     tuning = data.tuning[teacher].model_dump() if teacher in data.tuning else {}
     return Hyperparameters(settings, budget.value if budget else None, sources | dict.fromkeys(overrides, "given"), tuning, note)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import registry
+from bench.files.yaml_files import read_yaml
 from bench.leaderboard.published import Paper, published
 from bench.leaderboard.rows import Leaderboard
 
@@ -57,17 +58,14 @@ def _escaped(texts: Iterable[str]) -> str:
 
 def _entry(method: str) -> str:
     """A method's BibTeX entry, from the YAML file beside its module; the empty string if it has none."""
-    import yaml
-
     entry = registry.methods.entries().get(method)
     file = entry.source_file() if entry else None
     card = file.with_suffix(".yaml") if file else Path()
     if not card.is_file():
         return ""
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        content = yaml.load(card.read_bytes(), loader)
-    except yaml.YAMLError:
+        content = read_yaml(card, installed=True)
+    except ValueError:
         return ""  # whoever runs the method is told
     return str(content.get("bibtex", "")) if isinstance(content, dict) else ""
 

@@ -9,6 +9,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from bench.files.yaml_files import read_yaml
+
 PUBLISHED = "published"
 """What stands in the place of a protocol's id, so that a published number never shares a column with a measured one."""
 
@@ -131,10 +133,7 @@ class PublishedNumbers(BaseModel):
 @cache
 def published() -> PublishedNumbers:
     """The published numbers that this suite ships."""
-    import yaml
-
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast
-    return PublishedNumbers.model_validate(yaml.load(_file().read_bytes(), loader))
+    return PublishedNumbers.model_validate(read_yaml(_file(), installed=True))
 
 
 def _file() -> Path:

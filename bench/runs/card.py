@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 
 class Value(BaseModel):
@@ -65,17 +65,3 @@ class Card(BaseModel):
     def values(self, teacher: str) -> dict[str, Value]:
         """Every value that holds for one teacher; ``NAME:SOURCE`` has those of NAME."""
         return {**self.defaults, **self.teachers.get(teacher.partition(":")[0], {})}
-
-
-def one_sentence(error: Exception) -> str:
-    """A validation or YAML error on one line: where, what was given, what was expected."""
-    if not isinstance(error, ValidationError):
-        return " ".join(str(error).split())
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"]) or "the whole"
-    expected = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "missing":
-        return f"{where} has no value"
-    if not first["loc"]:  # of several values together
-        return expected
-    return f"{where} = {first['input']!r} is not valid ({expected[0].lower()}{expected[1:]})"
