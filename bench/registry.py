@@ -16,7 +16,7 @@ import itertools
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from importlib.machinery import PathFinder
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from bench.errors import BenchError, UsageError, unknown
 from bench.files.atomic import sha256
+from bench.files.yaml_files import read_yaml
 
 if TYPE_CHECKING:
     from bench.plugin.dataset import Dataset
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
     from bench.plugin.method import Method
     from bench.plugin.metric import Metric
     from bench.plugin.protocol import Protocol
-    from bench.plugin.teacher import Released, Teacher
+    from bench.plugin.released import Released
+    from bench.plugin.teacher import Teacher
 
 T = TypeVar("T")
 
@@ -46,9 +48,13 @@ class Entry:
     load: Callable[[], Any]
     target: str = ""
     problem: str = ""
+    text: str = ""
+    """What a table says of it in a line."""
 
     def summary(self) -> str:
-        """First line of the docstring, read from the source without importing it."""
+        """First line of the docstring, read from the source without importing it; of a row of a table, its own."""
+        if self.text:
+            return self.text
         module, _, attribute = self.target.partition(":")
         return _first_docstring_line(module, attribute) if attribute else _first_line(inspect.getdoc(self.load()))
 
@@ -100,18 +106,33 @@ class Registry(Generic[T]):
     def entries(self) -> dict[str, Entry]:
         """Everything of this kind by name, sorted; nothing is imported."""
         found: dict[str, Entry] = {}
-        for point in _installed(self.group):
-            if not point.name.startswith(self.prefix):
-                continue
-            name = point.name.removeprefix(self.prefix)
-            entry = Entry(self.kind, name, _origin(point), point.load, target=point.value)
-            other = found.get(name)
+        points = [point for point in _installed(self.group) if point.name.startswith(self.prefix)]
+        for entry in itertools.chain.from_iterable(map(self._announced, points)):
+            other = found.get(entry.name)
             if other is not None and other.target != entry.target:
-                clash = f"{other.origin} and {entry.origin} both provide the {self.kind} {name!r}; uninstall one of them."
+                clash = f"{other.origin} and {entry.origin} both provide the {self.kind} {entry.name!r}; uninstall one of them."
                 entry = replace(entry, origin=f"{other.origin}, {entry.origin}", problem=clash)
-            found[name] = entry
+            found[entry.name] = entry
         found |= {name: entry for (kind, name), entry in _from_files.items() if kind == self.kind}
         return dict(sorted(found.items()))
+
+    def _announced(self, point: EntryPoint) -> list[Entry]:
+        """What an entry point announces: one thing, or with ``package:table.yaml`` every row of that table."""
+        if not point.value.endswith(".yaml"):
+            return [Entry(self.kind, point.name.removeprefix(self.prefix), _origin(point), point.load, target=point.value)]
+        make = partial(Entry, self.kind, origin=_origin(point), target=point.value)
+        try:
+            return [
+                make(name, load=partial(self._from_table, name, facts), text=facts.get("summary", ""))
+                for name, facts in _read_table(point.value).items()
+            ]
+        except (OSError, ValueError) as error:
+            return [make(point.name, load=point.load, problem=f"the table {point.value} cannot be read: {error}")]
+
+    def _from_table(self, name: str, facts: Mapping[str, Any]) -> T:
+        contract = EntryPoint(self.kind, self.contract, "").load()
+        thing: T = contract.from_table(name, facts)
+        return thing
 
     def get(self, name: str) -> T:
         """The thing registered under ``name``, imported, checked against its contract, and told its name.
@@ -142,7 +163,7 @@ class Registry(Generic[T]):
 methods: Registry[type[Method]] = Registry("method", "bench.methods", "bench.plugin.method:Method")
 teachers: Registry[type[Teacher]] = Registry("teacher", "bench.teachers", "bench.plugin.teacher:Teacher")
 datasets: Registry[Callable[[Path | None], Dataset]] = Registry("dataset", "bench.datasets", "bench.plugin.dataset:Dataset")
-released: Registry[Released] = Registry("released", "bench.released", "bench.plugin.teacher:Released")
+released: Registry[Released] = Registry("released", "bench.released", "bench.plugin.released:Released")
 metrics: Registry[Callable[..., Metric]] = Registry("metric", "bench.evals", "bench.plugin.metric:Metric", "metric.")
 extractors: Registry[type[FeatureExtractor]] = Registry(
     "extractor", "bench.evals", "bench.plugin.extractor:FeatureExtractor", "extractor."
@@ -206,6 +227,27 @@ def require_plugins(digests: Mapping[str, str], whose: str) -> None:
 @cache
 def _installed(group: str) -> tuple[EntryPoint, ...]:
     return tuple(entry_points(group=group))
+
+
+@cache
+def _read_table(place: str) -> dict[str, dict[str, Any]]:
+    """Read the table ``package:table.yaml``: its rows by name, each with the facts of its family.
+
+    Raises ValueError or OSError if there is no such table.
+    """
+    package, _, name = place.partition(":")
+    module = _source_file(package)
+    if module is None:
+        raise ValueError(f"there is no package {package!r}")
+    families = read_yaml(module.with_name(name), installed=True)
+    try:
+        return {
+            name: {fact: value for fact, value in family.items() if fact != "generators"} | row
+            for family in families.values()
+            for name, row in family["generators"].items()
+        }
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"it does not hold families of generators ({error})") from None
 
 
 def _origin(point: EntryPoint) -> str:

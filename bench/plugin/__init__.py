@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from bench import registry
 from bench.environment import device_name
-from bench.errors import BenchError, UsageError, one_line, shown
+from bench.errors import BenchError, UsageError, explain, one_line, shown
 from bench.files.assets import Asset, fetch
 from bench.files.atomic import cache_folder, sha256
 from bench.files.tensors import converted, load_tensors, load_weights, tensors_digest
@@ -49,8 +49,9 @@ from bench.plugin.method import (
 )
 from bench.plugin.metric import FeatureMetric, GeneratorMetric, Metric
 from bench.plugin.protocol import Protocol, PublishedStatistics
+from bench.plugin.released import Released
 from bench.plugin.sampler import Draw, Sampler, euler_step, few_steps, heun_step
-from bench.plugin.teacher import Augment, Released, ReportedFID, Teacher, Trainable, set_dropout
+from bench.plugin.teacher import Augment, ReportedFID, Teacher, Trainable, set_dropout
 
 T = TypeVar("T", bound=type)
 
@@ -141,6 +142,7 @@ __all__ = [
     "device_name",
     "ema_decay",
     "euler_step",
+    "explain",
     "fetch",
     "few_steps",
     "from_uint8",

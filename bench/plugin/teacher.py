@@ -137,22 +137,3 @@ class Trainable(ABC):
 
         ``report(images_seen, loss)`` is called now and then. Same arguments, same machine: same weights, to the bit.
         """
-
-
-@dataclass(frozen=True)
-class Released:
-    """A published one-step or few-step generator with the network of its teacher."""
-
-    teacher: str
-    """Whose network, images and protocol are its own."""
-    method: str
-    weights: Asset
-    sigmas: tuple[float, ...]
-    """Noise levels at which it is called, in order, in image units; one for a one-step generator."""
-    published: ReportedFID | None = None
-    """What its authors measured, where that is known of this very file."""
-
-    @property
-    def assets(self) -> tuple[Asset, ...]:
-        """The files that it needs."""
-        return (self.weights,)
