@@ -13,10 +13,11 @@ def read_yaml(path: Path, *, installed: bool = False) -> Any:
 
     Args:
         path: the file, in UTF-8.
-        installed: whether the file came with this suite or with a package. It is then read by libyaml,
-            which is ten times as fast and which a text nested 100,000 deep makes crash.
+        installed: whether the file came with this suite or with a package. It is then read by
+            libyaml, which is ten times as fast and which a text nested 100,000 deep makes crash.
 
-    Raises ValueError, in one line, for a file that is not YAML, and OSError for one that cannot be read.
+    Raises ValueError, in one line, for a file that is not YAML, and OSError for one that cannot be
+    read.
     """
     text = path.read_text(encoding="utf-8")
     return parse_yaml(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader) if installed else yaml.SafeLoader)
