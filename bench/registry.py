@@ -3,7 +3,8 @@
 There is one registry for each kind:
 
 >>> registry.methods.get("sid")                  # the class, imported and checked
->>> registry.methods.get("sidd")                 # UsageError: unknown method 'sidd'; did you mean 'sid'?
+>>> registry.methods.get("sidd")                 # UsageError: unknown method 'sidd'; did you mean
+'sid'?
 >>> registry.teachers.entries()                  # all teachers by name, without importing any
 >>> registry.teachers.entries()["edm-cifar10"].summary()
 >>> registry.load_plugin("mine.py")              # what its decorators register is found from now on
@@ -12,8 +13,9 @@ There is one registry for each kind:
 A package announces what it has by entry points: ``sid = "methods.sid:SiD"`` in the group
 ``bench.methods`` for one thing, or ``mine = "package:table.yaml"`` for every row of a table.
 
-Listing reads package metadata, tables and the text of source files; it imports neither torch nor any
-plugin. A plugin that is broken, or whose name is taken, is reported by name and leaves the others alone.
+Listing reads package metadata, tables and the text of source files; it imports neither torch nor
+any plugin. A plugin that is broken, or whose name is taken, is reported by name and leaves the
+others alone.
 """
 
 from __future__ import annotations
@@ -58,7 +60,7 @@ class Entry:
     """The package with its version, or the plugin file, that registers it."""
     load: Callable[[], Any]
     target: str = ""
-    """The entry point's value, ``module:attribute`` or ``package:table.yaml``; empty from a plugin file."""
+    """The entry point's value: ``module:attribute`` or ``package:table.yaml``; empty for other code."""
     problem: str = ""
     """Why it cannot be used; empty if it can."""
     description: str = ""
@@ -96,7 +98,8 @@ class Registry(Generic[T]):
     Args:
         kind: the word for the kind, such as ``method``.
         group: the entry-point group in which packages announce such things.
-        contract: the class that each must fulfil, as ``module:class``; imported only when one is used.
+        contract: the class that each must fulfil, as ``module:class``; imported only when one is
+            used.
         prefix: the beginning of their names in a group that several kinds share.
     """
 
@@ -104,7 +107,9 @@ class Registry(Generic[T]):
         self.kind, self.group, self.contract, self.prefix = kind, group, contract, prefix
 
     def register(self, name: str) -> Callable[[Any], Any]:
-        """Return a decorator that registers a thing under ``name``; see ``bench.plugin.register_method``."""
+        """Return a decorator that registers a thing under ``name``; see
+        ``bench.plugin.register_method``.
+        """
 
         def decorate(thing: Any) -> Any:
             origin = _loading[-1] if _loading else f"module {getattr(thing, '__module__', '?')}"
@@ -133,7 +138,7 @@ class Registry(Generic[T]):
         return dict(sorted(entries.items()))
 
     def _announced(self, point: EntryPoint) -> list[Entry]:
-        """Return the entries of an entry point: one, or with ``package:table.yaml`` one a row of the table."""
+        """Return the entries of an entry point: one, or one for each row of ``package:table.yaml``."""
         if not point.value.endswith(".yaml"):
             name = point.name.removeprefix(self.prefix)
             return [Entry(self.kind, name, _origin(point), point.load, target=point.value)]
@@ -152,7 +157,7 @@ class Registry(Generic[T]):
         return thing
 
     def get(self, name: str) -> T:
-        """Import the thing registered under ``name``, check it against its contract, and set its ``name``.
+        """Import the thing registered under ``name``, check its contract, and set its ``name``.
 
         Raises UsageError for a name that is unknown or taken twice, and for a plugin that does not import
         or breaks its contract.
@@ -197,9 +202,9 @@ REGISTRIES: dict[str, Registry[Any]] = {
 def load_plugin(path: str | Path) -> None:
     """Execute one plugin file, whose decorators register what it holds.
 
-    A second call for the same content does nothing; a call for a file that has changed replaces what the
-    file had registered. Raises UsageError, leaving everything as it was, for a file that does not exist or
-    does not import, or that registers nothing or a name that is taken.
+    A second call for the same content does nothing; a call for a file that has changed replaces
+    what the file had registered. Raises UsageError, leaving everything as it was, for a file that
+    does not exist or does not import, or that registers nothing or a name that is taken.
     """
     file = Path(path).expanduser().absolute()
     if not file.is_file():
@@ -293,7 +298,7 @@ def _broken_contract(registry: Registry[Any], thing: Any) -> str:
 
 
 def _first_docstring_line(module: str, attribute: str) -> str:
-    """Return the first line of an attribute's docstring, or else of its module's, without importing it."""
+    """Return the first line of an attribute's docstring, or of its module's, without an import."""
     source = _source_file(module)
     if source is None:
         return ""

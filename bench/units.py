@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 
 SUFFIXES = {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15, "E": 10**18, "Z": 10**21}
-"""What a letter behind a number multiplies it by."""
+"""The factor of each letter behind a number."""
 
 
 def parse_quantity(text: str) -> float:
-    """Read a number that may end with one of the letters of ``SUFFIXES``: ``4.1M`` is 4100000, ``3e15`` is itself.
+    """Read a number with an optional suffix: ``4.1M`` is 4100000, and ``3e15`` is itself.
 
     Raises ValueError for anything else, a sign, an infinity and NaN among it.
     """
@@ -21,7 +21,7 @@ def parse_quantity(text: str) -> float:
 
 
 def quantity(value: float) -> str:
-    """A count in three digits with its suffix: 512000 is ``512k``, 2.1e15 is ``2.1P``."""
+    """Write a count in three digits with its suffix: 512000 is ``512k``, 2.1e15 is ``2.1P``."""
     for suffix, size in reversed(SUFFIXES.items()):
         if abs(value) >= size * 0.9995:
             return f"{value / size:.3g}{suffix}"
@@ -29,7 +29,7 @@ def quantity(value: float) -> str:
 
 
 def compact(count: int) -> str:
-    """A count in the shortest exact form: 5000 is ``5k``, 1797 stays ``1797``."""
+    """Write a count in the shortest exact form: 5000 is ``5k``, 1797 stays ``1797``."""
     for suffix, size in reversed(SUFFIXES.items()):
         if count and count % size == 0:
             return f"{count // size}{suffix}"
@@ -37,7 +37,7 @@ def compact(count: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as ``48 s``, ``12 min``, ``3.2 h`` or ``12 days``."""
+    """Write seconds as ``48 s``, ``12 min``, ``3.2 h`` or ``12 days``."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     if seconds >= 172_800:
@@ -46,18 +46,18 @@ def duration(seconds: float) -> str:
 
 
 def plus_minus(mean: float, std: float | None) -> str:
-    """A mean with its standard deviation where there is one: ``1.42 ± 0.05``; small means get four decimals."""
+    """Write a mean with its standard deviation, if any: ``1.42 ± 0.05``; small ones in 4 decimals."""
     digits = 2 if abs(mean) >= 0.1 else 4
     return f"{mean:.{digits}f}" + (f" ± {std:.{digits}f}" if std is not None else "")
 
 
 def clock(seconds: float) -> str:
-    """Seconds as ``0:48``, ``12:05`` or ``3:12:00``."""
+    """Write seconds as ``0:48``, ``12:05`` or ``3:12:00``."""
     hours, rest = divmod(round(seconds), 3600)
     return (f"{hours}:{rest // 60:02d}" if hours else f"{rest // 60}") + f":{rest % 60:02d}"
 
 
 def short_budget(budget: str) -> str:
-    """A budget with its amount in three digits: ``flops=2000000000000`` is ``flops=2T``."""
+    """Write a budget with its amount in three digits: ``flops=2000000000000`` is ``flops=2T``."""
     axis, _, amount = budget.partition("=")
     return f"{axis}={quantity(float(amount))}"

@@ -97,9 +97,7 @@ def _directory(data: memoryview) -> tuple[int, int]:
 
 
 def _member(data: memoryview, at: int, left: int) -> tuple[str, memoryview, int]:
-    """Read one entry of the directory: the member's name, its at most ``left`` bytes, and the next
-    position.
-    """
+    """Read one entry of the directory: name, bytes (at most ``left``), and the next position."""
     if at + 46 > len(data) or bytes(data[at : at + 4]) != b"PK\x01\x02":
         raise Malformed("its zip directory is damaged")
     flags, method, _time, crc, packed, size, n, extra, comment = struct.unpack("<8x H H I I I I H H H", data[at : at + 34])

@@ -1,5 +1,4 @@
-"""Rebuild the tensors that torch writes into a pickle: storages of raw numbers, and strided views
-of them.
+"""Rebuild the tensors in torch's pickles: strided views of storages of raw numbers.
 
 The tensors are views of the file's own bytes, so that nothing is copied before names and shapes
 have been compared with those of a network.
@@ -68,8 +67,7 @@ class Reference:
 def read_legacy(
     data: memoryview, allowed: Collection[tuple[str, str]], operations: int = MAX_OPERATIONS
 ) -> tuple[Any, dict[str, memoryview]]:
-    """Read a file that ``torch.save`` wrote before its zip format: an object, and its raw storages
-    by key.
+    """Read a file in the format before zip of ``torch.save``: an object, and its storages by key.
 
     The file has five pickles in a row (a magic number, a version, facts about the system, the
     object, the keys of its storages), then for each key a count and the numbers. Raises Malformed

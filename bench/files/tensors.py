@@ -57,8 +57,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def load_weights(network: nn.Module, tensors: dict[str, Tensor], where: str) -> None:
-    """Load weights into a network if their names, shapes and types are exactly its own and all are
-    finite.
+    """Load weights into a network if names, shapes and types are exactly its own and all finite.
 
     A network on the meta device takes the tensors themselves. ``where`` names the weights in
     messages. Raises UsageError that says what does not fit.
@@ -91,8 +90,7 @@ def _some(names: list[str]) -> str:
 def converted(
     path: Path, read: Callable[[Path], tuple[dict[str, Tensor], dict[str, Any]]]
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read a file in a foreign format with ``read`` the first time, and from then on as a
-    safetensors copy.
+    """Read a file in a foreign format with ``read``, and from then on its copy in safetensors.
 
     Returns tensors by name and their description. The copy lies in the cache under the SHA-256 of
     the file and is read back and compared before it is trusted; a damaged copy is made again.

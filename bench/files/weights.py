@@ -51,16 +51,12 @@ def is_state_dict(data: memoryview) -> bool:
 
 
 def is_safetensors(data: memoryview | bytes) -> bool:
-    """Tell whether a file begins as safetensors: with the length of a description, and the
-    description.
-    """
+    """Tell whether a file begins as safetensors: with the length of a JSON text, and that text."""
     return len(data) > 8 and bytes(data[8:9]) == b"{"
 
 
 def require_weights(path: Path) -> None:
-    """Raise UsageError unless ``path`` is a readable file of a possible size, and no pipe, which
-    never ends.
-    """
+    """Raise UsageError unless ``path`` is a readable file of a possible size; a pipe never ends."""
     try:
         status = path.stat()
         if stat.S_ISREG(status.st_mode):

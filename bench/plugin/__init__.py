@@ -1,4 +1,4 @@
-"""Everything that the author of a plugin needs: contracts, shared mathematics, and decorators that register.
+"""All that a plugin's author needs: contracts, shared mathematics, and registering decorators.
 
 A method in ten lines, which trains a copy of the teacher to denoise its own images; as ``mine.py`` it is run
 by ``bench run --plugin mine.py --method mine --teacher edm-digits --budget images=20k``, with ``--set`` for
@@ -100,7 +100,7 @@ def register_dataset(name: str) -> Callable[[T], T]:
 
 
 def register_released(name: str) -> Callable[[Released], Released]:
-    """Make a Released generator available as ``released:NAME``: ``register_released("mine")(Released(...))``."""
+    """Make a Released available: ``register_released("mine")(Released(...))`` is ``released:mine``."""
     return registry.released.register(name)
 
 

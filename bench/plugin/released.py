@@ -1,4 +1,4 @@
-"""Generators that their authors released: what one is, and a row of the tables in which packages list theirs."""
+"""Generators that their authors released, and the tables in which a package lists such generators."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Released:
 
 
 class Row(BaseModel):
-    """What a table such as ``teachers/released.yaml`` says of one generator, by itself or for its whole family."""
+    """The facts of one generator in a table such as ``teachers/released.yaml``, with its family's."""
 
     model_config = ConfigDict(extra="forbid")
     summary: str
