@@ -12,7 +12,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from bench.files.yaml_text import load_yaml
+from bench.files.yaml_files import read_yaml
 
 PUBLISHED = "published"
 """Stands in the place of a protocol, so that published and measured numbers share no column."""
@@ -139,7 +139,7 @@ class PublishedNumbers(BaseModel):
 @cache
 def published() -> PublishedNumbers:
     """Return the published numbers that this suite ships."""
-    return PublishedNumbers.model_validate(load_yaml(_file().read_bytes()))
+    return PublishedNumbers.model_validate(read_yaml(_file(), installed=True))
 
 
 def _file() -> Path:

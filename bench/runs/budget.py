@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
@@ -11,6 +10,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from bench.errors import UsageError, unknown
+from bench.units import SUFFIXES, parse_quantity
 
 AXES = {
     "images": "images generated for the generator's updates, the papers' x-axis",
@@ -18,7 +18,6 @@ AXES = {
     "flops": "floating-point operations of training, a multiply-add counting 2, one-off costs included",
     "seconds": "training time without evaluation and start-up, one-off costs included",
 }
-_SUFFIXES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 """The axes that a budget can limit, each with how it is counted."""
 _FIRST_POINT = 1 / 64
 """The first evaluation after the one at zero, as a fraction of the budget."""
@@ -42,16 +41,16 @@ class Budget:
             raise UsageError(f"the budget {text!r} is not of the form AXIS=AMOUNT, such as images=200k.")
         if axis not in AXES:
             raise unknown("budget axis", axis, AXES)
-        match = re.fullmatch(r"([0-9.]+(?:[eE][+-]?[0-9]+)?)([kMGT]?)", value)
         try:
-            amount = float(match[1]) * _SUFFIXES[match[2]] if match else math.nan
+            amount = parse_quantity(value)
         except ValueError:
             amount = math.nan
         if not 0 < amount < math.inf:
             raise UsageError(
-                f"the budget {text!r} has the amount {value!r}; expected a number above zero, with k, M, G or T if you like."
+                f"the budget {text!r} has the amount {value!r}; expected a number above zero, "
+                f"with {', '.join(SUFFIXES)} behind it if you like."
             )
-        return cls(axis, float(f"{amount:.15g}"))  # 4.1M is 4100000, whatever the product's last bit
+        return cls(axis, amount)
 
     def __str__(self) -> str:
         return f"{self.axis}={self.amount:.15g}"

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from bench.errors import BenchError
-from bench.files.yaml_text import load_yaml
+from bench.errors import BenchError, explain
+from bench.files.yaml_files import read_yaml
 
 
 class Value(BaseModel):
@@ -88,20 +87,8 @@ def read_card(file: Path) -> Card:
     if not file.is_file():
         return Card()
     try:
-        return Card.model_validate(load_yaml(file.read_bytes()) or {})
-    except (yaml.YAMLError, ValidationError) as error:
-        raise BenchError(f"the hyper-parameter file {file} is not valid: {one_sentence(error)}") from error
-
-
-def one_sentence(error: Exception) -> str:
-    """Describe a validation or YAML error on one line: place, value, and what was expected."""
-    if not isinstance(error, ValidationError):
-        return " ".join(str(error).split())
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"]) or "the whole"
-    expected = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "missing":
-        return f"{where} has no value"
-    if not first["loc"]:  # of several values together
-        return expected
-    return f"{where} = {first['input']!r} is not valid ({expected[0].lower()}{expected[1:]})"
+        return Card.model_validate(read_yaml(file, installed=True) or {})
+    except ValidationError as error:
+        raise BenchError(f"the hyper-parameter file {file} is not valid: {explain(error)}.") from error
+    except ValueError as error:
+        raise BenchError(f"the hyper-parameter file {file} is not YAML: {error}.") from error

@@ -13,11 +13,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from bench import registry
-from bench.errors import UsageError
+from bench.errors import UsageError, explain
+from bench.files.yaml_files import parse_yaml, read_yaml
 from bench.runs.recorded import RecordedEvaluation, RecordedRecipe
 
 
@@ -219,11 +219,11 @@ def run_prefix(method: str, teacher: str, seed: int) -> str:
 def read_fields(path: Path, what: str, such_as: str) -> dict[str, Any]:
     """The fields of a YAML file that a person may have written. Raises UsageError for a file that holds something else."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_yaml(path)
     except FileNotFoundError:
         raise UsageError(f"the {what} file {str(path)!r} does not exist; check the path.") from None
-    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"the {what} file {str(path)!r} is not YAML: {' '.join(str(error).split())}") from None
+    except (ValueError, OSError) as error:
+        raise UsageError(f"the {what} file {str(path)!r} is not YAML: {error}") from None
     if not isinstance(content, dict):
         kind = type(content).__name__
         raise UsageError(f"the {what} file {str(path)!r} holds {kind}, expected fields such as {such_as}.")
@@ -241,7 +241,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
     try:
         return Recipe.model_validate(content).as_request()
     except ValidationError as error:
-        raise UsageError(f"the recipe file {str(path)!r} does not hold: {_first(error)}.") from None
+        raise UsageError(f"the recipe file {str(path)!r} does not hold: {explain(error)}.") from None
 
 
 def read_recorded(recorded: RecordedRecipe | Mapping[str, Any], whose: str) -> Recipe:
@@ -250,7 +250,7 @@ def read_recorded(recorded: RecordedRecipe | Mapping[str, Any], whose: str) -> R
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
-        raise UsageError(f"{whose} carries a recipe that does not hold: {_first(error)}.") from None
+        raise UsageError(f"{whose} carries a recipe that does not hold: {explain(error)}.") from None
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
@@ -259,8 +259,8 @@ def parse_setting(text: str) -> tuple[str, Any]:
     if not equals or not name:
         raise UsageError(f"--set {text!r} is not of the form NAME=VALUE, such as --set alpha=1.0.")
     try:
-        return name.strip(), yaml.safe_load(value)
-    except yaml.YAMLError:
+        return name.strip(), parse_yaml(value)
+    except ValueError:
         return name.strip(), value
 
 
@@ -269,10 +269,4 @@ def make_request(**fields: Any) -> Request:
     try:
         return Request.model_validate(fields)
     except ValidationError as error:
-        raise UsageError(f"the request does not hold: {_first(error)}.") from None
-
-
-def _first(error: ValidationError) -> str:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    return f"{where}: {first['msg'].lower()}" + ("" if first["type"] == "missing" else f", given {first['input']!r}")
+        raise UsageError(f"the request does not hold: {explain(error)}.") from None

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import json
 import os
 import shutil
-import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -18,8 +16,8 @@ import yaml
 from pydantic import ValidationError
 
 from bench import registry
-from bench.errors import BenchError, Held, UsageError, unknown
-from bench.files.atomic import content_digest, write_atomic
+from bench.errors import BenchError, Held, UsageError, explain, unknown
+from bench.files.atomic import content_digest, locked, write_atomic
 from bench.runs.budget import AXES
 from bench.runs.recipe import Recipe, Request, read_recorded, run_prefix
 from bench.runs.record import SCHEMA, Record
@@ -50,24 +48,16 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the run for this process while the context lasts. Raises Held, naming the holder, if
-        another process has it.
+        """Hold the run for this process while the context lasts.
 
-        The lock is the operating system's, so that it ends with the process however that dies.
+        Raises Held, naming the holder, if another process has it.
         """
-        file = self.path / ".lock"
-        self.path.mkdir(parents=True, exist_ok=True)
-        with file.open("a+") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                handle.seek(0)
-                holder = handle.read().strip() or "another process"
-                advice = "wait for it, or choose another --seed or --results."
-                raise Held(f"the run {self.path.name} is held by {holder}; {advice}") from None
-            handle.truncate(0)
-            handle.write(f"process {os.getpid()} on {socket.gethostname()} since {now()}")
-            handle.flush()
+
+        def refuse(holder: str) -> None:
+            advice = "wait for it, or choose another --seed or --results."
+            raise Held(f"the run {self.path.name} is held by {holder}; {advice}")
+
+        with locked(self.path / ".lock", refuse):
             yield
 
     def clear(self) -> None:
@@ -122,7 +112,8 @@ def _read(file: Path) -> Record | None:
         newer = _schema(file)
         if newer > SCHEMA:
             raise _of_newer_schema(file, newer) from error
-        raise _damaged(file, _place(error) or type(error).__name__) from error
+        reason = explain(error) if isinstance(error, ValidationError) else "it is not in UTF-8"
+        raise _damaged(file, reason) from error
     except OSError as error:
         raise BenchError(f"the record {file} cannot be read: {error.strerror}; see to its permissions.") from error
     if record.schema_ > SCHEMA:
@@ -134,12 +125,6 @@ def _read(file: Path) -> Record | None:
 
 def _damaged(file: Path, reason: str) -> BenchError:
     return BenchError(f"the record {file} is damaged ({reason}); repeat the run with --fresh.")
-
-
-def _place(error: Exception) -> str:
-    """Name the first field of a record that does not hold; the empty string if it is no JSON at all."""
-    place = error.errors()[0]["loc"] if isinstance(error, ValidationError) else ()
-    return ".".join(map(str, place)) + " does not hold" if place else ""
 
 
 def _schema(file: Path) -> int:

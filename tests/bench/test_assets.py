@@ -415,7 +415,7 @@ def test_a_cache_that_is_a_file_is_said(server, tmp_path):
     assert "Not a directory" in failure(make(server))
 
 
-FETCH = "import sys; from bench.assets import Asset, fetch; fetch(Asset(**__import__('json').loads(sys.argv[1])))"
+FETCH = "import sys; from bench.files.assets import Asset, fetch; fetch(Asset(**__import__('json').loads(sys.argv[1])))"
 
 
 def start(asset):
@@ -464,7 +464,7 @@ from bench.plugin import Asset, FeatureExtractor, register_extractor
 
 
 class Files(FeatureExtractor):
-    images, features = None, ("pool",)
+    image_spec, features = None, ("pool",)
 
     def __call__(self, images):
         return {{}}

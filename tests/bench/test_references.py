@@ -202,7 +202,7 @@ from bench.plugin import FeatureExtractor, Protocol, register_extractor, registe
 
 @register_extractor("rows")
 class Rows(FeatureExtractor):
-    images, features = None, ("pool",)
+    image_spec, features = None, ("pool",)
     def __call__(self, images):
         return {"pool": images.float().mean((1, 3))}
     def digest(self):

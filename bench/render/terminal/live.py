@@ -10,13 +10,11 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    DownloadColumn,
     Progress,
     TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
-    TransferSpeedColumn,
 )
 
 from bench import distributed
@@ -134,19 +132,3 @@ def progress_bar(what: str) -> Iterator[Callable[[float], None]]:
     with Progress(*columns, console=console, transient=True, disable=not shown) as progress:
         task = progress.add_task(what, total=1.0)
         yield report
-
-
-@contextmanager
-def download_bar(file: str) -> Iterator[Callable[[int, int | None], None]]:
-    """A bar for a download in a terminal: yields ``report(bytes, all bytes if known)``."""
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(file, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
