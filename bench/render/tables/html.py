@@ -18,6 +18,8 @@ footer { font-size: .85em; margin-top: 1em; max-width: 60em }
 @media (prefers-color-scheme: dark) { body { color: #ddd; background: #111 } .published { color: #aaa } }
 """
 
+_STYLES = {"plain": "%s", "best": "<b>%s</b>", "second": "<u>%s</u>", "published": "%s"}
+
 
 def html(sheet: Sheet) -> str:
     """Return a page with a table whose best is bold and whose second is underlined.
@@ -53,12 +55,7 @@ def _class(words: bool) -> str:
 
 
 def _cell(cell: Cell) -> str:
-    text = escape(cell.text)
-    if cell.best:
-        text = f"<b>{text}</b>"
-    elif cell.second:
-        text = f"<u>{text}</u>"
-    return text + _marks(*cell.marks)
+    return _STYLES[cell.style] % escape(cell.text) + _marks(*cell.marks)
 
 
 def _marks(*marks: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bench.render.tables.columns import NONE
 from bench.render.tables.sheet import TIED, Cell, Sheet
 
 _SPECIAL = (
@@ -14,6 +13,8 @@ _SPECIAL = (
 
 _ACCENTED = "ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜÝßàáâãäåæçèéêëìíîïñòóôõöøùúûüýÿ"
 """Letters of the first encoding of LaTeX."""
+
+_STYLES = {"plain": "%s", "best": r"\textbf{%s}", "second": r"\underline{%s}", "published": r"\emph{%s}"}
 
 
 def latex(sheet: Sheet) -> str:
@@ -28,14 +29,14 @@ def latex(sheet: Sheet) -> str:
             rows.append(r"\midrule")
         if section.title:
             rows.append(rf"\multicolumn{{{len(sheet.titles)}}}{{l}}{{\emph{{{escaped(section.title)}}}}} \\")
-        rows += [" & ".join(_cell(cell, section.published) for cell in row) + r" \\" for row in section.rows]
+        rows += [" & ".join(map(_cell, row)) + r" \\" for row in section.rows]
     notes = [(f"{_mark(mark)} " if mark else "") + escaped(sentence) for mark, sentence in sheet.notes]
     footer = [r"\par\smallskip", r"{\footnotesize\raggedright", *(f"{note}\\par" for note in notes), "}"]
     return "\n".join(
         [
             rf"\begin{{tabular}}{{{''.join('l' if words else 'r' for words in sheet.words)}}}",
             r"\toprule",
-            " & ".join(escaped(title) for title in sheet.titles) + r" \\",
+            " & ".join(map(escaped, sheet.titles)) + r" \\",
             r"\midrule",
             *rows,
             r"\bottomrule",
@@ -61,15 +62,10 @@ def _letter(c: str) -> str:
     return rf"\ifdefined\Uchar {c}\else [U+{ord(c):04X}]\fi{{}}"  # XeLaTeX and LuaLaTeX define \Uchar
 
 
-def _cell(cell: Cell, published: bool) -> str:
-    text = escaped(cell.text)
-    if cell.best:
-        text = rf"\textbf{{{text}}}"
-    elif cell.second:
-        text = rf"\underline{{{text}}}"
-    elif published and cell.text != NONE:
-        text = rf"\emph{{{text}}}"
-    return text + (rf"~\cite{{{cell.cite}}}" if cell.cite else "") + (_mark(*cell.marks) if cell.marks else "")
+def _cell(cell: Cell) -> str:
+    text = _STYLES[cell.style] % escaped(cell.text)
+    cite = rf"~\cite{{{cell.cite}}}" if cell.cite else ""
+    return text + cite + (_mark(*cell.marks) if cell.marks else "")
 
 
 def _mark(*marks: str) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
-from bench.render.tables.columns import NONE
 from bench.render.tables.sheet import Cell, Sheet
+
+_STYLES = {"plain": "%s", "best": "**%s**", "second": "<u>%s</u>", "published": "*%s*"}
 
 
 def markdown(sheet: Sheet) -> str:
@@ -13,10 +15,10 @@ def markdown(sheet: Sheet) -> str:
 
     Footnotes are a list below.
     """
-    rule = _line(["---" if words else "---:" for words in sheet.words])
-    rows = [_line([_cell(cell, section.published) for cell in row]) for section in sheet.sections for row in section.rows]
+    rule = _line("---" if words else "---:" for words in sheet.words)
+    rows = [_line(map(_cell, row)) for section in sheet.sections for row in section.rows]
     notes = ["- " + (f"{_marks(mark)} " if mark else "") + escaped(note) for mark, note in sheet.notes]
-    head = _line([escaped(title) for title in sheet.titles])
+    head = _line(map(escaped, sheet.titles))
     return "\n".join([head, rule, *rows, *(["", *notes] if notes else [])])
 
 
@@ -27,20 +29,13 @@ def escaped(text: str) -> str:
     return re.sub(r"&(?=#?\w+;)", "&amp;", text).replace("<", "&lt;")
 
 
-def _cell(cell: Cell, published: bool) -> str:
-    text = escaped(cell.text)
-    if cell.best:
-        text = f"**{text}**"
-    elif cell.second:
-        text = f"<u>{text}</u>"
-    elif published and cell.text != NONE:
-        text = f"*{text}*"
-    return text + _marks(*cell.marks)
+def _cell(cell: Cell) -> str:
+    return _STYLES[cell.style] % escaped(cell.text) + _marks(*cell.marks)
 
 
 def _marks(*marks: str) -> str:
     return f"<sup>{','.join(marks)}</sup>" if marks else ""
 
 
-def _line(cells: list[str]) -> str:
+def _line(cells: Iterable[str]) -> str:
     return "| " + " | ".join(cells) + " |"

@@ -5,24 +5,23 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from bench.leaderboard.published import PUBLISHED
 from bench.leaderboard.rows import Leaderboard, Row
-from bench.render.tables.columns import TableColumn, columns
+from bench.render.tables.columns import NONE, TableColumn, columns
 
 TIED = "†"
+Style = Literal["plain", "best", "second", "published"]
+"""How a cell stands out: the best and the second best number of a column, and all of a published row."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """The text of a cell, and how it stands out.
-
-    ``marks`` are those of its footnotes, and ``cite`` is the BibTeX key that it cites.
-    """
+    """The text of a cell, its style, the marks of its footnotes, and the BibTeX key that it cites."""
 
     text: str
-    best: bool = False
-    second: bool = False
+    style: Style = "plain"
     marks: tuple[str, ...] = ()
     cite: str = ""
 
@@ -67,7 +66,8 @@ def sheet(board: Leaderboard, names: Sequence[str] | None = None) -> Sheet:
             sections.append(Section(title if row.published else "", row.published is not None, []))
         marks = tuple(sorted((letters[sentence] for sentence in own), key=lambda x: (len(x), x)))
         sections[-1].rows.append([_cell(c, row, marks) for c in shown])
-    notes = [(TIED, "not told from the best by Welch's test at 5 %.")] if _any_tied(board, shown) else []
+    any_tied = any(number.tied for c in shown for row in board.rows if (number := c.number(row)))
+    notes = [(TIED, "not told from the best by Welch's test at 5 %.")] if any_tied else []
     notes += [(letter, sentence) for sentence, letter in letters.items()]
     unmarked = [*_general(board, shown), *dict.fromkeys(c.note for c in shown if c.note)]
     notes += [("", sentence) for sentence in unmarked]
@@ -75,13 +75,13 @@ def sheet(board: Leaderboard, names: Sequence[str] | None = None) -> Sheet:
 
 
 def _cell(column: TableColumn, row: Row, letters: tuple[str, ...]) -> Cell:
-    text = _on_one_line(column.text(row))
+    text, number = _on_one_line(column.text(row)), column.number(row)
+    style: Style = "published" if row.published and text != NONE else "plain"
     if column.name == "method":
-        return Cell(text, marks=letters, cite=row.cite)
-    number = column.number(row)
-    if number is None:
-        return Cell(text)
-    return Cell(text, number.best, number.second, (TIED,) if number.tied else ())
+        return Cell(text, style, letters, row.cite)
+    if number is not None and (number.best or number.second):
+        style = "best" if number.best else "second"
+    return Cell(text, style, (TIED,) if number is not None and number.tied else ())
 
 
 def _on_one_line(text: str) -> str:
@@ -89,14 +89,8 @@ def _on_one_line(text: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
-def _any_tied(board: Leaderboard, shown: Sequence[TableColumn]) -> bool:
-    return any(n.tied for c in shown for row in board.rows if (n := c.number(row)))
-
-
 def _footnotes(row: Row) -> list[str]:
-    """Return sentences on what sets a published number apart from its neighbours; none of a measured
-    one.
-    """
+    """Return sentences that tell a published number from its neighbours; none for a measured row."""
     if (p := row.published) is None:
         return []
     notes = {
