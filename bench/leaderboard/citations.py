@@ -28,8 +28,9 @@ def uncited(board: Leaderboard) -> list[str]:
 
 
 def bibtex_entry(method: str) -> str:
-    """Return a method's BibTeX entry from the YAML card beside its module; the empty string if it has
-    none.
+    """Return a method's BibTeX entry from the YAML card beside its module.
+
+    Returns the empty string for a method without one.
     """
     entry = registry.methods.entries().get(method)
     file = entry.source_file() if entry else None

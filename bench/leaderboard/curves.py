@@ -41,8 +41,7 @@ class Line:
         return self.runs[0].evaluations[-1].nfe
 
     def curve(self, axis: str, metric: str) -> list[Point]:
-        """Return the points at which every seed was measured, at a cost above zero and with the final
-        NFE.
+        """Return the points after zero at which every seed was measured with its final NFE.
 
         Seeds are matched by their updates; where a budget of seconds gave each its own number of them,
         they are matched from the end backwards.
@@ -121,8 +120,9 @@ def comparisons(
     methods: Collection[str] | None = None,
     protocol: str | None = None,
 ) -> list[Comparison]:
-    """Sort the finished runs that measured a metric by teacher and protocol; the usual protocol comes
-    first.
+    """Sort the finished runs that measured a metric by teacher and protocol.
+
+    The usual protocol of a teacher comes first.
     """
     records = [
         r
@@ -158,7 +158,7 @@ def _lines(groups: Mapping[str, Sequence[Record]], variant_of: Mapping[str, str]
     lines = []
     for group, runs in groups.items():
         method, variant = runs[0].method, variant_of[group]
-        words = tuple(re.split(r", (?=[\w-]+=)", variant)) if variant else ()  # a list of numbers is one word
+        words = tuple(re.split(r", (?=[\w-]+=)", variant)) if variant else ()  # a list is one word
         if names[method, variant] > 1:  # they differ in what no word says, such as the teacher's code
             words = (*words, f"recipe {group[:6]}")
         seeds = sorted(one_of_each_seed(runs), key=lambda run: run.seed)

@@ -60,8 +60,9 @@ def frame(records: Sequence[Record]) -> pd.DataFrame:
         }
         for final in final_numbers(records)
     ]
-    columns = "run_id method teacher seed group metric protocol fingerprint direction value std nfe data_free tuning"
-    return pd.DataFrame(rows, columns=[*columns.split(), *AXES])
+    run = ["run_id", "method", "teacher", "seed", "group"]
+    number = ["metric", "protocol", "fingerprint", "direction", "value", "std"]
+    return pd.DataFrame(rows, columns=[*run, *number, "nfe", "data_free", "tuning", *AXES])
 
 
 def final_numbers(records: Sequence[Record]) -> list[Final]:

@@ -1,5 +1,6 @@
-"""From records to a leaderboard: runs that differ only in their seed are one row; every number keeps its
-protocol.
+"""From records to a leaderboard.
+
+Runs that differ only in their seed are one row, and every number keeps its protocol.
 """
 
 from __future__ import annotations
@@ -75,8 +76,9 @@ def _standings(rows: list[Row], columns: list[MetricColumn]) -> list[Row]:
 
 
 def _columns(finals: list[Final], metrics: Sequence[str] | None) -> list[MetricColumn]:
-    """Return the columns in the order of the metrics; of several protocols, the one of the most runs
-    comes first.
+    """Return the columns in the order of the metrics.
+
+    Of several protocols the one of the most runs comes first, and so ranks the rows.
     """
     directions = {f.key: f.record.direction(f.metric) for f in finals}
     order = {name: i for i, name in enumerate(metrics or dict.fromkeys(f.metric for f in finals))}
@@ -99,9 +101,7 @@ def _row(
     variant: str,
     targets: Mapping[tuple[str, str], float],
 ) -> Row:
-    """Return the row of a group of runs; ``targets`` are the numbers of the teachers, by name and
-    weights.
-    """
+    """Return the row of a group of runs; ``targets`` are numbers of teachers by name and weights."""
     first = finals[0].record
     runs = one_of_each_seed(final.record for final in finals)
     numbers, curves = {}, list[Curve]()
@@ -169,16 +169,16 @@ def _targets(finals: list[Final], columns: list[MetricColumn]) -> dict[tuple[str
 
 
 def published_rows(results: Sequence[Result], teacher_of: Mapping[str, str]) -> list[Row]:
-    """Return published numbers as rows; ``teacher_of`` names the teacher under which a data set is
-    shown.
-    """
-    directions: dict[str, Direction] = {"fid": "lower", "is": "higher", "precision": "higher", "recall": "higher"}
+    """Return published numbers as rows; ``teacher_of`` is the teacher that a data set is shown under."""
+    directions: dict[str, Direction] = {"fid": "lower"}
+    directions |= dict.fromkeys(("is", "precision", "recall"), "higher")
     columns = {name: MetricColumn(name, PUBLISHED, PUBLISHED, way) for name, way in directions.items()}
     return [_published_row(r, teacher_of[r.dataset], columns) for r in results if r.dataset in teacher_of]
 
 
 def _published_row(result: Result, teacher: str, columns: Mapping[str, MetricColumn]) -> Row:
     values = {name: value for name in columns if (value := result.metric(name)) is not None}
+    stds = {"fid": result.fid_std}
     return Row(
         teacher=teacher,
         method=result.label,
@@ -191,7 +191,7 @@ def _published_row(result: Result, teacher: str, columns: Mapping[str, MetricCol
         updates=0,
         flops=0,
         seconds=0,
-        numbers={columns[n]: Number(v, result.fid_std if n == "fid" else None, ()) for n, v in values.items()},
+        numbers={columns[name]: Number(v, stds.get(name), ()) for name, v in values.items()},
         published=result,
         cite=result.source,
     )

@@ -65,7 +65,8 @@ class Result(BaseModel):
     teacher_samples: bool = False
     """True if it is trained on images or trajectories that the teacher made beforehand."""
     pretrained_features: bool = False
-    """True if its discriminator uses features pretrained on ImageNet, which the network of FID shares."""
+    """True if its discriminator uses features pretrained on ImageNet, which the network of FID shares.
+    """
     training_images: int | None = Field(None, gt=0)
     """Images that the generator has seen in the published run."""
     checkpoint_images: int | None = Field(None, gt=0)
@@ -143,8 +144,7 @@ def published() -> PublishedNumbers:
 
 
 def _file() -> Path:
-    """Find the file: beside this module in an installed package, and under ``results/`` in the
-    repository.
+    """Find the file beside this module in a package, and under ``results/`` in the repository.
 
     An editable install reads the repository's.
     """

@@ -99,16 +99,15 @@ class Row:
     area: Number | None = None
     """``Curve.area`` of the first column over FLOPs, over seeds."""
     reached: tuple[tuple[float, Reach], ...] = ()
-    """FLOPs until the first column is at or below multiples of the teacher's number, where that is
-    known.
-    """
+    """FLOPs until the first column is at or below multiples of the teacher's number, if known."""
     published: Result | None = None
     cite: str = ""
     """BibTeX key of the method's paper, or of the paper that has published the number."""
 
     def order(self, column: MetricColumn) -> float:
-        """Return a number by which rows are sorted by a column: the lower the better, and infinite
-        without a value.
+        """Return the key by which a column sorts rows: the lower the better.
+
+        It is infinite for a row without a value.
         """
         if column not in self.numbers:
             return math.inf

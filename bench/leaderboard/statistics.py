@@ -44,14 +44,19 @@ def ranks(groups: Sequence[Sequence[float]], direction: Direction, level: float 
     Groups that cannot be told apart may share a rank.
     """
     summaries = _summaries(groups, direction)
-    order = summaries[0].argsort(kind="stable")  # a better group has a better mean: half of the pairs need no test
+    # a better group has a better mean: half of the pairs need no test
+    order = summaries[0].argsort(kind="stable")
     in_order, places = summaries[:, order], [1] * len(groups)
     for place, i in enumerate(order):
         places[i] += int(_lower(in_order[:, :place], in_order[:, place : place + 1], level).sum())
     return places
 
 
-def rank_ranges(groups: Sequence[Sequence[float]], direction: Direction, level: float = LEVEL) -> list[tuple[int, int]]:
+def rank_ranges(
+    groups: Sequence[Sequence[float]],
+    direction: Direction,
+    level: float = LEVEL,
+) -> list[tuple[int, int]]:
     """Return the first and the last rank that each group may have.
 
     The first is 1 plus the number of better groups, the last the number of groups without the worse
@@ -88,11 +93,10 @@ def _summaries(groups: Sequence[Sequence[float]], direction: Direction) -> Any:
 
 
 def _lower(first: Any, second: Any, level: float) -> Any:
-    """Test elementwise whether the first groups have lower means than the second (Welch, Biometrika 34,
-    1947).
+    """Test elementwise whether the first groups have lower means than the second.
 
-    Both are given by ``_summaries``. Welch's degrees of freedom lie between the smaller ones of the two
-    groups and their sum, which settles most pairs without computing them.
+    This is Welch's test (Biometrika 34, 1947) on the rows of ``_summaries``. Its degrees of freedom lie
+    between the smaller ones of the two groups and their sum, which settles most pairs without them.
     """
     (a, va, da), (b, vb, db) = first, second
     lower = (da >= 1) & (db >= 1) & (b > a)
@@ -122,7 +126,11 @@ class VarianceComponents:
     """Scatter of a network's true value over training seeds, without what evaluation adds to it."""
 
 
-def variance_components(values: Sequence[float], stds: Sequence[float | None], replicates: Sequence[int]) -> VarianceComponents:
+def variance_components(
+    values: Sequence[float],
+    stds: Sequence[float | None],
+    replicates: Sequence[int],
+) -> VarianceComponents:
     """Split the variance of numbers by the moments of the one-way random-effects model.
 
     Every sequence has one element for each seed: its number, which is the mean over its replicates;
@@ -130,11 +138,13 @@ def variance_components(values: Sequence[float], stds: Sequence[float | None], r
     of a mean over replicates; an estimate below zero becomes zero. After Searle, Casella and McCulloch,
     Variance Components (1992), chapter 3.
     """
-    spread = [(std, count - 1) for std, count in zip(stds, replicates, strict=True) if std is not None and count > 1]
+    pairs = zip(stds, replicates, strict=True)
+    spread = [(std, count - 1) for std, count in pairs if std is not None and count > 1]
     if not spread:
         return VarianceComponents(None, None)
     within = math.fsum(std**2 * degrees for std, degrees in spread) / sum(degrees for _, degrees in spread)
     if len(values) < 2:
         return VarianceComponents(math.sqrt(within), None)
     of_means = math.fsum(within / count for count in replicates) / len(replicates)
-    return VarianceComponents(math.sqrt(within), math.sqrt(max(0.0, mean_and_variance(values)[1] - of_means)))
+    training = max(0.0, mean_and_variance(values)[1] - of_means)
+    return VarianceComponents(math.sqrt(within), math.sqrt(training))

@@ -16,16 +16,18 @@ from bench.units import short_budget
 
 
 def group_of(record: Record) -> str:
-    """Name the runs that differ only in their seed, and in how they were measured, which the columns
-    tell apart.
+    """Name the runs that differ only in their seed and in how they were measured.
+
+    The columns of a table tell apart how they were measured.
     """
     same = without_places(record.recipe.as_given())
     return fingerprint({name: value for name, value in same.items() if name not in ("seed", "evaluation")})
 
 
 def one_of_each_seed(records: Iterable[Record]) -> list[Record]:
-    """Return the last run of each seed: one that was measured twice, by other points or repeats, counts
-    once.
+    """Return the last run of each seed.
+
+    A seed that was measured twice, by other points or repeats, counts once.
     """
     return list({record.seed: record for record in records}.values())
 
@@ -72,13 +74,13 @@ def variants(groups: Mapping[str, Sequence[Record]]) -> dict[str, str]:
 
 
 def _given(record: Record, *, budget: bool = True) -> list[str]:
-    """Return the settings that were given by hand, and with ``budget`` the budget if it was given as
-    well.
-    """
+    """Return the settings given by hand, and with ``budget`` the budget if that was given too."""
     recipe = record.recipe
-    settings = [name for name, source in record.sources.items() if source == "given" and name in recipe.settings]
-    amount = [short_budget(recipe.budget)] if budget and recipe.budget and record.request.get("budget") else []
-    return amount + [f"{name}={recipe.settings[name]}" for name in settings]
+    names = [name for name, source in record.sources.items() if source == "given"]
+    settings = [f"{name}={recipe.settings[name]}" for name in names if name in recipe.settings]
+    if budget and recipe.budget and record.request.get("budget"):
+        return [short_budget(recipe.budget), *settings]
+    return settings
 
 
 def _choices(record: Record) -> dict[str, Any]:

@@ -56,10 +56,10 @@ class Budget:
         return f"{self.axis}={self.amount:.15g}"
 
     def points(self, count: int) -> list[float]:
-        """Return at most ``count`` amounts at which to evaluate: zero, then log-spaced ones up to the
-        whole budget.
+        """Return at most ``count`` amounts at which to evaluate: zero, then log-spaced ones.
 
-        Images and updates are rounded up to whole numbers, of which equal ones are one point.
+        The last one is the whole budget. Images and updates are rounded up to whole numbers, of which
+        equal ones are one point.
         """
         if count < 2:
             return [self.amount]

@@ -28,11 +28,11 @@ class Tuning(BaseModel):
 
 
 class Passes(BaseModel):
-    """Passes of one network over the batch for one update of the generator, as in the paper or the
-    official code.
+    """Passes of one network over the batch for one update of the generator.
 
-    ``input_backward`` goes through a frozen network to its input alone; ``jvp`` gives a value and a
-    derivative at once; those that begin with ``encoder`` go through the encoder alone.
+    They are counted as in the method's paper or official code. ``input_backward`` goes through a frozen
+    network to its input alone; ``jvp`` gives a value and a derivative at once; those that begin with
+    ``encoder`` go through the encoder alone.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -64,10 +64,10 @@ class Card(BaseModel):
     """By teacher: the effort behind its values."""
 
     def price(self) -> str:
-        """Return an update's nominal cost in forward passes of the network (F) and its encoder (E), as
-        ``11 F + 3 E``.
+        """Return an update's nominal cost, such as ``11 F + 3 E``.
 
-        A backward pass counts as two forward passes, and so does a ``jvp``.
+        F is a forward pass of the network and E one of its encoder; a backward pass and a ``jvp`` count
+        twice.
         """
         passes = self.passes.values()
         whole = sum(p.forward + 2 * p.backward + p.input_backward + 2 * p.jvp for p in passes)

@@ -65,12 +65,13 @@ def _unfit(folder: Path) -> str:
         return str(error)
     if record is None or record.status != "done":
         return f"the run {str(folder)!r} is not finished; it can be continued where it is."
-    return f"the folder {str(folder)!r} holds the run {record.run_id!r}." if record.run_id != folder.name else ""
+    if record.run_id != folder.name:
+        return f"the folder {str(folder)!r} holds the run {record.run_id!r}."
+    return ""
 
 
 def _differs(known: Path, other: Path) -> str:
-    """Say in a sentence why a known record is kept, though another one of the same run is not the same
-    file.
+    """Say why a known record is kept, though another one of the same run is not the same file.
 
     Returns the empty string if it is the same file. One recipe may have been carried out on two
     machines, with the same result in another time. Raises UsageError where the results are not the same.

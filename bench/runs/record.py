@@ -1,5 +1,4 @@
-"""The record of a run, ``record.json``: the request, the cost, the results, and where they were
-computed.
+"""The record of a run, ``record.json``: the request, the cost, the results, and the machine.
 
 Later versions of the suite may add fields and never change one.
 """

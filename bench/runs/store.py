@@ -163,11 +163,10 @@ def find_asked(request: Request, results: Path) -> Record | None:
 
 
 def find_finished(request: Request, results: Path) -> Record | None:
-    """Find a finished run that answers exactly this request, without resolving it, which would import
-    torch.
+    """Find a finished run that answers exactly this request.
 
-    The run must have been asked for in the same words, and no file that the words' meaning depended on
-    may have changed.
+    The request is not resolved, which would import torch. The run must have been asked for in the same
+    words, and no file that their meaning depended on may have changed.
     """
     for record in _records(results, run_prefix(request.method, request.teacher, request.seed)):
         if record.status == "done" and _is_answer(record, request) and _unchanged(record):

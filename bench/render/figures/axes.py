@@ -29,7 +29,12 @@ def bare(axes: Axes) -> None:
     axes.spines[:].set_visible(False)
 
 
-def log_ticks(axis: Axis, smallest: float, largest: float, form: str | Callable[[float, float], str] = "{x:g}") -> None:
+def log_ticks(
+    axis: Axis,
+    smallest: float,
+    largest: float,
+    form: str | Callable[[float, float], str] = "{x:g}",
+) -> None:
     """Set ticks of a logarithmic axis as plain numbers: the fewer decades, the more to a decade."""
     ratio = largest / smallest
     subs = {30.0: (1, 1.5, 2, 3, 5, 7), 200.0: (1, 2, 5), 1000.0: (1, 3), math.inf: (1,)}

@@ -18,7 +18,8 @@ from bench.units import quantity
 def save_curve(record: Record, teacher: Record | None, folder: Path) -> Path | None:
     """Write ``curve.png`` into a run's folder and return its path; None if there is no curve to show."""
     points = [e for e in record.evaluations if e.images > 0]
-    points = [e for e in points if e.nfe == points[-1].nfe]  # more steps, before a last stage, are another generator
+    # more steps, as in the stages before the last, are another generator
+    points = [e for e in points if e.nfe == points[-1].nfe]
     if not points:
         return None
     metric = next(iter(points[0].metrics))
@@ -33,10 +34,17 @@ def save_curve(record: Record, teacher: Record | None, folder: Path) -> Path | N
     return path
 
 
-def _curve(part: FigureBase, record: Record, points: list[Evaluation], metric: str, teacher: Record | None) -> None:
+def _curve(
+    part: FigureBase,
+    record: Record,
+    points: list[Evaluation],
+    metric: str,
+    teacher: Record | None,
+) -> None:
     axes = part.subplots()
     values = [e.metrics[metric].value for e in points]
-    axes.loglog([e.images for e in points], values, "o-", color=ACCENT, label=f"{record.method}, NFE {record.nfe}")
+    images = [e.images for e in points]
+    axes.loglog(images, values, "o-", color=ACCENT, label=f"{record.method}, NFE {record.nfe}")
     if teacher is not None and metric in teacher.final:
         label = f"teacher, NFE {teacher.nfe}"
         axes.axhline(teacher.final[metric], color=INK, linestyle="--", linewidth=1, label=label)
@@ -46,7 +54,7 @@ def _curve(part: FigureBase, record: Record, points: list[Evaluation], metric: s
     axes.margins(x=0.04, y=0.18)
     axes.set_xlabel("images generated for the generator's updates")
     axes.set_ylabel(f"{metric.upper()} ({points[0].metrics[metric].protocol})")
-    axes.set_xticks([e.images for e in points], [quantity(e.images) for e in points], minor=False)
+    axes.set_xticks(images, list(map(quantity, images)), minor=False)
     axes.set_xticks([], minor=True)
     log_ticks(axes.yaxis, min(values), max(values))
     axes.set_title(f"{record.method} distils {record.teacher}", loc="left", color=INK, fontsize=11)

@@ -26,9 +26,7 @@ WIDTHS = {"column": 3.35, "page": 6.9}
 FORMATS = ("pdf", "svg", "png")
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-"""The palette of Okabe and Ito, without its yellow, which white paper hides, and its black, the
-teacher's.
-"""
+"""The palette of Okabe and Ito without yellow, which paper hides, and black, which is the teacher."""
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
 _MARKERS = "osD^vP<X>p*hd"
 
@@ -112,7 +110,7 @@ def legend_below(figure: Figure, handles: Sequence[Artist], labels: Sequence[str
     for columns in range(min(len(handles), 6), 0, -1):
         legend = figure.legend(
             handles,
-            [str(i) for i in range(len(labels))],  # as labels, names that begin with an underscore would be skipped
+            [str(i) for i in range(len(labels))],  # names that begin with an underscore would be skipped
             loc="outside lower center",
             ncols=columns,
             frameon=False,

@@ -190,8 +190,8 @@ def _legend(kind: str, comparisons: Sequence[Comparison], styles: Styles) -> tup
     labels = list(styles)
     seeds = {len(line.runs) for comparison in comparisons for line in comparison.lines}
     if seeds and max(seeds) > 1:
-        band = kind == "curves"
-        handles.append(Patch(color=MUTED, alpha=0.35, linewidth=0) if band else Line2D([], [], color=MUTED, **_BAR))
+        band, bar = Patch(color=MUTED, alpha=0.35, linewidth=0), Line2D([], [], color=MUTED, **_BAR)
+        handles.append(band if kind == "curves" else bar)
         labels.append(f"range of {_from_to(seeds)} seeds")
     return handles, labels
 

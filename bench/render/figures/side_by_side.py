@@ -14,13 +14,20 @@ from bench.render.figures.axes import INK, bare, corner
 from bench.render.figures.paper import WIDTHS, Drawing, printable, quality
 from bench.units import plus_minus
 
+Square = tuple[str, Any]
+"""The words above a picture, and the picture."""
 _PER_ROW = {"column": (3, 3), "page": (3, 6)}
 """By width of the figure, the least and the largest number of squares in a row."""
 _LETTER, _LINE, _GAP = 0.055, 0.115, 0.08
 """Inches: the width of a letter, the height of a line of words, and the gap between two things."""
 
 
-def side_by_side(comparisons: Sequence[Comparison], results: Path, width: str, across: int) -> Drawing | None:
+def side_by_side(
+    comparisons: Sequence[Comparison],
+    results: Path,
+    width: str,
+    across: int,
+) -> Drawing | None:
     """Draw a square of ``across`` x ``across`` images for each method and its teacher.
 
     ``results`` is the folder of the runs. Returns None if none has a picture. To be called within
@@ -41,7 +48,8 @@ def side_by_side(comparisons: Sequence[Comparison], results: Path, width: str, a
     side = (WIDTHS[width] - _GAP) / per_row - _GAP
     blocks = []
     for comparison, grids in runs:
-        title = textwrap.fill(printable(f"{comparison.title}, {quality(comparison.column)}"), int(WIDTHS[width] / _LETTER))
+        title = printable(f"{comparison.title}, {quality(comparison.column)}")
+        title = textwrap.fill(title, int(WIDTHS[width] / _LETTER))
         words = [_words(line, comparison, int(side / _LETTER)) for line, _ in grids]
         pictures = [_picture(line, file, across) for line, file in grids]
         squares = list(zip(words, pictures, strict=True))
@@ -51,7 +59,7 @@ def side_by_side(comparisons: Sequence[Comparison], results: Path, width: str, a
     return Drawing(figure, caption, notes)
 
 
-def _laid_out(blocks: Sequence[tuple[str, list[list[tuple[str, Any]]]]], width: float, side: float) -> Figure:
+def _laid_out(blocks: Sequence[tuple[str, list[list[Square]]]], width: float, side: float) -> Figure:
     """Lay out blocks of a title and rows of squares with their words above them.
 
     Everything is placed to the inch, so that nothing overlaps.
@@ -70,7 +78,8 @@ def _laid_out(blocks: Sequence[tuple[str, list[list[tuple[str, Any]]]]], width: 
     figure.set_layout_engine("none")
     for words, picture, left, top in spots:
         is_title = picture is None
-        figure.text(left / width, 1 - (top - 0.03) / y, words, fontsize=7 if is_title else 6.5, color=INK, va="bottom")
+        size = 7 if is_title else 6.5
+        figure.text(left / width, 1 - (top - 0.03) / y, words, fontsize=size, color=INK, va="bottom")
         if not is_title:
             axes = figure.add_axes((left / width, 1 - (top + side) / y, side / width, side / y))
             axes.imshow(picture, interpolation="nearest")

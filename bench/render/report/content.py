@@ -47,14 +47,16 @@ def content(
             if point["images"] in shown:
                 point["grid"] = shown[point["images"]]
     damaged = [f"the sample grid {file} is damaged." for file in grids.damaged]
-    return data | {"pictures": grids.pictures, "leftOut": grids.left_out, "skipped": [*skipped, *flaws, *damaged]}
+    sentences = [*skipped, *flaws, *damaged]
+    return data | {"pictures": grids.pictures, "leftOut": grids.left_out, "skipped": sentences}
 
 
 def _sound(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
     """Return the runs that can be shown, each once, and a sentence for every other one."""
     sound: dict[str, Run] = {}
     flaws = []
-    for folder, record in sorted(runs, key=lambda run: run[0].path.name != run[1].run_id):  # a copy comes second
+    # a copy in a folder of another name comes second
+    for folder, record in sorted(runs, key=lambda run: run[0].path.name != run[1].run_id):
         if record.run_id in sound:
             shown = sound[record.run_id][0].path
             flaws.append(f"the run {folder.path} has the same id as {shown}, which is shown.")

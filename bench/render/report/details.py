@@ -23,6 +23,7 @@ def details(record: Record) -> list[dict[str, Any]]:
     choice = {"best": record.best.as_given(), "tuning": record.tuning.as_given()}
     other = {"parameters": record.parameters or None, "images": record.images, **(record.model_extra or {})}
     times = {"started": record.started, "finished": record.finished}
+    weights = {"checkpoint": record.checkpoint.as_given()}
     tables = [
         _table("Evaluations", *_evaluations(record)),
         _table("Settings", ["setting", "value", "source"], settings),
@@ -30,7 +31,7 @@ def details(record: Record) -> list[dict[str, Any]]:
         _table("Protocol", [], list(_flat(protocols))),
         _table("Environment", [], list(_flat(record.environment.as_given() | times))),
         _table("Choice and tuning", [], list(_flat(choice))),
-        _table("Weights and files", [], [*_flat({"checkpoint": record.checkpoint.as_given()}), *_files(record)]),
+        _table("Weights and files", [], [*_flat(weights), *_files(record)]),
         _table("Other", [], list(_flat(other))),
     ]
     text = yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True)
@@ -42,7 +43,8 @@ def _table(title: str, head: list[str], rows: list[list[str]]) -> dict[str, Any]
 
 
 def _evaluations(record: Record) -> tuple[list[str], list[list[str]]]:
-    names = list(dict.fromkeys((name, m.protocol) for e in record.evaluations for name, m in e.metrics.items()))
+    measured = (item for e in record.evaluations for item in e.metrics.items())
+    names = list(dict.fromkeys((name, m.protocol) for name, m in measured))
     titles = [f"{name.upper()} ({protocol})" for name, protocol in names]
     head = ["images", "updates", "FLOPs", "time", "NFE", "samples", *titles]
     rows = []

@@ -13,17 +13,13 @@ from PIL import Image
 LEFT_OUT = -1
 """Stands for the place of a grid that there is no room for."""
 _LOSSLESS = 24_000
-"""Bytes up to which a picture is kept exactly: small grey digits are, and photographs shrink to a
-seventh.
-"""
+"""Bytes up to which a picture is kept exactly; photographs beyond them shrink to a seventh."""
 _SIDE = 1132
 """Pixels: a larger grid is reduced to this width and height."""
 
 
 class Grids:
-    """Pictures for the page, in ``room`` characters; equal ones are kept once, whichever runs begin with
-    them.
-    """
+    """Pictures for the page, in ``room`` characters; equal ones are kept once."""
 
     def __init__(self, room: int) -> None:
         self.room = room

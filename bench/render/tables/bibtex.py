@@ -23,9 +23,7 @@ def bibliography(board: Leaderboard) -> str:
 
 
 def bibtex(key: str, paper: Paper) -> str:
-    """Return a BibTeX entry for a paper in proceedings; for a preprint or a page one of the kind
-    ``misc``.
-    """
+    """Return the BibTeX entry of a paper: in proceedings, or ``misc`` for a preprint or a page."""
     checked = paper.arxiv is not None and paper.arxiv_checked
     fields: dict[str, str | int | None] = {
         "title": "{" + escaped(paper.title) + "}",  # capitals are kept

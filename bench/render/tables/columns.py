@@ -40,11 +40,10 @@ class TableColumn:
 
 
 def columns(board: Leaderboard, names: Sequence[str] | None = None) -> list[TableColumn]:
-    """Return the columns of these names, by default the usual ones. Raises UsageError for an unknown
-    name.
+    """Return the columns of these names, by default the usual ones.
 
     The name of a metric stands for all of its columns, ``metrics`` for those of all metrics, and ``all``
-    for every column.
+    for every column. Raises UsageError for an unknown name.
     """
     known = _known(board)
     if names is None:

@@ -60,7 +60,7 @@ def sorted_by(board: Leaderboard, name: str) -> Leaderboard:
 def _values(board: Leaderboard, names: Sequence[str] | None) -> list[dict[str, Any]]:
     """Return the rows as plain data at full precision, for programs."""
     shown = columns(board, names)
-    return [{key: value for column in shown for key, value in column.values(row).items()} for row in board.rows]
+    return [dict(item for c in shown for item in c.values(row).items()) for row in board.rows]
 
 
 def _csv(rows: list[dict[str, Any]]) -> str:
