@@ -163,10 +163,9 @@ def find_asked(request: Request, results: Path) -> Record | None:
 
 
 def find_finished(request: Request, results: Path) -> Record | None:
-    """Find a finished run that answers exactly this request.
+    """Find a finished run that answers exactly this request, without resolving it, which would import torch.
 
-    The request is not resolved, which would import torch. The run must have been asked for in the same
-    words, and no file that their meaning depended on may have changed.
+    The run must have been asked for in the same words, and no file that the words' meaning depended on may have changed.
     """
     for record in _records(results, run_prefix(request.method, request.teacher, request.seed)):
         if record.status == "done" and _is_answer(record, request) and _unchanged(record):
@@ -186,9 +185,8 @@ def _is_answer(record: Record, request: Request) -> bool:
 
 
 def _unchanged(record: Record) -> bool:
-    """Tell whether every file that the run depended on is as it was."""
-    files = ((Path(place), digest) for place, digest in record.inputs.items())
-    return all(file.exists() and content_digest(file) == digest for file, digest in files)
+    """Whether every file that the run depended on is as it was."""
+    return all(Path(f).exists() and content_digest(Path(f)) == digest for f, digest in record.inputs.items())
 
 
 def find_teacher(results: Path, recipe: Recipe) -> Record | None:
