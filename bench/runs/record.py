@@ -14,7 +14,7 @@ from bench.runs.recorded import Part, RecordedRecipe
 
 SCHEMA = 1
 Direction = Literal["lower", "higher"]
-"""Which values of a metric are better."""
+"""The direction in which a metric is better."""
 
 
 class Measurement(Part):
@@ -44,7 +44,8 @@ class Evaluation(Part):
     """Evaluations of the network for an image."""
     metrics: dict[str, Measurement]
     watched: float | None = None
-    """The first metric on replicate 0, always from the same noise: the best checkpoint is chosen by it.
+    """The first metric on replicate 0, always from the same noise, which the best checkpoint is chosen
+    by.
     """
 
 
@@ -57,18 +58,18 @@ class UsedProtocol(Part):
     """SHA-256 of the weights by extractor."""
     extractor_precision: str = ""
     directions: dict[str, Direction] = {}
-    """By metric."""
+    """The direction of each metric."""
     compares: list[str] | None = None
     """Metrics that compare with reference images; None in records of versions that did not say."""
     units: dict[str, str] = {}
-    """By metric, where its number has one."""
+    """The unit of each metric that has one."""
     parameters: dict[str, Any] = {}
-    """By metric, where it has any."""
+    """The parameters of each metric that has any, such as its number of splits."""
     quantisation: str = ""
     seeds: str = ""
     labels: str = ""
     selection: str = ""
-    """Which number of the replicates stands for all of them."""
+    """The number that stands for all replicates: their mean or the smallest."""
     references: list[dict[str, Any]] = []
     """Facts about the statistics compared with: their maker, images and SHA-256."""
 
@@ -80,7 +81,7 @@ class BestCheckpoint(Part):
     images: int = 0
     """Images that its generator had been trained on."""
     selection: str = ""
-    """Which of how many evaluations it is."""
+    """The place of the checkpoint among the evaluations, in words."""
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -110,7 +111,7 @@ class Environment(Part):
     world_size: int = 1
     """Processes of the run."""
     commit: str | None = None
-    """Commit of the suite's repository, where it runs from one."""
+    """The commit of the suite, where it runs from its repository."""
     packages: dict[str, str] = {}
     """Installed versions by distribution."""
 
@@ -150,7 +151,7 @@ class Record(BaseModel):
     sources: dict[str, str] = {}
     """By setting, where its value comes from: a paper, official code, or ``given`` by hand."""
     protocols: dict[str, Annotated[UsedProtocol, AsGiven]] = {}
-    """By the id that the measurements name."""
+    """The protocols by the id that the measurements name."""
     images: dict[str, int] = {}
     """Channels, resolution and classes of the images."""
     requires: list[str] = []
@@ -176,12 +177,12 @@ class Record(BaseModel):
 
     @model_validator(mode="after")
     def _say_whether_data_free(self) -> Self:
-        """Records of before say so by the kinds of their requirements."""
+        """Let a record of before say so by the kinds of its requirements."""
         if self.data_free is None:
             self.data_free = not {"TeacherPairs", "RealImages"} & set(self.requires)
         return self
 
     def direction(self, metric: str) -> Direction:
-        """Return which way of a metric is better."""
+        """Return the direction in which a metric is better; lower where no protocol states it."""
         directions = (protocol.directions.get(metric) for protocol in self.protocols.values())
         return next(filter(None, directions), "lower")

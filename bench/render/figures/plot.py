@@ -27,12 +27,12 @@ X_LABELS = {
     "flops": "FLOPs of training",
     "seconds": "seconds of training",
 }
-"""By axis that curves and costs can be drawn against, its label."""
+"""The label of each axis that curves and costs can be drawn against."""
 _NFE = "NFE, evaluations of the network for an image"
 _LETTER = 0.06
 """Width of a letter in inches, on average and at most."""
 _LONGEST = {"column": 22, "page": 32}
-"""By width of the figure, the letters in a line of the legend."""
+"""Letters in a line of the legend, by the width of the figure."""
 _SPOT: dict[str, Any] = {"linestyle": "none", "markersize": 5}
 _BAR: dict[str, Any] = {"linestyle": "none", "marker": "|", "markersize": 6, "markeredgewidth": 0.8}
 _SAMPLERS = ("--", ":", "-.", "-")
@@ -46,7 +46,7 @@ def draw(kind: str, comparisons: Sequence[Comparison], axis: str, width: str) ->
     Curves and cost are drawn against ``axis``; ``width`` is one of ``WIDTHS``. Returns None if there is
     nothing to show. To be called within ``paper_style``.
     """
-    shown = [p for p in comparisons if _has_something(p, kind, axis)]
+    shown = [comparison for comparison in comparisons if _has_something(comparison, kind, axis)]
     if not shown:
         return None
     x_label = _NFE if kind == "nfe" else X_LABELS[axis]
