@@ -60,6 +60,10 @@ class RunFolder:
         with locked(self.path / ".lock", refuse):
             yield
 
+    def grid(self, images: int) -> Path:
+        """Return the file of the sample grid made after so many training images."""
+        return self.samples / f"{images:012d}.png"
+
     def clear(self) -> None:
         """Remove everything but the lock, to start over."""
         for child in self.path.iterdir():

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure, FigureBase
 from bench.files.atomic import write_atomic
 from bench.render.figures.axes import ACCENT, INK, MUTED, bare, corner, log_ticks, plain
 from bench.runs.record import Evaluation, Record
+from bench.runs.store import RunFolder
 from bench.units import quantity
 
 
@@ -64,7 +65,7 @@ def _curve(
 
 def _strip(part: FigureBase, record: Record, folder: Path) -> None:
     """Draw one column of samples for each evaluation, from the same noise."""
-    grids = [(e, folder / "samples" / f"{e.images:012d}.png") for e in record.evaluations]
+    grids = [(e, RunFolder(folder).grid(e.images)) for e in record.evaluations]
     grids = [(e, file) for e, file in grids if file.is_file()]
     if not grids:
         return

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from bench.leaderboard.curves import Comparison, Line
 from bench.render.figures.axes import INK, bare, corner
 from bench.render.figures.paper import WIDTHS, Drawing, printable, quality
+from bench.runs.store import RunFolder
 from bench.units import plus_minus
 
 Square = tuple[str, Any]
@@ -93,7 +94,7 @@ def _height(words: str) -> float:
 
 def _last_grid(line: Line, results: Path) -> Path:
     run = line.runs[0]
-    return results / run.run_id / "samples" / f"{run.evaluations[-1].images:012d}.png"
+    return RunFolder(results / run.run_id).grid(run.evaluations[-1].images)
 
 
 def _picture(line: Line, file: Path, across: int) -> Any:

@@ -143,7 +143,7 @@ def _shown(
     order = {run_id: (turn, i) for i, row in enumerate(board.rows) for turn, run_id in enumerate(row.runs)}
     files: list[tuple[int, int, int, int, int, Path]] = []
     for run, (folder, record) in enumerate(runs):
-        grid_of = {e.images: folder.samples / f"{e.images:012d}.png" for e in record.evaluations}
+        grid_of = {e.images: folder.grid(e.images) for e in record.evaluations}
         existing = [(images, file) for images, file in sorted(grid_of.items()) if file.is_file()]
         turn, row = order.get(record.run_id, (len(runs), len(board.rows)))
         files += [(turn, when, row, run, *existing[i]) for when, i in enumerate(spread(len(existing)))]
