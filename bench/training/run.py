@@ -306,7 +306,7 @@ class _Run:
             watched=watched,
         )
         grid = generate_images(sampler.generate, range(SAMPLES), self.teacher.image_spec, self.device)
-        save_samples(grid, self.folder.grid(self.ledger.images))
+        save_samples(grid, self.folder.samples / f"{self.ledger.images:012d}.png")
         self.record.evaluations.append(evaluation)
         best = self.evaluator.best(self.record.evaluations)
         if best is evaluation and not last:
