@@ -1,4 +1,4 @@
-"""Where a run takes place: device, arithmetic, threads, and what is installed."""
+"""The environment of a run: device, precision, CPU threads, and versions of packages."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ from bench.errors import UsageError
 
 PACKAGES = ("distill-bench", "torch", "numpy", "pydantic", "safetensors", "scikit-learn", "clean-fid", "torch-fidelity")
 _LARGE = 2_000_000
-"""Networks with fewer parameters train faster on one CPU thread than on several, above all on a busy machine."""
+"""Parameters below which a network trains faster on one CPU thread, above all on a busy machine."""
 
 
 def choose_device(name: str) -> torch.device:
-    """``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:1``. Raises UsageError for one that is not there.
+    """Return the device of this name: ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
 
-    Of several processes each takes the GPU of its own number.
+    Each of several processes gets the GPU of its own number. Raises UsageError for a device that is
+    not there.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -45,7 +46,10 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_precision(name: str, device: torch.device) -> str:
-    """Settle ``auto``: tf32 on a GPU, fp32 elsewhere. Raises UsageError for what needs a GPU and has none."""
+    """Replace ``auto`` by tf32 on a GPU and by fp32 on a CPU; return any other name as it is.
+
+    Raises UsageError for a precision that needs a GPU, on a CPU.
+    """
     if name == "auto":
         name = "tf32" if device.type == "cuda" else "fp32"
     if name != "fp32" and device.type != "cuda":
@@ -54,7 +58,7 @@ def choose_precision(name: str, device: torch.device) -> str:
 
 
 def set_precision(name: str) -> None:
-    """Make torch compute in a settled precision."""
+    """Make torch compute float32 in this precision: with TF32 for ``tf32``, exactly for all others."""
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = name == "tf32"
 
 
@@ -62,25 +66,25 @@ _ALL_THREADS = torch.get_num_threads()
 
 
 def choose_threads(network: nn.Module) -> None:
-    """One CPU thread for a small network; torch's own choice for a large one."""
+    """Use one CPU thread for a small network, and torch's default number for a large one."""
     torch.set_num_threads(_ALL_THREADS if is_large(network) else 1)
 
 
 def cores() -> int:
-    """The processor cores that this process may use."""
+    """Return the number of processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def is_large(network: nn.Module) -> bool:
-    """Whether a network is of the size of a published one rather than of the embedded ones."""
+    """Tell whether a network has the size of a published one rather than of an embedded one."""
     return sum(p.numel() for p in network.parameters()) >= _LARGE
 
 
 @contextmanager
-def all_threads(wanted: bool) -> Iterator[None]:
-    """All CPU threads for a while, if they are wanted, and one otherwise."""
+def all_threads(enabled: bool) -> Iterator[None]:
+    """Use torch's default number of CPU threads in this context, or one thread if not ``enabled``."""
     before = torch.get_num_threads()
-    torch.set_num_threads(_ALL_THREADS if wanted else 1)
+    torch.set_num_threads(_ALL_THREADS if enabled else 1)
     try:
         yield
     finally:
@@ -89,7 +93,7 @@ def all_threads(wanted: bool) -> Iterator[None]:
 
 @contextmanager
 def without_tf32() -> Iterator[None]:
-    """Full float32, as the protocols of feature extractors ask for, whatever the training uses."""
+    """Compute in full float32 in this context, as protocols require, whatever the training uses."""
     before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     try:
@@ -99,10 +103,10 @@ def without_tf32() -> Iterator[None]:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Largest memory in use so far, in bytes: of the GPU, or of this process on a CPU."""
+    """Return the peak memory so far in bytes: of the GPU, or of this process on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    with suppress(OSError):  # on Linux, where getrusage counts the memory of the process that started this one
+    with suppress(OSError):  # Linux, where getrusage counts the parent's memory too
         lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -110,12 +114,12 @@ def peak_memory(device: torch.device) -> int:
 
 
 def device_name(device: torch.device) -> str:
-    """The GPU's name, or the processor's."""
+    """Return the name of the GPU or of the processor."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({_processor()})"
 
 
 def describe(device: torch.device, precision: str) -> dict[str, Any]:
-    """The ``environment`` of a record."""
+    """Return the ``environment`` of a record."""
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -124,12 +128,12 @@ def describe(device: torch.device, precision: str) -> dict[str, Any]:
         "precision": precision,
         "world_size": distributed.world_size(),
         "commit": _commit(),
-        "packages": {name: found for name in PACKAGES if (found := installed(name))},
+        "packages": {name: release for name in PACKAGES if (release := installed(name))},
     }
 
 
 def installed(package: str) -> str | None:
-    """The installed version of a distribution, or None."""
+    """Return the installed version of a package, or None."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -145,7 +149,7 @@ def _processor() -> str:
 
 
 def _commit() -> str | None:
-    """The commit of the suite's own checkout, ``-dirty`` with uncommitted changes; None where it is not one."""
+    """Return the commit of the suite's checkout, ``-dirty`` if changed, or None without one."""
     root = Path(__file__).parents[1]
     if not (root / ".git").exists():
         return None

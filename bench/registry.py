@@ -1,9 +1,21 @@
-"""Where methods, teachers, metrics and the rest are found by name: entry points, and files given with ``--plugin``.
+"""Find methods, teachers, metrics and the rest by name, among installed packages and ``--plugin`` files.
 
-``methods.get("sid")`` is the class, ``methods.entries()`` lists what there is; there is one ``Registry`` for each kind.
+There is one registry for each kind:
 
-Listing reads only package metadata and the text of source files, so that it imports neither torch nor any plugin.
-A plugin that is broken, or whose name is taken, is reported by name and leaves the others alone.
+>>> registry.methods.get("sid")                  # the class, imported and checked
+>>> registry.methods.get("sidd")                 # UsageError: unknown method 'sidd'; did you mean
+'sid'?
+>>> registry.teachers.entries()                  # all teachers by name, without importing any
+>>> registry.teachers.entries()["edm-cifar10"].summary()
+>>> registry.load_plugin("mine.py")              # what its decorators register is found from now on
+>>> registry.REGISTRIES["metric"]                # the registry of a kind that is known by its word
+
+A package announces what it has by entry points: ``sid = "methods.sid:SiD"`` in the group
+``bench.methods`` for one thing, or ``mine = "package:table.yaml"`` for every row of a table.
+
+Listing reads package metadata, tables and the text of source files; it imports neither torch nor
+any plugin. A plugin that is broken, or whose name is taken, is reported by name and leaves the
+others alone.
 """
 
 from __future__ import annotations
@@ -16,7 +28,7 @@ import itertools
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from importlib.machinery import PathFinder
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -25,6 +37,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from bench.errors import BenchError, UsageError, unknown
 from bench.files.atomic import sha256
+from bench.files.yaml_files import read_yaml
 
 if TYPE_CHECKING:
     from bench.plugin.dataset import Dataset
@@ -32,29 +45,37 @@ if TYPE_CHECKING:
     from bench.plugin.method import Method
     from bench.plugin.metric import Metric
     from bench.plugin.protocol import Protocol
-    from bench.plugin.teacher import Released, Teacher
+    from bench.plugin.released import Released
+    from bench.plugin.teacher import Teacher
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One registered thing: where it comes from and how to get it. ``problem`` says why it cannot be used, if so."""
+    """One registered name: where it comes from, and how to load what it stands for."""
 
     kind: str
     name: str
     origin: str
+    """The package with its version, or the plugin file, that registers it."""
     load: Callable[[], Any]
     target: str = ""
+    """The entry point's value: ``module:attribute`` or ``package:table.yaml``; empty for other code."""
     problem: str = ""
+    """Why it cannot be used; empty if it can."""
+    description: str = ""
+    """Its line in a table; empty if it is described by a docstring."""
 
     def summary(self) -> str:
-        """First line of the docstring, read from the source without importing it."""
+        """Return the first line of its docstring, read without importing it, or its line in a table."""
+        if self.description:
+            return self.description
         module, _, attribute = self.target.partition(":")
         return _first_docstring_line(module, attribute) if attribute else _first_line(inspect.getdoc(self.load()))
 
     def source_file(self) -> Path | None:
-        """The Python file that it is in, found without importing it; None if there is none."""
+        """Return the Python file that defines it, found without importing it, or None."""
         module, _, attribute = self.target.partition(":")
         if attribute:
             return _source_file(module)
@@ -65,33 +86,38 @@ class Entry:
 
 
 _from_files: dict[tuple[str, str], Entry] = {}
-_loading: list[str] = []  # the --plugin file being executed, so that what it registers is known to come from it
-_loaded_files: dict[Path, str] = {}  # and the SHA-256 of what was executed
+"""By kind and name, what plugin files and other code have registered."""
+_loading: list[str] = []
+"""The plugin file being executed, as the origin of what it registers; empty at other times."""
+_loaded_files: dict[Path, str] = {}
+"""Plugin files that were executed, with their SHA-256."""
 
 
 class Registry(Generic[T]):
-    """Things of one kind by name.
+    """All things of one kind, by name.
 
     Args:
-        kind: the word for it, such as ``method``.
-        group: the entry-point group in which packages announce them.
-        contract: ``module:class`` that each must fulfil, imported only when one is used.
-        prefix: how their names begin in a group that several kinds share.
+        kind: the word for the kind, such as ``method``.
+        group: the entry-point group in which packages announce such things.
+        contract: the class that each must fulfil, as ``module:class``; imported only when one is
+            used.
+        prefix: the beginning of their names in a group that several kinds share.
     """
 
     def __init__(self, kind: str, group: str, contract: str, prefix: str = "") -> None:
         self.kind, self.group, self.contract, self.prefix = kind, group, contract, prefix
 
     def register(self, name: str) -> Callable[[Any], Any]:
-        """Return a decorator that registers what it decorates under ``name``; the plugin API wraps it for each kind."""
+        """Return a decorator that registers a thing under ``name``; see
+        ``bench.plugin.register_method``.
+        """
 
         def decorate(thing: Any) -> Any:
             origin = _loading[-1] if _loading else f"module {getattr(thing, '__module__', '?')}"
-            taken = self.entries().get(name)
-            if taken is not None:
+            if other := self.entries().get(name):
                 raise UsageError(
-                    f"{origin} registers the {self.kind} {name!r}, but {taken.origin} already provides that name; "
-                    "choose another name."
+                    f"{origin} registers the {self.kind} {name!r}, but {other.origin} already provides that "
+                    "name; choose another name."
                 )
             _from_files[self.kind, name] = Entry(self.kind, name, origin, lambda: thing)
             return thing
@@ -99,35 +125,53 @@ class Registry(Generic[T]):
         return decorate
 
     def entries(self) -> dict[str, Entry]:
-        """Everything of this kind by name, sorted; nothing is imported."""
-        found: dict[str, Entry] = {}
-        for point in _installed(self.group):
-            if not point.name.startswith(self.prefix):
-                continue
-            name = point.name.removeprefix(self.prefix)
-            entry = Entry(self.kind, name, _origin(point), point.load, target=point.value)
-            other = found.get(name)
+        """Return everything of this kind by name, sorted. Nothing is imported."""
+        entries: dict[str, Entry] = {}
+        points = [point for point in _installed(self.group) if point.name.startswith(self.prefix)]
+        for entry in itertools.chain.from_iterable(map(self._announced, points)):
+            other = entries.get(entry.name)
             if other is not None and other.target != entry.target:
-                clash = f"{other.origin} and {entry.origin} both provide the {self.kind} {name!r}; uninstall one of them."
-                entry = replace(entry, origin=f"{other.origin}, {entry.origin}", problem=clash)
-            found[name] = entry
-        found |= {name: entry for (kind, name), entry in _from_files.items() if kind == self.kind}
-        return dict(sorted(found.items()))
+                both = f"{other.origin} and {entry.origin} both provide the {self.kind} {entry.name!r}"
+                origin = f"{other.origin}, {entry.origin}"
+                entry = replace(entry, origin=origin, problem=f"{both}; uninstall one of them.")
+            entries[entry.name] = entry
+        entries |= {name: entry for (kind, name), entry in _from_files.items() if kind == self.kind}
+        return dict(sorted(entries.items()))
+
+    def _announced(self, point: EntryPoint) -> list[Entry]:
+        """Return the entries of an entry point: one, or one for each row of ``package:table.yaml``."""
+        if not point.value.endswith(".yaml"):
+            name = point.name.removeprefix(self.prefix)
+            return [Entry(self.kind, name, _origin(point), point.load, target=point.value)]
+        make = partial(Entry, self.kind, origin=_origin(point), target=point.value)
+        try:
+            return [
+                make(name, load=partial(self._from_table, name, facts), description=facts.get("summary", ""))
+                for name, facts in _read_table(point.value).items()
+            ]
+        except (OSError, ValueError) as error:
+            return [make(point.name, load=point.load, problem=f"the table {point.value} cannot be read: {error}")]
+
+    def _from_table(self, name: str, facts: Mapping[str, Any]) -> T:
+        contract = EntryPoint(self.kind, self.contract, "").load()
+        thing: T = contract.from_table(name, facts)
+        return thing
 
     def get(self, name: str) -> T:
-        """The thing registered under ``name``, imported, checked against its contract, and told its name.
+        """Import the thing registered under ``name``, check its contract, and set its ``name``.
 
-        Raises UsageError for an unknown or doubly taken name, and for a plugin that does not import or breaks its contract.
+        Raises UsageError for a name that is unknown or taken twice, and for a plugin that does not import
+        or breaks its contract.
         """
-        known = self.entries()
-        if name not in known:
-            raise unknown(self.kind, name, known)
-        entry = known[name]
+        entries = self.entries()
+        if name not in entries:
+            raise unknown(self.kind, name, entries)
+        entry = entries[name]
         if entry.problem:
             raise UsageError(entry.problem)
         try:
             thing = entry.load()
-        except Exception as error:  # a plugin may fail in any way; the message names it and the rest goes on
+        except Exception as error:  # a plugin may fail in any way
             raise UsageError(
                 f"the {self.kind} {name!r} of {entry.origin} does not import: {type(error).__name__}: {error}"
             ) from error
@@ -136,14 +180,14 @@ class Registry(Generic[T]):
         if isinstance(thing, type):
             thing.name = name  # type: ignore[attr-defined]
         else:
-            object.__setattr__(thing, "name", name)  # of a frozen dataclass
+            object.__setattr__(thing, "name", name)  # even on a frozen dataclass
         return thing
 
 
 methods: Registry[type[Method]] = Registry("method", "bench.methods", "bench.plugin.method:Method")
 teachers: Registry[type[Teacher]] = Registry("teacher", "bench.teachers", "bench.plugin.teacher:Teacher")
 datasets: Registry[Callable[[Path | None], Dataset]] = Registry("dataset", "bench.datasets", "bench.plugin.dataset:Dataset")
-released: Registry[Released] = Registry("released", "bench.released", "bench.plugin.teacher:Released")
+released: Registry[Released] = Registry("released", "bench.released", "bench.plugin.released:Released")
 metrics: Registry[Callable[..., Metric]] = Registry("metric", "bench.evals", "bench.plugin.metric:Metric", "metric.")
 extractors: Registry[type[FeatureExtractor]] = Registry(
     "extractor", "bench.evals", "bench.plugin.extractor:FeatureExtractor", "extractor."
@@ -159,8 +203,9 @@ REGISTRIES: dict[str, Registry[Any]] = {
 def load_plugin(path: str | Path) -> None:
     """Execute one plugin file, whose decorators register what it holds.
 
-    A second call for the same content does nothing; for a file that has changed it replaces what the file had registered.
-    Raises UsageError, leaving everything as it was, for a file that does not exist, does not import, or takes a taken name.
+    A second call for the same content does nothing; a call for a file that has changed replaces
+    what the file had registered. Raises UsageError, leaving everything as it was, for a file that
+    does not exist or does not import, or that registers nothing or a name that is taken.
     """
     file = Path(path).expanduser().absolute()
     if not file.is_file():
@@ -180,7 +225,7 @@ def load_plugin(path: str | Path) -> None:
     sys.modules[name] = module  # dataclasses and pydantic look their module up there
     _loading.append(origin)
     try:
-        exec(compile(file.read_bytes(), file, "exec"), module.__dict__)  # not the loader: it may read a stale .pyc
+        exec(compile(file.read_bytes(), file, "exec"), module.__dict__)  # the loader may read a stale .pyc
         if _from_files == others:
             raise UsageError(f"{origin} registers nothing; decorate a class with @register_method or its kin.")
     except Exception as error:
@@ -204,12 +249,19 @@ def _module_name(file: Path) -> str:
 
 
 def require_plugins(digests: Mapping[str, str], whose: str) -> None:
-    """Raise UsageError unless plugins of these SHA-256 have been loaded; what a file names is not run for its asking."""
+    """Raise UsageError unless plugin files of these contents have been loaded.
+
+    A file that names a plugin does not cause it to be run: a person has to give it.
+
+    Args:
+        digests: SHA-256 by path of the plugin files.
+        whose: the run or file that was made with them, for the message.
+    """
     for path, digest in digests.items():
         if digest not in _loaded_files.values():
             raise UsageError(
-                f"{whose} was made with the plugin {Path(path).name!r} of SHA-256 {digest[:12]}, which has not been given; "
-                "give that very file with --plugin."
+                f"{whose} was made with the plugin {Path(path).name!r} of SHA-256 {digest[:12]}, which has "
+                "not been given; give that very file with --plugin."
             )
 
 
@@ -218,12 +270,33 @@ def _installed(group: str) -> tuple[EntryPoint, ...]:
     return tuple(entry_points(group=group))
 
 
+@cache
+def _read_table(place: str) -> dict[str, dict[str, Any]]:
+    """Read the table ``package:table.yaml``: its rows by name, each with the facts of its family.
+
+    Raises ValueError or OSError if there is no such table.
+    """
+    package, _, name = place.partition(":")
+    module = _source_file(package)
+    if module is None:
+        raise ValueError(f"there is no package {package!r}")
+    families = read_yaml(module.with_name(name), installed=True)
+    try:
+        return {
+            name: {fact: value for fact, value in family.items() if fact != "generators"} | row
+            for family in families.values()
+            for name, row in family["generators"].items()
+        }
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"it does not hold families of generators ({error})") from None
+
+
 def _origin(point: EntryPoint) -> str:
     return f"package {point.dist.name} {point.dist.version}" if point.dist else f"entry point {point.value}"
 
 
 def _broken_contract(registry: Registry[Any], thing: Any) -> str:
-    """Why ``thing`` is not a valid one of its kind, or the empty string."""
+    """Say how ``thing`` breaks the contract of its kind; empty if it does not."""
     contract = EntryPoint(registry.kind, registry.contract, "").load()
     if registry.kind in ("protocol", "released"):
         return "" if isinstance(thing, contract) else f"expected an instance of bench.plugin.{contract.__name__}."
@@ -235,7 +308,7 @@ def _broken_contract(registry: Registry[Any], thing: Any) -> str:
 
 
 def _first_docstring_line(module: str, attribute: str) -> str:
-    """First line of the docstring of ``module:attribute``, or of the module if the attribute has none, without importing it."""
+    """Return the first line of an attribute's docstring, or of its module's, without an import."""
     source = _source_file(module)
     if source is None:
         return ""
@@ -250,15 +323,17 @@ def _first_docstring_line(module: str, attribute: str) -> str:
 
 
 def _docstring_below(tree: ast.Module, attribute: str) -> str | None:
-    """The string literal that follows ``attribute = ...`` at the top level."""
+    """Return the text that stands below ``attribute = ...`` at the top level of a module."""
     for node, after in itertools.pairwise(tree.body):
-        named = isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == attribute for t in node.targets)
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        named = any(isinstance(target, ast.Name) and target.id == attribute for target in targets)
         if named and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
             return inspect.cleandoc(str(after.value.value))
     return None
 
 
 def _source_file(module: str) -> Path | None:
+    """Find the file of a module without importing it or the packages that it is in."""
     top, *rest = module.split(".")
     spec = importlib.util.find_spec(top)  # finding a top-level package does not import it
     for depth in range(1, len(rest) + 1):

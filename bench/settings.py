@@ -1,4 +1,4 @@
-"""Hyper-parameters as data: a method's YAML file gives each value with its source, in general and for each teacher."""
+"""Choose a method's hyper-parameters for a teacher from its card, which sources every value."""
 
 from __future__ import annotations
 
@@ -8,51 +8,50 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
-from bench.errors import BenchError, UsageError, unknown
+from bench.errors import UsageError, explain, unknown
 from bench.plugin.method import Method, Settings
-from bench.runs.card import Card, one_sentence
+from bench.runs.card import Card, read_card
 
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """What a run will use: validated settings, the default budget, and the source of every value."""
+    """The validated settings of a run, the default budget, and the source of every value."""
 
     settings: Settings
     budget: str | None
     sources: dict[str, str]
     tuning: dict[str, Any]
+    """The effort behind the values for this teacher, as the card states it."""
     note: str
-    """What a person should know before a long run, or nothing."""
+    """A remark for the user before a long run; empty if there is none."""
 
 
 def card_file(method: type[Method]) -> Path:
-    """The YAML file that lies beside the method's module and has its name."""
+    """Return the path of the YAML file that lies beside the method's module and has its name."""
     return Path(inspect.getfile(method)).with_suffix(".yaml")
 
 
 def card(method: type[Method]) -> Card:
-    """The method's card; an empty one if it has no file. Raises BenchError for a file that is not a card."""
+    """Read the method's card, empty if it has no file.
+
+    Raises BenchError for a file that is not a card.
+    """
     file = card_file(method)
-    if not file.exists():
-        return Card()
-    try:
-        found = Card.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")) or {})
-    except (yaml.YAMLError, ValidationError) as error:
-        raise BenchError(f"the hyper-parameter file {file} is not valid: {one_sentence(error)}") from error
+    contents = read_card(file)
     known = {*method.Settings.model_fields, "budget"}
-    for name in (name for values in (found.defaults, *found.teachers.values()) for name in values):
+    for name in (name for values in (contents.defaults, *contents.teachers.values()) for name in values):
         if name not in known:
             raise unknown(f"setting in {file}:", name, known)
-    return found
+    return contents
 
 
 def choose_settings(method: type[Method], teacher: str, overrides: Mapping[str, Any]) -> Hyperparameters:
-    """Choose the settings of ``method`` for the teacher of this name: class defaults, then the card, then ``overrides``.
+    """Choose the settings of a method for a teacher: class defaults, then the card, then ``overrides``.
 
-    Raises UsageError for a setting that does not exist, and for a value out of range, of the wrong type, or missing.
+    Raises UsageError for a setting that does not exist, and for a value that is missing, of the
+    wrong type, or out of range.
     """
     name, fields = method.name, method.Settings.model_fields
     for setting in overrides:
@@ -76,7 +75,7 @@ def choose_settings(method: type[Method], teacher: str, overrides: Mapping[str, 
         settings = method.Settings.model_validate({k: v.value for k, v in values.items()} | dict(overrides))
     except ValidationError as error:
         raise UsageError(
-            f"method {name!r}: {one_sentence(error)}; `bench show method {name} --teacher {teacher}` lists the settings."
+            f"method {name!r}: {explain(error)}; `bench show method {name} --teacher {teacher}` lists the settings."
         ) from error
     tuning = data.tuning[teacher].model_dump() if teacher in data.tuning else {}
     return Hyperparameters(settings, budget.value if budget else None, sources | dict.fromkeys(overrides, "given"), tuning, note)

@@ -66,8 +66,13 @@ class EDMTeacher(Teacher):
     """An EDM network, and how to read it from any file that holds one."""
 
     network: ClassVar[NetworkConfig]
-    noise = NoiseLevels()
+    """The published network, from which the size of the images follows."""
     weights: ClassVar[Asset]
+    """The published file."""
+    noise = NoiseLevels()
+
+    def __init_subclass__(cls) -> None:
+        cls.image_spec, cls.assets = cls.network.image_spec, (cls.weights,)
 
     def load(self, path: Path | None) -> nn.Module:
         file = path or fetch(self.weights)
@@ -95,12 +100,10 @@ class EDMCifar10(EDMTeacher):
 
     augment = AugmentPipe(0.12)
     network = ddpmpp(32)
-    image_spec = network.image_spec
     sampler = Sampler(steps=18)
     dataset = "cifar10"
     protocol = "edm-50k"
     weights = published_network("edm-cifar10-32x32-uncond-vp.pkl")
-    assets = (weights,)
     published: ClassVar[ReportedFID | None] = ReportedFID(1.97, 35, _TABLE_2)
 
 
@@ -108,9 +111,7 @@ class EDMCifar10Cond(EDMCifar10):
     """EDM on CIFAR-10, by class: DDPM++, 55.7M parameters, FID 1.79 at NFE 35 as published."""
 
     network = ddpmpp(32, label_dim=10)
-    image_spec = network.image_spec
     weights = published_network("edm-cifar10-32x32-cond-vp.pkl")
-    assets = (weights,)
     published: ClassVar[ReportedFID | None] = ReportedFID(1.79, 35, _TABLE_2)
 
 
@@ -119,7 +120,6 @@ class EDMCifar10VE(EDMCifar10):
 
     network = ncsnpp(32)
     weights = published_network("edm-cifar10-32x32-uncond-ve.pkl")
-    assets = (weights,)
     published: ClassVar[ReportedFID | None] = ReportedFID(1.98, 35, "README of D2O (github.com/Zyriix/GDD)")
 
 
@@ -128,7 +128,6 @@ class EDMCifar10CondVE(EDMCifar10Cond):
 
     network = ncsnpp(32, label_dim=10)
     weights = published_network("edm-cifar10-32x32-cond-ve.pkl")
-    assets = (weights,)
     published: ClassVar[ReportedFID | None] = None
 
 
@@ -137,12 +136,10 @@ class EDMFFHQ64(EDMTeacher):
 
     augment = AugmentPipe(0.15)
     network = ddpmpp(64)
-    image_spec = network.image_spec
     sampler = Sampler(steps=40)
     dataset = "ffhq64"
     protocol = "edm-50k"
     weights = published_network("edm-ffhq-64x64-uncond-vp.pkl")
-    assets = (weights,)
     published: ClassVar[ReportedFID | None] = ReportedFID(2.39, 79, _TABLE_2)
 
 
@@ -151,7 +148,6 @@ class EDMFFHQ64VE(EDMFFHQ64):
 
     network = ncsnpp(64)
     weights = published_network("edm-ffhq-64x64-uncond-ve.pkl")
-    assets = (weights,)
     published: ClassVar[ReportedFID | None] = None
 
 
@@ -160,12 +156,10 @@ class EDMAFHQv2(EDMTeacher):
 
     augment = AugmentPipe(0.15)
     network = ddpmpp(64)
-    image_spec = network.image_spec
     sampler = Sampler(steps=40)
     dataset = "afhqv2-64"
     protocol = "edm-50k"
     weights = published_network("edm-afhqv2-64x64-uncond-vp.pkl")
-    assets = (weights,)
     published: ClassVar[ReportedFID | None] = ReportedFID(1.96, 79, _TABLE_2)
 
 
@@ -174,7 +168,6 @@ class EDMAFHQv2VE(EDMAFHQv2):
 
     network = ncsnpp(64)
     weights = published_network("edm-afhqv2-64x64-uncond-ve.pkl")
-    assets = (weights,)
     published: ClassVar[ReportedFID | None] = None
 
 
@@ -189,10 +182,8 @@ class EDMImageNet64(EDMTeacher):
         img_channels=3,
         label_dim=1000,
     )
-    image_spec = network.image_spec
     sampler = Sampler(steps=256, churn=40, churn_min=0.05, churn_max=50, churn_noise=1.003)
     dataset = "imagenet64"
     protocol = "edm-50k"
     weights = published_network("edm-imagenet-64x64-cond-adm.pkl")
-    assets = (weights,)
     published: ClassVar[ReportedFID | None] = ReportedFID(1.36, 511, _TABLE_2)

@@ -12,9 +12,9 @@ from bench.cli.choice import FIRST_RUN, known_names, require_known, unfinished
 from bench.cli.options import Results, names, one_of
 from bench.errors import BenchError, UsageError
 from bench.files.atomic import require_writable, write_atomic
-from bench.leaderboard.curves import AXES, panels
+from bench.leaderboard.curves import comparisons
 from bench.render.figures.paper import WIDTHS, check_form, encoded, missing_letters, paper_style
-from bench.render.figures.plot import draw
+from bench.render.figures.plot import X_LABELS, draw
 from bench.render.figures.side_by_side import side_by_side
 from bench.render.terminal.notes import note
 from bench.runs.store import read_records, results_folder
@@ -69,7 +69,7 @@ def command(
     chosen, teachers = names(methods, "methods", "sid,dmd"), [teacher] if teacher else None
     require_known(known_names(records), {"teacher": teachers, "metric": [metric], "method": chosen})
     note(*skipped, *unfinished(records, teachers))
-    curves = panels(records, metric, teacher, chosen, protocol)
+    curves = comparisons(records, metric, teacher, chosen, protocol)
     drawn = {"teacher", *(line.method for panel in curves for line in panel.lines)}
     missing = [method for method in chosen or [] if method not in drawn]
     note(*(f"there is no finished run of {method!r} to draw." for method in missing))
@@ -97,7 +97,7 @@ def _axis(kind: str, x: str | None) -> str:
     one_of("kind of figure", kind, KINDS)
     if x is not None and kind not in _DEFAULT_AXIS:
         raise UsageError(f"--x {x} is for curves and cost; a figure of {kind} has no such axis, leave it out.")
-    return one_of("axis", x or _DEFAULT_AXIS.get(kind, "images"), AXES)
+    return one_of("axis", x or _DEFAULT_AXIS.get(kind, "images"), X_LABELS)
 
 
 def _side(count: int) -> int:

@@ -1,1 +1,1 @@
-"""Bytes: written atomically, downloaded and verified, and files of foreign formats read as data."""
+"""Files: written in one step, downloaded and verified, and foreign formats read as data, never run."""

@@ -1,52 +1,57 @@
-"""Files that are downloaded once, verified at each use, and kept in the cache."""
+"""Published files: downloaded once, verified at each use, kept in the cache.
+
+>>> weights = Asset("edm-cifar10", "edm.pkl", "https://...", licence="MIT", source="its README")
+>>> path = fetch(weights)
+"""
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.errors import BenchError, UsageError
-from bench.files.atomic import cache_folder, sha256, write_atomic
+from bench.files.atomic import cache_folder, locked, sha256, write_atomic
 
 
 @dataclass(frozen=True)
 class Asset:
-    """A published file: where it is, what it must be, and under which licence."""
+    """A published file: its address, its digest, and its licence."""
 
     id: str
-    """Unique name; also its folder in the cache."""
+    """Unique name, which is also its folder in the cache."""
     file: str
     """Its file name."""
     url: str
-    """Where to get it; empty if it can only be placed by hand."""
+    """Its address; empty for a file that a person must put into the cache."""
     licence: str
     source: str
-    """Where these facts stand."""
+    """The page that states these facts."""
     sha256: str | None = None
-    """Its digest where the source states one; otherwise it is recorded at first use and enforced ever after."""
+    """Its digest, if the source states one. Otherwise the digest is recorded at first use and
+    required from then on."""
     md5: str | None = None
-    """Checked too, at first use and at every download."""
+    """A second digest, checked at first use and at every download."""
     note: str = ""
-    """What a person who gets the file by hand must know besides."""
+    """A hint for a person who gets the file by hand, such as its size."""
 
     @property
     def path(self) -> Path:
-        """Where it lies in the cache, or is to be put by hand."""
+        """Its place in the cache."""
         return cache_folder().absolute() / "assets" / self.id / self.file
 
     @property
     def record(self) -> Path:
-        """Where its digest is recorded at first use, in the format of ``sha256sum``. It outlives the file."""
+        """The file that keeps a digest recorded at first use, as ``sha256sum`` prints it.
+
+        It outlives the asset.
+        """
         return self.path.with_name(f"{self.path.name}.sha256")
 
     def digest(self) -> str | None:
-        """The SHA-256 that it must have, pinned or recorded; None before its first use."""
+        """The SHA-256 that the file must have, stated or recorded; None before the first use."""
         if self.sha256:
             return self.sha256.lower()
         try:
@@ -58,12 +63,13 @@ class Asset:
 
 
 def fetch(asset: Asset) -> Path:
-    """The verified file in the cache, downloaded if it is not there yet.
+    """Return the verified file in the cache, downloading it if it is not there yet.
 
-    Raises UsageError if it is not there and may not be downloaded, and BenchError if it cannot be had or is not the right one.
+    Raises UsageError if the file is missing and may not be downloaded, and BenchError if the
+    download fails or brings another file.
     """
     try:
-        _settle(asset)
+        _ensure(asset)
     except ConnectionError as error:
         raise BenchError(
             f"cannot download {asset.file} from {asset.url} ({error}); run the same command again, or {_by_hand(asset)}."
@@ -76,14 +82,14 @@ def fetch(asset: Asset) -> Path:
     return asset.path
 
 
-def _settle(asset: Asset) -> None:
-    """See to it that the right file is in its place, and that its digest is known."""
+def _ensure(asset: Asset) -> None:
+    """Put the right file in its place and record its digest, unless both are there."""
     problem = _problem(asset)
     if problem:
         _require_download(asset, problem)
     elif asset.digest():
         return  # no lock: a cache that is only read needs no permission to write
-    with _locked(asset):
+    with locked(asset.path.with_name(".lock"), lambda _: _tell(f"waiting for another process that is getting {asset.file}")):
         if problem := _problem(asset):  # unless another process has mended it
             _download(asset, problem)
         if asset.digest() is None:
@@ -91,12 +97,12 @@ def _settle(asset: Asset) -> None:
 
 
 def offline() -> bool:
-    """Whether ``BENCH_OFFLINE=1`` forbids all use of the network."""
+    """Tell whether ``BENCH_OFFLINE=1`` forbids all use of the network."""
     return os.environ.get("BENCH_OFFLINE") == "1"
 
 
 def _problem(asset: Asset) -> str:
-    """Why the file in the cache cannot be used; empty if it can."""
+    """Say why the file in the cache cannot be used; empty if it can."""
     if not asset.path.is_file():
         return "is not in the cache"
     mismatch = _mismatch(asset, asset.path, with_md5=asset.digest() is None)
@@ -104,13 +110,13 @@ def _problem(asset: Asset) -> str:
 
 
 def _mismatch(asset: Asset, file: Path, *, with_md5: bool) -> str:
-    """How a file differs from what it must be; empty if it does not."""
+    """Say how a file differs from what the asset must be; empty if it does not."""
     expected = asset.digest()
-    if expected and (found := sha256(file)) != expected:
+    if expected and (digest := sha256(file)) != expected:
         origin = "" if asset.sha256 else f", as {asset.record} recorded at first use: remove that if the change is meant"
-        return f"its SHA-256 is {found}, expected {expected}{origin}"
-    if with_md5 and asset.md5 and (found := _md5(file)) != asset.md5.lower():
-        return f"its MD5 is {found}, expected {asset.md5}"
+        return f"its SHA-256 is {digest}, expected {expected}{origin}"
+    if with_md5 and asset.md5 and (digest := _md5(file)) != asset.md5.lower():
+        return f"its MD5 is {digest}, expected {asset.md5}"
     return ""
 
 
@@ -120,7 +126,7 @@ def _md5(file: Path) -> str:
 
 
 def _require_download(asset: Asset, problem: str) -> None:
-    """Raise UsageError if the file may not be downloaded."""
+    """Raise UsageError if there is no address, or no network may be used."""
     what = f"{asset.file} of {asset.id} {problem}"
     if not asset.url:
         raise UsageError(f"{what}, and it cannot be downloaded by this suite; {_by_hand(asset)}.")
@@ -134,50 +140,30 @@ def _by_hand(asset: Asset) -> str:
     return f"get it {where}{note} and put it at {asset.path}"
 
 
-@contextmanager
-def _locked(asset: Asset) -> Iterator[None]:
-    """Hold the file for this process, after any other that holds it.
-
-    The lock is the operating system's, so that it ends with the process however that dies.
-    """
-    asset.path.parent.mkdir(parents=True, exist_ok=True)
-    with asset.path.with_name(".lock").open("a") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            _say(f"waiting for another process that is getting {asset.file}")
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-
-
 def _download(asset: Asset, problem: str) -> None:
-    """Put the file in its place, or raise and leave that place as it is. A wrong file is not kept to continue from."""
-    import pooch  # here, because it brings the network libraries
+    """Put the right file in its place, or raise and leave that place as it is.
 
-    from bench.files.download import discard, download
-    from bench.render.terminal.live import download_bar
-
-    def receive(url: str, output: str, _: object) -> None:
-        part = asset.path.with_name(f"{asset.path.name}.part")
-        with download_bar(asset.file) as report:
-            download(url, part, report)
-        try:
-            if mismatch := _mismatch(asset, part, with_md5=True):
-                raise BenchError(
-                    f"what comes as {asset.file} from {url} is not the right file and was removed ({mismatch}); "
-                    f"run the same command again, or {_by_hand(asset)}."
-                )
-            os.replace(part, output)
-        finally:
-            discard(part)
+    A wrong file is removed, so that no later download continues it. Raises ConnectionError for a
+    download that fails, and BenchError for one that brings another file.
+    """
+    from bench.files.download import discard, download, download_bar  # here: the network library takes 0.5 s to import
 
     if asset.path.exists():
-        _say(f"{asset.file} {problem}; it is downloaded again")
-    _say(f"downloading {asset.file} from {asset.url}; licence: {asset.licence}; source: {asset.source}")
-    pooch.get_logger().setLevel("WARNING")
-    known = asset.digest() or (f"md5:{asset.md5}" if asset.md5 else None)  # tells pooch that a file there is to be replaced
-    pooch.retrieve(asset.url, known, fname=asset.path.name, path=asset.path.parent, downloader=receive)
+        _tell(f"{asset.file} {problem}; it is downloaded again")
+    _tell(f"downloading {asset.file} from {asset.url}; licence: {asset.licence}; source: {asset.source}")
+    part = asset.path.with_name(f"{asset.path.name}.part")
+    with download_bar(asset.file) as report:
+        download(asset.url, part, report)
+    try:
+        if mismatch := _mismatch(asset, part, with_md5=True):
+            raise BenchError(
+                f"what comes as {asset.file} from {asset.url} is not the right file and was removed ({mismatch}); "
+                f"run the same command again, or {_by_hand(asset)}."
+            )
+        part.replace(asset.path)
+    finally:
+        discard(part)
 
 
-def _say(text: str) -> None:
+def _tell(text: str) -> None:
     print(text, file=sys.stderr, flush=True)

@@ -1,31 +1,33 @@
-"""Files that are never half-written: each is made beside its place and then put there in one step."""
+"""Files that are never half-written, locks between processes, digests, and the cache folder."""
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
 import os
+import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.errors import UsageError
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
-    """Write ``content`` so that a reader, or a crash, sees the old file or the new one and nothing between."""
+    """Write a file in one step, so that a reader or a crash sees the old content or the new."""
     with replacing(path) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary file beside ``path`` to be written in this context; at its end it takes the place of ``path`` in one step."""
+    """Yield a temporary file that takes the place of ``path`` when the context ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    descriptor, temporary_name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(descriptor)
-    temporary = Path(name)
+    temporary = Path(temporary_name)
     try:
         yield temporary
         with temporary.open("rb") as file:
@@ -38,32 +40,49 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock ``path`` for this process, after any other that holds it; it ends with the process however that dies."""
+def locked(path: Path, when_held: Callable[[str], None] | None = None) -> Iterator[None]:
+    """Hold the lock file ``path`` in this context, waiting for any other process that holds it.
+
+    The lock is the operating system's, so that it ends with its process, however that dies.
+
+    Args:
+        path: the lock file, made if it is missing. It says who holds it.
+        when_held: called once, before the wait, with a text that names the holder. It may tell the
+            user, or raise in order not to wait.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if when_held is not None:
+                file.seek(0)
+                when_held(file.read().strip() or "another process")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()} since {datetime.now(UTC).isoformat(timespec='seconds')}")
+        file.flush()
         yield
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file."""
+    """Return the SHA-256 of a file in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def content_digest(path: Path) -> str:
-    """SHA-256 of a file; of a folder, of the names and contents of all files in it."""
+    """Return the SHA-256 of a file, or of the names and contents of all files in a folder."""
     if path.is_file():
         return sha256(path)
-    whole = hashlib.sha256()
+    digest = hashlib.sha256()
     for file in sorted(p for p in path.rglob("*") if p.is_file()):
-        whole.update(f"{file.relative_to(path)} {sha256(file)};".encode())
-    return whole.hexdigest()
+        digest.update(f"{file.relative_to(path)} {sha256(file)};".encode())
+    return digest.hexdigest()
 
 
 def require_writable(folder: Path, what: str) -> None:
-    """Raise UsageError unless files can be made in ``folder`` or, where it does not exist yet, in its nearest parent."""
+    """Raise UsageError unless files can be made in ``folder``, or in its nearest parent that exists."""
     nearest = folder.absolute()
     while not nearest.exists():
         nearest = nearest.parent
@@ -75,7 +94,7 @@ def require_writable(folder: Path, what: str) -> None:
 
 
 def cache_folder() -> Path:
-    """Where downloads and made data are kept: ``BENCH_CACHE``, else ``distill-bench`` in the user's cache folder."""
-    if given := os.environ.get("BENCH_CACHE"):
-        return Path(given)
+    """Return the folder of downloads and made data: ``BENCH_CACHE``, or one in the user's cache."""
+    if folder := os.environ.get("BENCH_CACHE"):
+        return Path(folder)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "distill-bench"

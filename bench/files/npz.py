@@ -1,7 +1,7 @@
-"""Statistics files that others publish, read as data: ``.npz`` is numpy's zip of arrays.
+"""Read statistics of images that others publish as ``.npz``, numpy's zip of arrays.
 
-zipfile and numpy read them. This file compares what a header declares with what is there before anything is allocated, reads in
-short pieces, and unpickles nothing.
+The files are data from strangers. A header's declarations are compared with the bytes that are
+there before anything is allocated, reading goes in short pieces, and nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -25,47 +25,52 @@ from torch import Tensor
 from bench.errors import UsageError, one_line, shown
 
 MOST_BYTES = 2**32
-"""Of one array; 50,000 images of 64 pixels have 6e8."""
+"""Largest array that is read; 50,000 images of 64x64 pixels have 6e8 bytes."""
 MOST_FEATURES = 4096
-"""Dimensions of a feature: VGG's has as many, Inception's half."""
+"""Largest dimension of a feature: VGG's has as many, Inception's half."""
 
 Layout = Literal["moments", "openai", "features"]
 _LAYOUTS: dict[str, Layout] = {"arr_0": "openai", "mu": "moments", "feats": "features"}
 _ROUNDING = {"float32": 1e-4, "float64": 1e-6}
-"""How far from a covariance a matrix of this type may be, relative to its largest number."""
+"""By number type, how far a matrix may be from a covariance, relative to its largest number."""
 _READERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 _HEADER = 1024
-"""Bytes of an array's header, at most, as parsing a long one is not safe; numpy writes 128."""
+"""Most bytes of an array's header, since parsing a long one is not safe; numpy writes 128."""
 _PIECE = 2**17
 
 
 @dataclass(frozen=True)
 class StatisticsFile:
-    """What a published file holds. It does not say of which images and by which extractor and resize its numbers are."""
+    """The content of a published file of statistics.
+
+    The file does not say which images were measured, nor by which extractor after which resize.
+    """
 
     path: Path
     layout: Layout
-    """``moments``: EDM, pytorch-fid, clean-fid for FID. ``features``: clean-fid for KID. ``openai``: guided-diffusion's images,
-    either samples, or real ones beside the moments of the whole set that they are from."""
+    """``moments``: of EDM, pytorch-fid, and clean-fid for FID. ``features``: of clean-fid for KID.
+    ``openai``: images of guided-diffusion, which are samples, or real images beside the moments of
+    the whole set that they were taken from."""
     moments: dict[str, Tensor] | None
-    """Mean ``mu`` (d,) and covariance ``sigma`` (d, d), float64, if it has them."""
+    """Mean ``mu`` (d,) and covariance ``sigma`` (d, d) in float64, if the file has them."""
     features: Tensor | None
-    """(N, d), float32, if it has them."""
+    """Features (N, d) in float32, if the file has them."""
     has_images: bool
 
     def images(self) -> Tensor:
-        """Its images, uint8 (N, 3, R, R), read now; in memory a pixel's channels lie together.
+        """Read the images, uint8 (N, 3, R, R); in memory the channels of a pixel lie together.
 
-        Raises UsageError if it has none, if they are damaged, or if they take more than ``MOST_BYTES``.
+        Raises UsageError if there are none, or they are damaged or larger than ``MOST_BYTES``.
         """
         with _arrays(self.path) as arrays:
             return _images(arrays).numbers().permute(0, 3, 1, 2)
 
 
 def read_npz(path: Path) -> StatisticsFile:
-    """Moments and features of a published file, and whether it has images, which are read later; other arrays are left alone.
+    """Read the moments and features of a published file; its images, if any, are read later.
 
-    Raises UsageError for a file of another layout, and for one that is damaged or whose ``sigma`` is no covariance.
+    Other arrays are ignored. Raises UsageError for a file of another layout, and for one that is
+    damaged or whose ``sigma`` is no covariance.
     """
     with _arrays(path) as arrays:
         layout = next((layout for name, layout in _LAYOUTS.items() if name in arrays), None)
@@ -79,7 +84,7 @@ def read_npz(path: Path) -> StatisticsFile:
         return StatisticsFile(path, layout, moments, features, has_images)
 
 
-# -- what the arrays mean --------------------------------------------------------------------------------------------------------
+# -- what the arrays mean --------------------------------------------------------------------------
 
 
 def _moments(arrays: Mapping[str, _Array]) -> dict[str, Tensor]:
@@ -101,7 +106,7 @@ def _features(feats: _Array) -> Tensor:
 
 
 def _images(arrays: Mapping[str, _Array]) -> _Array:
-    """The array of images, not read."""
+    """Return the array of images, checked and not yet read."""
     if "arr_0" not in arrays:
         raise ValueError("it holds no images, expected arr_0, as OpenAI's have")
     images = arrays["arr_0"]
@@ -129,15 +134,15 @@ def _require_covariance(sigma: Tensor, rounding: float) -> None:
         raise ValueError("sigma has a negative eigenvalue, expected a covariance")
 
 
-# -- arrays in an archive --------------------------------------------------------------------------------------------------------
+# -- arrays in an archive --------------------------------------------------------------------------
 
 
 @contextmanager
 def _arrays(path: Path) -> Iterator[dict[str, _Array]]:
-    """The arrays of an archive by name, while it is open. What goes wrong meanwhile is raised as UsageError."""
+    """Yield the arrays of an open archive by name, raising any error in this context as UsageError."""
     what = f"the statistics file {str(path)!r}"
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for without end
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would never end
             raise UsageError(f"{what} is not a file; check the path.")
         file = _File(path)
     except OSError as error:
@@ -158,14 +163,14 @@ def _arrays(path: Path) -> Iterator[dict[str, _Array]]:
 
 
 class _File(io.FileIO):
-    """A file that is read in short pieces, whatever length a zip declares for its directory."""
+    """A file that is read in short pieces, whatever length the zip declares for its directory."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         return super().read(_PIECE if size is None or size < 0 else min(size, _PIECE))
 
 
 class _Array:
-    """An array in an archive: its header is read at once, its numbers when they are asked for."""
+    """An array in an archive, whose header is read at once and whose numbers are read on demand."""
 
     def __init__(self, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
         self.name = member.filename.removesuffix(".npy")
@@ -174,24 +179,27 @@ class _Array:
         self.stream = archive.open(member)
         self.start = io.BytesIO(self.stream.read(_HEADER))
         try:
-            with warnings.catch_warnings(action="ignore"):  # numpy's of headers by Python 2, Python's of what it parses
+            with warnings.catch_warnings(action="ignore"):  # of headers by Python 2
                 self.shape, fortran, dtype = _READERS[npy.read_magic(self.start)](self.start)
-        except Exception:  # what Python's parser raises is as varied, and says nothing to a person
+        except Exception:  # Python's parser raises many types, with messages of no use to a person
             raise ValueError(f"its member {shown(member.filename)} does not begin as numpy begins an array") from None
         self.order: Literal["F", "C"] = "F" if fortran else "C"
         self.dtype: np.dtype[Any] = dtype
         self.size = member.file_size - self.start.tell()
 
     def require(self, types: Mapping[str, float] | list[str], fits: bool, expected: str) -> None:
-        """Refuse another type, a shape that does not fit, and a member that is not of the size that follows from them."""
-        found = f"{self.name} is {str(self.dtype)[:30]} {str(self.shape)[:50]}"
+        """Raise ValueError for a number type, a shape or a size that is not as expected."""
+        header = f"{self.name} is {str(self.dtype)[:30]} {str(self.shape)[:50]}"
         if not fits or self.dtype.name not in types:
-            raise ValueError(f"{found}, expected {' or '.join(types)} {expected}")
+            raise ValueError(f"{header}, expected {' or '.join(types)} {expected}")
         if math.prod(self.shape) * self.dtype.itemsize != self.size:
-            raise ValueError(f"{found} and has {self.size:,} bytes, expected as many as its shape says")
+            raise ValueError(f"{header} and has {self.size:,} bytes, expected as many as its shape says")
 
     def numbers(self) -> Tensor:
-        """After ``require``: memory grows with what is really there, not with what is declared."""
+        """Read the numbers, after ``require``.
+
+        Memory grows with the bytes that are there, not those declared.
+        """
         if self.size > MOST_BYTES:
             raise ValueError(f"{self.name} has {self.size:,} bytes, at most {MOST_BYTES:,} are read")
         content = bytearray(self.start.read())

@@ -1,8 +1,9 @@
-"""A reader of pickles as data: it imports nothing, calls nothing, and builds nothing but plain Python values.
+"""Read pickles as data: nothing is imported or called, and only plain Python values are built.
 
-A pickle is a program for a stack machine. This one knows the operations that occur in published checkpoints and in the
-CIFAR-10 archive, and no other; where Python's own would import a name it keeps the name, and where it would call a function
-it keeps the function's name and its arguments. What the names mean is decided afterwards, by code that walks the result.
+A pickle is a program for a stack machine. The machine here knows only the operations that occur in
+published checkpoints and in the CIFAR-10 archive. Where Python's own machine would import a name,
+this one keeps the name; where that would call a function, this one keeps the function's name and
+arguments. Code that walks the result decides afterwards what the names mean.
 """
 
 from __future__ import annotations
@@ -15,18 +16,20 @@ from typing import Any
 from bench.errors import UsageError, shown
 
 MAX_OPERATIONS = 1_000_000
-"""A genuine snapshot needs some 100,000; this bounds time to seconds and memory to a few hundred MB."""
+"""Most operations of a pickle, which bounds time to seconds and memory to a few hundred MB. A genuine
+snapshot has about 100,000."""
 MAX_TEXT = 2**24
-"""Bytes of text in all; a genuine snapshot has some source files of 36 kB, and names. Binary strings are not copied."""
+"""Most bytes of text in a pickle; binary strings are not copied. A genuine snapshot has names, and some
+source files of 36 kB."""
 
 
 class Malformed(UsageError):
-    """The bytes are not a pickle of the kind that this reader reads; the message says what and where."""
+    """The bytes are not a pickle of the kind that this reader knows; the message says why and where."""
 
 
 @dataclass(frozen=True)
 class Global:
-    """A name that the stream refers to. It is never imported."""
+    """A name in the pickle, which is never imported."""
 
     module: str
     name: str
@@ -34,24 +37,24 @@ class Global:
 
 @dataclass(eq=False, repr=False)
 class Call:
-    """A function's name and what the stream would have had it called with; ``state`` is what it would then be given."""
+    """A call in the pickle, never made: a function's name, its arguments, and the state set after."""
 
     function: Global
     args: tuple[Any, ...]
     state: Any = None
     items: dict[Any, Any] = field(default_factory=dict)
-    """What the stream would have put into it as into a dict."""
+    """Items that the pickle sets on the result as on a dict."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Persistent:
-    """A reference to something outside the stream."""
+    """A reference to data outside the pickle."""
 
     id: Any
 
 
 class _Mark:
-    """Where the arguments of a variadic operation begin on the stack."""
+    """The place on the stack where the arguments of a variadic operation begin."""
 
 
 _MARK = _Mark()
@@ -65,17 +68,17 @@ def parse(
     references: list[Persistent] | None = None,
     operations: int = MAX_OPERATIONS,
 ) -> tuple[Any, int]:
-    """The value that one pickle describes, and the position after it.
+    """Read one pickle; return its value and the position after it.
 
     Args:
         data: the bytes; binary strings in the result are views of them, without a copy.
-        allowed: pairs (module, name) that the stream may mention.
+        allowed: pairs (module, name) that the pickle may mention.
         start: where the pickle begins.
-        references: where to note what it refers to outside of itself; None forbids that it does.
-        operations: how many it may have.
+        references: list to which references to outside data are appended; None forbids them.
+        operations: most operations that it may have.
 
-    Raises Malformed for an operation, a name or a value that does not occur in the files this suite reads, for a stream that
-    ends early, and for one that is too long.
+    Raises Malformed for an operation, a name or a value that does not occur in the files that this
+    suite reads, and for a pickle that ends early or is too long.
     """
     machine = _Machine(memoryview(data), frozenset(allowed), start, references)
     try:
@@ -87,7 +90,7 @@ def parse(
 
 
 class _Machine:
-    """The stack, the memo, and one method for each operation."""
+    """The stack machine, with its memo and a method for each operation."""
 
     def __init__(
         self, data: memoryview, allowed: frozenset[tuple[str, str]], start: int, references: list[Persistent] | None
@@ -115,7 +118,7 @@ class _Machine:
     def damaged(self, why: str) -> Malformed:
         return Malformed(f"the pickle is refused at byte {self.position:,}: {why}")
 
-    # -- reading ---------------------------------------------------------------------------------------------------------
+    # -- reading -----------------------------------------------------------------------------------
 
     def take(self, count: int) -> memoryview:
         if count > len(self.data) - self.position:
@@ -141,7 +144,7 @@ class _Machine:
                 return self.text(length + 1)[:-1]
         raise self.damaged("a name is longer than 255 bytes")
 
-    # -- the stack -------------------------------------------------------------------------------------------------------
+    # -- the stack ---------------------------------------------------------------------------------
 
     def push(self, value: Any) -> None:
         self.stack.append(value)
@@ -166,7 +169,7 @@ class _Machine:
             raise self.damaged("a mark stands where a value is expected")
         return value
 
-    # -- operations that need more than a line ---------------------------------------------------------------------------
+    # -- operations that need more than a line -----------------------------------------------------
 
     def protocol(self) -> None:
         if (version := self.unsigned(1)) not in range(2, 6):
@@ -214,7 +217,7 @@ class _Machine:
         if not isinstance(items, dict) or len(values) % 2:
             raise self.damaged("it sets items of something that is not a dict")
         for key, value in zip(values[::2], values[1::2], strict=True):
-            if not isinstance(key, str | bytes):  # whose hashes nobody can choose; those of numbers could be made to collide
+            if not isinstance(key, str | bytes):  # hashes of numbers could be made to collide
                 raise self.damaged(f"a key is {shown(key)}, expected text or bytes")
             items[key] = value
 

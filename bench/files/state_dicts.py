@@ -1,4 +1,4 @@
-"""State dicts that ``torch.save`` wrote, in its zip format or in the older one, read as data."""
+"""Read as data the state dicts that ``torch.save`` writes, in its zip format or in the older one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _END, _END64, _LOCATOR64 = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"
 
 
 def read_state_dict(data: memoryview) -> dict[str, Tensor]:
-    """Named tensors, as views of ``data``. Raises Malformed for a file that holds anything else."""
+    """Return the tensors by name, as views of ``data``. Raises Malformed for any other content."""
     if data[: len(ZIP)] == ZIP:
         content, storages = _read_zip(data)
     else:
@@ -44,7 +44,7 @@ def read_state_dict(data: memoryview) -> dict[str, Tensor]:
 
 
 def _read_zip(data: memoryview) -> tuple[Any, dict[str, memoryview]]:
-    """The object in ``data.pkl``, and the raw storages beside it by key."""
+    """Return the object in ``data.pkl``, and by key the raw storages beside it."""
     members = _members(data)
     archive = next((name.removesuffix("data.pkl") for name in members if name.count("/") == 1 and name.endswith("/data.pkl")), "")
     if not archive or f"{archive}constants.pkl" in members:
@@ -59,7 +59,10 @@ def _read_zip(data: memoryview) -> tuple[Any, dict[str, memoryview]]:
 
 
 def _members(data: memoryview) -> Mapping[str, memoryview]:
-    """The members of a zip by name, as views: torch stores them as they are, and what is packed or encrypted is refused."""
+    """Return the members of a zip by name, as views.
+
+    Torch stores them uncompressed; others are refused.
+    """
     try:
         count, at = _directory(data)
         if count > _MOST_MEMBERS:
@@ -78,7 +81,7 @@ def _members(data: memoryview) -> Mapping[str, memoryview]:
 
 
 def _directory(data: memoryview) -> tuple[int, int]:
-    """How many members a zip has, and where its directory begins."""
+    """Return the number of members of a zip, and the position of its directory."""
     tail = bytes(data[-(22 + 2**16) :])
     end = tail.rfind(_END)
     if end < 0:
@@ -94,7 +97,7 @@ def _directory(data: memoryview) -> tuple[int, int]:
 
 
 def _member(data: memoryview, at: int, left: int) -> tuple[str, memoryview, int]:
-    """One entry of the directory: the member's name, its bytes, of which ``left`` are possible, and where the next begins."""
+    """Read one entry of the directory: name, bytes (at most ``left``), and the next position."""
     if at + 46 > len(data) or bytes(data[at : at + 4]) != b"PK\x01\x02":
         raise Malformed("its zip directory is damaged")
     flags, method, _time, crc, packed, size, n, extra, comment = struct.unpack("<8x H H I I I I H H H", data[at : at + 34])
@@ -117,13 +120,13 @@ def _member(data: memoryview, at: int, left: int) -> tuple[str, memoryview, int]
     return name, member, at + 46 + n + extra + comment
 
 
-def _zip64(field: memoryview, wanted: int) -> tuple[int, ...]:
-    """The wide numbers in a directory entry's extra field."""
-    while wanted and len(field) >= 4:
+def _zip64(field: memoryview, count: int) -> tuple[int, ...]:
+    """Return the first 64-bit numbers of a directory entry's extra field, as many as ``count``."""
+    while count and len(field) >= 4:
         kind, length = struct.unpack("<H H", field[:4])
         if kind == 1:
-            return struct.unpack(f"<{wanted}Q", field[4 : 4 + 8 * wanted])
+            return struct.unpack(f"<{count}Q", field[4 : 4 + 8 * count])
         field = field[4 + length :]
-    if wanted:
+    if count:
         raise Malformed("its zip directory is damaged")
     return ()

@@ -1,6 +1,7 @@
-"""How torch writes tensors into a pickle: a storage of raw numbers, and a view of it by offset, size and stride.
+"""Rebuild the tensors in torch's pickles: strided views of storages of raw numbers.
 
-The tensors made here are views of the file's own bytes, so that nothing is copied before names and shapes have been compared.
+The tensors are views of the file's own bytes, so that nothing is copied before names and shapes
+have been compared with those of a network.
 """
 
 from __future__ import annotations
@@ -26,16 +27,16 @@ TYPES = {
     Global("torch", "BFloat16Storage"): torch.bfloat16,
     Global("torch", "LongStorage"): torch.int64,
 }
-"""Storage classes that a state dict may mention, and the type of their numbers."""
+"""Storage classes that a state dict may mention, and their number types."""
 _MAGIC = 0x1950A86A20F9469CFC6C
 _VERSION = 1001
 FEW = 64
-"""Operations of a pickle that holds a number or a short dict."""
+"""Most operations of a pickle that holds a number or a short dict."""
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What a stream says of a storage outside of it: its key, its type, and how many numbers it has."""
+    """A pickle's reference to a storage outside of it: key, number type, and count of numbers."""
 
     key: str
     dtype: torch.dtype
@@ -43,7 +44,10 @@ class Reference:
 
     @classmethod
     def of(cls, node: Any) -> Reference:
-        """From the id of a persistent reference. Raises Malformed for anything but a whole storage of a known type."""
+        """Read a persistent reference.
+
+        Raises Malformed for anything but a whole storage of a known type.
+        """
         id_ = node.id if isinstance(node, Persistent) else None
         if not (isinstance(id_, tuple) and len(id_) in (5, 6) and id_[0] == "storage" and id_[5:] in ((), (None,))):
             raise Malformed("it refers to something else than a storage")
@@ -56,17 +60,18 @@ class Reference:
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """Size in bytes."""
         return self.count * self.dtype.itemsize
 
 
 def read_legacy(
     data: memoryview, allowed: Collection[tuple[str, str]], operations: int = MAX_OPERATIONS
 ) -> tuple[Any, dict[str, memoryview]]:
-    """What ``torch.save`` wrote before its zip format: an object, and the raw numbers of the storages that it refers to, by key.
+    """Read a file in the format before zip of ``torch.save``: an object, and its storages by key.
 
-    Five pickles in a row (a magic number, a version, facts of the system, the object, the keys), then for every key a count
-    and the numbers. Raises Malformed for anything else.
+    The file has five pickles in a row (a magic number, a version, facts about the system, the
+    object, the keys of its storages), then for each key a count and the numbers. Raises Malformed
+    for anything else.
     """
     at, header = 0, []
     for _ in range(3):
@@ -93,15 +98,16 @@ def read_legacy(
 
 
 def rebuild(node: Any, name: str, storage: Callable[[Any], tuple[Reference, memoryview]]) -> Tensor:
-    """The tensor that a call of torch's would rebuild, as a view; ``storage`` gives what its first argument means.
+    """Return as a view the tensor ``name`` that the call ``node`` would rebuild.
 
-    Raises Malformed unless it covers numbers of its storage densely, in whatever order of dimensions.
+    ``storage`` looks up the call's first argument. Raises Malformed unless the tensor covers a part
+    of its storage without gaps or overlaps, in any order of dimensions.
     """
     if isinstance(node, Call) and node.function == PARAMETER and len(node.args) == 3:
         node = node.args[0]
     if not (isinstance(node, Call) and node.function == TENSOR and len(node.args) in (6, 7)):
         raise Malformed(f"{shown(name)} is not a tensor")
-    held, offset, size, stride = node.args[:4]
+    storage_id, offset, size, stride = node.args[:4]
     if not (_whole(size) and _whole(stride) and _whole((offset,)) and len(size) == len(stride)):
         raise Malformed(f"{shown(name)} has a shape, strides or an offset that are not whole numbers")
     count = 1
@@ -109,14 +115,17 @@ def rebuild(node: Any, name: str, storage: Callable[[Any], tuple[Reference, memo
         if extent == 0 or (extent > 1 and step != count):
             raise Malformed(f"{shown(name)} is empty, has gaps, or overlaps itself")
         count *= extent
-    reference, numbers = storage(held)
+    reference, numbers = storage(storage_id)
     if offset + count > reference.count:
         raise Malformed(f"{shown(name)} reaches beyond its storage of {reference.count:,} numbers")
     return torch.frombuffer(numbers, dtype=reference.dtype).as_strided(size, stride, offset)
 
 
 def entries(node: Any, what: str, dicts: Collection[Global] = (ORDERED_DICT,)) -> Mapping[Any, Any]:
-    """What a dict, or a call that would make one, holds."""
+    """Return the items of a dict, or of a call that would make one.
+
+    Raises Malformed for another node.
+    """
     if isinstance(node, Call) and node.function in dicts and node.args == ():
         return node.items
     if isinstance(node, dict):

@@ -1,4 +1,4 @@
-"""Weights and training state as safetensors files with a JSON description; never a pickle."""
+"""Weights and training state as safetensors files with a description in JSON; never a pickle."""
 
 from __future__ import annotations
 
@@ -19,22 +19,25 @@ from bench.files.atomic import cache_folder, replacing, sha256
 
 _LARGEST_HEADER = 2**22
 _META = "distill-bench"
-"""The one metadata key, so that equal content gives equal bytes (the format does not order its keys)."""
+"""The only metadata key: the format does not order keys, and equal content must give equal bytes."""
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
-    """Write named tensors and their description, atomically."""
+    """Write named tensors and their description in one step."""
     apart, seen = {}, set()
     for name, tensor in tensors.items():
-        own = tensor.detach().cpu().contiguous()
-        apart[name] = own.clone() if own.data_ptr() in seen else own  # the format refuses tied tensors
-        seen.add(own.data_ptr())
+        values = tensor.detach().cpu().contiguous()
+        apart[name] = values.clone() if values.data_ptr() in seen else values  # tied tensors are refused
+        seen.add(values.data_ptr())
     with replacing(path) as temporary:
         safetensors.torch.save_file(apart, temporary, {_META: json.dumps(meta, sort_keys=True)})
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Named tensors and their description. Raises UsageError if the file is missing or is not safetensors."""
+    """Read named tensors and their description.
+
+    Raises UsageError if the file is missing or of another format.
+    """
     try:
         with path.open("rb") as start:
             if int.from_bytes(start.read(8), "little") > _LARGEST_HEADER:
@@ -54,28 +57,29 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def load_weights(network: nn.Module, tensors: dict[str, Tensor], where: str) -> None:
-    """Put weights into a network after checking that names, shapes and types are exactly its own, and all values finite.
+    """Load weights into a network if names, shapes and types are exactly its own and all finite.
 
-    A network on the meta device takes the tensors themselves. Raises UsageError that says what does not fit.
+    A network on the meta device takes the tensors themselves. ``where`` names the weights in
+    messages. Raises UsageError that says what does not fit.
     """
-    wanted = network.state_dict()
-    other = [n for n, t in wanted.items() if n in tensors and (tensors[n].shape, tensors[n].dtype) != (t.shape, t.dtype)]
-    unfit = [
-        ("lacks", [name for name in wanted if name not in tensors]),
-        ("has too much", [name for name in tensors if name not in wanted]),
-        ("has of another shape or type", [_difference(n, tensors[n], wanted[n]) for n in other]),
+    own = network.state_dict()
+    other = [n for n, t in own.items() if n in tensors and (tensors[n].shape, tensors[n].dtype) != (t.shape, t.dtype)]
+    misfits = [
+        ("lacks", [name for name in own if name not in tensors]),
+        ("has too much", [name for name in tensors if name not in own]),
+        ("has of another shape or type", [_difference(n, tensors[n], own[n]) for n in other]),
     ]
-    if any(names for _, names in unfit):
-        parts = [f"{what} {_some(names)}" for what, names in unfit if names]
-        raise UsageError(f"{where} does not fit its network of {len(wanted)} tensors: it {'; it '.join(parts)}.")
+    if any(names for _, names in misfits):
+        parts = [f"{what} {_some(names)}" for what, names in misfits if names]
+        raise UsageError(f"{where} does not fit its network of {len(own)} tensors: it {'; it '.join(parts)}.")
     for name, tensor in tensors.items():
         if not tensor.isfinite().all():
             raise UsageError(f"{where} has NaN or infinite values in {name!r}; the weights are damaged.")
-    network.load_state_dict(tensors, assign=any(t.is_meta for t in wanted.values()))
+    network.load_state_dict(tensors, assign=any(t.is_meta for t in own.values()))
 
 
-def _difference(name: str, given: Tensor, wanted: Tensor) -> str:
-    kinds = [f"{str(t.dtype).removeprefix('torch.')} {tuple(t.shape)}" for t in (given, wanted)]
+def _difference(name: str, tensor: Tensor, expected: Tensor) -> str:
+    kinds = [f"{str(t.dtype).removeprefix('torch.')} {tuple(t.shape)}" for t in (tensor, expected)]
     return f"{name} ({kinds[0][:80]}, expected {kinds[1]})"
 
 
@@ -86,10 +90,10 @@ def _some(names: list[str]) -> str:
 def converted(
     path: Path, read: Callable[[Path], tuple[dict[str, Tensor], dict[str, Any]]]
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and description of a file in a foreign format: by ``read`` the first time, then from a safetensors copy.
+    """Read a file in a foreign format with ``read``, and from then on its copy in safetensors.
 
-    The copy lies in the cache under the SHA-256 of the file, and is read back and compared before it is trusted; one that has
-    been damaged since is made again.
+    Returns tensors by name and their description. The copy lies in the cache under the SHA-256 of
+    the file and is read back and compared before it is trusted; a damaged copy is made again.
     """
     copy = cache_folder() / "weights" / f"{sha256(path)}.safetensors"
     if copy.exists():
@@ -113,9 +117,9 @@ def converted(
 
 
 def tensors_digest(tensors: dict[str, Tensor]) -> str:
-    """SHA-256 over the names, types, shapes and bytes of named tensors, whatever their order."""
-    h = hashlib.sha256()
+    """Return the SHA-256 of the names, types, shapes and bytes of named tensors, in any order."""
+    digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
-        h.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
-        h.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return h.hexdigest()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()

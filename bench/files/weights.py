@@ -1,4 +1,4 @@
-"""Named tensors from a file that somebody else wrote: a state dict of torch, or safetensors."""
+"""Read named tensors from a file that somebody else wrote: a state dict of torch, or safetensors."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ from bench.files.state_dicts import LEGACY, ZIP, read_state_dict
 from bench.files.tensors import load_tensors
 
 MOST_BYTES = 2**31
-"""Of a weights file; the largest that this suite knows has 1.2e9."""
+"""Largest weights file that is read; the largest that this suite knows has 1.2e9 bytes."""
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Tensors by name, not yet compared with those of any network. Raises UsageError for a file that holds anything else."""
+    """Read tensors by name. Raises UsageError for a file of any other content.
+
+    The tensors have not been compared with those of any network; see ``load_weights``.
+    """
     data = open_weights(path)
     if is_safetensors(data):
         return load_tensors(path)[0]
@@ -33,28 +36,31 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def open_weights(path: Path) -> memoryview:
-    """The bytes of a file, unmapped with the last view of them. Raises UsageError for what cannot be a weights file."""
+    """Map a file into memory until its last view is gone.
+
+    Raises UsageError for a path that cannot be a weights file.
+    """
     require_weights(path)
     with path.open("rb") as file:
         return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
 
 
 def is_state_dict(data: memoryview) -> bool:
-    """Whether these bytes begin as ``torch.save`` begins, in its zip format or in the older one."""
+    """Tell whether a file begins as ``torch.save`` writes it, in its zip format or in the older one."""
     return bytes(data[: len(LEGACY)]) == LEGACY or bytes(data[: len(ZIP)]) == ZIP
 
 
 def is_safetensors(data: memoryview | bytes) -> bool:
-    """Whether these bytes begin as the format does: the length of a description, and the description."""
+    """Tell whether a file begins as safetensors: with the length of a JSON text, and that text."""
     return len(data) > 8 and bytes(data[8:9]) == b"{"
 
 
 def require_weights(path: Path) -> None:
-    """Raise UsageError unless ``path`` is a file of a possible size; a pipe would be waited for without end."""
+    """Raise UsageError unless ``path`` is a readable file of a possible size; a pipe never ends."""
     try:
         status = path.stat()
         if stat.S_ISREG(status.st_mode):
-            path.open("rb").close()  # it may be read
+            path.open("rb").close()  # raises if it may not be read
     except OSError as error:
         raise UsageError(f"the weights file {str(path)!r} cannot be read ({error.strerror}); check the path.") from None
     if not stat.S_ISREG(status.st_mode):

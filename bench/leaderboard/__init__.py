@@ -1,1 +1,4 @@
-"""Many runs as data: final numbers, rows, statistics, convergence, and published numbers. Nothing here imports torch."""
+"""Many runs as data: final numbers, rows, statistics, convergence, and published numbers.
+
+Nothing here imports torch.
+"""

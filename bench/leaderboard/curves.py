@@ -1,21 +1,21 @@
-"""From records to the panels of a figure: runs that differ only in their seed are one line, each protocol has its own panel."""
+"""From records to the curves of a figure: runs that differ only in their seed are one line.
+
+Lines are compared within one teacher, one metric and one protocol.
+"""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.leaderboard.finals import frame
+from bench.leaderboard.finals import final_numbers
 from bench.leaderboard.leaderboard import leaderboard
-from bench.leaderboard.rows import Column
-from bench.leaderboard.variants import group_of, variants
+from bench.leaderboard.rows import MetricColumn
+from bench.leaderboard.variants import group_of, one_of_each_seed, variants
 from bench.runs.record import Evaluation, Record
 from bench.runs.store import own_way
-
-AXES = ("images", "flops", "seconds")
-"""What a curve can be drawn against; flops and seconds include the one-off costs."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Line:
 
     method: str
     words: tuple[str, ...]
-    """What was given by hand, such as ``alpha=1.0``."""
+    """The choices that were made by hand, such as ``alpha=1.0``."""
     runs: tuple[Record, ...]
 
     @property
@@ -41,9 +41,10 @@ class Line:
         return self.runs[0].evaluations[-1].nfe
 
     def curve(self, axis: str, metric: str) -> list[Point]:
-        """The points at which every seed was measured, with the generator's final NFE and at a cost above zero.
+        """Return the points after zero at which every seed was measured with its final NFE.
 
-        Seeds are matched by their updates; where a budget of seconds gave each its own number, from the end backwards.
+        Seeds are matched by their updates; where a budget of seconds gave each its own number of them,
+        they are matched from the end backwards.
         """
         seeds = [_measured(run, axis, metric) for run in self.runs]
         if len({points[-1].updates for points in seeds if points}) > 1:
@@ -53,31 +54,38 @@ class Line:
             shared = sorted(set.intersection(*(set(points) for points in by_updates)))
             matched = [tuple(points[updates] for points in by_updates) for updates in shared]
         return [
-            Point(tuple(float(getattr(e, axis)) for e in same), tuple(e.metrics[metric].value for e in same)) for same in matched
+            Point(
+                tuple(float(getattr(e, axis)) for e in same),
+                tuple(e.metrics[metric].value for e in same),
+            )
+            for same in matched
         ]
 
     def end(self, axis: str, metric: str) -> Point:
-        """What the runs cost in all, and their final numbers."""
-        return Point(tuple(r.cost.spent(axis) for r in self.runs), self.final(metric))
+        """Return the whole costs of the runs, and their final numbers."""
+        return Point(tuple(run.cost.spent(axis) for run in self.runs), self.final(metric))
 
     def final(self, metric: str) -> tuple[float, ...]:
-        """The final number of each seed."""
-        return tuple(r.final[metric] for r in self.runs)
+        """Return the final number of each seed."""
+        return tuple(run.final[metric] for run in self.runs)
 
     @property
     def left_out(self) -> list[int]:
-        """NFE of the evaluations that no curve shows: a generator on its way to fewer steps is not yet what is compared."""
-        return sorted({e.nfe for r in self.runs for e in r.evaluations} - {self.nfe}, reverse=True)
+        """NFE of the evaluations that no curve shows.
+
+        A generator on its way to fewer steps is not yet what is compared.
+        """
+        return sorted({e.nfe for run in self.runs for e in run.evaluations} - {self.nfe}, reverse=True)
 
 
 @dataclass(frozen=True)
-class Panel:
-    """What may be compared: one teacher, one metric, one protocol."""
+class Comparison:
+    """Lines that may be compared: of one teacher, one metric and one protocol."""
 
     teacher: str
-    column: Column
+    column: MetricColumn
     lines: list[Line]
-    """The trained ones."""
+    """The trained methods."""
     teachers: list[Line]
     """The teacher itself, by every sampler that was measured."""
 
@@ -85,76 +93,81 @@ class Panel:
     def references(self) -> list[Line]:
         """The teacher by its own sampler, with the very weights that the lines distil."""
         distilled = {_weights(run) for line in self.lines for run in line.runs}
-        return [line for line in self.teachers if own_way(line.runs[0].recipe.settings) and _weights(line.runs[0]) in distilled]
+        firsts = ((line, line.runs[0]) for line in self.teachers)
+        return [line for line, run in firsts if own_way(run.recipe.settings) and _weights(run) in distilled]
 
     @property
     def shared(self) -> tuple[str, ...]:
-        """The words that all lines have, which therefore tell none from another."""
-        return tuple(w for w in self.lines[0].words if all(w in line.words for line in self.lines)) if self.lines else ()
+        """The words that all lines have, and that therefore tell none from another."""
+        first = self.lines[0].words if self.lines else ()
+        return tuple(word for word in first if all(word in line.words for line in self.lines))
 
     @property
     def title(self) -> str:
-        """The teacher, and what was given for every line."""
+        """The teacher, and the choices that all lines share."""
         return self.teacher + (f" ({', '.join(self.shared)})" if self.shared else "")
 
     def name(self, line: Line) -> str:
-        """The method, and what sets this line apart."""
-        apart = [w for w in line.words if w not in self.shared]
+        """Return the method of a line, and what sets the line apart."""
+        apart = [word for word in line.words if word not in self.shared]
         return line.method + (f" ({', '.join(apart)})" if apart else "")
 
 
-def panels(
+def comparisons(
     records: Sequence[Record],
     metric: str,
     teacher: str | None = None,
     methods: Collection[str] | None = None,
     protocol: str | None = None,
-) -> list[Panel]:
-    """The finished runs that measured ``metric``, by teacher and protocol; the usual protocol of a teacher comes first."""
-    kept = [
+) -> list[Comparison]:
+    """Sort the finished runs that measured a metric by teacher and protocol.
+
+    The usual protocol of a teacher comes first.
+    """
+    records = [
         r
         for r in records
         if r.status == "done"
         and (teacher is None or r.teacher == teacher)
         and (methods is None or r.method in methods or r.method == "teacher")
     ]
-    data = frame(kept)
-    data = data[data["metric"] == metric]
-    columns = leaderboard(kept, metrics=[metric]).columns
+    finals = [final for final in final_numbers(records) if final.metric == metric]
+    columns = leaderboard(records, metrics=[metric]).columns
     if protocol is not None:
         columns = [c for c in columns if protocol in (c.label, c.label.partition("@")[0])]
     groups: dict[str, list[Record]] = {}
-    for r in kept:
-        groups.setdefault(group_of(r), []).append(r)
+    for record in records:
+        groups.setdefault(group_of(record), []).append(record)
     words = variants(groups)
-    found = []
-    for name in sorted(set(data["teacher"])):
+    compared = []
+    for name in sorted({final.record.teacher for final in finals}):
         for column in columns:
-            same = (data["teacher"] == name) & (data["protocol"] + "@" + data["fingerprint"] == column.protocol)
-            ids = set(data.loc[same, "run_id"])
+            key = (column.metric, column.protocol)
+            ids = {f.record.run_id for f in finals if f.record.teacher == name and f.key == key}
             measured = {group: [r for r in runs if r.run_id in ids] for group, runs in groups.items()}
             lines = _lines({group: runs for group, runs in measured.items() if runs}, words)
             trained = [line for line in lines if line.method != "teacher"]
             if lines:
-                found.append(Panel(name, column, trained, [line for line in lines if line.method == "teacher"]))
-    return found
+                teachers = [line for line in lines if line.method == "teacher"]
+                compared.append(Comparison(name, column, trained, teachers))
+    return compared
 
 
-def _lines(groups: dict[str, list[Record]], words: dict[str, str]) -> list[Line]:
-    names = Counter((runs[0].method, words[group]) for group, runs in groups.items())
+def _lines(groups: Mapping[str, Sequence[Record]], variant_of: Mapping[str, str]) -> list[Line]:
+    names = Counter((runs[0].method, variant_of[group]) for group, runs in groups.items())
     lines = []
     for group, runs in groups.items():
-        method, told = runs[0].method, words[group]
-        apart = tuple(re.split(r", (?=[\w-]+=)", told)) if told else ()  # a list of numbers is one word
-        if names[method, told] > 1:  # they differ in what no word says, such as the teacher's code
-            apart = (*apart, f"recipe {group[:6]}")
-        seeds = {r.seed: r for r in runs}  # a seed measured twice, by other points or repeats, is one seed
-        lines.append(Line(method, apart, tuple(seeds[seed] for seed in sorted(seeds))))
+        method, variant = runs[0].method, variant_of[group]
+        words = tuple(re.split(r", (?=[\w-]+=)", variant)) if variant else ()  # a list is one word
+        if names[method, variant] > 1:  # they differ in what no word says, such as the teacher's code
+            words = (*words, f"recipe {group[:6]}")
+        seeds = sorted(one_of_each_seed(runs), key=lambda run: run.seed)
+        lines.append(Line(method, words, tuple(seeds)))
     return sorted(lines, key=lambda line: (line.method, line.words))
 
 
 def _measured(run: Record, axis: str, metric: str) -> list[Evaluation]:
-    """The evaluations that a curve shows."""
+    """Return the evaluations that a curve shows."""
     nfe = run.evaluations[-1].nfe
     return [e for e in run.evaluations if e.nfe == nfe and getattr(e, axis) > 0 and metric in e.metrics]
 

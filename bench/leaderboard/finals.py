@@ -20,63 +20,72 @@ class Final:
 
     record: Record
     group: str
+    """Name of the runs that differ only in their seed."""
     metric: str
     protocol: str
     fingerprint: str
+    """Fingerprint of what makes two numbers comparable beyond the id of the protocol."""
     value: float
     std: float | None
+    """Standard deviation over the replicates."""
     replicates: int
 
     @property
     def key(self) -> tuple[str, str]:
+        """The metric and the protocol of ``MetricColumn`` that the number stands under."""
         return self.metric, f"{self.protocol}@{self.fingerprint}"
 
 
 def frame(records: Sequence[Record]) -> pd.DataFrame:
-    """One row for each finished run and metric: the run, its cost, the value, its std over replicates, and the protocol."""
-    import pandas as pd
+    """Return a row for each finished run and metric: the run, its cost, the value, and the protocol."""
+    import pandas as pd  # takes half a second, which a table can do without
 
     rows = [
         {
-            "run_id": f.record.run_id,
-            "method": f.record.method,
-            "teacher": f.record.teacher,
-            "seed": f.record.seed,
-            "group": f.group,
-            "metric": f.metric,
-            "protocol": f.protocol,
-            "fingerprint": f.fingerprint,
-            "direction": f.record.direction(f.metric),
-            "value": f.value,
-            "std": f.std,
-            "nfe": f.record.nfe,
-            "data_free": f.record.data_free,
-            "tuning": f.record.tuning.runs,
-            **{axis: getattr(f.record.cost, axis) for axis in AXES},
+            "run_id": final.record.run_id,
+            "method": final.record.method,
+            "teacher": final.record.teacher,
+            "seed": final.record.seed,
+            "group": final.group,
+            "metric": final.metric,
+            "protocol": final.protocol,
+            "fingerprint": final.fingerprint,
+            "direction": final.record.direction(final.metric),
+            "value": final.value,
+            "std": final.std,
+            "nfe": final.record.nfe,
+            "data_free": final.record.data_free,
+            "tuning": final.record.tuning.runs,
+            **{axis: getattr(final.record.cost, axis) for axis in AXES},
         }
-        for f in final_numbers(records)
+        for final in final_numbers(records)
     ]
-    columns = "run_id method teacher seed group metric protocol fingerprint direction value std nfe data_free tuning"
-    return pd.DataFrame(rows, columns=[*columns.split(), *AXES])
+    run = ["run_id", "method", "teacher", "seed", "group"]
+    number = ["metric", "protocol", "fingerprint", "direction", "value", "std"]
+    return pd.DataFrame(rows, columns=[*run, *number, "nfe", "data_free", "tuning", *AXES])
 
 
 def final_numbers(records: Sequence[Record]) -> list[Final]:
-    """Every final number of the finished runs; where papers quote the smallest of the replicates, that as a metric of its own."""
-    found = []
+    """Return every final number of the finished runs.
+
+    Where papers quote the smallest of the replicates, that is a metric of its own, such as ``fid-min3``.
+    """
+    finals = []
     for record in records:
         if record.status != "done" or not record.evaluations:
             continue
         group = group_of(record)
         for name, m in record.evaluations[-1].metrics.items():
-            of, count = measured_how(record, name), _replicates(record, m)
-            found.append(Final(record, group, name, m.protocol, of, record.final[name], m.std, count))
+            fingerprint, count = measured_how(record, name), _replicates(record, m)
+            same = (m.protocol, fingerprint)
+            finals.append(Final(record, group, name, *same, record.final[name], m.std, count))
             if m.smallest is not None:
-                found.append(Final(record, group, f"{name}-min{count}", m.protocol, of, m.smallest, None, 1))
-    return found
+                finals.append(Final(record, group, f"{name}-min{count}", *same, m.smallest, None, 1))
+    return finals
 
 
 def smallest_of(record: Record) -> list[str]:
-    """The metrics of a record that are the smallest of replicates, such as ``fid-min3``."""
+    """Return the metrics of a record that are the smallest of replicates, such as ``fid-min3``."""
     last = record.evaluations[-1].metrics.items() if record.evaluations else ()
     return [f"{name}-min{_replicates(record, m)}" for name, m in last if m.smallest is not None]
 

@@ -1,4 +1,7 @@
-"""Numbers that others have published, ``results/published.yaml``: each with its source, and whether it was seen there."""
+"""Numbers that others have published, ``results/published.yaml``.
+
+Each has its source, and says whether it was seen there.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +12,25 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from bench.files.yaml_files import read_yaml
+
 PUBLISHED = "published"
-"""What stands in the place of a protocol's id, so that a published number never shares a column with a measured one."""
+"""Stands in the place of a protocol, so that published and measured numbers share no column."""
 
 Kind = Literal["distillation", "tuning", "from-scratch", "gan", "teacher", "reproduction"]
 
 
 class Paper(BaseModel):
-    """A paper or repository. ``author`` is BibTeX's, family names alone as far as the survey has them."""
+    """A paper or repository.
+
+    ``author`` is in BibTeX's form, with family names alone where the survey has no more.
+    """
 
     model_config = ConfigDict(extra="forbid")
     author: str | None = None
     title: str
     venue: str | None = None
-    """None of a preprint."""
+    """The conference or journal; None of a preprint."""
     year: int = Field(ge=2000, le=2100)
     arxiv: str | None = Field(None, pattern=r"^\d{4}\.\d{4,5}$")
     arxiv_checked: bool = True
@@ -30,18 +38,18 @@ class Paper(BaseModel):
 
 
 class Result(BaseModel):
-    """One published row. A number that the source does not give, or that was not seen, is None."""
+    """One published row; a number that the source does not give, or that was not seen, is None."""
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
     method: str
-    """As this suite names it, where it has it."""
+    """The name of the method in this suite, where it has the method."""
     label: str
-    """As papers print it."""
+    """The name that papers print."""
     variant: str | None = None
     kind: Kind
     dataset: str
     teacher: str | None = None
-    """What the network was distilled from or started as."""
+    """The network that this one was distilled from, or that it started as."""
     nfe: int = Field(ge=1)
     fid: float | None = Field(None, gt=0)
     fid_std: float | None = Field(None, ge=0)
@@ -49,31 +57,32 @@ class Result(BaseModel):
     precision: float | None = Field(None, ge=0, le=1)
     recall: float | None = Field(None, ge=0, le=1)
     selection: str | None = None
-    """Which number of several evaluations it is, where the source says so."""
+    """The choice among several evaluations, where the source states it."""
     reference: Literal["virtual"] | None = None
-    """``virtual``: measured against ADM's VIRTUAL batch rather than EDM's reference."""
+    """``virtual`` of a number measured against the VIRTUAL batch of ADM, not the reference of EDM."""
     data_free: bool | None = None
-    """Whether it needs neither real images nor images made by the teacher beforehand; None of a teacher."""
+    """True if it needs neither real images nor images made by the teacher; None of a teacher."""
     teacher_samples: bool = False
-    """Whether it is trained on images or trajectories that the teacher made beforehand."""
+    """True if it is trained on images or trajectories that the teacher made beforehand."""
     pretrained_features: bool = False
-    """Whether its discriminator looks through features pretrained on ImageNet, which FID's own network shares."""
+    """True if its discriminator uses features pretrained on ImageNet, which the network of FID shares.
+    """
     training_images: int | None = Field(None, gt=0)
-    """Images seen by the generator in the published run."""
+    """Images that the generator has seen in the published run."""
     checkpoint_images: int | None = Field(None, gt=0)
-    """The same of the released checkpoint, from its file's name."""
+    """Images that the generator of the released checkpoint has seen, by the name of its file."""
     batch_size: int | None = Field(None, gt=0)
     hardware: str | None = None
     source: str
-    """Key of the source."""
+    """Key among the sources."""
     table: str | None = None
     verified: bool
-    """Whether the number was seen in the original paper, its official repository, or a second paper."""
+    """True if it was seen in the paper, its official repository, or a second paper."""
     seen_in: list[str] = []
     notes: str | None = None
 
     def metric(self, name: str) -> float | None:
-        """The number of a metric by the name that this suite has for it."""
+        """Return the number of a metric by the name that this suite has for it."""
         value: float | None = getattr(self, "inception_score" if name == "is" else name)
         return value
 
@@ -101,11 +110,11 @@ class Milestone(BaseModel):
 
 
 class PublishedNumbers(BaseModel):
-    """The whole file."""
+    """The content of ``published.yaml``."""
 
     model_config = ConfigDict(extra="forbid")
     datasets: dict[str, list[str]]
-    """For each data set the teachers of it; the first one's name stands for the data set where there is no other."""
+    """By data set its teachers; the first one stands for the data set where no other is shown."""
     cautions: list[str]
     sources: dict[str, Paper]
     results: list[Result]
@@ -123,21 +132,21 @@ class PublishedNumbers(BaseModel):
         return self
 
     def shown_under(self, teachers: Sequence[str]) -> dict[str, str]:
-        """For each data set of these teachers the first of them that was trained on it."""
-        found = {name: [t for t in teachers if t in own] for name, own in self.datasets.items()}
-        return {name: own[0] for name, own in found.items() if own}
+        """Return by data set the first of these teachers that was trained on it."""
+        shown = {name: [t for t in teachers if t in own] for name, own in self.datasets.items()}
+        return {name: own[0] for name, own in shown.items() if own}
 
 
 @cache
 def published() -> PublishedNumbers:
-    """The published numbers that this suite ships."""
-    import yaml
-
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast
-    return PublishedNumbers.model_validate(yaml.load(_file().read_bytes(), loader))
+    """Return the published numbers that this suite ships."""
+    return PublishedNumbers.model_validate(read_yaml(_file(), installed=True))
 
 
 def _file() -> Path:
-    """In an installed package beside this module; in the repository, which an editable install reads, under ``results/``."""
+    """Find the file beside this module in a package, and under ``results/`` in the repository.
+
+    An editable install reads the repository's.
+    """
     beside = Path(__file__).with_name("published.yaml")
     return beside if beside.exists() else Path(__file__).parents[2] / "results" / "published.yaml"

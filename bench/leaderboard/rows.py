@@ -1,55 +1,64 @@
-"""The parts of a leaderboard: columns, numbers and rows, and which rows are wanted."""
+"""The parts of a leaderboard: metric columns, numbers and rows, and the choice of some rows."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from bench.leaderboard.convergence import Reach
 from bench.leaderboard.published import Result
 from bench.leaderboard.statistics import interval
-
-if TYPE_CHECKING:
-    pass
+from bench.runs.record import Direction
+from bench.units import ARROWS
 
 
 @dataclass(frozen=True)
-class Column:
-    """One metric under one protocol. ``label`` is the protocol's id, marked where two protocols share it."""
+class MetricColumn:
+    """One metric under one protocol.
+
+    ``label`` is the protocol's id, with a mark where two protocols share an id.
+    """
 
     metric: str
     protocol: str
     label: str
-    direction: str
+    direction: Direction
 
     @property
     def key(self) -> str:
         """Name of the column in data formats: ``fid_digits-5k``."""
         return f"{self.metric}_{self.label}"
 
+    @property
+    def title(self) -> str:
+        """Name of the column for people: ``FID ↓ (digits-5k)``."""
+        return f"{self.metric.upper()} {ARROWS[self.direction]} ({self.label})"
+
 
 @dataclass(frozen=True)
 class Number:
-    """A mean over ``seeds`` and its standard deviation: over the seeds, or over evaluation replicates if there is one."""
+    """A mean over training seeds, and how far it can be trusted."""
 
     mean: float
     std: float | None
+    """Standard deviation over the seeds; of a single seed, over evaluation replicates."""
     values: tuple[float, ...]
-    """Of the seeds."""
+    """The number of each seed."""
     evaluation_noise: float | None = None
     """Standard deviation of one evaluation replicate."""
     training_noise: float | None = None
     """Standard deviation over seeds without what evaluation adds to it."""
     best: bool = False
-    """The best mean among the trained of its teacher, where there are several."""
+    """True for the best mean of a trained method on its teacher, where there are several."""
     second: bool = False
+    """True for the second best one."""
     tied: bool = False
-    """Not told from the best one by Welch's test at 5 %, of two seeds or more each."""
+    """True if Welch's test at 5 % cannot tell it from the best; both need two seeds or more."""
 
     @property
     def seeds(self) -> int:
-        """How many."""
+        """The number of seeds."""
         return len(self.values)
 
     @property
@@ -60,47 +69,67 @@ class Number:
 
 @dataclass(frozen=True)
 class Row:
-    """One method on one teacher at one setting, measured here; or ``published`` elsewhere, and then without rank and cost."""
+    """One method on one teacher at one setting, measured by this suite or published by others.
+
+    A published row has no rank and no cost.
+    """
 
     teacher: str
     method: str
     variant: str
-    """What sets this row apart from the method's other rows, such as ``alpha=1.0``."""
+    """The choices that set this row apart from the other rows of its method, such as ``alpha=1.0``."""
     seeds: int
     nfe: int
     data_free: bool | None
     tuning: int | None
-    """Runs that were tried before these settings, if that is known; of settings given by hand it is not."""
+    """Number of runs that were tried before these settings; None of settings that were given by hand."""
     images: float
     updates: float
     flops: float
     seconds: float
-    numbers: dict[Column, Number]
+    numbers: dict[MetricColumn, Number]
     rank: str = "-"
-    """The ranks that it may have among the trained ones of its teacher by the first column, as far as Welch's test at 5 % can
-    tell: ``2-4`` if one is better and the worse ones begin after the fourth. One seed alone has no rank."""
+    """The ranks that the row may have among the trained methods of its teacher by the first column.
+
+    ``2-4`` says that Welch's test at 5 % calls one row better, and that worse ones begin after the
+    fourth. A row of a single seed has no rank.
+    """
     runs: tuple[str, ...] = ()
-    """Ids of the runs that it is made of."""
+    """Ids of the runs behind the row."""
     area: Number | None = None
     """``Curve.area`` of the first column over FLOPs, over seeds."""
     reached: tuple[tuple[float, Reach], ...] = ()
-    """FLOPs until the first column is at or below so many times the teacher's own number, where that is in the records."""
+    """FLOPs until the first column is at or below multiples of the teacher's number, if known."""
     published: Result | None = None
     cite: str = ""
-    """BibTeX key of the method's paper, or of the paper that the published number is from."""
+    """BibTeX key of the method's paper, or of the paper that has published the number."""
+
+    def order(self, column: MetricColumn) -> float:
+        """Return the key by which a column sorts rows: the lower the better.
+
+        It is infinite for a row without a value.
+        """
+        if column not in self.numbers:
+            return math.inf
+        mean = self.numbers[column].mean
+        return mean if column.direction == "lower" else -mean
 
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """Columns and rows, best first within each teacher by the first column, and the published ones after the measured."""
+    """Columns and rows.
 
-    columns: list[Column]
+    Within each teacher rows are sorted by the first column, best first, and published ones follow the
+    measured ones.
+    """
+
+    columns: list[MetricColumn]
     rows: list[Row]
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Which rows are wanted; None and False leave all."""
+    """A choice of rows; None and False leave all of them."""
 
     teachers: Sequence[str] | None = None
     methods: Sequence[str] | None = None
@@ -108,7 +137,10 @@ class Choice:
     data_free: bool = False
 
     def takes(self, row: Row) -> bool:
-        """Whether a row is wanted; a published one is found by its method's name in this suite as well as by its label."""
+        """Tell whether a row is chosen.
+
+        A published row is found by its method's name in this suite as well as by its label.
+        """
         names = {row.method, *([row.published.method] if row.published else [])}
         return (
             (self.teachers is None or row.teacher in self.teachers)

@@ -1,6 +1,7 @@
-"""What is kept of the features of many images, so that nothing else has to be: their moments, or all of them.
+"""Accumulators of the features of many images: their moments, or the features themselves.
 
-Everything that an accumulator holds adds up. Several devices share the images of an evaluation, and their sums are added once.
+Everything that an accumulator holds is a sum. If several devices share the images of an evaluation,
+each accumulates its own and the sums are added at the end.
 """
 
 from __future__ import annotations
@@ -16,30 +17,30 @@ from torch import Tensor
 from bench.errors import BenchError
 
 Statistics = Mapping[str, Tensor]
-"""What an accumulator has kept of a set of images, by name."""
+"""The statistics of a set of images, by name."""
 
 
 class Accumulator(ABC):
-    """Takes in the features of ``samples`` images, batch by batch and in any order."""
+    """Accumulates the features of ``samples`` images, batch by batch and in any order."""
 
     name: ClassVar[str]
-    """Under which its statistics stand in a reference file."""
+    """The name of its statistics in a reference file."""
 
     def __init__(self, samples: int) -> None:
         self.samples = samples
         self.sums: dict[str, Tensor] = {}
-        """Made by the first update. Where several devices share the images, those of all are added."""
+        """The sums by name, made by the first update."""
 
     @abstractmethod
     def update(self, features: Tensor, first: int) -> None:
-        """Take in the features (N, d) of images ``first`` to ``first + N - 1``."""
+        """Add the features (N, d) of the images ``first`` to ``first + N - 1``."""
 
     @abstractmethod
     def statistics(self) -> dict[str, Tensor]:
-        """What is known of all images. Raises BenchError unless all have been seen, with finite features."""
+        """Return the statistics of all images. Raises BenchError if some are missing or not finite."""
 
     def complete(self) -> dict[str, Tensor]:
-        """The sums. Raises BenchError unless all images have been seen, with finite features."""
+        """Return the sums over all images. Raises BenchError if some are missing or not finite."""
         seen = int(self.sums["count"]) if self.sums else 0
         if seen != self.samples:
             raise BenchError(f"{self.samples:,} images were to be measured, and {seen:,} have been.")
@@ -49,14 +50,14 @@ class Accumulator(ABC):
 
 
 Gather = type[Accumulator] | partial[Any]
-"""A kind of accumulator, with its settings if it has any: called with the number of images, it makes one."""
+"""An accumulator's class, perhaps with settings; called with the number of images."""
 
 
 class Moments(Accumulator):
     """Mean and covariance in float64, in memory that does not grow with the number of images.
 
-    Up to as many images as features have dimensions the features themselves are kept, which takes less and gives a factor of
-    their singular covariance.
+    With no more images than dimensions, the features themselves are kept: they take less memory,
+    and give a factor of their singular covariance.
     """
 
     name = "moments"
@@ -75,9 +76,9 @@ class Moments(Accumulator):
             self.sums["outer"].addmm_(x.T, x)
 
     def statistics(self) -> dict[str, Tensor]:
-        """Mean ``mu`` (d,), covariance ``sigma`` (d, d) with N - 1, and ``count``.
+        """Return the mean ``mu`` (d,), the covariance ``sigma`` (d, d) with N - 1, and the ``count``.
 
-        From few images also ``root`` (N, d), with ``root' root = sigma``.
+        From no more images than dimensions also ``root`` (N, d), with ``root' root = sigma``.
         """
         if self.samples < 2:
             raise BenchError(f"a covariance needs at least 2 images, given {self.samples}; ask for more samples.")
@@ -93,7 +94,7 @@ class Moments(Accumulator):
 
 
 class FeatureBank(Accumulator):
-    """All features in float32, for metrics that compare images one by one."""
+    """All features in float32, for metrics that compare single images."""
 
     name = "bank"
 
@@ -105,5 +106,5 @@ class FeatureBank(Accumulator):
         self.sums["features"][first : first + len(features)] = features
 
     def statistics(self) -> dict[str, Tensor]:
-        """``features`` (N, d), float32, in the order of the images."""
+        """Return ``features`` (N, d) in float32, in the order of the images."""
         return {"features": self.complete()["features"]}

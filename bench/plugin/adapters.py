@@ -1,10 +1,12 @@
-"""Networks that predict noise, v or a velocity, as EDM denoisers: a change of variables that lets every method use them.
+"""Adapters that turn networks predicting noise, v or a velocity into EDM denoisers for every method.
 
-An EDM denoiser is asked at ``y = x0 + sigma n``. Both processes here see the same image scaled by a number, at a time of their
-own that follows from sigma, and from their prediction there x0 follows in turn.
-The network is ``model(x_t, t, labels)``: scaled images (N, C, H, W), times (N,) in the images' type, and the class labels.
-One that predicts its variance as well, in 2C channels, gives its prediction in the first C; the variance is not used.
-``noise`` of an adapted network is the range it knows; the law it was trained under is another than EDM's, which stands in.
+An EDM denoiser is evaluated at ``y = x0 + sigma n``. The other processes scale the same image by a
+number and evaluate it at a time that follows from sigma; x0 follows from their prediction.
+
+The network is ``model(x_t, t, labels)``: scaled images (N, C, H, W), times (N,) in the images'
+number type, and class labels. If it also predicts its variance, in 2C channels, the last C are
+ignored. ``noise`` of an adapted network has the range of levels that it knows, with EDM's
+distribution in place of the one in training.
 """
 
 from __future__ import annotations
@@ -18,27 +20,31 @@ from bench.errors import UsageError
 from bench.plugin.diffusion import NoiseLevels, per_image
 
 Prediction = Literal["epsilon", "v_prediction", "sample"]
-"""What a network of the variance-preserving process predicts: the noise, v, or the image."""
+"""The prediction of a variance-preserving network: the noise, v, or the image."""
 
 SIGMA_FLOOR = 0.002
-"""Lowest noise level asked of an adapted network, as in EDM: images of 256 levels are coarser."""
+"""Lowest noise level of an adapted network, as in EDM: images of 256 levels are coarser."""
 SIGMA_CEILING = 160.0
-"""Highest. DDPM's linear schedule ends at 157; a cosine one goes to 2e4 and one of zero terminal SNR to infinity, for nothing:
-at 160 the image is a 300th of the noise."""
+"""Highest noise level of an adapted network, where the image is a 300th of the noise. DDPM's linear
+schedule ends at 157; a cosine one goes to 2e4 and one of zero terminal SNR to infinity, to no
+use."""
 
 
 class VPDenoiser(nn.Module):
-    """Denoiser by a network of the variance-preserving process ``x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) eps`` (DDPM, iDDPM).
+    """EDM denoiser from a network of the variance-preserving process (DDPM, iDDPM).
 
-    ``abar = 1 / (1 + sigma^2)``, so the network sees ``y / sqrt(1 + sigma^2)``. Its time is the index into ``alphas_cumprod``,
-    between two levels interpolated linearly in ln sigma and beyond the ends the last index (the continuous time of k-diffusion).
+    The process is ``x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) eps``. With ``abar = 1 / (1 +
+    sigma^2)`` the network sees ``y / sqrt(1 + sigma^2)``. Its time is the index into
+    ``alphas_cumprod``: linear in ln sigma between two levels, and the last index beyond the ends
+    (the continuous time of k-diffusion).
 
     Args:
-        model: ``model(x_t, t, labels)``; it is given fractional t.
-        alphas_cumprod: abar_t for t = 0, 1, ..., falling, (T,). Levels without any noise or any image have no place in it.
-        prediction: ``epsilon``, ``v_prediction`` (``v = sqrt(abar) eps - sqrt(1 - abar) x0``, Salimans & Ho 2022) or ``sample``.
+        model: ``model(x_t, t, labels)``, called with fractional t.
+        alphas_cumprod: abar_t for t = 0, 1, ..., falling, (T,). Levels of 0 or 1 are left out.
+        prediction: ``epsilon``, ``v_prediction`` (``v = sqrt(abar) eps - sqrt(1 - abar) x0``,
+            Salimans & Ho 2022) or ``sample``.
 
-    Raises UsageError for fewer than two levels, levels that do not fall, and another prediction.
+    Raises UsageError for fewer than two levels, levels that do not fall, or another prediction.
     """
 
     times: Tensor
@@ -51,7 +57,7 @@ class VPDenoiser(nn.Module):
         alphas = alphas_cumprod.detach().double().cpu()
         times = ((alphas != 0) & (alphas != 1)).nonzero().flatten()
         sigmas = ((1 - alphas[times]) / alphas[times]).sqrt()
-        if len(times) < 2 or not (sigmas.diff() > 0).all():  # nor may they be NaN
+        if len(times) < 2 or not (sigmas.diff() > 0).all():  # NaN among them
             raise UsageError(f"the {len(alphas)} alphas_cumprod do not fall from 1 towards 0; expected two or more that do.")
         self.model, self.prediction = model, prediction
         self.register_buffer("times", times.double(), persistent=False)  # the schedule is no weight of the network
@@ -60,7 +66,7 @@ class VPDenoiser(nn.Module):
         self.noise = NoiseLevels(sigma_min=max(SIGMA_FLOOR, sigmas[0].item()), sigma_max=within[-1] if within else SIGMA_CEILING)
 
     def time(self, sigma: Tensor) -> Tensor:
-        """The network's time at noise levels ``sigma``, (N,) to (N,)."""
+        """Map noise levels ``sigma`` (N,) to the network's times (N,)."""
         log_sigma = sigma.to(self.log_sigmas.dtype).log()
         after = torch.searchsorted(self.log_sigmas, log_sigma).clamp(1, len(self.log_sigmas) - 1)
         low, high = self.log_sigmas[after - 1], self.log_sigmas[after]
@@ -83,14 +89,15 @@ class VPDenoiser(nn.Module):
 
 
 class FlowDenoiser(nn.Module):
-    """Denoiser by a flow-matching network: the velocity ``n - x0`` on the line ``x_t = (1 - t) x0 + t n`` (rectified flow).
+    """EDM denoiser from a flow-matching network (rectified flow).
 
-    ``t = sigma / (1 + sigma)``, so the network sees ``(1 - t) y``, and ``x0 = x_t - t v``. Noise levels end at 80 as in EDM,
-    t = 0.988: at t = 1 sigma is infinite.
+    The network predicts the velocity ``v = n - x0`` on the line ``x_t = (1 - t) x0 + t n``. With
+    ``t = sigma / (1 + sigma)`` it sees ``(1 - t) y``, and ``x0 = x_t - t v``. Noise levels end at
+    80 as in EDM, t = 0.988: at t = 1 sigma would be infinite.
 
     Args:
         model: ``model(x_t, time_scale * t, labels)``.
-        time_scale: the network's time at t = 1; 1000 for those that the library diffusers trains.
+        time_scale: the network's time at t = 1; 1000 for networks of the library diffusers.
     """
 
     def __init__(self, model: nn.Module, time_scale: float = 1.0) -> None:
@@ -108,6 +115,6 @@ class FlowDenoiser(nn.Module):
 
 
 def _without_variance(output: Tensor, x: Tensor) -> Tensor:
-    """The prediction in the type of ``x``, of a network that may predict its variance in as many channels more."""
+    """Return the prediction in the type of ``x``, without the variance that may follow it."""
     channels = x.shape[1]
     return (output[:, :channels] if output.shape[1] == 2 * channels else output).to(x.dtype)

@@ -1,4 +1,4 @@
-"""Images: their size, and their 256 levels."""
+"""The size of images, and their 256 levels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """Size of a teacher's images, and how many classes it is conditioned on (0: unconditional)."""
+    """Size of square images, and the number of classes that a model is conditioned on (0: none)."""
 
     channels: int
     resolution: int
@@ -21,15 +21,18 @@ class ImageSpec:
         """(C, H, W)."""
         return self.channels, self.resolution, self.resolution
 
+    def __str__(self) -> str:
+        return "x".join(map(str, self.shape))
+
 
 def to_uint8(images: Tensor) -> Tensor:
-    """Quantise images in [-1, 1] to 256 levels as EDM does: ``(127.5 x + 128)`` clipped and rounded down.
+    """Quantise images in [-1, 1] to uint8 as EDM does: ``(127.5 x + 128)``, clipped and rounded down.
 
-    Every one of the 256 levels of ``u / 127.5 - 1`` comes back as itself.
+    Each of the 256 levels of ``from_uint8`` comes back as itself.
     """
     return (images * 127.5 + 128).clip(0, 255).to(torch.uint8)
 
 
 def from_uint8(images: Tensor) -> Tensor:
-    """Images of 256 levels as float32 in [-1, 1]: ``u / 127.5 - 1``."""
+    """Map uint8 images to float32 in [-1, 1]: ``u / 127.5 - 1``."""
     return images.float() / 127.5 - 1

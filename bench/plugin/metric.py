@@ -1,4 +1,4 @@
-"""What can be measured: of the features of generated images, or of the generator itself."""
+"""The contracts of a metric: of the features of generated images, or of the generator itself."""
 
 from __future__ import annotations
 
@@ -13,58 +13,71 @@ from bench.plugin.accumulators import Accumulator, Gather, Statistics
 
 
 class Metric(ABC):
-    """A number, which way of it is better, and in which unit it is. See ``FeatureMetric`` and ``GeneratorMetric``.
+    """A number that measures a generator; see ``FeatureMetric`` and ``GeneratorMetric``.
 
-    A metric is made without arguments, or with the parameters that a protocol gives it: let it be a frozen dataclass.
+    A metric is made without arguments, or with the parameters that a protocol sets: write it as a
+    frozen dataclass.
     """
 
     name: ClassVar[str] = ""
-    """Under which it is registered, set by the registry."""
+    """The name under which it is registered, set by the registry."""
     REQUIRED: ClassVar[tuple[str, ...]] = ("direction",)
 
     direction: ClassVar[Literal["lower", "higher"]]
-    """Which way is better."""
+    """Whether a lower or a higher number is better."""
     unit: ClassVar[str] = ""
-    """Empty for a pure number."""
+    """Unit of the number; empty for a pure number."""
 
 
 class FeatureMetric(Metric):
-    """A function of statistics of generated images' features and, where it reference_statistics, of real images' features."""
+    """A function of statistics of the features of generated images.
+
+    With ``reference_statistics`` it also depends on the features of real images.
+    """
 
     REQUIRED: ClassVar[tuple[str, ...]] = ("direction", "feature", "statistics")
 
     feature: ClassVar[str]
-    """The feature it is computed from."""
+    """Name of the feature that it is computed from."""
     statistics: ClassVar[Gather]
-    """What is kept of the generated images: a kind of Accumulator, made for a number of images. Metrics share equal ones."""
+    """The accumulator of the generated images' features, called with the number of images; metrics
+    share equal ones."""
     reference_statistics: ClassVar[type[Accumulator] | None] = None
-    """What it needs of real images; None if it needs none."""
+    """The accumulator of the real images' features; None for a metric that does not compare."""
     fewest: ClassVar[int] = 2
-    """Fewest images, generated or real, that it can be computed from."""
+    """Fewest images that it can be computed from, generated or real."""
 
     def prepare(self, reference: Statistics) -> Statistics:
-        """What of the real images' statistics is worth computing once for many values."""
+        """Compute once what many calls of ``value`` need, and return it with the statistics."""
         return reference
 
     @abstractmethod
     def value(self, generated: Statistics, reference: Statistics | None) -> float:
-        """The metric, from both sides' statistics; ``reference`` is None unless it ``compares``, and prepared.
+        """Compute the metric.
 
-        Raises BenchError rather than give a number that means nothing.
+        Args:
+            generated: statistics of the generated images.
+            reference: prepared statistics of the real images; None without
+                ``reference_statistics``.
+
+        Raises BenchError rather than return a number that means nothing.
         """
 
     def by_others(self, features: Tensor, reference: Statistics | None) -> Mapping[str, float]:
-        """The same number by other libraries, by their names, from the generated images' features (N, d)."""
+        """Return the number by other libraries, by their names, from features (N, d), for a cross-check."""
         return {}
 
 
 class GeneratorMetric(Metric):
-    """A property of the generator: its speed, say."""
+    """A property of the generator itself, such as its speed."""
 
     @abstractmethod
     def measure(self, generate: Callable[[int], object], device: torch.device) -> float:
-        """The metric; ``generate(n)`` makes n images on the device. Its work may lag behind the call on a GPU."""
+        """Compute the metric; ``generate(n)`` makes n images on the device.
+
+        On a GPU the call may return before its work is done.
+        """
 
     @abstractmethod
     def conditions(self, device: torch.device) -> str:
-        """The unit, and under which conditions the number holds, in place of a protocol's id."""
+        """Return the unit and the conditions of the number, which stand in place of a protocol's id."""

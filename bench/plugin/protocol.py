@@ -1,6 +1,7 @@
-"""What a measured number means: the protocol.
+"""The protocol of an evaluation, which says what a number means.
 
-A number without its protocol is never shown, and numbers of different protocols never share a column.
+A number is never shown without its protocol, and numbers of different protocols never share a
+column.
 """
 
 from __future__ import annotations
@@ -18,49 +19,52 @@ from bench.units import compact
 
 @dataclass(frozen=True)
 class PublishedStatistics:
-    """Statistics of real images that others made: a file that does not say by itself what it is."""
+    """A published file of statistics of real images, with the facts that it does not state itself."""
 
     asset: Asset
     dataset: str
     split: str
     images: int
     builder: str
-    """Whose program made them."""
+    """The program that made them."""
     extractor: str
-    """The extractor whose features they are of, and its published weights."""
+    """The extractor of the features, with its published weights."""
     kind: str = "moments"
-    """Which accumulator's statistics they are."""
+    """Name of the accumulator whose statistics they are."""
 
     @property
     def key(self) -> str:
-        """Under which a file of this suite has such statistics."""
+        """The key of such statistics in a reference file of this suite."""
         return f"{self.kind}.{self.extractor}.pool"
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How generated images are measured. Two numbers compare only if their protocols are equal."""
+    """How generated images are measured.
+
+    Two numbers are comparable only if their protocols are equal.
+    """
 
     family: str
     samples: int
-    """Generated images per replicate."""
+    """Number of generated images in each replicate."""
     extractors: tuple[str, ...]
-    """Feature extractors; those are used whose features a metric asks for, the first that has it."""
+    """Feature extractors; for each metric the first one with its feature is used."""
     metrics: tuple[str, ...]
-    """Metrics measured unless others are asked for, the first being the one that selects and ranks."""
+    """Metrics measured by default. The first one selects checkpoints and ranks methods."""
     repeats: int = 1
-    """Replicates, on disjoint seeds, behind a final number; their standard deviation is the number's ``std``."""
+    """Number of replicates, on disjoint seeds, behind a final number and its standard deviation."""
     selection: Literal["mean", "min"] = "mean"
-    """Which number of the replicates the papers of this protocol quote: EDM's tables have the smallest of three."""
+    """The number of the replicates that papers quote: EDM's tables have the smallest of three."""
     parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """By metric, parameters that are not the metric's own."""
+    """Parameters by metric, in place of the metric's defaults."""
     references: Mapping[str, tuple[Path | PublishedStatistics, ...]] = field(default_factory=dict)
-    """Statistics of real images by data set. What no file has is measured from the data set when it is needed."""
+    """Files of statistics by data set. Statistics that no file has are measured from the real images."""
     fast: bool = False
-    """Features in 16 bits and compiled; near the exact numbers and not to be compared with them."""
+    """Whether features are computed in 16 bits: near the exact numbers, and not comparable with them."""
 
     labels = "uniform, from the seed of the image"
-    """How classes are chosen."""
+    """The choice of classes."""
     noise = "from the seed of the image; replicate r has seeds r N to (r + 1) N - 1"
     quantisation = "floor(127.5 x + 128) clipped to 0..255"
 
@@ -70,9 +74,9 @@ class Protocol:
 
     @property
     def id(self) -> str:
-        """The family and the number of samples, ``digits-5k``."""
+        """The family and the number of samples, such as ``digits-5k``."""
         return f"{self.family}{'-fast' if self.fast else ''}-{compact(self.samples)}"
 
     def with_samples(self, samples: int) -> Self:
-        """The same protocol on another number of images; another id, since FID falls with the number."""
+        """Return the protocol with another number of images; FID depends on the number."""
         return dataclasses.replace(self, samples=samples)

@@ -1,4 +1,4 @@
-"""What a teacher is: a frozen denoiser, and the facts about it that methods and evaluations need."""
+"""The contract of a teacher: a frozen denoiser, and facts for methods and evaluations."""
 
 from __future__ import annotations
 
@@ -22,56 +22,61 @@ from bench.plugin.sampler import Draw, Sampler
 
 @dataclass(frozen=True)
 class ReportedFID:
-    """What the authors of a model report of it."""
+    """A Frechet inception distance that the authors of a model report."""
 
     fid: float
     nfe: int
+    """Network evaluations for each image."""
     source: str
-    """Where the number stands, and under which conditions."""
+    """The paper or page that states the number, and its conditions."""
     protocol: str = "edm-50k"
 
 
 Augment = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""Images (N, C, H, W) to augmented images and the labels that say what was done to them, (N, augment_dim)."""
+"""Maps images (N, C, H, W) to augmented ones and to labels of each augmentation (N, augment_dim)."""
 
 
 class Teacher(ABC):
-    """A pretrained diffusion model as an EDM denoiser: ``D(x, sigma, labels=None, augment_labels=None) -> x0``.
+    """A pretrained diffusion model as an EDM denoiser, ``D(x, sigma, labels, augment_labels) -> x0``.
 
-    ``denoiser`` is frozen and in evaluation mode. ``path`` is a file of weights to read in place of the usual ones. A teacher
-    that stands for many models is named ``NAME:SOURCE`` and is given the source. The facts are class attributes, or properties
-    where they are known only once it is loaded.
+    ``denoiser`` is that network, frozen and in evaluation mode. The facts below are class attributes, or
+    properties if they are known only once the teacher is loaded.
+
+    Args:
+        path: a file of weights to read in place of the usual ones.
+        source: for a class that stands for many models, the one to load; its name is ``NAME:SOURCE``.
     """
 
     name: str = ""
-    """Under which it is registered, set by the registry; of a loaded one with its source, ``NAME:SOURCE``."""
+    """The name under which it is registered, set by the registry; with a source, ``NAME:SOURCE``."""
     REQUIRED: ClassVar[tuple[str, ...]] = ("image_spec", "noise", "sampler", "dataset", "protocol")
 
     image_spec: ImageSpec
-    """Size of its images, and its number of classes."""
+    """Size of its images, and number of its classes."""
     noise: NoiseLevels
-    """Its noise levels: range, Karras grid, and the law it was trained under."""
+    """Its noise levels: their range, the grid for sampling, and the distribution in training."""
     sampler: Sampler
-    """How it makes images by itself."""
+    """The sampler with which it makes images by itself."""
     dataset: str | None
-    """Name of the data set it was trained on, or None if that is not known."""
+    """Name of the data set that it was trained on, or None if that is not known."""
     protocol: str | None
-    """Id of the protocol its students are measured by unless another is asked for; None asks for one."""
+    """Id of the protocol that measures its students by default; None requires ``--protocol``."""
 
     assets: ClassVar[tuple[Asset, ...]] = ()
-    """The files that it needs and that have to be fetched, its weights first."""
+    """The files to fetch before it can be loaded, its weights first."""
     published: ClassVar[ReportedFID | None] = None
-    """What its authors measured."""
+    """The FID that its authors report."""
     takes_source: ClassVar[bool] = False
-    """Whether its name goes on after a colon."""
+    """Whether the class stands for many models, named as ``NAME:SOURCE``."""
     known_before_loading: ClassVar[bool] = True
-    """Whether the facts above are class attributes, so that what does not suit them is refused before anything is fetched."""
+    """Whether the facts above are class attributes, so that a request that does not suit them is
+    refused before anything is fetched."""
     augment: Augment | None = None
-    """What was done to its training images, and what it was told of that; None if nothing was."""
+    """The augmentation of its training images, with labels that say what was done; None without one."""
     files: Sequence[Path] = ()
-    """The files that were read, apart from a ``path`` given and from what this project ships."""
+    """The files that were read, except ``path`` and files that this project ships."""
     note: str = ""
-    """What a person should know about the weights that were read."""
+    """A remark for the user about the weights that were read."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -86,27 +91,31 @@ class Teacher(ABC):
 
     @abstractmethod
     def load(self, path: Path | None) -> nn.Module:
-        """The denoiser, from ``path`` or from where this teacher usually lies. Raises UsageError for a file that does not fit."""
+        """Load the denoiser from ``path``, or from the teacher's usual place if it is None.
+
+        Raises UsageError for a file that does not fit.
+        """
 
     def trainable_copy(self, dropout: float = 0.0) -> nn.Module:
-        """A network of its own that starts as the denoiser and can be trained, with this dropout probability."""
+        """Return a trainable copy of the denoiser, with this dropout probability."""
         network = copy.deepcopy(self.denoiser).requires_grad_(True)
         set_dropout(network, dropout)
         return network
 
     def sample(self, z: Tensor, labels: Tensor | None = None, sampler: Sampler | None = None, draw: Draw | None = None) -> Tensor:
-        """Images from unit Gaussian noise (N, C, H, W), by the teacher's own sampler unless another is given."""
+        """Sample images in [-1, 1] from unit Gaussian noise, both (N, C, H, W); see ``sampler``."""
         return (sampler or self.sampler)(self.denoiser, z, self.noise, labels, draw)
 
     def use_half(self, half_type: torch.dtype) -> None:
-        """Compute the network in this type, with weights and everything outside of it in float32. Trainable copies follow.
+        """Compute the network in this type from now on; weights and all else stay in float32.
 
-        Raises UsageError for a denoiser that is not an EDMPrecond, whose network may not know how.
+        Trainable copies follow. Raises UsageError for a denoiser that is not an EDMPrecond, since its
+        network may not support the type.
         """
         if not isinstance(self.denoiser, EDMPrecond):
             raise UsageError("this teacher's network does not compute in 16 bits; use --precision auto.")
         self.denoiser.half_type = half_type
-        self.denoiser.to(memory_format=torch.channels_last)  # what tensor cores read without a transposition
+        self.denoiser.to(memory_format=torch.channels_last)  # as tensor cores read it
 
     def to(self, device: torch.device) -> Self:
         """Move the denoiser to ``device``."""
@@ -114,14 +123,15 @@ class Teacher(ABC):
         return self
 
     def digest(self) -> str:
-        """SHA-256 of the denoiser: of the names, shapes and bytes of all its tensors."""
+        """Return the SHA-256 of the denoiser: of the names, shapes and bytes of all its tensors."""
         return tensors_digest(self.denoiser.state_dict())
 
 
 def set_dropout(network: nn.Module, probability: float) -> None:
-    """Let the layers called ``dropout`` drop with this probability in training mode.
+    """Set the probability of all layers called ``dropout``, which drop in training mode.
 
-    They are those of residual blocks; attention's have other names and stay as they are.
+    These are the layers of residual blocks. Those of attention have other names and stay as they
+    are.
     """
     for name, module in network.named_modules():
         if isinstance(module, nn.Dropout) and name.endswith("dropout"):
@@ -129,36 +139,18 @@ def set_dropout(network: nn.Module, probability: float) -> None:
 
 
 class Trainable(ABC):
-    """What ``bench train`` can make again: a network whose weights this project ships."""
+    """A network whose weights this project ships, and which ``bench train`` can train again."""
 
     training_images: ClassVar[int]
-    """Images of the full training, the one behind the shipped weights."""
+    """Number of training images behind the shipped weights."""
     shipped: ClassVar[Path]
-    """Where the shipped weights lie."""
+    """The file of the shipped weights."""
 
     @classmethod
     @abstractmethod
     def train(cls, images: int, seed: int, report: Callable[[int, float], None]) -> tuple[dict[str, Tensor], dict[str, float]]:
-        """Train from nothing on ``images`` images; return the weights by name, and what was measured of them.
+        """Train from a random start on ``images`` images; return the weights by name, and measurements.
 
-        ``report(images_seen, loss)`` is called now and then. Same arguments, same machine: same weights, to the bit.
+        ``report(images_seen, loss)`` is called now and then. The same arguments on the same machine
+        give the same weights, to the bit.
         """
-
-
-@dataclass(frozen=True)
-class Released:
-    """A published one-step or few-step generator with the network of its teacher."""
-
-    teacher: str
-    """Whose network, images and protocol are its own."""
-    method: str
-    weights: Asset
-    sigmas: tuple[float, ...]
-    """Noise levels at which it is called, in order, in image units; one for a one-step generator."""
-    published: ReportedFID | None = None
-    """What its authors measured, where that is known of this very file."""
-
-    @property
-    def assets(self) -> tuple[Asset, ...]:
-        """The files that it needs."""
-        return (self.weights,)

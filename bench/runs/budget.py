@@ -1,9 +1,8 @@
-"""The compute ledger: what a run may spend, on which axis, and what it has spent on all of them."""
+"""Matched compute: the budget of a run on one axis, and the ledger of its costs on all axes."""
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
@@ -11,6 +10,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from bench.errors import UsageError, unknown
+from bench.units import SUFFIXES, parse_quantity
 
 AXES = {
     "images": "images generated for the generator's updates, the papers' x-axis",
@@ -18,9 +18,9 @@ AXES = {
     "flops": "floating-point operations of training, a multiply-add counting 2, one-off costs included",
     "seconds": "training time without evaluation and start-up, one-off costs included",
 }
-_SUFFIXES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+"""The axes that a budget can limit, each with how it is counted."""
 _FIRST_POINT = 1 / 64
-"""Where evaluation starts, as a fraction of the budget, after the one at zero."""
+"""The first evaluation after the one at zero, as a fraction of the budget."""
 
 
 @dataclass(frozen=True)
@@ -32,38 +32,50 @@ class Budget:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """``images=200k``, ``updates=10k``, ``flops=3e15`` or ``seconds=600``. Raises UsageError for anything else."""
+        """Read ``images=200k``, ``updates=10k``, ``flops=3e15`` or ``seconds=600``.
+
+        Raises UsageError for anything else.
+        """
         axis, equals, value = text.partition("=")
         if not equals:
             raise UsageError(f"the budget {text!r} is not of the form AXIS=AMOUNT, such as images=200k.")
         if axis not in AXES:
             raise unknown("budget axis", axis, AXES)
-        match = re.fullmatch(r"([0-9.]+(?:[eE][+-]?[0-9]+)?)([kMGT]?)", value)
         try:
-            amount = float(match[1]) * _SUFFIXES[match[2]] if match else math.nan
+            amount = parse_quantity(value)
         except ValueError:
             amount = math.nan
         if not 0 < amount < math.inf:
             raise UsageError(
-                f"the budget {text!r} has the amount {value!r}; expected a number above zero, with k, M, G or T if you like."
+                f"the budget {text!r} has the amount {value!r}; expected a number above zero, "
+                f"with {', '.join(SUFFIXES)} behind it if you like."
             )
-        return cls(axis, float(f"{amount:.15g}"))  # 4.1M is 4100000, whatever the product's last bit
+        return cls(axis, amount)
 
     def __str__(self) -> str:
         return f"{self.axis}={self.amount:.15g}"
 
     def points(self, count: int) -> list[float]:
-        """``count`` evaluation points: zero, then logarithmically spaced ones of which the last is the whole budget."""
+        """Return at most ``count`` amounts at which to evaluate: zero, then log-spaced ones.
+
+        The last one is the whole budget. Images and updates are rounded up to whole numbers, of which
+        equal ones are one point.
+        """
         if count < 2:
             return [self.amount]
-        spaced = [self.amount * _FIRST_POINT ** (1 - i / max(count - 2, 1)) for i in range(count - 2)] + [self.amount]
-        whole = {math.ceil(p - 1e-9) for p in spaced} if self.axis in ("images", "updates") else set(spaced)
-        return [0.0, *sorted(float(p) for p in whole)]
+        spaced = [self.amount * _FIRST_POINT ** (1 - i / max(count - 2, 1)) for i in range(count - 2)]
+        spaced.append(self.amount)
+        if self.axis in ("images", "updates"):
+            spaced = [float(math.ceil(point - 1e-9)) for point in spaced]
+        return [0.0, *sorted(set(spaced))]
 
 
 @dataclass(frozen=True)
 class UpdateCost:
-    """What one update of one kind costs: operations, and per role the images it passes forward and backward."""
+    """The cost of one update of one kind.
+
+    ``evaluations`` gives for each role of a network the images passed forward and backward through it.
+    """
 
     flops: int
     evaluations: Mapping[str, tuple[int, int]]
@@ -86,9 +98,10 @@ class OneOff(BaseModel):
 
 
 class Ledger(BaseModel):
-    """What a run has spent, the ``cost`` of its record. ``flops`` and ``seconds`` include the one-off costs.
+    """The costs of a run up to now, the ``cost`` of its record.
 
-    Training adds to it in its inner loop, so that assignments are not validated.
+    ``flops`` and ``seconds`` include the one-off costs. Training adds to them in its inner loop, so that
+    assignments are not validated.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -102,7 +115,7 @@ class Ledger(BaseModel):
     peak_memory_bytes: int = 0
 
     def charge(self, cost: UpdateCost) -> None:
-        """Add one update."""
+        """Add the cost of one update."""
         self.flops += cost.flops
         for role, (forward, backward) in cost.evaluations.items():
             passes = self.evaluations.setdefault(role, Passes())
@@ -110,12 +123,12 @@ class Ledger(BaseModel):
             passes.backward += backward
 
     def charge_one_off(self, flops: int, seconds: float) -> None:
-        """Add a cost paid once before training, which the budget of the method that needs it bears."""
+        """Add a cost that is paid once before training, and that the budget has to bear."""
         self.one_off.flops += flops
         self.one_off.seconds += seconds
         self.flops += flops
         self.seconds += seconds
 
     def spent(self, axis: str) -> float:
-        """The amount spent on one axis."""
+        """Return the amount spent on one of ``AXES``."""
         return float(getattr(self, axis))

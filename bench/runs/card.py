@@ -1,14 +1,18 @@
-"""A method's YAML card: its citation, and each hyper-parameter with its source, in general and for each teacher."""
+"""A method's YAML card: its citation, and its hyper-parameters, each with its source."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from bench.errors import BenchError, explain
+from bench.files.yaml_files import read_yaml
+
 
 class Value(BaseModel):
-    """One value and where it comes from: paper, official code, or tuned here."""
+    """A hyper-parameter's value and where it comes from: paper, official code, or tuned here."""
 
     model_config = ConfigDict(extra="forbid")
     value: Any
@@ -16,7 +20,7 @@ class Value(BaseModel):
 
 
 class Tuning(BaseModel):
-    """How many runs were tried before these values, and how they were chosen."""
+    """The effort behind a teacher's values: how many runs were tried, and how values were chosen."""
 
     model_config = ConfigDict(extra="forbid")
     runs: int
@@ -24,10 +28,11 @@ class Tuning(BaseModel):
 
 
 class Passes(BaseModel):
-    """Passes of one network over the batch for one update of the generator, as the method's paper or code takes them.
+    """Passes of one network over the batch for one update of the generator.
 
-    ``input_backward`` goes through a frozen network to its input alone; ``jvp`` gives a value and a derivative at once; those
-    that begin with ``encoder`` go through the encoder alone.
+    They are counted as in the method's paper or official code. ``input_backward`` goes through a frozen
+    network to its input alone; ``jvp`` gives a value and a derivative at once; those that begin with
+    ``encoder`` go through the encoder alone.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -41,7 +46,10 @@ class Passes(BaseModel):
 
 
 class Card(BaseModel):
-    """A method's YAML file: citation, defaults, and what differs for each teacher. ``budget`` stands among the values."""
+    """A method's YAML file: its citation, its default values, and those that differ for some teachers.
+
+    The default budget stands among the values, under the name ``budget``.
+    """
 
     model_config = ConfigDict(extra="forbid")
     citation: str = ""
@@ -51,31 +59,36 @@ class Card(BaseModel):
     defaults: dict[str, Value] = {}
     teachers: dict[str, dict[str, Value]] = {}
     passes: dict[str, Passes] = {}
-    """By network, under the default settings: what the ledger has to measure."""
+    """By network, under the default settings; the ledger has to measure as many."""
     tuning: dict[str, Tuning] = {}
     """By teacher: the effort behind its values."""
 
     def price(self) -> str:
-        """An update's nominal cost in forward passes of the network (F) and of its encoder (E), such as ``11 F + 3 E``."""
+        """Return an update's nominal cost, such as ``11 F + 3 E``.
+
+        F is a forward pass of the network and E one of its encoder; a backward pass and a ``jvp`` count
+        twice.
+        """
         passes = self.passes.values()
         whole = sum(p.forward + 2 * p.backward + p.input_backward + 2 * p.jvp for p in passes)
         encoder = sum(p.encoder_forward + 2 * p.encoder_backward + p.encoder_input_backward for p in passes)
         return " + ".join(f"{count} {unit}" for count, unit in ((whole, "F"), (encoder, "E")) if count)
 
     def values(self, teacher: str) -> dict[str, Value]:
-        """Every value that holds for one teacher; ``NAME:SOURCE`` has those of NAME."""
+        """Return every value for one teacher; ``NAME:SOURCE`` has the values of NAME."""
         return {**self.defaults, **self.teachers.get(teacher.partition(":")[0], {})}
 
 
-def one_sentence(error: Exception) -> str:
-    """A validation or YAML error on one line: where, what was given, what was expected."""
-    if not isinstance(error, ValidationError):
-        return " ".join(str(error).split())
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"]) or "the whole"
-    expected = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "missing":
-        return f"{where} has no value"
-    if not first["loc"]:  # of several values together
-        return expected
-    return f"{where} = {first['input']!r} is not valid ({expected[0].lower()}{expected[1:]})"
+def read_card(file: Path) -> Card:
+    """Read a method's card; an absent file is an empty card.
+
+    Raises BenchError for a file that is not a card.
+    """
+    if not file.is_file():
+        return Card()
+    try:
+        return Card.model_validate(read_yaml(file, installed=True) or {})
+    except ValidationError as error:
+        raise BenchError(f"the hyper-parameter file {file} is not valid: {explain(error)}.") from error
+    except ValueError as error:
+        raise BenchError(f"the hyper-parameter file {file} is not YAML: {error}.") from error

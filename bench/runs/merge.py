@@ -1,4 +1,4 @@
-"""Runs from other machines, taken into one results folder."""
+"""Merging: finished runs of other machines are copied into one results folder."""
 
 from __future__ import annotations
 
@@ -15,20 +15,24 @@ from bench.runs.store import RunFolder
 
 @dataclass
 class Merged:
-    """What was taken, what was there already, and one sentence for each that had to be left."""
+    """The outcome of a merge."""
 
     taken: list[str] = field(default_factory=list)
+    """Ids of the runs that were copied."""
     there: list[str] = field(default_factory=list)
+    """Ids of the runs that the results folder had already."""
     left: list[str] = field(default_factory=list)
+    """One sentence for each run that could not be taken."""
 
 
 def merge(sources: Sequence[Path], results: Path) -> Merged:
     """Copy the finished runs below ``sources`` into ``results``, each whole or not at all.
 
-    The same run with the same result is taken once. Raises UsageError, before anything is copied, for a source that is no folder,
-    and for the same run with another result; both are named.
+    A run that several folders have with the same result is taken once. Raises UsageError, before
+    anything is copied, for a source that is no folder of runs, and for one run with two results, of
+    which both are named.
     """
-    done, wanted = Merged(), dict[str, Path]()
+    merged, folders = Merged(), dict[str, Path]()
     for source in sources:
         if not source.is_dir():
             raise UsageError(f"{str(source)!r} is no folder of runs; give one that holds <run id>/record.json.")
@@ -37,54 +41,61 @@ def merge(sources: Sequence[Path], results: Path) -> Merged:
             raise UsageError(f"{str(source)!r} holds no run; give a folder that holds <run id>/record.json.")
         for file in files:
             if sentence := _unfit(file.parent):
-                done.left.append(sentence)
+                merged.left.append(sentence)
                 continue
             name = file.parent.name
-            known = wanted.get(name) or results / name
+            known = folders.get(name) or results / name
             if (known / "record.json").exists():
                 if sentence := _differs(known, file.parent):
-                    done.left.append(sentence)
-                done.there += [name] if name not in wanted else []
+                    merged.left.append(sentence)
+                merged.there += [name] if name not in folders else []
             else:
-                wanted[name] = file.parent
-    for name, folder in wanted.items():
+                folders[name] = file.parent
+    for name, folder in folders.items():
         _copy(folder, results / name)
-        done.taken.append(name)
-    return done
+        merged.taken.append(name)
+    return merged
 
 
 def _unfit(folder: Path) -> str:
-    """Why a run cannot be taken; empty if it can."""
+    """Say in a sentence why a run cannot be taken; the empty string if it can."""
     try:
         record = RunFolder(folder).read_record()
     except BenchError as error:
         return str(error)
     if record is None or record.status != "done":
         return f"the run {str(folder)!r} is not finished; it can be continued where it is."
-    return f"the folder {str(folder)!r} holds the run {record.run_id!r}." if record.run_id != folder.name else ""
+    if record.run_id != folder.name:
+        return f"the folder {str(folder)!r} holds the run {record.run_id!r}."
+    return ""
 
 
 def _differs(known: Path, other: Path) -> str:
-    """Why the known one is kept though the other is not the same file; empty if it is.
+    """Say why a known record is kept, though another one of the same run is not the same file.
 
-    One recipe may have been carried out on two machines, with the same result in another time. Raises UsageError where the
-    results are not the same.
+    Returns the empty string if it is the same file. One recipe may have been carried out on two
+    machines, with the same result in another time. Raises UsageError where the results are not the same.
     """
     if content_digest(known / "record.json") == content_digest(other / "record.json"):
         return ""
     ours, theirs = RunFolder(known).read_record(), RunFolder(other).read_record()
     assert ours is not None and theirs is not None
     if ours.status != "done":
-        return f"the run {str(known)!r} is {ours.status} here and finished in {str(other)!r}; finish it, or remove it first."
+        standing = f"is {ours.status} here and finished in {str(other)!r}"
+        return f"the run {str(known)!r} {standing}; finish it, or remove it first."
     if (ours.recipe_hash, ours.final) != (theirs.recipe_hash, theirs.final):
         raise UsageError(
-            f"{str(known)!r} and {str(other)!r} are one run with two different results; keep the one that you trust, and move "
-            "the other away. Nothing was copied."
+            f"{str(known)!r} and {str(other)!r} are one run with two different results; keep the one that you trust, "
+            "and move the other away. Nothing was copied."
         )
     return f"the run {str(other)!r} is there already with the same result, from another time or machine."
 
 
 def _copy(folder: Path, to: Path) -> None:
+    """Copy a run's folder so that a reader never sees a part of it.
+
+    Raises UsageError where something is in the way.
+    """
     to.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=to.parent, prefix=".merging-") as scratch:
         copy = shutil.copytree(folder, Path(scratch) / folder.name, ignore=shutil.ignore_patterns(".lock"))

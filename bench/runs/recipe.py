@@ -13,11 +13,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from bench import registry
-from bench.errors import UsageError
+from bench.errors import UsageError, explain
+from bench.files.yaml_files import parse_yaml, read_yaml
 from bench.runs.recorded import RecordedEvaluation, RecordedRecipe
 
 
@@ -144,7 +144,7 @@ class SettledEvaluation(RecordedEvaluation):
     code: str = ""
 
     def as_options(self) -> dict[str, Any]:
-        """The fields of a request that ask for this evaluation."""
+        """Return the fields of a request that ask for this evaluation."""
         return {
             "eval": self.metrics,
             "eval_samples": self.samples,
@@ -168,26 +168,26 @@ class Recipe(RecordedRecipe):
     teacher_digest: str
 
     def hash(self) -> str:
-        """SHA-256 of what determines the result: file contents count, their places do not."""
+        """Return the SHA-256 of what determines the result: contents of files count, their places do not."""
         places: Any = {"evaluation": {"extractor_path", "reference"}}
         identity = without_places(self.model_dump(exclude=places))
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
     @property
     def run_id(self) -> str:
-        """``<method>-<teacher>-s<seed>-<hash>``, the name of the run's folder."""
+        """The name of the run's folder, ``<method>-<teacher>-s<seed>-<hash>``."""
         return f"{run_prefix(self.method, self.teacher, self.seed)}{self.hash()[:10]}"
 
     def as_request(self) -> dict[str, Any]:
-        """The fields of the request that resolves to this recipe."""
+        """Return the fields of the request that this recipe settles."""
         same = ("method", "teacher", "seed", "budget", "settings", "data", "supplies", "teacher_path", "teacher_digest")
         evaluation = self.evaluation.as_options() if self.evaluation else {"eval": []}
         return {name: getattr(self, name) for name in same} | {"plugins": list(self.plugins)} | evaluation
 
     def sampling_request(self, device: str, teacher_path: str | None = None) -> Request:
-        """The request by which the run's generator is made again, without what only training and measuring need.
+        """Return the request by which the run's generator is made again, without what training and measuring need.
 
-        Its plugins must have been loaded: what a file names is not run for its asking.
+        Plugins are left out and must have been loaded: a file that names a plugin does not make it run.
         """
         same = ("method", "teacher", "seed", "budget", "settings", "teacher_digest")
         fields = {name: getattr(self, name) for name in same}
@@ -195,7 +195,7 @@ class Recipe(RecordedRecipe):
 
 
 def without_places(recipe: dict[str, Any]) -> dict[str, Any]:
-    """A recipe as plain data, without where its files lie: digests say what lies there."""
+    """Return a recipe as plain data without the places of its files, whose digests say what they hold."""
     same = {name: value for name, value in recipe.items() if name not in ("teacher_path", "data")}
     if "plugin_code" in recipe:
         del same["plugins"]
@@ -210,7 +210,10 @@ def without_places(recipe: dict[str, Any]) -> dict[str, Any]:
 
 
 def run_prefix(method: str, teacher: str, seed: int) -> str:
-    """How the ids of such runs begin; of a teacher ``NAME:SOURCE`` what a folder's name can hold."""
+    """Return the beginning that the ids of such runs share, in letters that a folder's name can have.
+
+    Of a teacher ``NAME:SOURCE`` whose source is a path, its last part alone is kept.
+    """
     kind, colon, source = teacher.partition(":")
     short = kind + colon + (Path(source).name if Path(source).is_absolute() else source)
     return f"{method}-{re.sub(r'[^A-Za-z0-9._-]+', '-', short)[:60]}-s{seed}-"
@@ -219,11 +222,11 @@ def run_prefix(method: str, teacher: str, seed: int) -> str:
 def read_fields(path: Path, what: str, such_as: str) -> dict[str, Any]:
     """The fields of a YAML file that a person may have written. Raises UsageError for a file that holds something else."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_yaml(path)
     except FileNotFoundError:
         raise UsageError(f"the {what} file {str(path)!r} does not exist; check the path.") from None
-    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"the {what} file {str(path)!r} is not YAML: {' '.join(str(error).split())}") from None
+    except (ValueError, OSError) as error:
+        raise UsageError(f"the {what} file {str(path)!r} is not YAML: {error}") from None
     if not isinstance(content, dict):
         kind = type(content).__name__
         raise UsageError(f"the {what} file {str(path)!r} holds {kind}, expected fields such as {such_as}.")
@@ -231,14 +234,17 @@ def read_fields(path: Path, what: str, such_as: str) -> dict[str, Any]:
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
-    """A recipe file as the fields of a request: one that the suite wrote, or a hand-written request in YAML."""
+    """Return the fields of a request from a recipe file that the suite wrote, or from a hand-written request.
+
+    Raises UsageError for a file that is neither.
+    """
     content = read_fields(path, "recipe", "method and teacher")
     if "teacher_digest" not in content:
         return content
     try:
         return Recipe.model_validate(content).as_request()
     except ValidationError as error:
-        raise UsageError(f"the recipe file {str(path)!r} does not hold: {_first(error)}.") from None
+        raise UsageError(f"the recipe file {str(path)!r} does not hold: {explain(error)}.") from None
 
 
 def read_recorded(recorded: RecordedRecipe | Mapping[str, Any], whose: str) -> Recipe:
@@ -247,17 +253,17 @@ def read_recorded(recorded: RecordedRecipe | Mapping[str, Any], whose: str) -> R
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
-        raise UsageError(f"{whose} carries a recipe that does not hold: {_first(error)}.") from None
+        raise UsageError(f"{whose} carries a recipe that does not hold: {explain(error)}.") from None
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
-    """``alpha=1.0`` as a name and a value. Raises UsageError if it is not of that form."""
+    """Split ``alpha=1.0`` into a name and a value, read as YAML. Raises UsageError if it is not of that form."""
     name, equals, value = text.partition("=")
     if not equals or not name:
         raise UsageError(f"--set {text!r} is not of the form NAME=VALUE, such as --set alpha=1.0.")
     try:
-        return name.strip(), yaml.safe_load(value)
-    except yaml.YAMLError:
+        return name.strip(), parse_yaml(value)
+    except ValueError:
         return name.strip(), value
 
 
@@ -266,13 +272,7 @@ def make_request(**fields: Any) -> Request:
     try:
         return Request.model_validate(fields)
     except ValidationError as error:
-        raise UsageError(f"the request does not hold: {_first(error)}.") from None
-
-
-def _first(error: ValidationError) -> str:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    return f"{where}: {first['msg'].lower()}" + ("" if first["type"] == "missing" else f", given {first['input']!r}")
+        raise UsageError(f"the request does not hold: {explain(error)}.") from None
 
 
 def make_evaluation_options(**fields: Any) -> EvaluationOptions:
@@ -280,4 +280,4 @@ def make_evaluation_options(**fields: Any) -> EvaluationOptions:
     try:
         return EvaluationOptions.model_validate(fields)
     except ValidationError as error:
-        raise UsageError(f"the evaluation does not hold: {_first(error)}.") from None
+        raise UsageError(f"the evaluation does not hold: {explain(error)}.") from None

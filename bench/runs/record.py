@@ -1,4 +1,7 @@
-"""The record of a run, ``record.json``: what was asked, what it cost, what came out, and where. Extended, never changed."""
+"""The record of a run, ``record.json``: the request, the cost, the results, and the machine.
+
+Later versions of the suite may add fields and never change one.
+"""
 
 from __future__ import annotations
 
@@ -11,33 +14,39 @@ from bench.runs.recorded import Part, RecordedRecipe
 
 SCHEMA = 1
 Direction = Literal["lower", "higher"]
-"""Which values of a metric are better."""
+"""The direction in which a metric is better."""
 
 
 class Measurement(Part):
-    """One number and what it means. ``std`` is the standard deviation over replicates on disjoint seeds."""
+    """The number of one metric under one protocol."""
 
     value: float
+    """The mean over the replicates, where there are several."""
     std: float | None = None
+    """Standard deviation over replicates, which are generated from disjoint seeds."""
     values: list[float] | None = None
-    """Of the replicates, in their order, where there are several."""
+    """The number of each replicate, in their order, where there are several."""
     smallest: float | None = None
-    """Of the values, where that is what papers quote."""
+    """The smallest of the replicates, where papers quote that."""
     protocol: str
 
 
 class Evaluation(Part):
-    """The metrics at one point of the budget."""
+    """The metrics at one point of the budget, and the cost up to there."""
 
     images: int
     updates: int
     flops: int
     seconds: float
     samples: int
+    """Generated images of each replicate."""
     nfe: int
+    """Evaluations of the network for an image."""
     metrics: dict[str, Measurement]
     watched: float | None = None
-    """The first metric on replicate 0, the same noise every time: what the choice of the best checkpoint goes by."""
+    """The first metric on replicate 0, always from the same noise, which the best checkpoint is chosen
+    by.
+    """
 
 
 class UsedProtocol(Part):
@@ -49,20 +58,20 @@ class UsedProtocol(Part):
     """SHA-256 of the weights by extractor."""
     extractor_precision: str = ""
     directions: dict[str, Direction] = {}
-    """By metric."""
+    """The direction of each metric."""
     compares: list[str] | None = None
     """Metrics that compare with reference images; None in records of versions that did not say."""
     units: dict[str, str] = {}
-    """By metric, where its number has one."""
+    """The unit of each metric that has one."""
     parameters: dict[str, Any] = {}
-    """By metric, where it has any."""
+    """The parameters of each metric that has any, such as its number of splits."""
     quantisation: str = ""
     seeds: str = ""
     labels: str = ""
     selection: str = ""
-    """Which number of the replicates stands for all of them."""
+    """The number that stands for all replicates: their mean or the smallest."""
     references: list[dict[str, Any]] = []
-    """What is known of the statistics compared with: who made them, of which images, and their SHA-256."""
+    """Facts about the statistics compared with: their maker, images and SHA-256."""
 
 
 class BestCheckpoint(Part):
@@ -72,7 +81,7 @@ class BestCheckpoint(Part):
     images: int = 0
     """Images that its generator had been trained on."""
     selection: str = ""
-    """Which of how many evaluations it is."""
+    """The place of the checkpoint among the evaluations, in words."""
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -85,7 +94,7 @@ class BestCheckpoint(Part):
 
 
 class RecordedTuning(Part):
-    """How many runs were tried before the settings were chosen, and how; unset where nobody knows."""
+    """The effort behind the settings: runs that were tried, and how one was chosen; unset if unknown."""
 
     runs: int | None = None
     note: str = ""
@@ -102,7 +111,7 @@ class Environment(Part):
     world_size: int = 1
     """Processes of the run."""
     commit: str | None = None
-    """Commit of the suite's repository, where it runs from one."""
+    """The commit of the suite, where it runs from its repository."""
     packages: dict[str, str] = {}
     """Installed versions by distribution."""
 
@@ -115,11 +124,14 @@ class WeightsFile(Part):
 
 
 AsGiven = PlainSerializer(lambda part: part.as_given())
-"""Writes a part of a record with the fields that it was read with, so that records of other versions stay as they are."""
+"""Writes a part with the fields that it was read with: records of other versions stay as they are."""
 
 
 class Record(BaseModel):
-    """Everything known of a run; what the tables are made of. Unknown fields of later versions are kept."""
+    """Everything known of a run, and all that tables, figures and reports are made of.
+
+    Fields of later versions are kept.
+    """
 
     model_config = ConfigDict(extra="allow", validate_by_name=True, serialize_by_alias=True)
     schema_: int = Field(default=SCHEMA, alias="schema")
@@ -129,40 +141,48 @@ class Record(BaseModel):
     seed: int
     status: Literal["running", "done", "failed", "interrupted"] = "running"
     error: str | None = None
+    """Why the run failed, where it did."""
     recipe: Annotated[RecordedRecipe, AsGiven]
     recipe_hash: str
     request: dict[str, Any] = {}
+    """The fields of the request as it was made, before defaults were filled in."""
     inputs: dict[str, str] = {}
+    """Files that the run depended on, and their SHA-256."""
     sources: dict[str, str] = {}
+    """By setting, where its value comes from: a paper, official code, or ``given`` by hand."""
     protocols: dict[str, Annotated[UsedProtocol, AsGiven]] = {}
-    """By the id that the measurements name."""
+    """The protocols by the id that the measurements name."""
     images: dict[str, int] = {}
     """Channels, resolution and classes of the images."""
     requires: list[str] = []
     """Kinds of requirements that the method had beside the teacher."""
     data_free: bool | None = None
-    """Whether the method needed neither real images nor images made by the teacher beforehand."""
+    """True if the method needed neither real images nor images made by the teacher beforehand."""
     nfe: int = 1
+    """Evaluations of the network for an image, by the finished generator."""
     parameters: int = 0
-    """Parameters of the generator."""
+    """Number of the generator's parameters."""
     cost: Ledger = Field(default_factory=Ledger)
     evaluations: list[Evaluation] = []
     final: dict[str, float] = {}
+    """By metric, the numbers that count: those of the last evaluation of a finished run."""
     best: Annotated[BestCheckpoint, AsGiven] = BestCheckpoint()
     tuning: Annotated[RecordedTuning, AsGiven] = RecordedTuning()
     environment: Annotated[Environment, AsGiven] = Environment()
     checkpoint: Annotated[WeightsFile, AsGiven] = WeightsFile()
     started: str = ""
+    """When the run began, in UTC by ISO 8601."""
     finished: str | None = None
+    """When it ended, in whatever state."""
 
     @model_validator(mode="after")
     def _say_whether_data_free(self) -> Self:
-        """Records of before say so by the kinds of their requirements."""
+        """Let a record of before say so by the kinds of its requirements."""
         if self.data_free is None:
             self.data_free = not {"TeacherPairs", "RealImages"} & set(self.requires)
         return self
 
     def direction(self, metric: str) -> Direction:
-        """Return which way of a metric is better."""
-        found = (protocol.directions.get(metric) for protocol in self.protocols.values())
-        return next(filter(None, found), "lower")
+        """Return the direction in which a metric is better; lower where no protocol states it."""
+        directions = (protocol.directions.get(metric) for protocol in self.protocols.values())
+        return next(filter(None, directions), "lower")

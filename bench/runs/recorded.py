@@ -1,4 +1,4 @@
-"""The recipe as a record holds it: of this version of the suite or of another, with whatever that version said."""
+"""The recipe as a record holds it, whichever version of the suite has written that."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Part(BaseModel):
-    """A part of a record. Fields that other versions of the suite have added are kept, and those that they lack are unset."""
+    """A part of a record.
+
+    Fields that other versions of the suite have added are kept, and those that they lack are unset.
+    """
 
     model_config = ConfigDict(extra="allow")
 
@@ -29,20 +32,23 @@ class RecordedEvaluation(Part):
     points: int | None = None
     """Evaluations along the run, the last one included."""
     fast: bool | None = None
-    """Whether features were computed in 16 bits."""
+    """True if features were computed in 16 bits."""
     extractors: dict[str, str] | None = None
     """SHA-256 of the weights by extractor."""
     extractor_path: str | None = None
     reference: str | None = None
     """File or data set given in place of the protocol's reference."""
     references: str | None = None
-    """Digests of the files of statistics, and names of the data sets that are measured when they are needed."""
+    """Digests of files of statistics, and names of data sets that are measured when they are needed."""
     code: str | None = None
     """Digest of the code of extractors and metrics: edited ones make another run."""
 
 
 class RecordedRecipe(Part):
-    """The choices of a run as its record has them. ``Recipe`` has the same fields and requires that they are complete."""
+    """The choices of a run as its record has them.
+
+    ``Recipe`` has the same fields and requires that they are complete.
+    """
 
     method: str = ""
     method_digest: str = ""
@@ -61,7 +67,7 @@ class RecordedRecipe(Part):
     """File of the teacher's weights, where one was given in place of the usual one."""
     data: str | None = None
     supplies: dict[str, str] = {}
-    """What the method requires beside the teacher, by kind: digests of contents, or a data set's name."""
+    """Requirements of the method by kind: digests of contents, or the name of a data set."""
     plugins: dict[str, str] = {}
     """Plugin files and their SHA-256, by which they are known again."""
     plugin_code: str = ""

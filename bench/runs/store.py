@@ -1,13 +1,11 @@
-"""Run folders: one self-describing folder a run, written atomically and by one process at a time."""
+"""Run folders: each run has one, which explains itself; one process at a time writes it, atomically."""
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import json
 import os
 import shutil
-import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -18,26 +16,29 @@ import yaml
 from pydantic import ValidationError
 
 from bench import registry
-from bench.errors import BenchError, Held, UsageError, unknown
-from bench.files.atomic import content_digest, write_atomic
+from bench.errors import BenchError, Held, UsageError, explain, unknown
+from bench.files.atomic import content_digest, locked, write_atomic
 from bench.files.code import CODE, input_digest
 from bench.runs.budget import AXES
 from bench.runs.recipe import Recipe, Request, read_recorded, run_prefix
 from bench.runs.record import SCHEMA, Record
 
 
-def results_folder(given: Path | None = None) -> Path:
-    """Where runs are kept: the folder given, else ``BENCH_RESULTS``, else ``results/runs``."""
-    return given or Path(os.environ.get("BENCH_RESULTS", "results/runs"))
+def results_folder(folder: Path | None = None) -> Path:
+    """Return the folder of all runs: the one given, else ``BENCH_RESULTS``, else ``results/runs``."""
+    return folder or Path(os.environ.get("BENCH_RESULTS", "results/runs"))
 
 
 def now() -> str:
-    """The time in UTC, to the second."""
+    """Return the time in UTC by ISO 8601, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 class RunFolder:
-    """``recipe.yaml``, ``record.json``, ``metrics.jsonl``, ``samples/`` and ``checkpoints/`` of one run."""
+    """The folder of one run.
+
+    It holds ``recipe.yaml``, ``record.json``, ``metrics.jsonl``, ``samples/`` and ``checkpoints/``.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -48,25 +49,21 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the run for this process. Raises UsageError naming the holder if another process has it.
+        """Hold the run for this process while the context lasts.
 
-        The lock is the operating system's, so that it ends with the process however that dies.
+        Raises Held, naming the holder, if another process has it.
         """
-        file = self.path / ".lock"
-        self.path.mkdir(parents=True, exist_ok=True)
-        with file.open("a+") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                handle.seek(0)
-                holder = handle.read().strip() or "another process"
-                raise Held(
-                    f"the run {self.path.name} is held by {holder}; wait for it, or choose another --seed or --results."
-                ) from None
-            handle.truncate(0)
-            handle.write(f"process {os.getpid()} on {socket.gethostname()} since {now()}")
-            handle.flush()
+
+        def refuse(holder: str) -> None:
+            advice = "wait for it, or choose another --seed or --results."
+            raise Held(f"the run {self.path.name} is held by {holder}; {advice}")
+
+        with locked(self.path / ".lock", refuse):
             yield
+
+    def grid(self, images: int) -> Path:
+        """Return the file of the sample grid made after so many training images."""
+        return self.samples / f"{images:012d}.png"
 
     def clear(self) -> None:
         """Remove everything but the lock, to start over."""
@@ -76,14 +73,18 @@ class RunFolder:
 
     def write_recipe(self, recipe: Recipe) -> None:
         """Write ``recipe.yaml``."""
-        write_atomic(self.path / "recipe.yaml", yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
+        text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
+        write_atomic(self.path / "recipe.yaml", text)
 
     def write_record(self, record: Record) -> None:
         """Write ``record.json``."""
         write_atomic(self.path / "record.json", record.model_dump_json(indent=1) + "\n")
 
     def read_record(self) -> Record | None:
-        """The run's record, or None if there is none yet. Raises BenchError for a damaged one or a newer schema."""
+        """Read ``record.json``; None if there is none yet.
+
+        Raises BenchError for a damaged one or a newer schema.
+        """
         return _read(self.path / "record.json")
 
     def log(self, line: dict[str, Any]) -> None:
@@ -92,7 +93,7 @@ class RunFolder:
             file.write(json.dumps(line) + "\n")
 
     def rewind_log(self, updates: int) -> None:
-        """Drop the lines of the training curve that lie beyond a checkpoint, or that a crash left half-written."""
+        """Drop the half-written lines of the training curve, and those after so many updates."""
         file = self.path / "metrics.jsonl"
         if not file.exists():
             return
@@ -107,7 +108,7 @@ class RunFolder:
 
 
 def _read(file: Path) -> Record | None:
-    """A record, or None if there is none. Raises BenchError for a damaged one or a newer schema."""
+    """Read a record; None if there is none. Raises BenchError for a damaged one or a newer schema."""
     try:
         record = Record.model_validate_json(file.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
@@ -116,18 +117,23 @@ def _read(file: Path) -> Record | None:
         newer = _schema(file)
         if newer > SCHEMA:
             raise _of_newer_schema(file, newer) from error
-        raise BenchError(f"the record {file} is damaged ({type(error).__name__}); repeat the run with --fresh.") from error
+        reason = explain(error) if isinstance(error, ValidationError) else "it is not in UTF-8"
+        raise _damaged(file, reason) from error
     except OSError as error:
         raise BenchError(f"the record {file} cannot be read: {error.strerror}; see to its permissions.") from error
     if record.schema_ > SCHEMA:
         raise _of_newer_schema(file, record.schema_)
     if record.status == "done" and (missing := _missing(record)):
-        raise BenchError(f"the record {file} is damaged (a finished run without {missing}); repeat the run with --fresh.")
+        raise _damaged(file, f"a finished run without {missing}")
     return record
 
 
+def _damaged(file: Path, reason: str) -> BenchError:
+    return BenchError(f"the record {file} is damaged ({reason}); repeat the run with --fresh.")
+
+
 def _schema(file: Path) -> int:
-    """The schema that a record says it has, though it does not fit ours; 0 if it says none."""
+    """Read the schema that a record states, though the rest of it does not hold; 0 if it states none."""
     try:
         schema = json.loads(file.read_bytes())["schema"]
     except (ValueError, KeyError, TypeError):
@@ -146,24 +152,19 @@ def _missing(record: Record) -> str:
     return ", ".join([*lacks, *(f"final.{name}" for name in last if name not in record.final)])
 
 
-def _records(results: Path, prefix: str) -> Iterator[Record]:
-    """The readable records whose folder's name begins so."""
-    if not results.is_dir():
-        return
-    for path in sorted(p for p in results.iterdir() if p.name.startswith(prefix)):
-        try:
-            record = RunFolder(path).read_record()
-        except BenchError:
-            continue  # whoever needs this very run will meet it again and say so
-        if record is not None:
-            yield record
+def _records(results: Path, prefix: str) -> list[Record]:
+    """Read the records whose folder has a prefix, without those that cannot be read.
+
+    Whoever needs one of these very runs meets it again and says so.
+    """
+    return [record for _, record in read_runs(results, prefix)[0]]
 
 
 def find_asked(request: Request, results: Path) -> Record | None:
-    """The latest run, in whatever state, that was asked for in these words."""
+    """Find the latest run, in whatever state, that was asked for in these words."""
     records = _records(results, run_prefix(request.method, request.teacher, request.seed))
-    found = [record for record in records if _is_answer(record, request)]
-    return max(found, key=lambda record: record.started, default=None)
+    answers = [record for record in records if _is_answer(record, request)]
+    return max(answers, key=lambda record: record.started, default=None)
 
 
 def find_finished(request: Request, results: Path) -> Record | None:
@@ -187,7 +188,10 @@ def _finished(request: Request, results: Path) -> Iterator[Record]:
 
 
 def _is_answer(record: Record, request: Request) -> bool:
-    """Whether a run was asked for in these words; a field that is newer than the record has its default."""
+    """Tell whether a run was asked for in these words.
+
+    A field of the request that is newer than the record has its default.
+    """
     try:
         return Request.model_validate(record.request) == request
     except ValidationError:
@@ -212,7 +216,7 @@ def changed_inputs(record: Record, digests: dict[Path, str] | None = None) -> li
 
 
 def find_teacher(results: Path, recipe: Recipe) -> Record | None:
-    """The finished record of the teacher itself, sampled its own way and measured as ``recipe`` is."""
+    """Find a recipe's teacher as a finished run, sampled its own way and measured as the recipe says."""
     plan = recipe.evaluation
     for record in _records(results, run_prefix("teacher", recipe.teacher, 0).removesuffix("0-")):
         if record.status != "done":
@@ -232,15 +236,20 @@ def find_teacher(results: Path, recipe: Recipe) -> Record | None:
 
 
 def own_way(settings: Mapping[str, Any]) -> bool:
-    """Whether a teacher was sampled by its own sampler, with nothing about it chosen."""
+    """Tell by its settings whether a teacher was sampled by its own sampler, unchanged."""
     return all(settings.get(name) is None for name in ("steps", "solver", "churn"))
 
 
-def read_runs(results: Path) -> tuple[list[tuple[RunFolder, Record]], list[str]]:
-    """All readable runs below a folder with their records, and one sentence for each that had to be skipped."""
+def read_runs(results: Path, prefix: str = "") -> tuple[list[tuple[RunFolder, Record]], list[str]]:
+    """Read the runs of a results folder whose names begin with ``prefix``.
+
+    Returns their folders with their records, and a sentence for each run that was skipped.
+    """
+    traces = ("recipe.yaml", "metrics.jsonl", "checkpoints", "samples")
     runs, skipped = [], []
     with uncollected():
-        for name in sorted(os.listdir(results)) if results.is_dir() else ():
+        names = os.listdir(results) if results.is_dir() else ()
+        for name in sorted(name for name in names if name.startswith(prefix)):
             folder = RunFolder(results / name)
             try:
                 record = folder.read_record()
@@ -249,28 +258,30 @@ def read_runs(results: Path) -> tuple[list[tuple[RunFolder, Record]], list[str]]
                 continue
             if record is not None:
                 runs.append((folder, record))
-            elif any((folder.path / left).exists() for left in ("recipe.yaml", "metrics.jsonl", "checkpoints", "samples")):
+            elif any((folder.path / trace).exists() for trace in traces):
                 skipped.append(f"the run {folder.path} has no record.json; copy it again, or repeat the run.")
     return runs, skipped
 
 
 def read_records(results: Path) -> tuple[list[Record], list[str]]:
-    """All readable records below a folder, and one sentence for each that had to be skipped."""
+    """Read the records of a results folder, and return a sentence for each run that was skipped."""
     runs, skipped = read_runs(results)
     return [record for _, record in runs], skipped
 
 
 def find_run(name: str, results: Path) -> tuple[RunFolder, Record]:
-    """A run by its folder, its id, or the beginning of its id. Raises UsageError if there is none, or more than one."""
+    """Find a run by its folder, its id, or the beginning of its id.
+
+    Raises UsageError where there is none, and where there are several.
+    """
     if (Path(name) / "record.json").is_file():
         matches = [Path(name)]
     else:
         matches = [f.parent for f in sorted(results.glob("*/record.json")) if f.parent.name.startswith(name)]
         matches = [m for m in matches if m.name == name] or matches
     if len(matches) > 1:
-        raise UsageError(
-            f"{name!r} is the beginning of {len(matches)} runs: {', '.join(m.name for m in matches)}; give more of it."
-        )
+        names = ", ".join(match.name for match in matches)
+        raise UsageError(f"{name!r} is the beginning of {len(matches)} runs: {names}; give more of it.")
     if not matches:
         if name in registry.teachers.entries():
             raise UsageError(f"{name!r} is a teacher and no run; say teacher:{name}.")
@@ -283,7 +294,10 @@ def find_run(name: str, results: Path) -> tuple[RunFolder, Record]:
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Pause the collector of reference cycles: records form none, and reading thousands of them takes a quarter of the time."""
+    """Pause the collector of reference cycles while the context lasts.
+
+    Records form none, and without it reading thousands of them takes a quarter of the time.
+    """
     was_on = gc.isenabled()
     gc.disable()
     try:

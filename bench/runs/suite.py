@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from bench.errors import UsageError
+from bench.errors import UsageError, explain
 from bench.runs.recipe import EvaluationOptions, Request, RunOptions, make_request, read_fields
 
 
@@ -68,7 +68,4 @@ def make_suite(fields: Mapping[str, Any], where: str = "the suite") -> Suite:
     try:
         return Suite.model_validate(fields)
     except ValidationError as error:
-        first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")  # a misspelt field is why another is missing
-        place = ".".join(str(part) for part in first["loc"])
-        given = "" if first["type"] == "missing" else f", given {first['input']!r}"
-        raise UsageError(f"{where} does not hold: {place}: {first['msg'].lower()}{given}.") from None
+        raise UsageError(f"{where} does not hold: {explain(error)}.") from None

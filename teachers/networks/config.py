@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from bench.plugin import EDMPrecond, ImageSpec, UsageError, one_line, shown
+from bench.plugin import EDMPrecond, ImageSpec, UsageError, explain, one_line
 from teachers.networks.dhariwal import DhariwalUNet
 from teachers.networks.song import SongUNet
 
@@ -63,9 +63,7 @@ class NetworkConfig(BaseModel):
             config = cls.model_validate(kwargs)
             config.on_meta()
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            name = ".".join(str(part)[:60] for part in first["loc"])
-            reason = f"{shown(name)} is {shown(first['input'])}, {one_line(first['msg'].lower(), 80)}"
+            reason = explain(error)
         except (TypeError, ValueError) as error:
             reason = one_line(error)
         else:

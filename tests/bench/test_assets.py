@@ -415,7 +415,7 @@ def test_a_cache_that_is_a_file_is_said(server, tmp_path):
     assert "Not a directory" in failure(make(server))
 
 
-FETCH = "import sys; from bench.assets import Asset, fetch; fetch(Asset(**__import__('json').loads(sys.argv[1])))"
+FETCH = "import sys; from bench.files.assets import Asset, fetch; fetch(Asset(**__import__('json').loads(sys.argv[1])))"
 
 
 def start(asset):

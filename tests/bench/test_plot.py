@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from PIL import Image
 
-from bench.leaderboard.curves import Panel, panels
+from bench.leaderboard.curves import Comparison, comparisons
 from bench.render.figures.paper import FORMATS, WIDTHS, encoded, looks, paper_style, printable
 from bench.render.figures.plot import draw
 from bench.render.figures.side_by_side import side_by_side
@@ -93,7 +93,7 @@ def made_teacher(fid: float = 1.5, nfe: int = 35, **more: object) -> Record:
 
 def drawn(records: list[Record], kind: str = "curves", axis: str = "images", width: str = "page"):
     with paper_style():
-        return draw(kind, panels(records, "fid"), axis, width)
+        return draw(kind, comparisons(records, "fid"), axis, width)
 
 
 def line(figure, label: str, axes: int = 0) -> Line2D:
@@ -283,14 +283,12 @@ def test_awkward_names_break_no_figure_and_equal_records_make_equal_bytes(kind, 
     records = [made(AWKWARD, teacher="t_$1$", **{"a_$b": AWKWARD[:20]}), made("$", teacher="t_$1$")]
     for record in records:
         save_grid(record)
-    made_panels = panels([*records, made_teacher(teacher="t_$1$")], "fid")
+    found = comparisons([*records, made_teacher(teacher="t_$1$")], "fid")
     contents = []
     for _ in range(2):
         with paper_style():
             drawing = (
-                side_by_side(made_panels, results_folder(), "page", 4)
-                if kind == "samples"
-                else draw(kind, made_panels, "images", "page")
+                side_by_side(found, results_folder(), "page", 4) if kind == "samples" else draw(kind, found, "images", "page")
             )
             contents.append(encoded(drawing.figure, form, drawing.caption))
     assert contents[0] == contents[1]
@@ -330,7 +328,7 @@ def test_samples_are_the_first_images_of_the_last_grid_beside_the_teachers(acros
     for i, record in enumerate(records):
         save_grid(record, level=100 * (i == 2))
     with paper_style():
-        drawing = side_by_side(panels(records, "fid"), results_folder(), "page", across)
+        drawing = side_by_side(comparisons(records, "fid"), results_folder(), "page", across)
     titles = [text.get_text() for text in drawing.figure.texts]
     assert titles[0] == "edm-digits, FID ↓ (digits-5k)"
     shown = dict(zip(titles[1:], (axes.images[0].get_array() for axes in drawing.figure.axes), strict=True))
@@ -375,12 +373,12 @@ def test_letters_that_the_font_lacks_are_said(bench, tmp_path):
 def test_methods_teachers_and_protocols_can_be_chosen():
     records = [made(), made("dmd"), made("dmd", teacher="gmm"), made(protocol="digits-60")]
 
-    def names(found: list[Panel]) -> list[tuple[str, str, list[str]]]:
+    def names(found: list[Comparison]) -> list[tuple[str, str, list[str]]]:
         return [(p.teacher, p.column.label, [own.method for own in p.lines]) for p in found]
 
-    assert names(panels(records, "fid", methods=["dmd"], teacher="gmm")) == [("gmm", "digits-5k", ["dmd"])]
-    assert names(panels(records, "fid", protocol="digits-60")) == [("edm-digits", "digits-60", ["sid"])]
-    assert panels(records, "recall") == []
+    assert names(comparisons(records, "fid", methods=["dmd"], teacher="gmm")) == [("gmm", "digits-5k", ["dmd"])]
+    assert names(comparisons(records, "fid", protocol="digits-60")) == [("edm-digits", "digits-60", ["sid"])]
+    assert comparisons(records, "recall") == []
 
 
 BAD = [

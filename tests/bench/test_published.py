@@ -8,8 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from bench import registry
-from bench.leaderboard.citations import bibtex
 from bench.leaderboard.published import PublishedNumbers, published
+from bench.render.tables.bibtex import bibtex
 from bench.settings import card
 
 

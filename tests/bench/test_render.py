@@ -13,13 +13,13 @@ from PIL import Image
 
 import bench as suite
 from bench.evaluation.pictures import save_samples
-from bench.leaderboard.rows import Column, Leaderboard, Number, Row
+from bench.leaderboard.rows import Leaderboard, MetricColumn, Number, Row
 from bench.render.figures.figure import save_curve
 from bench.render.tables.table import render
 from bench.runs.store import results_folder
 from bench.units import clock, duration, plus_minus, quantity
 
-FID = Column("fid", "digits-5k@0", "digits-5k", "lower")
+FID = MetricColumn("fid", "digits-5k@0", "digits-5k", "lower")
 AWKWARD = r"a_b & 50% <script> | $x^2$ ~ \Größe 距離"
 
 

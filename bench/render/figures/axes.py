@@ -1,4 +1,4 @@
-"""How axes look, alike in the picture of a run and in the figures of a paper."""
+"""The look of axes, alike in the picture of a run and in the figures of a paper."""
 
 from __future__ import annotations
 
@@ -16,21 +16,26 @@ INK, ACCENT, MUTED = "#1b2a41", "#0b6e99", "#8a94a3"
 
 
 def plain(axes: Axes) -> None:
-    """A light grid, and no frame but the two axes."""
+    """Draw a light grid, and no frame but the two axes."""
     axes.grid(which="major", color="#e4e7eb", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
 
 
 def bare(axes: Axes) -> None:
-    """No axes at all, around a picture."""
+    """Remove the axes around a picture."""
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
 
 
-def log_ticks(axis: Axis, smallest: float, largest: float, form: str | Callable[[float, float], str] = "{x:g}") -> None:
-    """Ticks of a logarithmic axis as plain numbers, the more to a decade the fewer decades there are."""
+def log_ticks(
+    axis: Axis,
+    smallest: float,
+    largest: float,
+    form: str | Callable[[float, float], str] = "{x:g}",
+) -> None:
+    """Set ticks of a logarithmic axis as plain numbers: the fewer decades, the more to a decade."""
     ratio = largest / smallest
     subs = {30.0: (1, 1.5, 2, 3, 5, 7), 200.0: (1, 2, 5), 1000.0: (1, 3), math.inf: (1,)}
     within_a_factor = MaxNLocator(5)
@@ -41,7 +46,10 @@ def log_ticks(axis: Axis, smallest: float, largest: float, form: str | Callable[
 
 
 def corner(file: Path, across: int | None = None) -> Any:
-    """The upper left part of a square sample grid of 8 x 8: the first ``across`` images of the first rows; None is all of it."""
+    """Read the upper left part of a square sample grid of 8 x 8 images.
+
+    It has the first ``across`` images of the first rows; None reads all of it.
+    """
     picture = matplotlib.image.imread(file)
     part = 1.0 if across is None else across / 8
     return picture[: int(picture.shape[0] * part), : int(picture.shape[1] * part)]

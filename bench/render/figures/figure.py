@@ -1,9 +1,10 @@
-"""The picture of a run: its metric against the training images, and the same noise as the generator learns."""
+"""The picture of a run: its metric over the training images, and samples from the same noise."""
 
 from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure, FigureBase
@@ -11,13 +12,15 @@ from matplotlib.figure import Figure, FigureBase
 from bench.files.atomic import write_atomic
 from bench.render.figures.axes import ACCENT, INK, MUTED, bare, corner, log_ticks, plain
 from bench.runs.record import Evaluation, Record
+from bench.runs.store import RunFolder
 from bench.units import quantity
 
 
 def save_curve(record: Record, teacher: Record | None, folder: Path) -> Path | None:
-    """Write ``curve.png`` into a run's folder from its record and sample grids; None if there is no curve to show."""
+    """Write ``curve.png`` into a run's folder and return its path; None if there is no curve to show."""
     points = [e for e in record.evaluations if e.images > 0]
-    points = [e for e in points if e.nfe == points[-1].nfe]  # of a last stage: more steps are another generator
+    # more steps, as in the stages before the last, are another generator
+    points = [e for e in points if e.nfe == points[-1].nfe]
     if not points:
         return None
     metric = next(iter(points[0].metrics))
@@ -32,18 +35,27 @@ def save_curve(record: Record, teacher: Record | None, folder: Path) -> Path | N
     return path
 
 
-def _curve(part: FigureBase, record: Record, points: list[Evaluation], metric: str, teacher: Record | None) -> None:
+def _curve(
+    part: FigureBase,
+    record: Record,
+    points: list[Evaluation],
+    metric: str,
+    teacher: Record | None,
+) -> None:
     axes = part.subplots()
     values = [e.metrics[metric].value for e in points]
-    axes.loglog([e.images for e in points], values, "o-", color=ACCENT, label=f"{record.method}, NFE {record.nfe}")
+    images = [e.images for e in points]
+    axes.loglog(images, values, "o-", color=ACCENT, label=f"{record.method}, NFE {record.nfe}")
     if teacher is not None and metric in teacher.final:
-        axes.axhline(teacher.final[metric], color=INK, linestyle="--", linewidth=1, label=f"teacher, NFE {teacher.nfe}")
+        label = f"teacher, NFE {teacher.nfe}"
+        axes.axhline(teacher.final[metric], color=INK, linestyle="--", linewidth=1, label=label)
+    above: dict[str, Any] = {"xytext": (0, 7), "textcoords": "offset points", "ha": "center", "fontsize": 8}
     for e, value in zip(points, values, strict=True):
-        axes.annotate(f"{value:.2f}", (e.images, value), xytext=(0, 7), textcoords="offset points", ha="center", fontsize=8)
+        axes.annotate(f"{value:.2f}", (e.images, value), **above)
     axes.margins(x=0.04, y=0.18)
     axes.set_xlabel("images generated for the generator's updates")
     axes.set_ylabel(f"{metric.upper()} ({points[0].metrics[metric].protocol})")
-    axes.set_xticks([e.images for e in points], [quantity(e.images) for e in points], minor=False)
+    axes.set_xticks(images, list(map(quantity, images)), minor=False)
     axes.set_xticks([], minor=True)
     log_ticks(axes.yaxis, min(values), max(values))
     axes.set_title(f"{record.method} distils {record.teacher}", loc="left", color=INK, fontsize=11)
@@ -52,8 +64,8 @@ def _curve(part: FigureBase, record: Record, points: list[Evaluation], metric: s
 
 
 def _strip(part: FigureBase, record: Record, folder: Path) -> None:
-    """One column of samples for each evaluation, from the same noise."""
-    grids = [(e, folder / "samples" / f"{e.images:012d}.png") for e in record.evaluations]
+    """Draw one column of samples for each evaluation, from the same noise."""
+    grids = [(e, RunFolder(folder).grid(e.images)) for e in record.evaluations]
     grids = [(e, file) for e, file in grids if file.is_file()]
     if not grids:
         return

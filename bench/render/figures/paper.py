@@ -1,4 +1,4 @@
-"""Figures at the size of a paper: their style, their legend, and their files."""
+"""Figures at the size of a paper: their style, their legends, and their files."""
 
 from __future__ import annotations
 
@@ -19,15 +19,14 @@ from matplotlib.font_manager import findfont, get_font
 from matplotlib.text import Text
 
 from bench.errors import UsageError, unknown
-from bench.leaderboard.rows import Column
-from bench.render.tables.columns import ARROWS
+from bench.leaderboard.rows import MetricColumn
 
 WIDTHS = {"column": 3.35, "page": 6.9}
-"""Inches: one column of a two-column paper, and both."""
+"""Inches: the width of one column of a two-column paper, and of both."""
 FORMATS = ("pdf", "svg", "png")
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-"""Of Okabe and Ito, without the yellow that white paper hides and the black that is the teacher's."""
+"""The palette of Okabe and Ito without yellow, which paper hides, and black, which is the teacher."""
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
 _MARKERS = "osD^vP<X>p*hd"
 
@@ -59,7 +58,7 @@ _STYLE: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure, the caption that says what its lines and bands are, and a sentence for each thing that it leaves out."""
+    """A figure with its caption, and a sentence for each thing that it leaves out."""
 
     figure: Figure
     caption: str
@@ -68,14 +67,17 @@ class Drawing:
 
 @contextmanager
 def paper_style() -> Iterator[None]:
-    """In this context figures are drawn and written for a paper, whatever a matplotlibrc says."""
+    """Draw and write figures for a paper while the context lasts, whatever a matplotlibrc says."""
     with matplotlib.style.context(["default", _STYLE]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # missing_letters() says which
         yield
 
 
 def looks(index: int) -> dict[str, Any]:
-    """Colour, dashes and marker of the line of this index; any two of the first thirty differ in grey as well."""
+    """Return colour, dashes and marker of the line of this index.
+
+    Any two of the first thirty differ in grey as well.
+    """
     return {
         "color": _COLOURS[index % len(_COLOURS)],
         "linestyle": _DASHES[index % len(_DASHES)],
@@ -85,30 +87,30 @@ def looks(index: int) -> dict[str, Any]:
     }
 
 
-def quality(column: Column) -> str:
-    """A metric with its direction and its protocol, as in the tables."""
-    return printable(f"{column.metric.upper()} {ARROWS[column.direction]} ({column.label})")
+def quality(column: MetricColumn) -> str:
+    """Return the title of a metric with its direction and its protocol, as in the tables."""
+    return printable(column.title)
 
 
 def printable(text: str) -> str:
-    """A name as it can stand in any of the formats: control characters become a sign that something was there."""
+    """Replace control characters by a sign that something was there, so that any format can show a name."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def missing_letters(figure: Figure) -> str:
-    """The letters of a figure that its font lacks, each once."""
+    """Return the letters of a figure that its font lacks, each once."""
     known = get_font(findfont("DejaVu Sans")).get_charmap()
     words = "".join(text.get_text() for text in figure.findobj(Text) if isinstance(text, Text))
     return "".join(dict.fromkeys(c for c in words if c != "\n" and ord(c) not in known))
 
 
 def legend_below(figure: Figure, handles: Sequence[Artist], labels: Sequence[str]) -> float:
-    """A legend under the figure in as many columns as its width holds. Returns its height in inches."""
+    """Add a legend under the figure in as many columns as fit, and return its height in inches."""
     renderer: Any = FigureCanvasAgg(figure).get_renderer()
     for columns in range(min(len(handles), 6), 0, -1):
         legend = figure.legend(
             handles,
-            [str(i) for i in range(len(labels))],  # as labels, names that begin with an underscore would be skipped
+            [str(i) for i in range(len(labels))],  # names that begin with an underscore would be skipped
             loc="outside lower center",
             ncols=columns,
             frameon=False,
@@ -127,17 +129,21 @@ def legend_below(figure: Figure, handles: Sequence[Artist], labels: Sequence[str
 
 
 def check_form(file: Path) -> str:
-    """The format that a file's ending asks for. Raises UsageError for others."""
+    """Return the format that a file's ending stands for. Raises UsageError for an unknown one."""
     form = file.suffix.removeprefix(".").lower()
     if not form:
-        raise UsageError(f"{str(file)!r} has no ending that says its format; expected {', '.join(f'.{f}' for f in FORMATS)}.")
+        expected = ", ".join(f".{form}" for form in FORMATS)
+        raise UsageError(f"{str(file)!r} has no ending that says its format; expected {expected}.")
     if form not in FORMATS:
         raise unknown("format of a figure", form, FORMATS)
     return form
 
 
 def encoded(figure: Figure, form: str, caption: str) -> bytes:
-    """The figure as a file of one of ``FORMATS``; equal figures give equal bytes. To be called within ``paper_style``."""
+    """Encode a figure in one of ``FORMATS``; equal figures give equal bytes.
+
+    Call it within ``paper_style``.
+    """
     metadata: dict[str, dict[str, Any]] = {
         "pdf": {"Creator": "distill-bench", "Subject": caption, "CreationDate": None},
         "svg": {"Creator": "distill-bench", "Description": caption, "Date": None},

@@ -1,1 +1,4 @@
-"""The report: leaderboard, curves, sample grids and every run's recipe as one web page that needs nothing but a browser."""
+"""The report: one web page that needs nothing but a browser.
+
+It has the leaderboard, curves, sample grids and the recipe of every run.
+"""

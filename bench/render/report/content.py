@@ -1,4 +1,4 @@
-"""What a report shows: the leaderboard, each run's curve, grids and details, and what had to be left out and why."""
+"""The content of a report: the leaderboard, and the curve, grids and details of each run."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import one_line
-from bench.leaderboard.finals import frame
+from bench.leaderboard.finals import final_numbers
 from bench.leaderboard.leaderboard import leaderboard
-from bench.leaderboard.rows import Leaderboard, Row
+from bench.leaderboard.rows import Leaderboard, MetricColumn, Row
 from bench.render.report.details import details
 from bench.render.report.grids import Grids, spread
 from bench.render.report.page import as_json
-from bench.render.tables.columns import ARROWS
+from bench.runs.budget import AXES
 from bench.runs.record import Record
 from bench.runs.store import RunFolder, now
+from bench.units import ARROWS
 
 Run = tuple[RunFolder, Record]
 LIMIT = 19_500_000
-"""Characters: with the page's own parts it stays under 20 MB, which mail and issue trackers still take."""
-AXES = ("images", "updates", "flops", "seconds")
+"""Characters: with the page's own parts it stays under 20 MB, which mail and issue trackers still take.
+"""
 
 
 def content(
@@ -31,30 +32,34 @@ def content(
     limit: int = LIMIT,
     report: Callable[[float], None] = lambda fraction: None,
 ) -> dict[str, Any]:
-    """The page's data, of one teacher if asked, in about ``limit`` characters: sample grids beyond them are left out.
+    """Return the data of the page in about ``limit`` characters, of all teachers or of one.
 
-    Runs that cannot be shown join ``skipped``, a sentence each. ``report`` is told how far the work is.
+    Sample grids beyond the limit are left out, and runs that cannot be shown join ``skipped``, a
+    sentence each. ``report`` is called with the fraction of the work that is done.
     """
     runs, flaws = _sound([run for run in runs if teacher is None or run[1].teacher == teacher])
     records = [record for _, record in runs]
     board = leaderboard(records)
-    told = {"made": now()} | _told(records, board)
-    grids = Grids(limit - len(as_json(told)))
-    for run, shown in zip(told["runs"], _shown(runs, board, grids, report), strict=True):
+    data = {"made": now()} | _without_pictures(records, board)
+    grids = Grids(limit - len(as_json(data)))
+    for run, shown in zip(data["runs"], _shown(runs, board, grids, report), strict=True):
         for point in run["points"]:
             if point["images"] in shown:
                 point["grid"] = shown[point["images"]]
     damaged = [f"the sample grid {file} is damaged." for file in grids.damaged]
-    return told | {"pictures": grids.pictures, "leftOut": grids.left_out, "skipped": [*skipped, *flaws, *damaged]}
+    sentences = [*skipped, *flaws, *damaged]
+    return data | {"pictures": grids.pictures, "leftOut": grids.left_out, "skipped": sentences}
 
 
 def _sound(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
-    """The runs that can be shown, each once, and a sentence for every other one."""
+    """Return the runs that can be shown, each once, and a sentence for every other one."""
     sound: dict[str, Run] = {}
     flaws = []
-    for folder, record in sorted(runs, key=lambda run: run[0].path.name != run[1].run_id):  # a copy comes second
+    # a copy in a folder of another name comes second
+    for folder, record in sorted(runs, key=lambda run: run[0].path.name != run[1].run_id):
         if record.run_id in sound:
-            flaws.append(f"the run {folder.path} has the same id as {sound[record.run_id][0].path}, which is shown.")
+            shown = sound[record.run_id][0].path
+            flaws.append(f"the run {folder.path} has the same id as {shown}, which is shown.")
         elif flaw := _flaw(record):
             flaws.append(f"the record {folder.path / 'record.json'} {flaw}; repeat the run with --fresh.")
         else:
@@ -63,38 +68,41 @@ def _sound(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
 
 
 def _flaw(record: Record) -> str | None:
-    """What keeps a readable record from being shown. Its free parts may hold anything, so that the way to know is to try."""
+    """Say what keeps a readable record from being shown; None if nothing does.
+
+    The free parts of a record may hold anything, so that the way to know is to try.
+    """
     if infinite := [name for name, value in record.final.items() if not math.isfinite(value)]:
         return f"has a {infinite[0]} that is not finite"
     try:
-        as_json(_told([record], leaderboard([record])))
+        as_json(_without_pictures([record], leaderboard([record])))
     except Exception as error:
         return f"does not hold ({type(error).__name__}: {one_line(error)})"
     return None
 
 
-def _told(records: Sequence[Record], board: Leaderboard) -> dict[str, Any]:
-    """All that is not a picture."""
+def _without_pictures(records: Sequence[Record], board: Leaderboard) -> dict[str, Any]:
+    """Return all data of the page but the pictures."""
     places = {record.run_id: i for i, record in enumerate(records)}
     columns = _columns(board, records)
     return {
-        "columns": [
-            {"metric": c.metric, "label": c.label, "arrow": ARROWS[c.direction], "lower": c.direction == "lower"}
-            for c in board.columns
-        ],
+        "columns": [_column(column) for column in board.columns],
         "rows": [_row(row, board, places) for row in board.rows],
         "runs": [_run(record, columns.get(record.run_id, {})) for record in records],
     }
 
 
+def _column(c: MetricColumn) -> dict[str, Any]:
+    return {"metric": c.metric, "label": c.label, "arrow": ARROWS[c.direction], "lower": c.direction == "lower"}
+
+
 def _columns(board: Leaderboard, records: Sequence[Record]) -> dict[str, dict[str, int]]:
-    """For each run, which column each of its metrics stands in."""
+    """Return by run the place of the column that each of its metrics stands in."""
     place = {(c.metric, c.protocol): i for i, c in enumerate(board.columns)}
-    found: dict[str, dict[str, int]] = {}
-    rows = frame(records)[["run_id", "metric", "protocol", "fingerprint"]]
-    for run_id, metric, protocol, fingerprint in rows.itertuples(index=False):
-        found.setdefault(run_id, {})[metric] = place[metric, f"{protocol}@{fingerprint}"]
-    return found
+    columns: dict[str, dict[str, int]] = {}
+    for final in final_numbers(records):
+        columns.setdefault(final.record.run_id, {})[final.metric] = place[final.key]
+    return columns
 
 
 def _row(row: Row, board: Leaderboard, places: dict[str, int]) -> dict[str, Any]:
@@ -117,27 +125,33 @@ def _run(record: Record, columns: dict[str, int]) -> dict[str, Any]:
         for e in record.evaluations
         if e.nfe == record.nfe  # more steps, as in the stages before the last, are another generator
     ]
-    plain = ("method", "teacher", "seed", "status", "error")
-    return {"id": record.run_id, "points": points, "details": details(record)} | {name: getattr(record, name) for name in plain}
+    plain = {name: getattr(record, name) for name in ("method", "teacher", "seed", "status", "error")}
+    return {"id": record.run_id, "points": points, "details": details(record)} | plain
 
 
-def _shown(runs: Sequence[Run], board: Leaderboard, grids: Grids, report: Callable[[float], None]) -> list[dict[int, int]]:
-    """For each run its grids by the images they were made at: their places among the pictures, or that they are left out.
+def _shown(
+    runs: Sequence[Run],
+    board: Leaderboard,
+    grids: Grids,
+    report: Callable[[float], None],
+) -> list[dict[int, int]]:
+    """Return by run the place of each of its grids among the pictures, by the images they were made at.
 
-    What fits is what compares most: of every row one seed before a second one, its end before its middle and its beginning.
+    A grid that does not fit has the place ``LEFT_OUT``. The grids that compare the most come first: of
+    every row one seed before a second one, and the end of a run before its middle and its beginning.
     """
     order = {run_id: (turn, i) for i, row in enumerate(board.rows) for turn, run_id in enumerate(row.runs)}
-    wanted: list[tuple[int, int, int, int, int, Path]] = []
-    for place, (folder, record) in enumerate(runs):
-        files = {e.images: folder.samples / f"{e.images:012d}.png" for e in record.evaluations}
-        there = [(images, file) for images, file in sorted(files.items()) if file.is_file()]
+    files: list[tuple[int, int, int, int, int, Path]] = []
+    for run, (folder, record) in enumerate(runs):
+        grid_of = {e.images: folder.grid(e.images) for e in record.evaluations}
+        existing = [(images, file) for images, file in sorted(grid_of.items()) if file.is_file()]
         turn, row = order.get(record.run_id, (len(runs), len(board.rows)))
-        wanted += [(turn, when, row, place, *there[i]) for when, i in enumerate(spread(len(there)))]
+        files += [(turn, when, row, run, *existing[i]) for when, i in enumerate(spread(len(existing)))]
     shown: list[dict[int, int]] = [{} for _ in runs]
-    for done, (*_, place, images, file) in enumerate(sorted(wanted), 1):
-        if (found := grids.add(file)) is not None:
-            shown[place][images] = found
-        report(done / len(wanted))
+    for done, (*_, run, images, file) in enumerate(sorted(files), 1):
+        if (place := grids.add(file)) is not None:
+            shown[run][images] = place
+        report(done / len(files))
     return shown
 
 

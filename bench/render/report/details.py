@@ -1,4 +1,4 @@
-"""All that a record says, as titled tables of text."""
+"""The details of a run in a report: all that its record holds, as titled tables of text."""
 
 from __future__ import annotations
 
@@ -13,22 +13,29 @@ from bench.units import duration, plus_minus, quantity
 
 
 def details(record: Record) -> list[dict[str, Any]]:
-    """Tables with a title, a head (empty where name and value need none) and rows; those without rows are left out."""
+    """Return tables with a title, a head and rows, of which those without rows are left out.
+
+    The head is empty where a name and a value need none. The recipe follows them as text.
+    """
+    recipe = record.recipe.as_given()
     settings = [[n, _text(v), record.sources.get(n, "")] for n, v in record.recipe.settings.items()]
+    protocols = {name: protocol.as_given() for name, protocol in record.protocols.items()}
+    choice = {"best": record.best.as_given(), "tuning": record.tuning.as_given()}
     other = {"parameters": record.parameters or None, "images": record.images, **(record.model_extra or {})}
     times = {"started": record.started, "finished": record.finished}
+    weights = {"checkpoint": record.checkpoint.as_given()}
     tables = [
         _table("Evaluations", *_evaluations(record)),
         _table("Settings", ["setting", "value", "source"], settings),
         _table("Cost", [], list(_cost(record.cost.model_dump(exclude_unset=True)))),
-        _table("Protocol", [], list(_flat({name: used.as_given() for name, used in record.protocols.items()}))),
+        _table("Protocol", [], list(_flat(protocols))),
         _table("Environment", [], list(_flat(record.environment.as_given() | times))),
-        _table("Choice and tuning", [], list(_flat({"best": record.best.as_given(), "tuning": record.tuning.as_given()}))),
-        _table("Weights and files", [], [*_flat({"checkpoint": record.checkpoint.as_given()}), *_files(record)]),
+        _table("Choice and tuning", [], list(_flat(choice))),
+        _table("Weights and files", [], [*_flat(weights), *_files(record)]),
         _table("Other", [], list(_flat(other))),
     ]
-    recipe = {"title": "recipe.yaml", "text": yaml.safe_dump(record.recipe.as_given(), sort_keys=False, allow_unicode=True)}
-    return [table for table in tables if table["rows"]] + [recipe]
+    text = yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True)
+    return [table for table in tables if table["rows"]] + [{"title": "recipe.yaml", "text": text}]
 
 
 def _table(title: str, head: list[str], rows: list[list[str]]) -> dict[str, Any]:
@@ -36,13 +43,16 @@ def _table(title: str, head: list[str], rows: list[list[str]]) -> dict[str, Any]
 
 
 def _evaluations(record: Record) -> tuple[list[str], list[list[str]]]:
-    names = list(dict.fromkeys((name, m.protocol) for e in record.evaluations for name, m in e.metrics.items()))
-    head = ["images", "updates", "FLOPs", "time", "NFE", "samples", *(f"{name.upper()} ({protocol})" for name, protocol in names)]
+    measured = (item for e in record.evaluations for item in e.metrics.items())
+    names = list(dict.fromkeys((name, m.protocol) for name, m in measured))
+    titles = [f"{name.upper()} ({protocol})" for name, protocol in names]
+    head = ["images", "updates", "FLOPs", "time", "NFE", "samples", *titles]
     rows = []
     for e in record.evaluations:
-        cost = [quantity(e.images), quantity(e.updates), quantity(e.flops), duration(e.seconds), str(e.nfe), str(e.samples)]
-        found = [e.metrics.get(name) for name, _ in names]
-        rows.append([*cost, *(plus_minus(m.value, m.std) if m else "-" for m in found)])
+        cost = [*map(quantity, (e.images, e.updates, e.flops)), duration(e.seconds)]
+        metrics = [e.metrics.get(name) for name, _ in names]
+        numbers = [plus_minus(m.value, m.std) if m else "-" for m in metrics]
+        rows.append([*cost, str(e.nfe), str(e.samples), *numbers])
     return head, rows
 
 
@@ -53,13 +63,16 @@ def _cost(cost: dict[str, Any]) -> Iterator[list[str]]:
 
 
 def _files(record: Record) -> Iterator[list[str]]:
-    """What the run was made from; its name and digest say what it was, its place is nobody's business."""
+    """Name the files that the run was made from, with their digests.
+
+    Their folders are left out: where a file lay is nobody's business.
+    """
     for place, digest in record.inputs.items():
         yield [Path(place).name, digest]
 
 
 def _flat(content: Any, name: str = "") -> Iterator[list[str]]:
-    """Nested data as pairs of a dotted name and a text; what is empty is left out."""
+    """Flatten nested data to pairs of a dotted name and a text, without what is empty."""
     if isinstance(content, dict):
         for key, value in content.items():
             yield from _flat(value, f"{name}.{key}" if name else str(key))

@@ -1,4 +1,4 @@
-"""The sample grids of a report: as small as they can be without being seen to be, and no more than a page can carry."""
+"""The sample grids of a report, as small as they can be without a visible loss."""
 
 from __future__ import annotations
 
@@ -11,27 +11,30 @@ from pathlib import Path
 from PIL import Image
 
 LEFT_OUT = -1
-"""The place of a grid that there is no room for."""
+"""Stands for the place of a grid that there is no room for."""
 _LOSSLESS = 24_000
-"""Bytes of a picture up to which it is kept exactly: small grey digits are; photographs become a seventh or less."""
+"""Bytes up to which a picture is kept exactly; photographs beyond them shrink to a seventh."""
 _SIDE = 1132
-"""Pixels: larger grids are reduced to it."""
+"""Pixels: a larger grid is reduced to this width and height."""
 
 
 class Grids:
-    """Pictures for the page, in ``room`` characters; each is kept once, however many runs begin with the same one."""
+    """Pictures for the page, in ``room`` characters; equal ones are kept once."""
 
     def __init__(self, room: int) -> None:
         self.room = room
         self.pictures: list[str] = []
-        """Data URIs."""
+        """The pictures as data URIs."""
         self.damaged: list[Path] = []
         self.left_out = 0
         self._places: dict[str, int] = {}
 
     def add(self, file: Path) -> int | None:
-        """The place of a grid among the pictures, ``LEFT_OUT`` if there is no room for it, or None if it is damaged."""
-        if self.left_out:  # what comes first matters more; and so the page is made quickly
+        """Add a grid and return its place among the pictures.
+
+        Returns ``LEFT_OUT`` if there is no room for it, and None if the file is damaged.
+        """
+        if self.left_out:  # earlier grids matter more, and the page is made quickly
             self.left_out += 1
             return LEFT_OUT
         try:
@@ -62,7 +65,10 @@ def _encoded(file: Path) -> str:
 
 
 def spread(count: int) -> Iterator[int]:
-    """All of ``range(count)``, the last first and then always the middle of the widest gap: any beginning covers the whole."""
+    """Yield all of ``range(count)``: the last first, and then always the middle of the widest gap.
+
+    However early it is cut off, what was yielded covers the whole.
+    """
     if count:
         yield count - 1
     chosen = [-1, count - 1]

@@ -1,4 +1,7 @@
-"""The page itself: its parts, which lie beside this file, around the data, in one HTML file that fetches nothing."""
+"""The page of a report: the data within its parts, which lie beside this file, in one HTML file.
+
+The page fetches nothing.
+"""
 
 from __future__ import annotations
 
@@ -15,21 +18,27 @@ _HTML = {ord(c): f"\\u{ord(c):04x}" for c in "<>&"}
 
 
 def page(content: dict[str, Any]) -> str:
-    """The whole page. Whatever a record holds is text in it: the data can end no element, and only its own script may run."""
+    """Return the whole page.
+
+    Whatever a record holds is text in it: the data can end no element, and only the page's own script
+    may run.
+    """
     style = (_PARTS / "page.css").read_text(encoding="utf-8")
     script = "\n".join((_PARTS / f"{name}.js").read_text(encoding="utf-8") for name in _SCRIPTS)
     script = f'"use strict";\n(() => {{\n{script}}})();\n'
-    policy = f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; img-src data:; base-uri 'none'"
+    sources = f"style-src {_hash(style)}; script-src {_hash(script)}; img-src data:"
+    policy = f"default-src 'none'; {sources}; base-uri 'none'"
     filled = {"policy": policy, "style": style, "data": as_json(content), "script": script}
     template = (_PARTS / "page.html").read_text(encoding="utf-8")
-    return re.sub(r"\{\{(\w+)\}\}", lambda m: filled[m[1]], template)  # in one pass: what the data says is never filled in
+    # in one pass, so that nothing within the data is filled in
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: filled[match[1]], template)
 
 
 def as_json(content: dict[str, Any]) -> str:
-    """JSON in ASCII in which neither ``</script>`` nor ``<!--`` can occur."""
+    """Return JSON in ASCII in which neither ``</script>`` nor ``<!--`` can occur."""
     return json.dumps(content, ensure_ascii=True, allow_nan=False, separators=(",", ":")).translate(_HTML)
 
 
 def _hash(text: str) -> str:
-    """A source of the page's Content-Security-Policy: exactly this text."""
+    """Return a source of the page's Content-Security-Policy that allows exactly this text."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

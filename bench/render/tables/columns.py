@@ -1,4 +1,4 @@
-"""The columns of a table: each with a name to ask for it by, a title, and what it says of a row to people and to programs."""
+"""The columns of a table: each has a name, a title, and a text and values of every row."""
 
 from __future__ import annotations
 
@@ -9,84 +9,90 @@ from typing import Any
 from bench.errors import unknown
 from bench.leaderboard.convergence import TARGETS, Reach
 from bench.leaderboard.published import PUBLISHED
-from bench.leaderboard.rows import Column, Leaderboard, Number, Row
+from bench.leaderboard.rows import Leaderboard, MetricColumn, Number, Row
 from bench.units import duration, plus_minus, quantity
 
-ARROWS = {"lower": "↓", "higher": "↑"}
 NONE = "-"
+"""Stands in a table where a row has no value."""
 
 
 @dataclass(frozen=True)
-class Shown:
-    """One column. ``number`` gives what best, second and tied are told by; ``order`` what rows are sorted by, best first."""
+class TableColumn:
+    """One column of a table."""
 
     name: str
+    """The name by which a person asks for the column."""
     title: str
     text: Callable[[Row], str]
+    """Return what the column shows of a row to people."""
     values: Callable[[Row], dict[str, Any]]
+    """Return what it gives to programs, by key."""
     order: Callable[[Row], Any]
+    """Return the key by which rows are sorted, best first."""
     words: bool = False
+    """True if it holds words, which are set to the left and may be folded."""
     number: Callable[[Row], Number | None] = lambda row: None
+    """Return the number that may be best, second or tied."""
     note: str = ""
-    """What a reader has to know of it."""
+    """A footnote that explains the column."""
     usual: bool = True
-    """Whether a table has it unless other columns are asked for."""
+    """True if a table has it unless other columns are asked for."""
 
 
-def columns(board: Leaderboard, names: Sequence[str] | None = None) -> list[Shown]:
-    """The columns of these names, by default the usual ones. Raises UsageError for a name that there is none of.
+def columns(board: Leaderboard, names: Sequence[str] | None = None) -> list[TableColumn]:
+    """Return the columns of these names, by default the usual ones.
 
-    A metric's name is that of all of its columns, ``metrics`` that of all metrics, and ``all`` that of every column there is.
+    The name of a metric stands for all of its columns, ``metrics`` for those of all metrics, and ``all``
+    for every column. Raises UsageError for an unknown name.
     """
     known = _known(board)
     if names is None:
         return [c for c in known if c.usual]
-    found: list[Shown] = []
+    chosen: list[TableColumn] = []
     for name in names:
         metric = {c.key for c in board.columns if name in (c.metric, "metrics")}
         own = [c for c in known if name in (c.name, "all") or c.name in metric]
         if not own:
-            raise unknown("column", name, ["all", "metrics", *(c.name for c in known), *(c.metric for c in board.columns)])
-        found += [c for c in own if c not in found]
-    return found
+            every = ["all", "metrics", *(c.name for c in known), *(c.metric for c in board.columns)]
+            raise unknown("column", name, every)
+        chosen += [c for c in own if c not in chosen]
+    return chosen
 
 
-def _known(board: Leaderboard) -> list[Shown]:
+def _known(board: Leaderboard) -> list[TableColumn]:
+    """Return every column that the board can have, in the order of a table."""
     first = board.columns[0] if board.columns and board.columns[0].protocol != PUBLISHED else None
-    name = f"{first.metric.upper()}" if first else "FID"
     return [
-        Shown("teacher", "teacher", lambda r: r.teacher, lambda r: {"teacher": r.teacher}, lambda r: r.teacher, words=True),
-        Shown("method", "method", _method, lambda r: {"method": r.method, "variant": r.variant}, _method, words=True),
-        Shown("rank", "rank", lambda r: r.rank, lambda r: {"rank": r.rank}, lambda r: _at_end(r.rank.partition("-")[0])),
-        *(_metric(c) for c in board.columns),
-        *(_about(first, name) if first else []),
-        Shown(
-            "seeds", "seeds", lambda r: NONE if r.published else str(r.seeds), lambda r: {"seeds": r.seeds}, lambda r: -r.seeds
+        _fact("teacher", "teacher", lambda r: r.teacher, lambda r: r.teacher, words=True),
+        TableColumn(
+            "method",
+            "method",
+            _method,
+            lambda r: {"method": r.method, "variant": r.variant},
+            _method,
+            words=True,
         ),
-        Shown("nfe", "NFE", lambda r: str(r.nfe), lambda r: {"nfe": r.nfe}, lambda r: r.nfe),
-        Shown(
+        _fact("rank", "rank", lambda r: r.rank, lambda r: _at_end(r.rank.partition("-")[0])),
+        *(_metric(c) for c in board.columns),
+        *(_about(first) if first else []),
+        _fact("seeds", "seeds", lambda r: NONE if r.published else str(r.seeds), lambda r: -r.seeds),
+        _fact("nfe", "NFE", lambda r: str(r.nfe), lambda r: r.nfe),
+        _fact(
             "data-free",
             "data-free",
-            lambda r: {True: "yes", False: "no", None: NONE}[r.data_free],
-            lambda r: {"data_free": r.data_free},
+            lambda r: _yes_or_no(r.data_free),
             lambda r: {True: 0, False: 1, None: 2}[r.data_free],
         ),
         _cost("images", "images", quantity),
         _cost("updates", "updates", quantity, usual=False),
         _cost("flops", "FLOPs", quantity),
         _cost("time", "time", duration, axis="seconds"),
-        Shown(
-            "tuning",
-            "tuning",
-            lambda r: NONE if r.tuning is None else f"{r.tuning} runs",
-            lambda r: {"tuning": r.tuning},
-            lambda r: _at_end(r.tuning),
-        ),
-        Shown(
+        _fact("tuning", "tuning", _tuning, lambda r: _at_end(r.tuning)),
+        TableColumn(
             "source",
             "source",
-            lambda r: "measured" if not r.published else "published" if r.published.verified else "published, unverified",
             _source,
+            _source_values,
             lambda r: (r.published is not None, r.cite),
             words=True,
             usual=any(r.published for r in board.rows),
@@ -94,22 +100,52 @@ def _known(board: Leaderboard) -> list[Shown]:
     ]
 
 
+def _fact(
+    name: str,
+    title: str,
+    text: Callable[[Row], str],
+    order: Callable[[Row], Any],
+    *,
+    words: bool = False,
+) -> TableColumn:
+    """Return the column of an attribute of the row, which programs get as it is."""
+    attribute = name.replace("-", "_")
+    return TableColumn(name, title, text, lambda r: {attribute: getattr(r, attribute)}, order, words)
+
+
+def _tuning(row: Row) -> str:
+    return NONE if row.tuning is None else f"{row.tuning} runs"
+
+
 def _method(row: Row) -> str:
     return row.method + (f" ({row.variant})" if row.variant else "")
 
 
+def _yes_or_no(value: bool | None) -> str:
+    return {True: "yes", False: "no", None: NONE}[value]
+
+
 def _at_end(value: Any) -> tuple[bool, float]:
-    """A key that puts what is missing last."""
+    """Return a key by which rows without a value come last."""
     return (value is None or value == "", float(value or 0))
 
 
-def _source(row: Row) -> dict[str, Any]:
+def _source(row: Row) -> str:
+    if row.published is None:
+        return "measured"
+    return "published" if row.published.verified else "published, unverified"
+
+
+def _source_values(row: Row) -> dict[str, Any]:
     p = row.published
     verified, notes = (p.verified, p.notes) if p else (None, None)
-    return {"source": "published" if p else "measured", "verified": verified, "cite": row.cite or None, "notes": notes}
+    source = "published" if p else "measured"
+    return {"source": source, "verified": verified, "cite": row.cite or None, "notes": notes}
 
 
-def _metric(c: Column) -> Shown:
+def _metric(c: MetricColumn) -> TableColumn:
+    """Return the column of a metric under a protocol."""
+
     def values(row: Row) -> dict[str, Any]:
         n = row.numbers.get(c)
         return {
@@ -124,123 +160,140 @@ def _metric(c: Column) -> Shown:
             return NONE
         return _as_printed(n) if c.protocol == PUBLISHED else plus_minus(n.mean, n.std)
 
-    return Shown(
-        c.key,
-        f"{c.metric.upper()} {ARROWS[c.direction]} ({c.label})",
-        text,
-        values,
-        lambda row: _at_end((1 if c.direction == "lower" else -1) * row.numbers[c].mean if c in row.numbers else None),
-        number=lambda row: row.numbers.get(c),
-    )
+    return TableColumn(c.key, c.title, text, values, lambda r: r.order(c), number=lambda r: r.numbers.get(c))
 
 
 def _as_printed(number: Number) -> str:
-    """A published number with as many decimals as it was published with, two at least."""
+    """Show a published number with as many decimals as it was published with, two at least."""
     decimals = max(2, len(f"{number.mean}".partition(".")[2]))
     return f"{number.mean:.{decimals}f}" + (f" ± {number.std}" if number.std is not None else "")
 
 
-def _about(c: Column, name: str) -> list[Shown]:
-    """What can be asked of the ranking metric beside its mean."""
-
-    def of(row: Row, attribute: str) -> float | None:
-        number = row.numbers.get(c)
-        value: float | None = getattr(number, attribute) if number else None
-        return value
-
-    def interval(row: Row) -> str:
-        half, mean = of(row, "interval"), of(row, "mean")
-        return NONE if half is None or mean is None else f"[{mean - half:.2f}, {mean + half:.2f}]"
-
-    def told(kind: str, title: str, note: str, text: Callable[[Row], str] | None = None) -> Shown:
-        attribute = kind.replace("-", "_")
-        return Shown(
-            kind,
-            f"{name} {title}",
-            text or (lambda r: NONE if (value := of(r, attribute)) is None else plus_minus(value, None)),
-            lambda r: {f"{c.key}_{attribute}": of(r, attribute)},
-            lambda r: _at_end(of(r, attribute)),
-            note=note,
-            usual=False,
-        )
-
+def _about(c: MetricColumn) -> list[TableColumn]:
+    """Return the columns that can be asked for beside the mean of the ranking metric."""
+    name = c.metric.upper()
     return [
-        told("interval", "95 % interval", "interval: Student's, of the mean over training seeds.", interval),
-        told(
+        _detail(
+            c,
+            "interval",
+            "95 % interval",
+            "interval: Student's, of the mean over training seeds.",
+            lambda n: NONE if n.interval is None else f"[{n.mean - n.interval:.2f}, {n.mean + n.interval:.2f}]",
+        ),
+        _detail(
+            c,
             "evaluation-noise",
             "evaluation noise",
             "evaluation noise: standard deviation of one replicate of images of the same network.",
+            lambda n: NONE if n.evaluation_noise is None else plus_minus(n.evaluation_noise, None),
         ),
-        told(
+        _detail(
+            c,
             "training-noise",
             "training noise",
             "training noise: standard deviation over training seeds without what evaluation adds to it.",
+            lambda n: NONE if n.training_noise is None else plus_minus(n.training_noise, None),
         ),
-        told(
-            "tied",
-            "tied with best",
-            "",
-            lambda r: {None: NONE, True: "yes", False: "no"}[None if c not in r.numbers else r.numbers[c].tied],
-        ),
-        Shown(
+        _detail(c, "tied", "tied with best", "", lambda n: _yes_or_no(n.tied)),
+        TableColumn(
             "area",
             f"area under ln {name}",
             lambda r: plus_minus(r.area.mean, r.area.std) if r.area else NONE,
-            lambda r: {"area": r.area.mean if r.area else None, "area_std": r.area.std if r.area else None},
+            lambda r: {
+                "area": r.area.mean if r.area else None,
+                "area_std": r.area.std if r.area else None,
+            },
             lambda r: _at_end(r.area.mean if r.area else None),
-            note=f"area: mean of ln {name} over ln FLOPs from the first evaluation after zero to the last, by trapezoids; it "
-            "compares rows of one budget.",
+            note=f"area: mean of ln {name} over ln FLOPs from the first evaluation after zero to the last, "
+            "by trapezoids; it compares rows of one budget.",
             usual=False,
         ),
         *(_target(factor, name) for factor in TARGETS),
     ]
 
 
-def _target(factor: float, name: str) -> Shown:
+def _detail(
+    c: MetricColumn,
+    name: str,
+    title: str,
+    note: str,
+    text: Callable[[Number], str],
+) -> TableColumn:
+    """Return the column of an attribute of the ranking metric's number."""
+    attribute = name.replace("-", "_")
+
+    def value(row: Row) -> Any:
+        return getattr(row.numbers[c], attribute) if c in row.numbers else None
+
+    return TableColumn(
+        name,
+        f"{c.metric.upper()} {title}",
+        lambda r: text(r.numbers[c]) if c in r.numbers else NONE,
+        lambda r: {f"{c.key}_{attribute}": value(r)},
+        lambda r: _at_end(value(r)),
+        note=note,
+        usual=False,
+    )
+
+
+def _target(factor: float, name: str) -> TableColumn:
+    """Return the column of the compute until a metric is at a multiple of the teacher's own number."""
+
     def of(row: Row) -> Reach | None:
         return dict(row.reached).get(factor)
 
     def text(row: Row) -> str:
-        found = of(row)
-        if found is None:
+        if (reach := of(row)) is None:
             return NONE
-        some = f" ({found.reached}/{found.runs})" if found.reached < found.runs else ""
-        return (f"> {quantity(found.spent)}" if found.cost is None else quantity(found.cost)) + some
+        some = f" ({reach.reached}/{reach.runs})" if reach.reached < reach.runs else ""
+        return (f"> {quantity(reach.spent)}" if reach.cost is None else quantity(reach.cost)) + some
 
     def values(row: Row) -> dict[str, Any]:
-        found, key = of(row), f"flops_to_{factor:g}x"
+        reach, key = of(row), f"flops_to_{factor:g}x"
         return {
-            key: found.cost if found else None,
-            f"{key}_reached": found.reached if found else None,
-            f"{key}_of": found.runs if found else None,
-            f"{key}_spent": found.spent if found else None,
+            key: reach.cost if reach else None,
+            f"{key}_reached": reach.reached if reach else None,
+            f"{key}_of": reach.runs if reach else None,
+            f"{key}_spent": reach.spent if reach else None,
         }
 
     def order(row: Row) -> tuple[bool, float]:
-        found = of(row)
-        if found is None:
+        if (reach := of(row)) is None:
             return (True, 0.0)
-        return (found.cost is None, found.spent if found.cost is None else found.cost)
+        return (reach.cost is None, reach.spent if reach.cost is None else reach.cost)
 
-    return Shown(
+    return TableColumn(
         f"to-{factor:g}x",
         f"FLOPs to {factor:g}x teacher",
         text,
         values,
         order,
-        note=f"FLOPs to a multiple of the teacher's own {name}: median over seeds, by lines between evaluation points on log-log "
-        "axes; (k/n): k of n runs reached it; >: too few for a median, which is more than what the others spent.",
+        note=f"FLOPs to a multiple of the teacher's own {name}: median over seeds, by lines between evaluation "
+        "points on log-log axes; (k/n): k of n runs reached it; >: too few for a median, which is more than "
+        "what the others spent.",
         usual=False,
     )
 
 
-def _cost(name: str, title: str, say: Callable[[float], str], axis: str = "", usual: bool = True) -> Shown:
+def _cost(
+    name: str,
+    title: str,
+    say: Callable[[float], str],
+    axis: str = "",
+    usual: bool = True,
+) -> TableColumn:
+    """Return the column of a cost, which is empty for a row without training."""
     axis = axis or name
-    return Shown(
+
+    def cost(row: Row) -> float:
+        value: float = getattr(row, axis)
+        return value
+
+    return TableColumn(
         name,
         title,
-        lambda r: say(getattr(r, axis)) if r.updates or (r.published and getattr(r, axis)) else NONE,
-        lambda r: {axis: None if r.published and not getattr(r, axis) else getattr(r, axis)},
-        lambda r: _at_end(getattr(r, axis) or None),
+        lambda r: say(cost(r)) if r.updates or (r.published and cost(r)) else NONE,
+        lambda r: {axis: None if r.published and not cost(r) else cost(r)},
+        lambda r: _at_end(cost(r) or None),
         usual=usual,
     )

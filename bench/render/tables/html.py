@@ -1,4 +1,4 @@
-"""A sheet as one self-contained HTML page, without scripts and without anything to load."""
+"""A sheet as one self-contained HTML page, without scripts and with nothing to load."""
 
 from __future__ import annotations
 
@@ -18,17 +18,22 @@ footer { font-size: .85em; margin-top: 1em; max-width: 60em }
 @media (prefers-color-scheme: dark) { body { color: #ddd; background: #111 } .published { color: #aaa } }
 """
 
+_STYLES = {"plain": "%s", "best": "<b>%s</b>", "second": "<u>%s</u>", "published": "%s"}
+
 
 def html(sheet: Sheet) -> str:
-    """Best in bold, second underlined, each teacher's rows and the published ones a body of their own, footnotes below."""
-    head = "".join(f'<th scope="col"{_class(words)}>{escape(t)}</th>' for t, words in zip(sheet.titles, sheet.words, strict=True))
+    """Return a page with a table whose best is bold and whose second is underlined.
+
+    Each teacher's rows are a body of their own, and so are the published ones; footnotes stand below.
+    """
+    titles = zip(sheet.titles, sheet.words, strict=True)
+    head = "".join(f'<th scope="col"{_class(words)}>{escape(title)}</th>' for title, words in titles)
     bodies = []
     for section in sheet.sections:
         title = f'<tr><th class="words" colspan="{len(sheet.titles)}">{escape(section.title)}</th></tr>\n'
-        rows = "\n".join(
-            "<tr>" + "".join(f"<td{_class(w)}>{_cell(c)}</td>" for c, w in zip(row, sheet.words, strict=True)) + "</tr>"
-            for row in section.rows
-        )
+        pairs = (zip(row, sheet.words, strict=True) for row in section.rows)
+        cells = ("".join(f"<td{_class(words)}>{_cell(cell)}</td>" for cell, words in row) for row in pairs)
+        rows = "\n".join(f"<tr>{row}</tr>" for row in cells)
         kind = ' class="published"' if section.published else ""
         bodies.append(f"<tbody{kind}>\n{title if section.title else ''}{rows}\n</tbody>")
     notes = "\n".join(f"<p>{_marks(*filter(None, [mark]))} {escape(text)}</p>" for mark, text in sheet.notes)
@@ -50,12 +55,7 @@ def _class(words: bool) -> str:
 
 
 def _cell(cell: Cell) -> str:
-    text = escape(cell.text)
-    if cell.best:
-        text = f"<b>{text}</b>"
-    elif cell.second:
-        text = f"<u>{text}</u>"
-    return text + _marks(*cell.marks)
+    return _STYLES[cell.style] % escape(cell.text) + _marks(*cell.marks)
 
 
 def _marks(*marks: str) -> str:

@@ -1,25 +1,26 @@
-"""A sheet as lines of a terminal."""
+"""A sheet as lines of text for a terminal."""
 
 from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
 
 from rich.cells import cell_len, chop_cells
 
 from bench.render.tables.sheet import Cell, Sheet
 
 _WIDEST = 48
-"""Cells of words are folded here; a number is never cut, however narrow the terminal."""
+"""Width to which cells of words are folded; a number is never cut, however narrow the terminal."""
 
 
 def plain(sheet: Sheet) -> str:
-    """Titles on two lines to save room, an empty line between teachers, the footnotes below."""
-    titles = [title.partition(" (")[0] for title in sheet.titles], [title.partition(" (")[2] for title in sheet.titles]
-    head = [[top if not below else f"{top}\n({below}"] for top, below in zip(*titles, strict=True)]
-    body = [
-        [[_folded(cell, words) for cell, words in zip(row, sheet.words, strict=True)] for row in s.rows] for s in sheet.sections
-    ]
-    lines = [[cell[0].split("\n") for cell in head], *(row for section in body for row in section)]
-    widths = [max(max(map(cell_len, row[i]), default=0) for row in lines) for i in range(len(sheet.titles))]
-    text = _row(lines[0], widths, sheet.words)
+    """Return lines with titles on two of them, an empty one between teachers, and footnotes below."""
+    titles = (title.partition(" (") for title in sheet.titles)
+    head = [[top, f"({below}"] if below else [top] for top, _, below in titles]
+    body = [[_folded(row, sheet.words) for row in section.rows] for section in sheet.sections]
+    lines = [head, *itertools.chain(*body)]
+    widths = [max(max(map(cell_len, row[i]), default=0) for row in lines) for i in range(len(head))]
+    text = _row(head, widths, sheet.words)
     for i, (section, rows) in enumerate(zip(sheet.sections, body, strict=True)):
         text += [""] * bool(i or section.title) + [section.title] * bool(section.title)
         text += [line for row in rows for line in _row(row, widths, sheet.words)]
@@ -27,7 +28,12 @@ def plain(sheet: Sheet) -> str:
     return "\n".join([*text, *(["", *notes] if notes else [])])
 
 
-def _folded(cell: Cell, words: bool) -> list[str]:
+def _folded(row: Sequence[Cell], words: Sequence[bool]) -> list[list[str]]:
+    return [_fold(cell, left) for cell, left in zip(row, words, strict=True)]
+
+
+def _fold(cell: Cell, words: bool) -> list[str]:
+    """Return the lines of a cell: its text, its signs, and the letters of its footnotes."""
     letters = ",".join(mark for mark in cell.marks if mark.isalpha())
     signs = "".join(mark for mark in cell.marks if not mark.isalpha())
     text = cell.text + signs + (f" [{letters}]" if letters else "")
@@ -43,11 +49,12 @@ def _folded(cell: Cell, words: bool) -> list[str]:
 
 
 def _row(cells: list[list[str]], widths: list[int], words: list[bool]) -> list[str]:
-    """A row of cells that may each take several lines."""
+    """Return the lines of a row, whose cells may each take several."""
     lines = []
     for k in range(max(map(len, cells))):
         parts = [(cell[k] if k < len(cell) else "") for cell in cells]
         spaces = [" " * (width - cell_len(part)) for part, width in zip(parts, widths, strict=True)]
-        padded = (part + space if left else space + part for part, space, left in zip(parts, spaces, words, strict=True))
+        triples = zip(parts, spaces, words, strict=True)
+        padded = (part + space if left else space + part for part, space, left in triples)
         lines.append("  ".join(padded).rstrip())
     return lines

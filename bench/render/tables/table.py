@@ -1,4 +1,4 @@
-"""A leaderboard as text: for the terminal, Markdown, LaTeX, HTML, CSV and JSON."""
+"""The formats of a leaderboard: terminal, Markdown, LaTeX, HTML, CSV and JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from bench.errors import unknown
 from bench.leaderboard.rows import Leaderboard
-from bench.render.tables.columns import columns
+from bench.render.tables.columns import NONE, columns
 from bench.render.tables.html import html
 from bench.render.tables.latex import latex
 from bench.render.tables.markdown import markdown
@@ -24,7 +24,7 @@ FORMATS = (*_FOR_PEOPLE, "csv", "json")
 
 
 def render(board: Leaderboard, form: str, names: Sequence[str] | None = None) -> str:
-    """The leaderboard in one of ``FORMATS``, of the columns asked for or the usual ones."""
+    """Return the leaderboard in one of ``FORMATS``, of the columns asked for or of the usual ones."""
     if form in _FOR_PEOPLE:
         return _FOR_PEOPLE[form](sheet(board, names))
     rows = _values(board, names)
@@ -32,37 +32,35 @@ def render(board: Leaderboard, form: str, names: Sequence[str] | None = None) ->
 
 
 def format_of(file: Path) -> str:
-    """The format that a file's name asks for: its suffix. Raises UsageError for one that means none."""
+    """Return the format that the suffix of a file stands for. Raises UsageError for an unknown one."""
     suffix = file.suffix.lower().removeprefix(".")
-    known = {"tex": "latex", "markdown": "md", "htm": "html", "txt": "terminal", "": "terminal"} | {
-        form: form for form in FORMATS
-    }
-    if suffix not in known:
-        raise unknown("format of a file", suffix, known)
-    return known[suffix]
+    formats = {form: form for form in FORMATS}
+    formats |= {"tex": "latex", "markdown": "md", "htm": "html", "txt": "terminal", "": "terminal"}
+    if suffix not in formats:
+        raise unknown("format of a file", suffix, formats)
+    return formats[suffix]
 
 
 def sorted_by(board: Leaderboard, name: str) -> Leaderboard:
-    """The rows in the order of a column within each teacher, best or smallest first; ``-NAME`` has the order reversed.
+    """Sort the rows by a column within each teacher, best or smallest first; ``-NAME`` reverses it.
 
-    What has no value there comes last, and the published after the measured.
+    Rows without a value come last, and published ones after the measured ones.
     """
     down, bare = name.startswith("-"), name.removeprefix("-")
     if bare in ("all", "metrics"):
         raise unknown("column to sort by", name, [c.name for c in columns(board, ["all"])])
-    found = columns(board, [bare])
     rows = board.rows
-    for column in reversed(found):
-        known = [row for row in rows if column.text(row) != "-"]
-        known.sort(key=column.order, reverse=down)
-        rows = known + [row for row in rows if column.text(row) == "-"]
+    for column in reversed(columns(board, [bare])):
+        valued = [row for row in rows if column.text(row) != NONE]
+        valued.sort(key=column.order, reverse=down)
+        rows = valued + [row for row in rows if column.text(row) == NONE]
     return replace(board, rows=sorted(rows, key=lambda row: (row.teacher, row.published is not None)))
 
 
 def _values(board: Leaderboard, names: Sequence[str] | None) -> list[dict[str, Any]]:
-    """Rows as plain data at full precision, for programs."""
+    """Return the rows as plain data at full precision, for programs."""
     shown = columns(board, names)
-    return [{key: value for column in shown for key, value in column.values(row).items()} for row in board.rows]
+    return [dict(item for c in shown for item in c.values(row).items()) for row in board.rows]
 
 
 def _csv(rows: list[dict[str, Any]]) -> str:
@@ -70,6 +68,8 @@ def _csv(rows: list[dict[str, Any]]) -> str:
     if rows:
         writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
-        # a lone carriage return is not quoted by every Python, and readers take it for the end of a row
-        writer.writerows({k: v.replace("\r", " ") if isinstance(v, str) else v for k, v in row.items()} for row in rows)
+        for row in rows:
+            # a lone carriage return is not quoted by every Python, and readers take it for the end of a row
+            words = {key: value.replace("\r", " ") for key, value in row.items() if isinstance(value, str)}
+            writer.writerow(row | words)
     return text.getvalue().rstrip("\n")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench.units import plus_minus, quantity
+from bench.units import ARROWS, plus_minus, quantity
 
 
 def print_evaluation(content: dict[str, Any]) -> None:
     """Print the numbers of an evaluation with their protocols, references and generator."""
     protocol = content["protocol"]
     for name, m in content["metrics"].items():
-        arrow = {"lower": "↓", "higher": "↑"}[protocol["directions"][name]]
+        arrow = ARROWS[protocol["directions"][name]]
         smallest = f"  smallest of {len(m['values'])}: {plus_minus(m['smallest'], None)}" if "smallest" in m else ""
         print(f"{name + ' ' + arrow:<15} {plus_minus(m['value'], m.get('std')):<16} {m['protocol']}{smallest}")
     for facts in protocol["references"]:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    DownloadColumn,
     Progress,
     TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
-    TransferSpeedColumn,
 )
 
 from bench import distributed
@@ -127,19 +125,3 @@ def progress_bar(what: str) -> Iterator[Observer]:
     with Progress(*columns, detail, console=console, transient=True, disable=not visible) as progress:
         task = progress.add_task(what, total=1.0, detail="")
         yield observe
-
-
-@contextmanager
-def download_bar(file: str) -> Iterator[Callable[[int, int | None], None]]:
-    """A bar for a download in a terminal: yields ``report(bytes, all bytes if known)``."""
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(file, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.runs.record import Record
-from bench.units import duration, plus_minus, quantity
+from bench.units import ARROWS, duration, plus_minus, quantity
 
 
 def print_result(record: Record, results: Path, teacher: Record | None) -> None:
@@ -20,7 +20,7 @@ def print_result(record: Record, results: Path, teacher: Record | None) -> None:
         table.add_column("", no_wrap=True)
         last = record.evaluations[-1]
         for name, measurement in last.metrics.items():
-            arrow = {"lower": "↓", "higher": "↑"}[record.direction(name)]
+            arrow = ARROWS[record.direction(name)]
             table.add_column(f"{name.upper()} {arrow}\n{measurement.protocol}", justify="right", no_wrap=True)
         for header in ("NFE", "images", "FLOPs", "time"):
             table.add_column(header, justify="right")
