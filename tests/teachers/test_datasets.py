@@ -811,7 +811,7 @@ import torch
 
 @register_extractor("logits")
 class Logits(FeatureExtractor):
-    images, features = None, ("logits",)
+    image_spec, features = None, ("logits",)
     def __call__(self, images):
         raise AssertionError
     def digest(self):
