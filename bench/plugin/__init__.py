@@ -28,7 +28,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from bench import registry
-from bench.environment import device_name
+from bench.environment import device_name, without_tf32
 from bench.errors import BenchError, UsageError, explain, one_line, shown
 from bench.files.assets import Asset, fetch
 from bench.files.atomic import cache_folder, sha256
@@ -195,4 +195,5 @@ __all__ = [  # noqa: RUF022 - grouped by what an author makes
     "explain",
     "one_line",
     "shown",
+    "without_tf32",
 ]
