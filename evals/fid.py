@@ -95,7 +95,8 @@ def frechet_distance(generated: Statistics, reference: Statistics) -> float:
     mu_ref, sigma_ref, factor = (reference[name] for name in ("mu", "sigma", "factor"))
     if mu.shape != mu_ref.shape:
         raise BenchError(
-            f"the generated images have features of {len(mu)} dimensions, those of the reference {len(mu_ref)}; "
+            f"the generated images have features of {len(mu)} dimensions, those of the reference "
+            f"{len(mu_ref)}; "
             "give a reference made with the same extractor."
         )
     if not all(t.isfinite().all() for t in (mu, sigma, mu_ref, sigma_ref)):

@@ -34,7 +34,8 @@ class FIDInfinity(FID):
         fewest = max(n // 10, min(5000, n // 2))
         if fewest <= d:
             raise BenchError(
-                f"fid-infinity fits FIDs of {fewest:,} to {n:,} images, and needs more than {d:,} images at the "
+                f"fid-infinity fits FIDs of {fewest:,} to {n:,} images, and needs more than {d:,} "
+                "images at the "
                 f"fewest, the dimensions of their features; raise --eval-samples above {2 * d:,}."
             )
         counts = np.linspace(fewest, n, self.sizes).astype(int)

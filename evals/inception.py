@@ -19,7 +19,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from bench.plugin import Asset, FeatureExtractor, Features, UsageError, fetch, load_weights, read_weights, sha256
+from bench.plugin import (
+    Asset,
+    FeatureExtractor,
+    Features,
+    UsageError,
+    fetch,
+    load_weights,
+    read_weights,
+    sha256,
+)
 from evals import resize
 from evals.resize import Kernel
 
@@ -105,7 +114,11 @@ class Inception(FeatureExtractor):
             torch.save(read_weights(self.path), file)
             file.flush()
             return create_feature_extractor(
-                "inception-v3-compat", features, cuda=False, feature_extractor_weights_path=file.name, verbose=False
+                "inception-v3-compat",
+                features,
+                cuda=False,
+                feature_extractor_weights_path=file.name,
+                verbose=False,
             )
 
 

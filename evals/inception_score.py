@@ -76,7 +76,11 @@ class InceptionScore(FeatureMetric):
     def by_others(self, features: Tensor, reference: Statistics | None) -> Mapping[str, float]:
         from torch_fidelity import metric_isc as fidelity  # here: brings torchvision, 1.7 s
 
-        kwargs = {"splits": self.splits, "shuffle": self.permutation is not None, "rng_seed": self.permutation or 0}
+        kwargs = {
+            "splits": self.splits,
+            "shuffle": self.permutation is not None,
+            "rng_seed": self.permutation or 0,
+        }
         metrics = fidelity.isc_features_to_metric(features.double().cpu(), **kwargs)
         return {"torch-fidelity": metrics[fidelity.KEY_METRIC_ISC_MEAN]}
 

@@ -54,7 +54,12 @@ class KID(SetMetric):
         from torch_fidelity import metric_kid as fidelity  # here: brings torchvision, 1.7 s
 
         assert reference is not None
-        kwargs = {"kid_subsets": self.subsets, "kid_subset_size": self.size, "rng_seed": self.seed, "verbose": False}
+        kwargs = {
+            "kid_subsets": self.subsets,
+            "kid_subset_size": self.size,
+            "rng_seed": self.seed,
+            "verbose": False,
+        }
         values = fidelity.kid_features_to_metric(features.float(), reference["features"].float(), **kwargs)
         return {"torch-fidelity": values[fidelity.KEY_METRIC_KID_MEAN]}
 

@@ -36,8 +36,10 @@ class Memorization(SetMetric):
         else:
             if not len(held_out) or held_out.shape[1] != training.shape[1] or not held_out.isfinite().all():
                 raise BenchError(
-                    f"the reference has held-out features of shape {tuple(held_out.shape)}, which are none, not "
-                    f"finite or not of the {training.shape[1]} dimensions of its training set's; make it again."
+                    f"the reference has held-out features of shape {tuple(held_out.shape)}, which "
+                    "are none, not "
+                    f"finite or not of the {training.shape[1]} dimensions of its training set's; "
+                    "make it again."
                 )
             distances = nearest_distance(held_out, training)
         return dict(reference) | {"new": distances.sort().values}

@@ -45,7 +45,8 @@ class SetMetric(FeatureMetric):
         x, real = generated["features"], reference["features"]
         if x.shape[1] != real.shape[1]:
             raise BenchError(
-                f"the generated images have features of {x.shape[1]} dimensions, those of the reference {real.shape[1]}; "
+                f"the generated images have features of {x.shape[1]} dimensions, those of the "
+                f"reference {real.shape[1]}; "
                 "give a reference made with the same extractor."
             )
         self._require_enough(len(x), "generated", "ask for more samples")

@@ -8,7 +8,17 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from bench.plugin import ImageSpec, InMemory, NoiseLevels, Sampler, Teacher, UsageError, per_image, refuse_path, to_uint8
+from bench.plugin import (
+    ImageSpec,
+    InMemory,
+    NoiseLevels,
+    Sampler,
+    Teacher,
+    UsageError,
+    per_image,
+    refuse_path,
+    to_uint8,
+)
 from teachers.networks.mlp import ResidualMLP
 
 DRAWS = 20_000
@@ -28,7 +38,11 @@ class GaussianDenoiser(nn.Module):
         self.log_s = nn.Parameter(torch.tensor(math.log(s)))
 
     def forward(
-        self, x: Tensor, sigma: Tensor | float, labels: Tensor | None = None, augment_labels: Tensor | None = None
+        self,
+        x: Tensor,
+        sigma: Tensor | float,
+        labels: Tensor | None = None,
+        augment_labels: Tensor | None = None,
     ) -> Tensor:
         noise, data = per_image(sigma, x) ** 2, (2 * self.log_s).exp()
         return (data * x + noise * self.mu) / (data + noise)
@@ -70,7 +84,11 @@ class RingDenoiser(nn.Module):
         torch.set_rng_state(state)
 
     def forward(
-        self, x: Tensor, sigma: Tensor | float, labels: Tensor | None = None, augment_labels: Tensor | None = None
+        self,
+        x: Tensor,
+        sigma: Tensor | float,
+        labels: Tensor | None = None,
+        augment_labels: Tensor | None = None,
     ) -> Tensor:
         noise = per_image(sigma, x)
         variance = self.s**2 + noise**2

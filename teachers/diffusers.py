@@ -169,7 +169,8 @@ def _snapshot(source: str, pattern: str, revision: str | None = None) -> Path:
     except (OSError, ValueError) as error:  # the hub's errors are of these kinds
         why = "BENCH_OFFLINE=1 and the hub's cache does not have it" if offline() else str(error).partition("\n")[0]
         raise UsageError(
-            f"{source!r} is neither a folder nor a repository that the hub gives ({why}); give diffusers:FOLDER or "
+            f"{source!r} is neither a folder nor a repository that the hub gives ({why}); give "
+            "diffusers:FOLDER or "
             "diffusers:REPOSITORY."
         ) from None
     return Path(folder)
@@ -202,7 +203,8 @@ def _weights(folder: Path, model: Path, source: str) -> Path:
         file = _snapshot(source, str(file.relative_to(folder)), revision=folder.name) / file.relative_to(folder)
     if not file.is_file():
         raise UsageError(
-            f"{source!r} has no {WEIGHTS} beside its network's config.json, and pickled weights (.bin) are never read; load it "
+            f"{source!r} has no {WEIGHTS} beside its network's config.json, and pickled weights "
+            "(.bin) are never read; load it "
             "in diffusers and save it again by save_pretrained, which writes safetensors."
         )
     return file
@@ -260,7 +262,12 @@ def _image_spec(config: Any, source: str) -> ImageSpec:
     """Return the size of the network's images and the number of its classes."""
     size = config.sample_size
     sizes = {size} if isinstance(size, int) else set(size or ())
-    channels, out, times, classes = config.in_channels, config.out_channels, config.time_embedding_type, config.class_embed_type
+    channels, out, times, classes = (
+        config.in_channels,
+        config.out_channels,
+        config.time_embedding_type,
+        config.class_embed_type,
+    )
     unfit = {
         f"images of size {size}, expected one square": len(sizes) != 1,
         f"{channels} channels in and {out} out, expected as many or twice as many": out not in (channels, 2 * channels),

@@ -59,7 +59,12 @@ def ddpmpp(resolution: int, label_dim: int = 0) -> NetworkConfig:
 
 def ncsnpp(resolution: int, label_dim: int = 0) -> NetworkConfig:
     """Configure NCSN++, the network of the "ve" files, for images of 32 or 64 pixels."""
-    ve = {"embedding_type": "fourier", "encoder_type": "residual", "channel_mult_noise": 2, "resample_filter": [1, 3, 3, 1]}
+    ve = {
+        "embedding_type": "fourier",
+        "encoder_type": "residual",
+        "channel_mult_noise": 2,
+        "resample_filter": [1, 3, 3, 1],
+    }
     return ddpmpp(resolution, label_dim).model_copy(update=ve)
 
 

@@ -1,8 +1,8 @@
 """All that a plugin's author needs: contracts, shared mathematics, and registering decorators.
 
-A method in ten lines, which trains a copy of the teacher to denoise its own images; as ``mine.py`` it is run
-by ``bench run --plugin mine.py --method mine --teacher edm-digits --budget images=20k``, with ``--set`` for
-each of its settings, such as ``--set lr=1e-4``:
+A method in ten lines, which trains a copy of the teacher to denoise its own images. As ``mine.py`` it
+is run by ``bench run --plugin mine.py --method mine --teacher edm-digits --budget images=20k``, with
+``--set`` for each of its settings, such as ``--set lr=1e-4``:
 
     @register_method("mine")
     class Mine(Method):

@@ -80,7 +80,13 @@ def _bytes_of_array(node: Any) -> bytes | memoryview | None:
     match node:
         case Call(
             function=Global(module=module, name=name),
-            state=(1, (int(count), 3072), Call(function=Global("numpy", "dtype"), args=("u1" | b"u1", *_)), False, content),
+            state=(
+                1,
+                (int(count), 3072),
+                Call(function=Global("numpy", "dtype"), args=("u1" | b"u1", *_)),
+                False,
+                content,
+            ),
         ) if (module, name) in _RECONSTRUCT and isinstance(content, bytes | memoryview) and len(content) == count * 3072:
             return content
     return None

@@ -58,7 +58,8 @@ def _read(file: Path, dimensions: int, limit: int) -> Tensor:
     if len(content) < header or content[:4] != bytes([0, 0, 8, dimensions]):
         raise UsageError(
             f"the file {str(file)!r} begins with {content[:4].hex() or 'nothing'}, "
-            f"expected 0000080{dimensions}, an idx file of bytes in {dimensions} dimensions; get it again."
+            f"expected 0000080{dimensions}, an idx file of bytes in {dimensions} dimensions; get "
+            "it again."
         )
     sizes = struct.unpack(f">{dimensions}I", content[4:header])
     if not math.prod(sizes) == len(content) - header > 0:

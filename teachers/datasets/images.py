@@ -92,7 +92,8 @@ class ImageFiles(Dataset):
         channels, width, height = self.size
         if width != height or width > LARGEST:
             raise UsageError(
-                f"the images of {self.where} are {width}x{height}, expected square ones of at most {LARGEST}; "
+                f"the images of {self.where} are {width}x{height}, expected square ones of at "
+                f"most {LARGEST}; "
                 "make the data set with EDM's dataset_tool."
             )
         self.labels = None
@@ -119,7 +120,8 @@ class ImageFiles(Dataset):
         if size != self.size:  # so that no more is decoded than expected
             this, first = ("x".join(map(str, s)) for s in (size, self.size))
             raise UsageError(
-                f"the image {name!r} of {self.where} is {this} and the first one {first}, expected one size; "
+                f"the image {name!r} of {self.where} is {this} and the first one {first}, "
+                "expected one size; "
                 "make the data set with EDM's dataset_tool."
             )
         with self._sound(f"the image {name!r}"):
@@ -134,7 +136,8 @@ class ImageFiles(Dataset):
             image: Image.Image = Image.open(BytesIO(content), formats=FORMATS)
         if image.mode not in CHANNELS:
             raise UsageError(
-                f"the image {name!r} of {self.where} has the mode {image.mode!r}, expected L (grey) or RGB; "
+                f"the image {name!r} of {self.where} has the mode {image.mode!r}, expected L "
+                "(grey) or RGB; "
                 "make the data set with EDM's dataset_tool."
             )
         return image, (CHANNELS[image.mode], image.width, image.height)

@@ -34,7 +34,10 @@ def parse_labels(text: bytes | bytearray, names: list[str], where: str) -> Tenso
         return None
     if len(by_name) < len(pairs):
         raise UsageError(f"{where} has {len(pairs):,} labels for {len(by_name):,} images, so some twice; make it again.")
-    for what, odd in (("lacks", set(names) - by_name.keys()), ("has labels for", by_name.keys() - set(names))):
+    for what, odd in (
+        ("lacks", set(names) - by_name.keys()),
+        ("has labels for", by_name.keys() - set(names)),
+    ):
         if odd:
             which = "images" if what == "lacks" else "images that are not there"
             raise UsageError(f"{where} {what} {len(odd):,} {which}, such as {str(min(odd, key=str))[:100]!r}; make it again.")

@@ -106,7 +106,8 @@ class Declared(Files):
         dataset = read_files(path, labels=self.declared.label_dim > 0)
         if dataset.image_spec != self.declared:
             raise UsageError(
-                f"{str(path)!r} has {_describe(dataset.image_spec)}, expected {_describe(self.declared)}; "
+                f"{str(path)!r} has {_describe(dataset.image_spec)}, expected "
+                f"{_describe(self.declared)}; "
                 f"give the file of the data set {self.name!r}."
             )
         return dataset
@@ -132,7 +133,8 @@ class Placed(Declared):
         place = cache_folder() / "datasets" / self.file
         if not place.exists():
             raise UsageError(
-                f"the data set {self.name!r} is not in {str(place)!r} and cannot be downloaded by the suite; {self.how}, "
+                f"the data set {self.name!r} is not in {str(place)!r} and cannot be downloaded by "
+                f"the suite; {self.how}, "
                 "and put it there or give its path."
             )
         return place

@@ -34,7 +34,8 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any] | None, dict[str, Tensor
         ) from None
     if not is_safetensors(data):
         raise UsageError(
-            f"the weights file {str(path)!r} is none of a snapshot of EDM, SiD or SiDA (.pkl), a state dict of "
+            f"the weights file {str(path)!r} is none of a snapshot of EDM, SiD or SiDA (.pkl), a "
+            "state dict of "
             "torch (.pt, .pth, .bin) and safetensors; fetch it again."
         )
     tensors, meta = load_tensors(path)

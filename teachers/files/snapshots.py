@@ -17,7 +17,17 @@ import torch
 from torch import Tensor
 
 from bench.files.pickles import Call, Global, Malformed, parse
-from bench.files.storages import FEW, ORDERED_DICT, PARAMETER, TENSOR, TYPES, Reference, entries, read_legacy, rebuild
+from bench.files.storages import (
+    FEW,
+    ORDERED_DICT,
+    PARAMETER,
+    TENSOR,
+    TYPES,
+    Reference,
+    entries,
+    read_legacy,
+    rebuild,
+)
 from bench.plugin import shown
 
 _RECORD = Global("torch_utils.persistence", "_reconstruct_persistent_obj")

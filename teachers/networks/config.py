@@ -75,7 +75,8 @@ class NetworkConfig(BaseModel):
         else:
             return config
         raise UsageError(
-            f"{where} records a network that is not one of EDM's: {reason}; expected the arguments of a DDPM++, NCSN++ "
+            f"{where} records a network that is not one of EDM's: {reason}; expected the "
+            "arguments of a DDPM++, NCSN++ "
             "or ADM network."
         )
 
@@ -117,8 +118,10 @@ class NetworkConfig(BaseModel):
 
 
 _NOT_OF_THE_FAMILY = {
-    "model_type", "img_channels", "use_fp16", "sigma_min", "sigma_max", "sigma_data", "decoder_type", "label_dropout",
+    "model_type", "img_channels", "use_fp16", "sigma_min", "sigma_max", "sigma_data", "decoder_type",
+    "label_dropout",
 }  # fmt: skip
 _NOT_OF_THE_ARCHITECTURE = {
-    "use_fp16", "sigma_min", "sigma_max", "dropout", "label_dropout", "decoder_type", "in_channels", "out_channels",
+    "use_fp16", "sigma_min", "sigma_max", "dropout", "label_dropout", "decoder_type", "in_channels",
+    "out_channels",
 }  # fmt: skip

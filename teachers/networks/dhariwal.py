@@ -48,7 +48,15 @@ class DhariwalUNet(nn.Module):
 
         def block(inputs: int, outputs: int, *, attend: bool = False, resampling: Resampling | None = None) -> UNetBlock:
             heads = outputs // _CHANNELS_PER_HEAD if attend else 0
-            return UNetBlock(inputs, outputs, embedding, resampling=resampling, heads=heads, dropout=dropout, project_skip=False)
+            return UNetBlock(
+                inputs,
+                outputs,
+                embedding,
+                resampling=resampling,
+                heads=heads,
+                dropout=dropout,
+                project_skip=False,
+            )
 
         self.map_noise = PositionalEmbedding(model_channels, endpoint=False)
         if augment_dim:

@@ -27,7 +27,13 @@ class ResidualMLP(nn.Module):
     frequencies: Tensor
 
     def __init__(
-        self, channels: int, resolution: int, width: int, blocks: int, frequencies: int = 16, dropout: float = 0.0
+        self,
+        channels: int,
+        resolution: int,
+        width: int,
+        blocks: int,
+        frequencies: int = 16,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.shape = (channels, resolution, resolution)

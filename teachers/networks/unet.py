@@ -60,7 +60,12 @@ class Conv2d(nn.Conv2d):
     resample_filter: Tensor
 
     def __init__(
-        self, inputs: int, outputs: int, kernel: int, resampling: Resampling | None = None, taps: Sequence[float] = (1, 1)
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        resampling: Resampling | None = None,
+        taps: Sequence[float] = (1, 1),
     ) -> None:
         super().__init__(inputs, outputs, kernel, padding=kernel // 2)
         self.resampling = resampling
