@@ -173,7 +173,7 @@ def test_a_package_lists_released_generators_in_a_table(monkeypatch, tmp_path):
         registry.released.get("sid-cifar10-alpha1.2")
     with pytest.raises(UsageError, match="file: field required"):
         registry.released.get("half")
-    with pytest.raises(UsageError, match="the table tabled:list.yaml cannot be read: it does not hold families"):
+    with pytest.raises(UsageError, match=r"the table tabled:list.yaml cannot be read: it does not hold families"):
         registry.released.get("b")
     assert "none.yaml" in entries["c"].problem
 
@@ -183,7 +183,7 @@ def test_a_plugin_file_registers_a_released_generator_once(tmp_path):
     text += "known = registry.released.get('sid-cifar10-alpha1.2')\nregister_released({name!r})(known)"
     registry.load_plugin(plugin(tmp_path, text.format(name="again")))
     assert registry.released.get("again").teacher == "edm-cifar10"
-    with pytest.raises(UsageError, match="registers the released 'sid-cifar10-alpha1.0', but package distill-bench .* already"):
+    with pytest.raises(UsageError, match=r"registers the released 'sid-cifar10-alpha1.0', but package distill-bench .* already"):
         registry.load_plugin(plugin(tmp_path, text.format(name="sid-cifar10-alpha1.0"), "taken.py"))
 
 
