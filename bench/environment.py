@@ -19,7 +19,16 @@ from torch import nn
 from bench import distributed
 from bench.errors import UsageError
 
-PACKAGES = ("distill-bench", "torch", "numpy", "pydantic", "safetensors", "scikit-learn", "clean-fid", "torch-fidelity")
+PACKAGES = (
+    "distill-bench",
+    "torch",
+    "numpy",
+    "pydantic",
+    "safetensors",
+    "scikit-learn",
+    "clean-fid",
+    "torch-fidelity",
+)
 _LARGE = 2_000_000
 """Parameters below which a network trains faster on one CPU thread, above all on a busy machine."""
 
@@ -145,7 +154,10 @@ def _processor() -> str:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.processor() or platform.machine()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+    return next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
+        platform.machine(),
+    )
 
 
 def _commit() -> str | None:

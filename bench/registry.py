@@ -20,7 +20,6 @@ others alone.
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import importlib.util
 import inspect
@@ -29,7 +28,6 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from importlib.machinery import PathFinder
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -37,6 +35,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from bench.errors import BenchError, UsageError, unknown
 from bench.files.atomic import sha256
+from bench.files.modules import first_docstring_line, source_file
 from bench.files.yaml_files import read_yaml
 
 if TYPE_CHECKING:
@@ -72,13 +71,15 @@ class Entry:
         if self.description:
             return self.description
         module, _, attribute = self.target.partition(":")
-        return _first_docstring_line(module, attribute) if attribute else _first_line(inspect.getdoc(self.load()))
+        if attribute:
+            return first_docstring_line(module, attribute)
+        return (inspect.getdoc(self.load()) or "").partition("\n")[0]
 
     def source_file(self) -> Path | None:
         """Return the Python file that defines it, found without importing it, or None."""
         module, _, attribute = self.target.partition(":")
         if attribute:
-            return _source_file(module)
+            return source_file(module)
         try:
             return Path(inspect.getfile(self.load()))
         except TypeError:
@@ -116,7 +117,8 @@ class Registry(Generic[T]):
             origin = _loading[-1] if _loading else f"module {getattr(thing, '__module__', '?')}"
             if other := self.entries().get(name):
                 raise UsageError(
-                    f"{origin} registers the {self.kind} {name!r}, but {other.origin} already provides that "
+                    f"{origin} registers the {self.kind} {name!r}, but {other.origin} already "
+                    "provides that "
                     "name; choose another name."
                 )
             _from_files[self.kind, name] = Entry(self.kind, name, origin, lambda: thing)
@@ -260,7 +262,8 @@ def require_plugins(digests: Mapping[str, str], whose: str) -> None:
     for path, digest in digests.items():
         if digest not in _loaded_files.values():
             raise UsageError(
-                f"{whose} was made with the plugin {Path(path).name!r} of SHA-256 {digest[:12]}, which has "
+                f"{whose} was made with the plugin {Path(path).name!r} of SHA-256 {digest[:12]}, "
+                "which has "
                 "not been given; give that very file with --plugin."
             )
 
@@ -277,7 +280,7 @@ def _read_table(place: str) -> dict[str, dict[str, Any]]:
     Raises ValueError or OSError if there is no such table.
     """
     package, _, name = place.partition(":")
-    module = _source_file(package)
+    module = source_file(package)
     if module is None:
         raise ValueError(f"there is no package {package!r}")
     families = read_yaml(module.with_name(name), installed=True)
@@ -305,43 +308,3 @@ def _broken_contract(registry: Registry[Any], thing: Any) -> str:
     missing = sorted(getattr(thing, "__abstractmethods__", ()))
     missing += [a for a in getattr(contract, "REQUIRED", ()) if not hasattr(thing, a)]
     return f"{thing.__name__} does not define {', '.join(missing)}." if missing else ""
-
-
-def _first_docstring_line(module: str, attribute: str) -> str:
-    """Return the first line of an attribute's docstring, or of its module's, without an import."""
-    source = _source_file(module)
-    if source is None:
-        return ""
-    try:
-        tree = ast.parse(source.read_text(encoding="utf-8"))
-    except (SyntaxError, ValueError, OSError):
-        return "(its source cannot be read)"
-    for node in tree.body:
-        if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == attribute:
-            return _first_line(ast.get_docstring(node))
-    return _first_line(_docstring_below(tree, attribute) or ast.get_docstring(tree))
-
-
-def _docstring_below(tree: ast.Module, attribute: str) -> str | None:
-    """Return the text that stands below ``attribute = ...`` at the top level of a module."""
-    for node, after in itertools.pairwise(tree.body):
-        targets = node.targets if isinstance(node, ast.Assign) else []
-        named = any(isinstance(target, ast.Name) and target.id == attribute for target in targets)
-        if named and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
-            return inspect.cleandoc(str(after.value.value))
-    return None
-
-
-def _source_file(module: str) -> Path | None:
-    """Find the file of a module without importing it or the packages that it is in."""
-    top, *rest = module.split(".")
-    spec = importlib.util.find_spec(top)  # finding a top-level package does not import it
-    for depth in range(1, len(rest) + 1):
-        if spec is None or spec.submodule_search_locations is None:
-            return None
-        spec = PathFinder.find_spec(".".join([top, *rest[:depth]]), list(spec.submodule_search_locations))
-    return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
-
-
-def _first_line(text: str | None) -> str:
-    return (text or "").strip().partition("\n")[0]

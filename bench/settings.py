@@ -64,13 +64,15 @@ def choose_settings(method: type[Method], teacher: str, overrides: Mapping[str, 
     missing = [f for f, info in fields.items() if info.is_required() and f not in values and f not in overrides]
     if missing:
         raise UsageError(
-            f"method {name!r} has no value for {', '.join(missing)} on {teacher!r}; give each with --set NAME=VALUE, or put "
+            f"method {name!r} has no value for {', '.join(missing)} on {teacher!r}; give each "
+            "with --set NAME=VALUE, or put "
             f"defaults into {card_file(method).name} beside its source."
         )
     note = ""
     if method.trains and values and teacher.partition(":")[0] not in {*data.teachers, *data.defaults_for}:
         whose = f", those for {' and '.join(data.defaults_for)}" if data.defaults_for else ""
-        note = f"{name} has no settings of its own for {teacher}; these are its defaults{whose} (`bench show method {name}`)"
+        note = f"{name} has no settings of its own for {teacher}; these are its defaults{whose} "
+        note += f"(`bench show method {name}`)"
     try:
         settings = method.Settings.model_validate({k: v.value for k, v in values.items()} | dict(overrides))
     except ValidationError as error:

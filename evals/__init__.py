@@ -1,1 +1,1 @@
-"""The built-in metrics, feature extractors and protocols, found through the entry points ``bench.evals``."""
+"""The built-in metrics, feature extractors and protocols, which the suite finds by entry points."""

@@ -1,4 +1,4 @@
-"""Density and coverage: precision and recall that a few outliers among the images do not spoil."""
+"""Density and coverage: like precision and recall, and robust to a few outliers."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ from bench.plugin import Statistics
 from evals.neighbours import TIE, RealBallMetric, balls_around, nearest_distance
 
 WITHOUT_EDGE = 1 - TIE
-"""As in the authors' program, so that a generated set that copies the real one has a density of 1.
-
-A ball of radius 0, around one of many copies, still holds copies.
-"""
+"""The reach of balls without their edge, as in the authors' program, so that a copy of the real set
+has a density of 1. A ball of radius 0, around one of several copies, still holds the copies."""
 
 
 @dataclass(frozen=True)
 class Density(RealBallMetric):
-    """Real images' balls that hold a generated image, over k (Naeem et al. 2020, arXiv 2002.09797); higher is better.
+    """Real images' balls around a generated one, over k (Naeem et al. 2020); higher is better.
 
-    The mean over generated images. Equal distributions give 1 on average, and images of only the densest parts more.
+    arXiv 2002.09797. The mean over generated images. Equal distributions give 1 on average; images
+    of only the densest parts give more.
     """
 
     k: int = 5
@@ -33,9 +32,10 @@ class Density(RealBallMetric):
 
 @dataclass(frozen=True)
 class Coverage(RealBallMetric):
-    """Share of real images with a generated one in their ball (Naeem et al. 2020, arXiv 2002.09797); higher is better.
+    """Share of real images with a generated one in their ball (Naeem et al. 2020); higher is better.
 
-    Equal distributions and as many generated as real images give about ``1 - 1 / 2^k``.
+    arXiv 2002.09797. Equal distributions and as many generated as real images give about ``1 - 1 /
+    2^k``.
     """
 
     k: int = 5

@@ -1,4 +1,4 @@
-"""Features of handwritten digits: a small classifier, trained by this suite on scikit-learn's 8x8 digits."""
+"""Features of handwritten digits, by a small classifier that this suite trains itself."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from bench.plugin import (
 )
 
 HELD_OUT = 360
-"""Images kept from training, a fifth, on which the accuracy in the shipped file's description is measured."""
+"""Number of images, a fifth, kept from training for the accuracy in the shipped file's description."""
 
 
 class DigitClassifier(nn.Module):
-    """Two convolutions, 64 features, 10 classes: from images (N, 1, 8, 8) in [-1, 1] to features (N, 64) and logits (N, 10)."""
+    """Two convolutions, from images (N, 1, 8, 8) in [-1, 1] to features (N, 64) and logits (N, 10)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class DigitClassifier(nn.Module):
 
 
 class DigitFeatures(FeatureExtractor, Trainable):
-    """A 64,058-parameter digit classifier trained on scikit-learn's digits: 64 features and 10 logits."""
+    """A classifier of 64,058 parameters trained on scikit-learn's digits: 64 features, 10 logits."""
 
     image_spec = ImageSpec(1, 8)
     features = ("pool", "logits")
@@ -72,7 +72,10 @@ class DigitFeatures(FeatureExtractor, Trainable):
 
     @classmethod
     def train(cls, images: int, seed: int, report: Callable[[int, float], None]) -> tuple[dict[str, Tensor], dict[str, float]]:
-        """AdamW, batch 128, learning rate 2e-3 falling linearly to 0, images disturbed by noise of 0.1, label smoothing 0.05."""
+        """Train by AdamW with batch 128, noise of 0.1 on the images, and label smoothing 0.05.
+
+        The learning rate is 2e-3, and falls linearly to 0.
+        """
         torch.manual_seed(seed)
         pixels, classes = next(open_dataset("digits").batches(10_000))
         assert classes is not None

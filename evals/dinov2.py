@@ -1,4 +1,4 @@
-"""Features of DINOv2, a vision transformer trained without labels, for the Frechet distance FD-DINOv2."""
+"""Features of DINOv2, a vision transformer trained without labels, for the metric FD-DINOv2."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ WEIGHTS = Asset(
     note="1.2 GB",
 )
 PATCH, GRID, TRAINED_GRID = 14, 16, 37
-"""Pixels along a patch, patches along an image of 224 pixels, and along the 518 of the end of its training."""
+"""Pixels along a patch, and patches along images of 224 and of 518 pixels (the last training)."""
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of ImageNet's red, green and blue, in [0, 1]."""
+"""Mean and standard deviation of ImageNet's red, green and blue, in [0, 1]."""
 EPS = 1e-6
 AT_ONCE = 50
-"""Images that go through the network together; one hidden layer of 500, before and after its GELU, would take 4 GB."""
+"""Number of images that pass the network together; a hidden layer of 500 images would take 4 GB."""
 
 
 class Attention(nn.Module):
-    """Attention of every token to all tokens, (N, tokens, width) to the same."""
+    """Self-attention of all tokens, (N, tokens, width) to the same."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class LayerScale(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention, then two layers on each token by itself; both are added to what came in."""
+    """A transformer block: attention, then two layers on each token, both as residual branches."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -75,16 +75,17 @@ class Block(nn.Module):
 
 
 class VisionTransformer(nn.Module):
-    """The network of DINOv2: from normalised images (N, 3, 224, 224) to the class token after the last norm, (N, width).
+    """The network of DINOv2: from normalised images (N, 3, 224, 224) to their class tokens (N, width).
 
-    The names of its weights are those of the published files without registers (Oquab et al. 2023, arXiv 2304.07193).
+    The names of its weights are those of the published files without registers (Oquab et al. 2023,
+    arXiv 2304.07193).
     """
 
     def __init__(self, width: int, depth: int, heads: int) -> None:
         super().__init__()
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + TRAINED_GRID**2, width))
-        self.mask_token = nn.Parameter(torch.zeros(1, width))  # of the training only, but the file has it
+        self.mask_token = nn.Parameter(torch.zeros(1, width))  # used in training only
         self.patch_embed = nn.Sequential(OrderedDict(proj=nn.Conv2d(3, width, PATCH, PATCH)))
         self.blocks = nn.Sequential(*(Block(width, heads) for _ in range(depth)))
         self.norm = nn.LayerNorm(width, EPS)
@@ -95,9 +96,9 @@ class VisionTransformer(nn.Module):
         return self.norm(self.blocks(tokens)[:, 0])
 
     def positions(self) -> Tensor:
-        """Embeddings (1, 257, width) of the places of the class token and of 16x16 patches, resized from those of 37x37."""
+        """Return the position embeddings (1, 257, width), resized from those of 37x37 patches."""
         table = self.pos_embed[:, 1:].transpose(1, 2).unflatten(2, (TRAINED_GRID, TRAINED_GRID))
-        scale = (GRID + 0.1) / TRAINED_GRID  # as the authors have it: the 0.1 moves the places that are sampled
+        scale = (GRID + 0.1) / TRAINED_GRID  # by the authors: the 0.1 moves the sampled positions
         table = F.interpolate(table, scale_factor=(scale, scale), mode="bicubic")
         return torch.cat((self.pos_embed[:, :1], table.flatten(2).transpose(1, 2)), 1)
 
@@ -105,12 +106,14 @@ class VisionTransformer(nn.Module):
 class DINOv2(FeatureExtractor):
     """DINOv2 ViT-L/14, the extractor of FD-DINOv2 (Stein et al. 2023, arXiv 2306.04675): 1024 features.
 
-    Images of any size are resized to 224 as by the fast path of EDM2's ``calculate_metrics.py`` (Karras et al. 2024, arXiv
-    2312.02696): antialiased bicubic on floats, neither clipped nor rounded, then ImageNet's mean and deviation. Stein et al.
-    resize with PIL, which clips and rounds to 256 levels; EDM2's authors call the results almost the same. A grey image is taken
-    as the same one in RGB.
+    Images of any size are resized to 224 as on the fast path of EDM2's ``calculate_metrics.py``
+    (Karras et al. 2024, arXiv 2312.02696): antialiased bicubic on floats, neither clipped nor
+    rounded, then normalised by ImageNet's mean and deviation. Stein et al. resize with PIL, which
+    clips and rounds to 256 levels; EDM2's authors call the results almost the same. Grey images are
+    repeated to three channels.
 
-    There is no cross-check by another library: torch-fidelity's DINOv2 runs code from the network, and resizes differently.
+    There is no cross-check by another library: torch-fidelity's DINOv2 runs code from the network,
+    and resizes differently.
     """
 
     image_spec = None
@@ -121,7 +124,7 @@ class DINOv2(FeatureExtractor):
 
     def __init__(self, path: Path | None = None) -> None:
         path = path or fetch(WEIGHTS)
-        with torch.device("meta"):  # so that the network takes the file's own tensors, and 1.2 GB are not held twice
+        with torch.device("meta"):  # the network takes the file's own tensors: 1.2 GB are held once
             self.network = VisionTransformer(**self.architecture)
         load_weights(self.network, read_weights(path), f"the weights file {str(path)!r}")
         self.network.eval().requires_grad_(False)
@@ -131,13 +134,13 @@ class DINOv2(FeatureExtractor):
 
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in self.channels:
-            given = f"{str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}"
-            raise UsageError(f"DINOv2 takes uint8 images (N, 1 or 3, height, width), given {given}; convert them first.")
+            shape = f"{str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}"
+            raise UsageError(f"DINOv2 takes uint8 images (N, 1 or 3, height, width), given {shape}; convert them first.")
         return {"dinov2": torch.cat([self._features(part) for part in images.split(AT_ONCE)])}
 
     def _features(self, images: Tensor) -> Tensor:
         pixels = F.interpolate(images.float(), (GRID * PATCH, GRID * PATCH), mode="bicubic", antialias=True)
-        normalised = (pixels / 255 - self.mean) / self.std  # a grey image gets its three channels here
+        normalised = (pixels / 255 - self.mean) / self.std  # repeats grey
         fast = self.fast and (images.is_cuda or has_bfloat16())
         network = self.compiled if fast and images.is_cuda else self.network
         with torch.autocast(images.device.type, torch.float16 if images.is_cuda else torch.bfloat16, enabled=fast):
@@ -157,10 +160,13 @@ class DINOv2(FeatureExtractor):
         return self
 
     def use_fast(self) -> None:
-        """Matrix products in float16, compiled, on a GPU; in bfloat16 on a processor that has it; the rest stays in float32."""
+        """Compute matrix products in float16 on a GPU, compiled, or in bfloat16 on a CPU that has it."""
         self.fast = True
 
 
 def has_bfloat16() -> bool:
-    """Whether oneDNN has products in bfloat16 for this processor; elsewhere they were measured 7 times slower than in float32."""
+    """Tell whether oneDNN has products in bfloat16 for this processor.
+
+    On other processors they were measured 7 times slower than in float32.
+    """
     return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

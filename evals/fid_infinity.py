@@ -1,4 +1,4 @@
-"""FID without the bias of a finite number of images."""
+"""FID without its bias from a finite number of generated images."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from evals.fid import FID
 
 @dataclass(frozen=True)
 class FIDInfinity(FID):
-    """FID extrapolated to infinitely many generated images (Chong and Forsyth 2020, arXiv 1911.07023); lower is better.
+    """FID extrapolated to infinitely many images (Chong and Forsyth 2020, 1911.07023); lower is better.
 
-    FID exceeds its limit by nearly a constant over N. It is measured on ``sizes`` random subsets, of sizes evenly spaced from a
-    tenth of the images (at least 5,000 of them where there are as many) to all, as in dgm-eval, and a line is fitted
-    against 1/N; the number is where it meets 1/N = 0. The bias from the finite reference stays.
+    FID exceeds its limit by nearly a constant over N. It is measured on ``sizes`` random subsets,
+    whose sizes are evenly spaced from a tenth of the images (at least 5,000, or half of fewer than
+    10,000) to all, as in dgm-eval. The number is the value at 1/N = 0 of a line fitted against 1/N.
+    The bias from a finite reference remains.
     """
 
     sizes: int = 15
@@ -33,8 +34,9 @@ class FIDInfinity(FID):
         fewest = max(n // 10, min(5000, n // 2))
         if fewest <= d:
             raise BenchError(
-                f"fid-infinity fits FIDs of {fewest:,} to {n:,} images, and needs more than {d:,} images at the fewest, the "
-                f"dimensions of their features; raise --eval-samples above {2 * d:,}."
+                f"fid-infinity fits FIDs of {fewest:,} to {n:,} images, and needs more than {d:,} "
+                "images at the "
+                f"fewest, the dimensions of their features; raise --eval-samples above {2 * d:,}."
             )
         counts = np.linspace(fewest, n, self.sizes).astype(int)
         draw = np.random.RandomState(self.seed)

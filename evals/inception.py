@@ -1,7 +1,8 @@
-"""Features of Inception-v3 as TensorFlow released it on 2015-12-05, behind the three resizes and scalings in use.
+"""Features of TensorFlow's Inception-v3 of 2015-12-05, after three kinds of resize and scaling.
 
-Szegedy et al., "Rethinking the Inception Architecture" (arXiv 1512.00567); the features of FID (Heusel et al. 2017, arXiv
-1706.08500) and, by its logits, of the inception score (Salimans et al. 2016, arXiv 1606.03498).
+Szegedy et al., "Rethinking the Inception Architecture" (arXiv 1512.00567). FID uses its features
+(Heusel et al. 2017, arXiv 1706.08500), and the inception score its logits (Salimans et al. 2016,
+arXiv 1606.03498).
 """
 
 from __future__ import annotations
@@ -18,7 +19,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from bench.plugin import Asset, FeatureExtractor, Features, UsageError, fetch, load_weights, read_weights, sha256
+from bench.plugin import (
+    Asset,
+    FeatureExtractor,
+    Features,
+    UsageError,
+    fetch,
+    load_weights,
+    read_weights,
+    sha256,
+)
 from evals import resize
 from evals.resize import Kernel
 
@@ -32,14 +42,15 @@ WEIGHTS = Asset(
     note="96 MB",
 )
 AT_ONCE = {"cpu": 8, "cuda": 125}
-"""Images that go through the network together, always: other numbers would change the last bits, and be compiled anew."""
+"""Number of images that always pass the network together: the last bits depend on it."""
 
 
 class Inception(FeatureExtractor):
     """Inception-v3 as torch-fidelity and EDM use it: TensorFlow's resize, and pixels as ``(x - 128) / 128``.
 
-    Gives the 2048 means of the last feature map, and the 1008 logits without their bias, as the inception score needs them; one
-    forward pass for both. Takes images of any size; a grey image is repeated to three channels, as by EDM's dataset tool.
+    One forward pass gives the 2048 means of the last feature map, and the 1008 logits without their
+    bias, which the inception score needs. Images may have any size; grey ones are repeated to three
+    channels, as by EDM's dataset tool.
     """
 
     image_spec = None
@@ -55,18 +66,18 @@ class Inception(FeatureExtractor):
         self.path = path or fetch(WEIGHTS)
         network = fold(load_network(self.path))
         self.body = network[:-1].to(memory_format=torch.channels_last)
-        self.head = network.get_parameter("fc.weight").clone()  # like what was folded, no longer a view of the file
+        self.head = network.get_parameter("fc.weight").clone()  # no view of the file
         self.sha256 = sha256(self.path)
 
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
         require_images(images)
         n, at_once = len(images), AT_ONCE[images.device.type]
-        full = torch.arange(-(-n // at_once) * at_once, device=images.device) % n  # the last ones are filled up
+        full = torch.arange(-(-n // at_once) * at_once, device=images.device) % n  # the last part is filled up
         pools = [self.body(self._inputs(part)).float() for part in images[full].split(at_once)]
         return {"pool": torch.cat(pools)[:n], "logits": torch.cat([pool @ self.head.T for pool in pools])[:n]}
 
     def _inputs(self, images: Tensor) -> Tensor:
-        """What the network takes of uint8 images: (N, 3, 299, 299) in [-1, 1]."""
+        """Map uint8 images to the network's inputs, (N, 3, 299, 299) in [-1, 1]."""
         pixels = resize.resize(images, self.kernel).mul_(self.factor).sub_(1)
         return rgb(pixels).to(next(self.body.parameters()).dtype, memory_format=torch.channels_last)
 
@@ -79,15 +90,15 @@ class Inception(FeatureExtractor):
         return self
 
     def use_fast(self) -> None:
-        """On a GPU the network runs in float16, compiled at the first images; resize and logits stay in float32.
+        """Compute the network in float16 on a GPU, compiled; resize and logits stay exact.
 
-        On a CPU nothing changes: 16 bits were measured several times slower there.
+        On a CPU nothing changes, where 16 bits were measured several times slower.
         """
         if next(self.body.parameters()).is_cuda:
             self.body.half().compile()
 
     def by_others(self) -> Mapping[str, Callable[[Tensor], Features]]:
-        """torch-fidelity's own resize, scaling and network, with these weights."""
+        """Return torch-fidelity's resize, scaling and network, with these weights."""
         return {"torch-fidelity": self._by_torch_fidelity}
 
     def _by_torch_fidelity(self, images: Tensor) -> dict[str, Tensor]:
@@ -96,21 +107,26 @@ class Inception(FeatureExtractor):
 
     @cached_property
     def _torch_fidelity(self) -> Any:
-        from torch_fidelity.utils import create_feature_extractor
+        from torch_fidelity.utils import create_feature_extractor  # here: brings torchvision, 1.7 s
 
         features = ["2048", "logits_unbiased"]
-        with tempfile.NamedTemporaryFile(suffix=".pth") as file:  # it unpickles the file that it is given
+        with tempfile.NamedTemporaryFile(suffix=".pth") as file:  # it unpickles its file
             torch.save(read_weights(self.path), file)
             file.flush()
             return create_feature_extractor(
-                "inception-v3-compat", features, cuda=False, feature_extractor_weights_path=file.name, verbose=False
+                "inception-v3-compat",
+                features,
+                cuda=False,
+                feature_extractor_weights_path=file.name,
+                verbose=False,
             )
 
 
 class CleanInception(Inception):
-    """The same network as clean-fid uses it: PIL's bicubic resize, antialiased, and pixels as ``(x - 128) / 128``.
+    """The same network as clean-fid uses it: PIL's antialiased bicubic resize.
 
-    Parmar et al., "On Aliased Resizing and Surprising Subtleties in GAN Evaluation" (CVPR 2022, arXiv 2104.11222).
+    Pixels enter as ``(x - 128) / 128``. Parmar et al., "On Aliased Resizing and Surprising
+    Subtleties in GAN Evaluation" (CVPR 2022, arXiv 2104.11222).
     """
 
     kernel = staticmethod(resize.clean)
@@ -118,9 +134,10 @@ class CleanInception(Inception):
     """Name of the resize in clean-fid."""
 
     def by_others(self) -> Mapping[str, Callable[[Tensor], Features]]:
-        """clean-fid's own resize, then torch-fidelity's layers with these weights, not folded.
+        """Return clean-fid's resize followed by torch-fidelity's layers, not folded, with these weights.
 
-        clean-fid has the same weights as TorchScript, which runs code when it is loaded.
+        clean-fid itself has the same weights as TorchScript, which would run code when it is
+        loaded.
         """
         return {"clean-fid": self._by_clean_fid}
 
@@ -132,9 +149,9 @@ class CleanInception(Inception):
 
     @cached_property
     def _resizer(self) -> Callable[[Any], Any]:
-        from cleanfid.resize import build_resizer
+        from cleanfid.resize import build_resizer  # here: brings torchvision, 1.7 s
 
-        with warnings.catch_warnings():  # it switches all warnings off
+        with warnings.catch_warnings():  # it would switch all warnings off
             return build_resizer(self.resizer)
 
     @cached_property
@@ -143,7 +160,7 @@ class CleanInception(Inception):
 
 
 class LegacyInception(CleanInception):
-    """The same network as pytorch-fid uses it: torch's bilinear resize, and pixels as ``2 x / 255 - 1``."""
+    """The same network as pytorch-fid uses it: torch's bilinear resize, pixels as ``2 x / 255 - 1``."""
 
     kernel = staticmethod(resize.half_pixel)
     factor = 2 / 255
@@ -151,20 +168,26 @@ class LegacyInception(CleanInception):
 
 
 def load_network(path: Path) -> nn.Sequential:
-    """Inception-v3 with the weights of a file. Raises UsageError for a file that cannot be read or is of another network."""
+    """Load Inception-v3 with the weights of a file.
+
+    Raises UsageError for a file that cannot be read or is of another network.
+    """
     with torch.device("meta"):  # so that the network takes the file's own tensors
         network = inception_v3()
     tensors = read_weights(path)
     for name in network.state_dict():
-        if name.endswith("num_batches_tracked"):  # plays no part; some writers leave it out
+        if name.endswith("num_batches_tracked"):  # has no effect, and is absent from some files
             tensors.setdefault(name, torch.tensor(0))
     load_weights(network, tensors, f"the weights file {str(path)!r}")
     return network.eval().requires_grad_(False)
 
 
 def inception_v3() -> nn.Sequential:
-    """torch-fidelity's layers in order, from (N, 3, 299, 299) to logits (N, 1008), under the names of the published file."""
-    from torch_fidelity import feature_extractor_inceptionv3 as layers  # here, because it brings torchvision: 1.7 s
+    """Build Inception-v3 from torch-fidelity's layers: from (N, 3, 299, 299) to logits (N, 1008).
+
+    Layers have the names of the published file.
+    """
+    from torch_fidelity import feature_extractor_inceptionv3 as layers  # here: brings torchvision, 1.7 s
 
     return nn.Sequential(
         OrderedDict(
@@ -194,7 +217,7 @@ def inception_v3() -> nn.Sequential:
 
 
 def fold(network: nn.Sequential) -> nn.Sequential:
-    """The network with every batch norm folded into the convolution before it: the same function, in fewer passes."""
+    """Fold every batch norm into the convolution before it: the same function in fewer passes."""
     for layer in list(network.modules()):
         conv, norm = getattr(layer, "conv", None), getattr(layer, "bn", None)
         if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
@@ -203,12 +226,12 @@ def fold(network: nn.Sequential) -> nn.Sequential:
 
 
 def rgb(images: Tensor) -> Tensor:
-    """Grey images (N, 1, H, W) with their channel repeated; others as they are."""
+    """Repeat the channel of grey images (N, 1, H, W) three times; return others as they are."""
     return images.expand(-1, 3, -1, -1)
 
 
 def require_images(images: Tensor) -> None:
     """Raise UsageError for anything but uint8 images (N, 1 or 3, H, W)."""
     if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3) or 0 in images.shape[2:]:
-        given = f"{str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}"
-        raise UsageError(f"Inception takes uint8 images (N, 1 or 3, height, width), given {given}; convert them first.")
+        shape = f"{str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}"
+        raise UsageError(f"Inception takes uint8 images (N, 1 or 3, height, width), given {shape}; convert them first.")

@@ -1,4 +1,4 @@
-"""Inception score: how certain a classifier is of each image, and how varied its answers are."""
+"""The inception score: how certain a classifier is of each image, and how varied its answers are."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from bench.plugin import Accumulator, FeatureMetric, Statistics
 
 
 class SplitProbabilities(Accumulator):
-    """Per split, summed class probabilities and negative entropies, so that memory does not grow with the number of images.
+    """Sums of class probabilities and of negative entropies in each split of the images.
 
-    Which image belongs to which split is a permutation drawn by numpy's ``RandomState``, as in torch-fidelity; None splits the
-    images in their own order.
+    Images are split after a permutation by numpy's ``RandomState``, as in torch-fidelity.
+    ``permutation`` is its seed; None keeps the order of the images.
     """
 
     name = "probabilities"
@@ -44,7 +44,7 @@ class SplitProbabilities(Accumulator):
         self.sums["negative_entropy"].index_add_(0, split, (p * log_p).sum(1))
 
     def statistics(self) -> dict[str, Tensor]:
-        """``probability`` (splits, classes), ``negative_entropy`` and number of ``images`` (splits,)."""
+        """Return by split ``probability`` (splits, classes), ``negative_entropy`` and ``images``."""
         sums = self.complete()
         images = torch.bincount(self.split_of, minlength=self.splits)
         return {k: sums[k] for k in ("probability", "negative_entropy")} | {"images": images}
@@ -54,12 +54,13 @@ class SplitProbabilities(Accumulator):
 class InceptionScore(FeatureMetric):
     """Inception score, the mean over splits (Salimans et al. 2016, arXiv 1606.03498); higher is better.
 
-    ``exp`` of the mean KL divergence of ``p(class | image)`` from the split's mean ``p(class)``, from float64 softmax.
+    The score of a split is ``exp`` of the mean KL divergence of ``p(class | image)`` from the mean
+    ``p(class)``, by softmax in float64.
     """
 
     splits: int = 10
     permutation: int | None = 2020
-    """Seed of the order of the images, torch-fidelity's; the score depends on the order where that is one of classes."""
+    """Seed of torch-fidelity's order of the images, on which the score depends."""
 
     direction = "higher"
     feature = "logits"
@@ -73,16 +74,19 @@ class InceptionScore(FeatureMetric):
         return split_scores(generated).mean().item()
 
     def by_others(self, features: Tensor, reference: Statistics | None) -> Mapping[str, float]:
-        from torch_fidelity import metric_isc as fidelity
+        from torch_fidelity import metric_isc as fidelity  # here: brings torchvision, 1.7 s
 
-        kwargs = {"splits": self.splits, "shuffle": self.permutation is not None, "rng_seed": self.permutation or 0}
-        return {
-            "torch-fidelity": fidelity.isc_features_to_metric(features.double().cpu(), **kwargs)[fidelity.KEY_METRIC_ISC_MEAN]
+        kwargs = {
+            "splits": self.splits,
+            "shuffle": self.permutation is not None,
+            "rng_seed": self.permutation or 0,
         }
+        metrics = fidelity.isc_features_to_metric(features.double().cpu(), **kwargs)
+        return {"torch-fidelity": metrics[fidelity.KEY_METRIC_ISC_MEAN]}
 
 
 def split_scores(generated: Statistics) -> Tensor:
-    """The score of each split, (splits,)."""
+    """Return the score of each split, (splits,)."""
     marginal = generated["probability"] / generated["images"].to(generated["probability"])[:, None]
     entropy = generated["negative_entropy"] / generated["images"].to(generated["negative_entropy"])
     return (entropy - torch.special.xlogy(marginal, marginal).sum(1)).exp()

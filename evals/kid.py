@@ -1,4 +1,4 @@
-"""Kernel distance between features of generated and of real images."""
+"""The kernel distance between the features of generated and of real images."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from evals.neighbours import SetMetric
 
 @dataclass(frozen=True)
 class KID(SetMetric):
-    """Kernel distance of generated to real images in feature space (Binkowski et al. 2018, 1801.01401); lower is better.
+    """Kernel distance of generated to real images (Binkowski et al. 2018, 1801.01401); lower is better.
 
-    The mean over random subsets of an unbiased estimate, so that equal distributions give 0 on average and values slightly below
-    it are valid. numpy's ``RandomState`` draws each subset, of generated and then of real images, in torch-fidelity's order.
+    The mean over random subsets of an unbiased estimate: equal distributions give 0 on average, and
+    values slightly below 0 are valid. numpy's ``RandomState`` draws each subset, first of generated
+    and then of real images, as in torch-fidelity.
     """
 
     subsets: int = 100
     size: int = 1000
-    """Images in a subset, drawn without replacement."""
+    """Number of images in a subset, drawn without replacement."""
     seed: int = 2020
 
     direction = "lower"
@@ -49,17 +50,22 @@ class KID(SetMetric):
         return torch.stack(list(draws)).mean().item()
 
     def by_others(self, features: Tensor, reference: Statistics | None) -> Mapping[str, float]:
-        """By torch-fidelity. clean-fid draws other subsets, from numpy's global stream, and has another number for that."""
-        from torch_fidelity import metric_kid as fidelity
+        """Compute KID by torch-fidelity; clean-fid draws other subsets, and so has another number."""
+        from torch_fidelity import metric_kid as fidelity  # here: brings torchvision, 1.7 s
 
         assert reference is not None
-        kwargs = {"kid_subsets": self.subsets, "kid_subset_size": self.size, "rng_seed": self.seed, "verbose": False}
+        kwargs = {
+            "kid_subsets": self.subsets,
+            "kid_subset_size": self.size,
+            "rng_seed": self.seed,
+            "verbose": False,
+        }
         values = fidelity.kid_features_to_metric(features.float(), reference["features"].float(), **kwargs)
         return {"torch-fidelity": values[fidelity.KEY_METRIC_KID_MEAN]}
 
 
 def squared_mmd(x: Tensor, y: Tensor) -> Tensor:
-    """Unbiased squared maximum mean discrepancy of two sets (n, d) under the kernel ``(x.y / d + 1)^3``, a scalar."""
+    """Return the unbiased squared MMD of two sets (n, d) under the kernel ``(x.y / d + 1)^3``."""
     n, d = x.shape
 
     def kernel(a: Tensor, b: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Memorization: are generated images nearer to the training set than new real images are."""
+"""Memorization: whether generated images are nearer to the training set than new real images."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from evals.neighbours import TIE, SetMetric, kth_distance, nearest_distance
 
 @dataclass(frozen=True)
 class Memorization(SetMetric):
-    """Chance of a generated image to be nearer to the training set than a new real one (Meehan et al. 2020, 2004.05675).
+    """Chance of a generated image to be nearer to the training set than a new one (Meehan et al. 2020).
 
-    ``P(d(generated) < d(new)) + P(equal) / 2`` over all pairs, where d is the distance to the nearest training image: their
-    Mann-Whitney statistic, over the whole space rather than in Meehan's cells. New real images give 0.5 and copies 1. Lower is
-    better down to 0.5; values below say that generated images are further away from the training set than real ones.
+    arXiv 2004.05675. ``P(d(generated) < d(new)) + P(equal) / 2`` over all pairs, where d is the
+    distance to the nearest training image. It is the Mann-Whitney statistic, over the whole space
+    rather than in Meehan's cells. New real images give 0.5, and copies 1. Lower is better down to
+    0.5; below, generated images are further away from the training set than real ones.
 
-    The reference has the training set as ``features``. New real images are its ``held_out`` ones (H, d); without them each
-    training image takes a turn as the new one, and is compared with the others.
+    The reference has the training set as ``features``, and new real images as ``held_out`` (H, d).
+    Without them each training image in turn is taken for new, and compared with the others.
     """
 
     direction = "lower"
 
     def prepare(self, reference: Statistics) -> Statistics:
-        """Adds ``new``, the distances of new real images to the training set, ascending."""
+        """Add ``new``, the distances of new real images to the training set, ascending."""
         if "new" in reference:
             return reference
         training, held_out = super().prepare(reference)["features"], reference.get("held_out")
@@ -35,8 +36,10 @@ class Memorization(SetMetric):
         else:
             if not len(held_out) or held_out.shape[1] != training.shape[1] or not held_out.isfinite().all():
                 raise BenchError(
-                    f"the reference has held-out features of shape {tuple(held_out.shape)}, which are none, not finite or not of "
-                    f"the {training.shape[1]} dimensions of its training set's; make it again."
+                    f"the reference has held-out features of shape {tuple(held_out.shape)}, which "
+                    "are none, not "
+                    f"finite or not of the {training.shape[1]} dimensions of its training set's; "
+                    "make it again."
                 )
             distances = nearest_distance(held_out, training)
         return dict(reference) | {"new": distances.sort().values}

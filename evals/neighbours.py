@@ -1,4 +1,4 @@
-"""Distances between the features of many images, block by block, and what the metrics that compare them have in common."""
+"""Distances between the features of many images, and the common base of the metrics that use them."""
 
 from __future__ import annotations
 
@@ -12,39 +12,41 @@ from torch import Tensor
 from bench.plugin import Accumulator, BenchError, FeatureBank, FeatureMetric, Statistics, UsageError
 
 BLOCK = 2048
-"""Images on a side of the table of distances that is held at once: 32 MB."""
+"""Number of images on a side of a block of the table of distances, which takes 32 MB."""
 EQUAL = 1e-12
-"""Features whose squared distance is at most this share of their squared length are equal.
+"""Largest squared distance of equal features, as a share of their squared length.
 
-They are then within 1e-6 of each other, near the last bits of the float32 that they are kept in; and it is well above the
-rounding of float64 in ``|x|^2 + |y|^2 - 2 x.y``, so that copies are at a distance of exactly 0.
+Such features are within 1e-6 of each other, near the last bits of their float32. The share is well
+above the rounding of float64 in ``|x|^2 + |y|^2 - 2 x.y``, so that copies have a distance of
+exactly 0.
 """
 TIE = 1e-9
-"""Distances that differ by at most this share are the same but for rounding."""
+"""Largest relative difference of distances that are equal but for rounding."""
 
 
 @dataclass(frozen=True)
 class SetMetric(FeatureMetric):
-    """Parent of the metrics that compare the features of generated images with those of real ones, image by image."""
+    """Base of the metrics that compare the features of single generated and real images."""
 
     feature = "pool"
     statistics: ClassVar[type[Accumulator]] = FeatureBank
     reference_statistics = FeatureBank
 
     def prepare(self, reference: Statistics) -> Statistics:
-        """Checks the real images; metrics add what they compute of them once."""
+        """Check the real images; a metric adds what it computes of them once."""
         self._require_enough(len(reference["features"]), "real", "give a reference of more")
         if not reference["features"].isfinite().all():
             raise BenchError("the features of the reference are not finite; its file may be damaged, so make it again.")
         return reference
 
     def value(self, generated: Statistics, reference: Statistics | None) -> float:
-        """Of ``features`` (N, d) on both sides; computed on the device of the generated images'."""
+        """Compute the metric from ``features`` (N, d) of both, on the device of the generated ones."""
         assert reference is not None
         x, real = generated["features"], reference["features"]
         if x.shape[1] != real.shape[1]:
             raise BenchError(
-                f"the generated images have features of {x.shape[1]} dimensions, those of the reference {real.shape[1]}; "
+                f"the generated images have features of {x.shape[1]} dimensions, those of the "
+                f"reference {real.shape[1]}; "
                 "give a reference made with the same extractor."
             )
         self._require_enough(len(x), "generated", "ask for more samples")
@@ -52,7 +54,7 @@ class SetMetric(FeatureMetric):
 
     @abstractmethod
     def compare(self, x: Tensor, reference: Statistics) -> float:
-        """The metric of the generated images' features (N, d), from prepared statistics."""
+        """Compute the metric from generated features (N, d) and prepared statistics of the real ones."""
 
     def _require_enough(self, images: int, kind: str, advice: str) -> None:
         if images < self.fewest:
@@ -62,13 +64,13 @@ class SetMetric(FeatureMetric):
 
 @dataclass(frozen=True)
 class BallMetric(SetMetric):
-    """Parent of the metrics that put a ball around each image of a set, as far as the k-th nearest other image of that set."""
+    """Base of the metrics with a ball around each image, up to its k-th nearest in the same set."""
 
     k: int = 1
 
     direction = "higher"
     reach: ClassVar[float] = 1 + TIE
-    """Radius as a share of that distance: a ball with its edge, or with ``1 - TIE`` without."""
+    """Radius as a share of that distance: ``1 + TIE`` for a ball with its edge, ``1 - TIE`` without."""
 
     def __post_init__(self) -> None:
         if self.k < 1:
@@ -79,30 +81,30 @@ class BallMetric(SetMetric):
         return self.k + 1
 
     def radii(self, x: Tensor) -> Tensor:
-        """Of the balls around points (N, d), (N,) in float64."""
+        """Return the radii (N,) in float64 of the balls around points (N, d)."""
         return self.reach * kth_distance(x, self.k)
 
 
 @dataclass(frozen=True)
 class RealBallMetric(BallMetric):
-    """Parent of those whose balls are around real images."""
+    """Base of the metrics with balls around real images."""
 
     def prepare(self, reference: Statistics) -> Statistics:
-        """Adds the ``radii`` (M,) of the balls around real images."""
+        """Add the ``radii`` (M,) of the balls around real images."""
         if "radii" in reference:
             return reference
         return dict(super().prepare(reference)) | {"radii": self.radii(reference["features"])}
 
 
 def kth_distance(x: Tensor, k: int) -> Tensor:
-    """Distance of each of N points (N, d) to its k-th nearest other point, (N,) in float64. A copy is another point.
+    """Return the distances (N,) of points (N, d) to their k-th nearest other points; k < N.
 
-    Needs ``N > k``.
+    In float64. A copy of a point is another point.
     """
     nearest = torch.full((len(x), k), torch.inf, dtype=torch.float64, device=x.device)
     blocks = _blocks(len(x))
     for i, rows in enumerate(blocks):
-        for columns in blocks[i:]:  # the rest of the table is the same again
+        for columns in blocks[i:]:  # the table is symmetric
             distance = _distances(x[rows], x[columns])
             if columns == rows:
                 distance.fill_diagonal_(torch.inf)
@@ -113,7 +115,7 @@ def kth_distance(x: Tensor, k: int) -> Tensor:
 
 
 def nearest_distance(x: Tensor, to: Tensor) -> Tensor:
-    """Distance of each point of x (N, d) to the nearest of the points ``to`` (M, d), (N,) in float64."""
+    """Return the distances (N,) of points x (N, d) to the nearest of the points ``to`` (M, d)."""
     nearest = torch.full((len(x),), torch.inf, dtype=torch.float64, device=x.device)
     for rows in _blocks(len(x)):
         for columns in _blocks(len(to)):
@@ -122,9 +124,9 @@ def nearest_distance(x: Tensor, to: Tensor) -> Tensor:
 
 
 def balls_around(x: Tensor, centres: Tensor, radii: Tensor) -> Tensor:
-    """How many of the balls with these centres (M, d) and radii (M,) hold each point of x (N, d), as integers (N,).
+    """Count for each point of x (N, d) the balls that hold it, (N,) int64.
 
-    A point at the distance of the radius is inside.
+    The balls have centres (M, d) and radii (M,). A point at the distance of the radius is inside.
     """
     count = torch.zeros(len(x), dtype=torch.int64, device=x.device)
     for rows in _blocks(len(x)):
@@ -138,9 +140,10 @@ def _blocks(n: int) -> list[slice]:
 
 
 def _distances(x: Tensor, y: Tensor) -> Tensor:
-    """Of every point of x (N, d) to every point of y (M, d), (N, M) in float64; exactly 0 between equal points.
+    """Return the distances (N, M) of points x (N, d) to points y (M, d), exactly 0 for equal ones.
 
-    One matrix product, whose rounding would hide small distances in float32, and in TF32 large ones too.
+    In float64, from one matrix product, whose rounding would hide small distances in float32, and
+    large ones in TF32.
     """
     x, y = x.double(), y.double()
     xx, yy = x.square().sum(1), y.square().sum(1)
@@ -149,5 +152,5 @@ def _distances(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _smallest(known: Tensor, more: Tensor) -> Tensor:
-    """The k smallest of each row of both, ascending, where (N, k) are known."""
+    """Return the k smallest values of each row of ``known`` (N, k) and ``more``, ascending."""
     return torch.cat((known, more), 1).topk(known.shape[1], largest=False).values

@@ -1,4 +1,4 @@
-"""Precision and recall: do generated images look like real ones, and are all real ones among what is generated."""
+"""Precision and recall: whether generated images look real, and whether they cover the real ones."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from evals.neighbours import BallMetric, RealBallMetric, balls_around
 
 @dataclass(frozen=True)
 class Precision(RealBallMetric):
-    """Share of generated images inside some real image's ball (Kynkaanniemi et al. 2019, arXiv 1904.06991); higher is better.
+    """Share of generated images in some real image's ball (Kynkaanniemi et al. 2019); higher is better.
 
-    The ball around a real image reaches to its k-th nearest other real image.
+    arXiv 1904.06991. The ball around a real image reaches to its k-th nearest other real image.
     """
 
     k: int = 3
@@ -29,9 +29,10 @@ class Precision(RealBallMetric):
 
 @dataclass(frozen=True)
 class Recall(BallMetric):
-    """Share of real images inside some generated image's ball (Kynkaanniemi et al. 2019, arXiv 1904.06991); higher is better.
+    """Share of real images in some generated image's ball (Kynkaanniemi et al. 2019); higher is better.
 
-    The ball around a generated image reaches to its k-th nearest other generated image.
+    arXiv 1904.06991. The ball around a generated image reaches to its k-th nearest other generated
+    image.
     """
 
     k: int = 3
@@ -48,7 +49,7 @@ def _share(which: Tensor) -> float:
 
 
 def _by_torch_fidelity(features: Tensor, reference: Statistics | None, k: int) -> dict[str, float]:
-    from torch_fidelity.metric_prc import prc_features_to_metric
+    from torch_fidelity.metric_prc import prc_features_to_metric  # here: brings torchvision, 1.7 s
 
     assert reference is not None
     kwargs = {"prc_neighborhood": k, "prc_batch_size": 2048, "save_cpu_ram": True, "verbose": False}

@@ -1,4 +1,4 @@
-"""The protocols: those of the papers, and those of the embedded teachers."""
+"""The protocols of the papers and of the embedded teachers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EDM_50K = Protocol(
     selection="min",
     references=references.EDM,
 )
-"""EDM's and most papers': TensorFlow's Inception and resize; their tables quote the smallest FID of three times 50,000 images."""
+"""EDM's and most papers': TensorFlow's Inception and resize; tables have the smallest of three FIDs."""
 
 SID_50K = Protocol(
     family="sid",
@@ -27,7 +27,7 @@ SID_50K = Protocol(
     parameters={"is": {"permutation": None}},
     references=references.SID,
 )
-"""SiD's sid_metrics: as edm-50k, but the mean of ten, an inception score in the order of the images, precision and recall."""
+"""SiD's sid_metrics: as edm-50k, but the mean of ten, IS in the images' order, precision and recall."""
 
 CLEAN_50K = Protocol(
     family="clean",
@@ -47,7 +47,7 @@ LEGACY_PT_50K = Protocol(
     repeats=3,
     references=references.LEGACY_PT,
 )
-"""pytorch-fid's: the same Inception after another bilinear resize and scaling; for numbers of papers that used it."""
+"""pytorch-fid's: the same Inception after another bilinear resize; for papers that used it."""
 
 SMOKE_2K = Protocol(
     family="smoke",
@@ -66,7 +66,7 @@ DIGITS_5K = Protocol(
     repeats=4,
     references={"digits": (Path(__file__).with_name("digits_reference.safetensors"),)},
 )
-"""5,000 images in the features of a digit classifier, against all 1,797 digits of scikit-learn; compares only with itself."""
+"""5,000 images in the features of a digit classifier, against all 1,797 digits of scikit-learn."""
 
 PIXELS_5K = Protocol(family="pixels", samples=5000, extractors=("pixels",), metrics=("fid",), repeats=4)
-"""5,000 images by mean and covariance of their pixels; for teachers whose distribution is known, and for trying things out."""
+"""5,000 images by mean and covariance of their pixels, for teachers of a known distribution."""

@@ -1,4 +1,4 @@
-"""Statistics of real images that others publish: EDM's, OpenAI's and clean-fid's."""
+"""Published statistics of real images: EDM's, OpenAI's and clean-fid's."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ _CLEAN = "https://www.cs.cmu.edu/~clean-fid/stats"
 
 
 def edm(file: str, dataset: str, images: int) -> PublishedStatistics:
-    """Mean and covariance of a whole training set, by EDM's own tool."""
+    """Return mean and covariance of a whole training set, by EDM's own tool."""
     licence = "CC BY-NC-SA 4.0 (NVIDIA): not for commercial use"
     asset = Asset(f"fid-ref-{file.removesuffix('.npz')}", file, f"{_EDM}/{file}", licence, "NVlabs/edm README")
     return PublishedStatistics(asset, dataset, "train", images, "NVlabs/edm fid.py ref", "inception")
 
 
 def clean_fid(dataset: str, mode: str, split: str, images: int, extractor: str, kind: str = "moments") -> PublishedStatistics:
-    """Mean and covariance, or the features themselves, by clean-fid."""
+    """Return mean and covariance by clean-fid, or with ``bank`` the features themselves."""
     file = f"{dataset}_{mode}_{split}_32{'_kid' if kind == 'bank' else ''}.npz"
     source = "GaParmar/clean-fid README, and cleanfid.features.get_reference_statistics"
     asset = Asset(f"clean-fid-{file.removesuffix('.npz')}", file, f"{_CLEAN}/{file}", "MIT (clean-fid)", source)
@@ -30,7 +30,7 @@ EDM = {
     "afhqv2-64": (edm("afhqv2-64x64.npz", "afhqv2-64", 15_803),),
     "imagenet64": (edm("imagenet-64x64.npz", "imagenet64", 1_281_167),),
 }
-"""What the FIDs of EDM and of its students are measured against."""
+"""References for the FID of EDM and of its students."""
 
 OPENAI_IMAGENET64 = PublishedStatistics(
     Asset(
@@ -47,10 +47,10 @@ OPENAI_IMAGENET64 = PublishedStatistics(
     "inception",
     "bank",
 )
-"""Images for precision and recall, and statistics for the older models; not for the FID of EDM and its students."""
+"""References for precision and recall, and for older models; not for the FID of EDM and its students."""
 
 SID = EDM | {"imagenet64": (*EDM["imagenet64"], OPENAI_IMAGENET64)}
-"""As EDM's, with the images that SiD's precision and recall on ImageNet are measured against."""
+"""EDM's references, with the images for SiD's precision and recall on ImageNet."""
 
 CLEAN = {
     "cifar10": (

@@ -1,4 +1,4 @@
-"""How fast a generator makes images, where it runs now."""
+"""The speed of a generator on the present device: latency and throughput."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from bench.plugin import GeneratorMetric, device_name
 
 @dataclass(frozen=True)
 class Speed(GeneratorMetric):
-    """Times calls of the generator, noise and all evaluations included, after a first one that does not count."""
+    """Base of the metrics that time calls of the generator, with noise and all network evaluations."""
 
     batch: int = 1
-    """Images made at once."""
+    """Number of images made in one call."""
     seconds: float = 1.0
-    """Least duration; the median of the calls made in it, at least 5, is what counts."""
+    """Least duration of the measurement; its result is the median of at least 5 calls."""
 
     def median(self, generate: Callable[[int], object], device: torch.device) -> float:
-        """Seconds of one call."""
-        taken: list[float] = []
+        """Return the median seconds of one call, after a first one that does not count."""
+        seconds: list[float] = []
         self._call(generate, device)
-        while len(taken) < 5 or sum(taken) < self.seconds:
-            taken.append(self._call(generate, device))
-        return statistics.median(taken)
+        while len(seconds) < 5 or sum(seconds) < self.seconds:
+            seconds.append(self._call(generate, device))
+        return statistics.median(seconds)
 
     def _call(self, generate: Callable[[int], object], device: torch.device) -> float:
         started = time.perf_counter()

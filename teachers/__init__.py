@@ -1,1 +1,1 @@
-"""The built-in teachers and their data sets, found through the entry points ``bench.teachers`` and ``bench.datasets``."""
+"""The built-in teachers, released generators and data sets, which the suite finds by entry points."""

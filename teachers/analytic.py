@@ -1,4 +1,4 @@
-"""Teachers whose distribution, and so whose denoiser, is known in closed form: for tests and plots."""
+"""Teachers whose distribution and denoiser are known in closed form, for tests and figures."""
 
 from __future__ import annotations
 
@@ -8,18 +8,28 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from bench.plugin import ImageSpec, InMemory, NoiseLevels, Sampler, Teacher, UsageError, per_image, refuse_path, to_uint8
+from bench.plugin import (
+    ImageSpec,
+    InMemory,
+    NoiseLevels,
+    Sampler,
+    Teacher,
+    UsageError,
+    per_image,
+    refuse_path,
+    to_uint8,
+)
 from teachers.networks.mlp import ResidualMLP
 
 DRAWS = 20_000
-"""Exact samples in the data set of an analytic teacher."""
+"""Number of exact samples in the data set of an analytic teacher."""
 
 
 class GaussianDenoiser(nn.Module):
-    """Exact denoiser of pixels ``N(mu, s^2)``, each independent: ``D(y) = (s^2 y + sigma^2 mu) / (s^2 + sigma^2)``.
+    """Exact denoiser ``(s^2 y + sigma^2 mu) / (s^2 + sigma^2)`` of independent pixels ``N(mu, s^2)``.
 
-    ``mu`` and ``log_s`` are parameters, so that a trainable copy spans all generators ``x = m + tau z`` with the same
-    value for every pixel.
+    ``mu`` and ``log_s`` are parameters, so that a trainable copy spans all generators ``x = m + tau
+    z`` with one value for all pixels.
     """
 
     def __init__(self, mu: float, s: float) -> None:
@@ -28,14 +38,18 @@ class GaussianDenoiser(nn.Module):
         self.log_s = nn.Parameter(torch.tensor(math.log(s)))
 
     def forward(
-        self, x: Tensor, sigma: Tensor | float, labels: Tensor | None = None, augment_labels: Tensor | None = None
+        self,
+        x: Tensor,
+        sigma: Tensor | float,
+        labels: Tensor | None = None,
+        augment_labels: Tensor | None = None,
     ) -> Tensor:
         noise, data = per_image(sigma, x) ** 2, (2 * self.log_s).exp()
         return (data * x + noise * self.mu) / (data + noise)
 
 
 class Gaussian(Teacher):
-    """Independent Gaussian pixels, 1x8x8, of mean 0.1 and standard deviation 0.2: every quantity has a closed form."""
+    """Independent Gaussian pixels, 1x8x8, mean 0.1, deviation 0.2: every quantity has a closed form."""
 
     image_spec = ImageSpec(channels=1, resolution=8)
     noise = NoiseLevels()
@@ -50,10 +64,11 @@ class Gaussian(Teacher):
 
 
 class RingDenoiser(nn.Module):
-    """Exact denoiser of eight equal Gaussians of deviation ``s`` on a circle of radius ``r``, plus a trainable correction.
+    """Exact denoiser of equal Gaussians of deviation ``s`` on a circle, plus a trainable correction.
 
-    ``D(y) = sum_k w_k (s^2 y + sigma^2 c_k) / (s^2 + sigma^2)`` with ``w = softmax(-|y - c_k|^2 / 2 (s^2 + sigma^2))``.
-    The correction is an EDM-scaled network that starts at exactly zero and that only trainable copies change.
+    ``D(y) = sum_k w_k (s^2 y + sigma^2 c_k) / (s^2 + sigma^2)`` with centres c_k and ``w =
+    softmax(-|y - c_k|^2 / 2 (s^2 + sigma^2))``. The correction is an EDM-scaled network that starts
+    at exactly zero; only trainable copies change it.
     """
 
     centres: Tensor
@@ -64,12 +79,16 @@ class RingDenoiser(nn.Module):
         self.register_buffer("centres", radius * torch.stack([angles.cos(), angles.sin()], dim=1))
         self.s = s
         state = torch.get_rng_state()
-        torch.default_generator.manual_seed(0)  # its hidden weights are a constant of this teacher; a GPU's state is not touched
+        torch.default_generator.manual_seed(0)  # its hidden weights are constants; leaves a GPU's state
         self.correction = ResidualMLP(channels=2, resolution=1, width=96, blocks=2)
         torch.set_rng_state(state)
 
     def forward(
-        self, x: Tensor, sigma: Tensor | float, labels: Tensor | None = None, augment_labels: Tensor | None = None
+        self,
+        x: Tensor,
+        sigma: Tensor | float,
+        labels: Tensor | None = None,
+        augment_labels: Tensor | None = None,
     ) -> Tensor:
         noise = per_image(sigma, x)
         variance = self.s**2 + noise**2
@@ -81,7 +100,7 @@ class RingDenoiser(nn.Module):
 
 
 class GMMRing(Teacher):
-    """Eight Gaussians of deviation 0.05 on a circle of radius 0.7 in the plane (2 channels, one pixel): modes to lose."""
+    """Eight Gaussians of deviation 0.05 on a circle of radius 0.7 in the plane: modes to lose."""
 
     image_spec = ImageSpec(channels=2, resolution=1)
     noise = NoiseLevels()
@@ -96,7 +115,7 @@ class GMMRing(Teacher):
 
 
 def refuse_weights(name: str, path: Path | None) -> None:
-    """An analytic teacher has no weights to read."""
+    """Raise UsageError if ``path`` is not None: an analytic teacher has no weights to read."""
     if path is not None:
         raise UsageError(f"the teacher {name!r} has a closed form and reads no weights, given {str(path)!r}; leave the path out.")
 
@@ -107,7 +126,8 @@ class GaussianImages(InMemory):
     def __init__(self, path: Path | None = None) -> None:
         refuse_path("gaussian", path)
         generator = torch.Generator().manual_seed(0)
-        super().__init__(to_uint8(Gaussian.mu + Gaussian.s * torch.randn(DRAWS, *Gaussian.image_spec.shape, generator=generator)))
+        noise = torch.randn(DRAWS, *Gaussian.image_spec.shape, generator=generator)
+        super().__init__(to_uint8(Gaussian.mu + Gaussian.s * noise))
 
 
 class RingPoints(InMemory):

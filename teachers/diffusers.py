@@ -1,10 +1,9 @@
-"""Teachers that the library diffusers saved: pixel-space models that predict noise, v, the image, or a flow's velocity."""
+"""Teachers saved by the library diffusers: pixel-space models of noise, v, images or velocities."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bench.files.assets import offline
 from bench.plugin import (
     FlowDenoiser,
     ImageSpec,
@@ -42,10 +42,10 @@ VP_SCHEDULERS = (
     "PNDMScheduler",
     "UniPCMultistepScheduler",
 )
-"""Samplers of one and the same process, whose levels they call ``alphas_cumprod``."""
+"""Schedulers of the variance-preserving process, whose levels they call ``alphas_cumprod``."""
 FLOW_SCHEDULERS = ("FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler")
 OTHER_TIMES = {"timestep_type": "continuous", "use_flow_sigmas": True, "invert_sigmas": True}
-"""Options with which a scheduler gives its network times of another meaning."""
+"""Options with which the times of a scheduler have another meaning."""
 
 NETWORK_RANGES = {
     "attention_head_dim": (1, 2048),
@@ -57,24 +57,25 @@ NETWORK_RANGES = {
     "out_channels": (1, 32),
     "sample_size": (4, 1024),
 }
-"""By which a network would grow without end, or loop; they are wider than any pixel-space model is."""
+"""Ranges of arguments with which a network would grow without end; pixel-space models stay inside."""
 SCHEDULER_RANGES = {"num_train_timesteps": (1, 10_000), "solver_order": (1, 10)}
-"""Some schedulers compute in the square of the first when they are made."""
+"""Ranges of a scheduler's arguments; some compute in the square of the first when they are made."""
 LISTS = ("block_out_channels", "sample_size")
 MOST_ENTRIES = 8
 CONFIGURATION_BYTES = 2**20
 
 OLD_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
-"""Of the attention's layers in weights saved before 2023, among them those of the CIFAR-10 DDPM."""
+"""Earlier names of attention layers, in weights saved before 2023 such as those of the CIFAR-10 DDPM."""
 
 
 class DiffusersTeacher(Teacher):
-    """A pixel-space model of the library diffusers: ``diffusers:FOLDER``, or ``diffusers:REPOSITORY`` on its hub.
+    """A pixel-space model of the library diffusers: ``diffusers:FOLDER`` or ``diffusers:REPOSITORY``.
 
-    The folder holds a pipeline, or a UNet2DModel with its scheduler_config.json. Only JSON and safetensors files are read.
-    Of the scheduler only the process counts: neither its steps nor its clipping of the image is used.
-    Downloads stay in the hub's own cache; with ``BENCH_OFFLINE=1`` only what is there is used.
-    Images, noise levels and digest are known once it is loaded; the data set and the protocol are not.
+    REPOSITORY is on the library's hub, whose own cache keeps downloads; with ``BENCH_OFFLINE=1``
+    only that cache is used. FOLDER holds a pipeline, or a UNet2DModel with its
+    scheduler_config.json. Only JSON and safetensors files are read. The scheduler defines the
+    process; its steps and its clipping of images are not used. Image size, noise levels and digest
+    are known once the teacher is loaded; its data set and protocol are not known.
     """
 
     sampler = Sampler()
@@ -84,11 +85,11 @@ class DiffusersTeacher(Teacher):
     known_before_loading = False
 
     files: tuple[Path, ...]
-    """What it was read from: two configurations and the weights."""
+    """The files that were read: two configurations and the weights."""
 
     @property
     def image_spec(self) -> ImageSpec:  # type: ignore[override]  # of each model, not of the class
-        return self._images
+        return self._image_spec
 
     @property
     def noise(self) -> NoiseLevels:  # type: ignore[override]
@@ -101,34 +102,34 @@ class DiffusersTeacher(Teacher):
         files = _configuration_files(folder, self.source)
         network, process = map(_read_json, files)
         if network.get("_class_name") != MODEL:
-            found = one_line(network.get("_class_name"), 60)
-            raise UsageError(f"the network of {self.source!r} is a {found}; only {MODEL} can be a teacher.")
+            class_name = one_line(network.get("_class_name"), 60)
+            raise UsageError(f"the network of {self.source!r} is a {class_name}; only {MODEL} can be a teacher.")
         _check_ranges(network, NETWORK_RANGES, f"the network of {self.source!r}")
         _check_ranges(process, SCHEDULER_RANGES, f"the scheduler of {self.source!r}")
-        unet = _build(MODEL, network, on_meta=True)  # so that nothing is larger than the weights that lie there
-        self._images = _image_spec(unet.config, self.source)
-        labelled = LabelledUNet(unet, self._images.label_dim)
+        unet = _build(MODEL, network, on_meta=True)  # nothing grows larger than the weights
+        self._image_spec = _image_spec(unet.config, self.source)
+        labelled = LabelledUNet(unet, self._image_spec.label_dim)
         denoiser = _denoiser(labelled, process, self.source)
         weights = path or _weights(folder, files[0].parent, self.source)
         tensors, _ = load_tensors(weights)
         tensors = {_new_name(name): tensor.float() for name, tensor in tensors.items()}  # some are published in float16
         load_weights(unet, tensors, f"the weights file {str(weights)!r}")
-        if any(buffer.is_meta for buffer in unet.buffers()):  # of filters that no file holds
+        if any(buffer.is_meta for buffer in unet.buffers()):  # of filters that are in no file
             labelled.unet = _build(MODEL, network)
             labelled.unet.load_state_dict(tensors)
         if not _is_folder(self.source):
             self.note = f"commit {folder.name} of {self.source}"
         self._noise, self.files = denoiser.noise, (*files, weights)
-        self._settings = json.dumps([_settled(network), _settled(process)], sort_keys=True)
+        self._settings = json.dumps([_identity(network), _identity(process)], sort_keys=True)
         return denoiser
 
     def digest(self) -> str:
-        """SHA-256 of the weights and of the two configurations: the same weights under another schedule are another denoiser."""
+        """Return the SHA-256 of the weights and both configurations, since the schedule matters too."""
         return hashlib.sha256((tensors_digest(self.denoiser.state_dict()) + self._settings).encode()).hexdigest()
 
 
 class LabelledUNet(nn.Module):
-    """A UNet2DModel as ``model(x, t, labels)``, the labels one-hot (N, label_dim), and ignored where label_dim is 0."""
+    """A UNet2DModel as ``model(x, t, labels)``, with one-hot labels (N, label_dim)."""
 
     def __init__(self, unet: nn.Module, label_dim: int) -> None:
         super().__init__()
@@ -144,7 +145,7 @@ class LabelledUNet(nn.Module):
 
 def _library() -> Any:
     try:
-        import diffusers  # seconds to import, and an extra
+        import diffusers  # here: an optional dependency that takes seconds to import
     except ImportError as error:
         raise UsageError(
             f"the teacher 'diffusers' needs the library diffusers ({error}); pip install 'distill-bench[diffusers]'."
@@ -157,26 +158,26 @@ def _is_folder(source: str) -> bool:
 
 
 def _snapshot(source: str, pattern: str, revision: str | None = None) -> Path:
-    """The folder ``source``, or that with the files of a hub repository that match ``pattern``, downloaded if need be."""
+    """Return the folder ``source``, or the one of a hub repository, downloading files by ``pattern``."""
     if _is_folder(source):
         return Path(source).expanduser()
     _library()
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import snapshot_download  # here: comes with the optional diffusers
 
-    offline = os.environ.get("BENCH_OFFLINE") == "1"
     try:
-        found = snapshot_download(source, revision=revision, allow_patterns=[pattern], local_files_only=offline)
+        folder = snapshot_download(source, revision=revision, allow_patterns=[pattern], local_files_only=offline())
     except (OSError, ValueError) as error:  # the hub's errors are of these kinds
-        why = "BENCH_OFFLINE=1 and the hub's cache does not have it" if offline else str(error).partition("\n")[0]
+        why = "BENCH_OFFLINE=1 and the hub's cache does not have it" if offline() else str(error).partition("\n")[0]
         raise UsageError(
-            f"{source!r} is neither a folder nor a repository that the hub gives ({why}); give diffusers:FOLDER or "
+            f"{source!r} is neither a folder nor a repository that the hub gives ({why}); give "
+            "diffusers:FOLDER or "
             "diffusers:REPOSITORY."
         ) from None
-    return Path(found)
+    return Path(folder)
 
 
 def _configuration_files(folder: Path, source: str) -> tuple[Path, Path]:
-    """The files that configure the network and the scheduler, each in its own folder or all in one."""
+    """Find the configurations of network and scheduler, each in its own folder or all in one."""
     index = _read_json(folder / "model_index.json") if (folder / "model_index.json").is_file() else {}
     latent = [name for name in ("vae", "vqvae", "movq") if index.get(name) not in (None, [None, None])]
     if latent:
@@ -186,7 +187,7 @@ def _configuration_files(folder: Path, source: str) -> tuple[Path, Path]:
 
 
 def _first(folder: Path, source: str, file: str, *parts: str) -> Path:
-    """``file`` in one of the parts of ``folder``, or in ``folder`` itself."""
+    """Find ``file`` in one of the ``parts`` of ``folder``, or in ``folder`` itself."""
     places = [folder / part / file for part in (*parts, "")]
     for place in places:
         if place.is_file():
@@ -196,13 +197,14 @@ def _first(folder: Path, source: str, file: str, *parts: str) -> Path:
 
 
 def _weights(folder: Path, model: Path, source: str) -> Path:
-    """The safetensors file of the network in ``model``, a folder in ``folder``, downloaded if need be."""
+    """Return the safetensors file in the folder ``model`` below ``folder``, downloading it if needed."""
     file = model / WEIGHTS
     if not file.is_file():
         file = _snapshot(source, str(file.relative_to(folder)), revision=folder.name) / file.relative_to(folder)
     if not file.is_file():
         raise UsageError(
-            f"{source!r} has no {WEIGHTS} beside its network's config.json, and pickled weights (.bin) are never read; load it "
+            f"{source!r} has no {WEIGHTS} beside its network's config.json, and pickled weights "
+            "(.bin) are never read; load it "
             "in diffusers and save it again by save_pretrained, which writes safetensors."
         )
     return file
@@ -224,21 +226,21 @@ def _read_json(file: Path) -> dict[str, Any]:
 
 
 def _check_ranges(config: dict[str, Any], ranges: dict[str, tuple[int, int]], what: str) -> None:
-    """Raise UsageError unless the integers of a configuration lie in ``ranges``, or are left to their defaults."""
+    """Raise UsageError unless the integers of a configuration lie in ``ranges`` or are absent."""
     for name, (low, high) in ranges.items():
         value = config.get(name)
         values = value if name in LISTS and isinstance(value, list) else [value]
         odd = [v for v in values if type(v) is not int or not low <= v <= high]
         if value is not None and (odd or not 1 <= len(values) <= MOST_ENTRIES):
-            found = shown(odd[0]) if odd else f"{len(values):,} times"
+            wrong = shown(odd[0]) if odd else f"{len(values):,} times"
             several = f", or 1 to {MOST_ENTRIES} of them" if name in LISTS else ""
             raise UsageError(
-                f"{what} has {name} {found}, expected an integer from {low} to {high:,}{several}; save the model again."
+                f"{what} has {name} {wrong}, expected an integer from {low} to {high:,}{several}; save the model again."
             )
 
 
 def _build(name: str, config: dict[str, Any], *, on_meta: bool = False) -> Any:
-    """An object of diffusers' class ``name``, always one of the names in this file, from its configuration."""
+    """Build an object of diffusers' class ``name``, one of the names in this file."""
     try:
         with torch.device("meta") if on_meta else nullcontext():
             return getattr(_library(), name).from_config(config)
@@ -257,10 +259,15 @@ def _build(name: str, config: dict[str, Any], *, on_meta: bool = False) -> Any:
 
 
 def _image_spec(config: Any, source: str) -> ImageSpec:
-    """What the network makes, from its configuration with the defaults filled in."""
+    """Return the size of the network's images and the number of its classes."""
     size = config.sample_size
     sizes = {size} if isinstance(size, int) else set(size or ())
-    channels, out, times, classes = config.in_channels, config.out_channels, config.time_embedding_type, config.class_embed_type
+    channels, out, times, classes = (
+        config.in_channels,
+        config.out_channels,
+        config.time_embedding_type,
+        config.class_embed_type,
+    )
     unfit = {
         f"images of size {size}, expected one square": len(sizes) != 1,
         f"{channels} channels in and {out} out, expected as many or twice as many": out not in (channels, 2 * channels),
@@ -274,7 +281,7 @@ def _image_spec(config: Any, source: str) -> ImageSpec:
 
 
 def _denoiser(network: nn.Module, config: dict[str, Any], source: str) -> VPDenoiser | FlowDenoiser:
-    """The network as an EDM denoiser, by the process that its scheduler's configuration describes."""
+    """Adapt the network to an EDM denoiser, by the process of its scheduler."""
     name = config.get("_class_name")
     for option, value in OTHER_TIMES.items():
         if config.get(option) == value:
@@ -296,7 +303,7 @@ def _denoiser(network: nn.Module, config: dict[str, Any], source: str) -> VPDeno
     scheduler = _build(name, config)
     alphas = scheduler.alphas_cumprod.clone()
     if config.get("rescale_betas_zero_snr"):
-        alphas[-1] = 0  # some samplers write 2^-24 there, which is above the level before it
+        alphas[-1] = 0  # some schedulers write 2^-24, above the level before
     return VPDenoiser(network, alphas, scheduler.config.prediction_type)
 
 
@@ -305,6 +312,6 @@ def _new_name(tensor: str) -> str:
     return ".".join([*path, OLD_NAMES.get(layer, layer), kind])
 
 
-def _settled(config: dict[str, Any]) -> dict[str, Any]:
-    """A configuration without what says only who wrote it."""
+def _identity(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a configuration without the entries that only say who wrote it."""
     return {key: value for key, value in config.items() if key not in ("_diffusers_version", "_name_or_path")}

@@ -1,4 +1,4 @@
-"""The embedded teacher: an EDM diffusion model of scikit-learn's 8x8 digits, small enough to ship and to train in a minute."""
+"""The embedded teacher: an EDM model of scikit-learn's 8x8 digits, shipped and trained in a minute."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from teachers.networks.mlp import ResidualMLP
 
 
 class EDMDigits(Teacher, Trainable):
-    """EDM on scikit-learn's 8x8 grey digits: a 128,704-parameter network, shipped with the suite, made for a laptop CPU."""
+    """EDM on scikit-learn's 8x8 grey digits: 128,704 parameters, shipped, made for a laptop CPU."""
 
     image_spec = ImageSpec(channels=1, resolution=8)
     noise = NoiseLevels()
@@ -41,7 +41,7 @@ class EDMDigits(Teacher, Trainable):
 
     @staticmethod
     def network() -> EDMPrecond:
-        """The untrained network."""
+        """Build the untrained network."""
         return EDMPrecond(ResidualMLP(channels=1, resolution=8, width=128, blocks=3))
 
     def load(self, path: Path | None) -> nn.Module:
@@ -52,7 +52,10 @@ class EDMDigits(Teacher, Trainable):
 
     @classmethod
     def train(cls, images: int, seed: int, report: Callable[[int, float], None]) -> tuple[dict[str, Tensor], dict[str, float]]:
-        """EDM's loss; AdamW, batch 256, learning rate 2e-3 falling linearly to 0 from half way; weight average of decay 0.999."""
+        """Train by EDM's loss with AdamW, batch 256, and a weight average of decay 0.999.
+
+        The learning rate is 2e-3, and falls linearly to 0 from half way.
+        """
         torch.manual_seed(seed)
         pixels, _ = next(open_dataset(cls.dataset).batches(10_000))
         real = from_uint8(pixels)

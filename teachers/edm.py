@@ -1,8 +1,9 @@
-"""The EDM teachers that NVIDIA publishes, as data: network, weights, sampler, data set, reported FID.
+"""The teachers of EDM that NVIDIA publishes: network, weights, sampler, data set, reported FID.
 
-Karras et al., "Elucidating the Design Space of Diffusion-Based Generative Models" (NeurIPS 2022, arXiv 2206.00364).
-The addresses stand in the README of NVlabs/edm, which states no checksums; the network arguments are those that its training
-options produce, and a file's own recorded arguments are compared with them when it is read.
+Karras et al., "Elucidating the Design Space of Diffusion-Based Generative Models" (NeurIPS 2022,
+arXiv 2206.00364). The addresses are from the README of NVlabs/edm, which states no checksums. The
+network arguments follow from its training options; those that a file records are compared with
+them.
 """
 
 from __future__ import annotations
@@ -34,12 +35,12 @@ _TABLE_2 = "EDM paper, Table 2, and NVlabs/edm example.py: the smallest of three
 
 
 def published_network(file: str) -> Asset:
-    """A published network."""
+    """Return the published file of this name."""
     return Asset(Path(file).stem, file, f"{_SITE}/pretrained/{file}", _LICENCE, _SOURCE)
 
 
 def ddpmpp(resolution: int, label_dim: int = 0) -> NetworkConfig:
-    """The network of the "vp" files for images of 32 or 64 pixels."""
+    """Configure DDPM++, the network of the "vp" files, for images of 32 or 64 pixels."""
     return NetworkConfig(
         model_type="SongUNet",
         embedding_type="positional",
@@ -57,16 +58,21 @@ def ddpmpp(resolution: int, label_dim: int = 0) -> NetworkConfig:
 
 
 def ncsnpp(resolution: int, label_dim: int = 0) -> NetworkConfig:
-    """The network of the "ve" files: the same with Fourier features, a residual input pyramid and a smoother filter."""
-    ve = {"embedding_type": "fourier", "encoder_type": "residual", "channel_mult_noise": 2, "resample_filter": [1, 3, 3, 1]}
+    """Configure NCSN++, the network of the "ve" files, for images of 32 or 64 pixels."""
+    ve = {
+        "embedding_type": "fourier",
+        "encoder_type": "residual",
+        "channel_mult_noise": 2,
+        "resample_filter": [1, 3, 3, 1],
+    }
     return ddpmpp(resolution, label_dim).model_copy(update=ve)
 
 
 class EDMTeacher(Teacher):
-    """An EDM network, and how to read it from any file that holds one."""
+    """A teacher with a network of EDM, read from any file that holds one."""
 
     network: ClassVar[NetworkConfig]
-    """The published network, from which the size of the images follows."""
+    """The published network; the size of the images follows from it."""
     weights: ClassVar[Asset]
     """The published file."""
     noise = NoiseLevels()
@@ -79,20 +85,19 @@ class EDMTeacher(Teacher):
         network, config = load_network(file, self.network)
         if config.image_spec != self.image_spec:
             raise UsageError(
-                f"the weights file {str(file)!r} makes {_words(config.image_spec)}, this teacher {_words(self.image_spec)}; "
-                "give it to the teacher that it belongs to."
+                f"the weights file {str(file)!r} makes {_describe(config.image_spec)}, this teacher "
+                f"{_describe(self.image_spec)}; give it to the teacher that it belongs to."
             )
         self.noise = replace(self.noise, sigma_data=config.sigma_data)
         if differences := config.differs(self.network):
             self.note = f"{file.name} is not the published network: {', '.join(differences)}"
             if not config.augment_dim:
-                self.augment = None  # it would not be told
+                self.augment = None  # the network takes no augmentation labels
         return network
 
 
-def _words(images: ImageSpec) -> str:
-    classes = f"{images.label_dim} classes" if images.label_dim else "no classes"
-    return f"{images.channels}x{images.resolution}x{images.resolution} images of {classes}"
+def _describe(images: ImageSpec) -> str:
+    return f"{images} images of {images.label_dim or 'no'} classes"
 
 
 class EDMCifar10(EDMTeacher):
@@ -172,7 +177,7 @@ class EDMAFHQv2VE(EDMAFHQv2):
 
 
 class EDMImageNet64(EDMTeacher):
-    """EDM on ImageNet at 64x64, by class: ADM, 295.9M parameters, FID 1.36 at NFE 511 (stochastic) as published."""
+    """EDM on ImageNet 64x64, by class: ADM, 295.9M parameters, published FID 1.36 at NFE 511 (stochastic)."""
 
     network = NetworkConfig(
         model_type="DhariwalUNet",

@@ -76,7 +76,8 @@ def fetch(asset: Asset) -> Path:
         ) from error
     except OSError as error:
         raise BenchError(
-            f"cannot keep {asset.file} in the cache ({error.strerror or error}); make room and run the same command again, "
+            f"cannot keep {asset.file} in the cache ({error.strerror or error}); make room and "
+            "run the same command again, "
             f"set BENCH_CACHE to another folder, or {_by_hand(asset)}."
         ) from error
     return asset.path
@@ -89,7 +90,10 @@ def _ensure(asset: Asset) -> None:
         _require_download(asset, problem)
     elif asset.digest():
         return  # no lock: a cache that is only read needs no permission to write
-    with locked(asset.path.with_name(".lock"), lambda _: _tell(f"waiting for another process that is getting {asset.file}")):
+    with locked(
+        asset.path.with_name(".lock"),
+        lambda _: _tell(f"waiting for another process that is getting {asset.file}"),
+    ):
         if problem := _problem(asset):  # unless another process has mended it
             _download(asset, problem)
         if asset.digest() is None:
@@ -146,7 +150,11 @@ def _download(asset: Asset, problem: str) -> None:
     A wrong file is removed, so that no later download continues it. Raises ConnectionError for a
     download that fails, and BenchError for one that brings another file.
     """
-    from bench.files.download import discard, download, download_bar  # here: the network library takes 0.5 s to import
+    from bench.files.download import (
+        discard,
+        download,
+        download_bar,
+    )  # here: the network library takes 0.5 s to import
 
     if asset.path.exists():
         _tell(f"{asset.file} {problem}; it is downloaded again")
@@ -157,7 +165,8 @@ def _download(asset: Asset, problem: str) -> None:
     try:
         if mismatch := _mismatch(asset, part, with_md5=True):
             raise BenchError(
-                f"what comes as {asset.file} from {asset.url} is not the right file and was removed ({mismatch}); "
+                f"what comes as {asset.file} from {asset.url} is not the right file and was "
+                f"removed ({mismatch}); "
                 f"run the same command again, or {_by_hand(asset)}."
             )
         part.replace(asset.path)

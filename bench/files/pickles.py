@@ -93,7 +93,11 @@ class _Machine:
     """The stack machine, with its memo and a method for each operation."""
 
     def __init__(
-        self, data: memoryview, allowed: frozenset[tuple[str, str]], start: int, references: list[Persistent] | None
+        self,
+        data: memoryview,
+        allowed: frozenset[tuple[str, str]],
+        start: int,
+        references: list[Persistent] | None,
     ) -> None:
         self.data, self.allowed, self.position, self.references = data, allowed, start, references
         self.stack: list[Any] = []

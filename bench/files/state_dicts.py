@@ -11,7 +11,16 @@ from torch import Tensor
 
 from bench.errors import shown
 from bench.files.pickles import Malformed, parse
-from bench.files.storages import ORDERED_DICT, PARAMETER, TENSOR, TYPES, Reference, entries, read_legacy, rebuild
+from bench.files.storages import (
+    ORDERED_DICT,
+    PARAMETER,
+    TENSOR,
+    TYPES,
+    Reference,
+    entries,
+    read_legacy,
+    rebuild,
+)
 
 LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 ZIP = b"PK\x03\x04"
@@ -46,7 +55,10 @@ def read_state_dict(data: memoryview) -> dict[str, Tensor]:
 def _read_zip(data: memoryview) -> tuple[Any, dict[str, memoryview]]:
     """Return the object in ``data.pkl``, and by key the raw storages beside it."""
     members = _members(data)
-    archive = next((name.removesuffix("data.pkl") for name in members if name.count("/") == 1 and name.endswith("/data.pkl")), "")
+    archive = next(
+        (name.removesuffix("data.pkl") for name in members if name.count("/") == 1 and name.endswith("/data.pkl")),
+        "",
+    )
     if not archive or f"{archive}constants.pkl" in members:
         raise Malformed("it is not a zip of one object that torch.save wrote")
     if members.get(f"{archive}byteorder", memoryview(b"little")) != memoryview(b"little"):
@@ -106,7 +118,11 @@ def _member(data: memoryview, at: int, left: int) -> tuple[str, memoryview, int]
     field = data[at + 46 + n : at + 46 + n + extra]
     wide = [v for v, known in zip(("size", "packed", "header"), (size, packed, header), strict=True) if known == 0xFFFFFFFF]
     values = dict(zip(wide, _zip64(field, len(wide)), strict=True))
-    size, packed, header = values.get("size", size), values.get("packed", packed), values.get("header", header)
+    size, packed, header = (
+        values.get("size", size),
+        values.get("packed", packed),
+        values.get("header", header),
+    )
     if method or flags & 1 or packed != size:
         raise Malformed(f"the zip's member {shown(name)} is packed or encrypted, expected stored")
     if size > left:

@@ -49,9 +49,17 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             return {name: file.get_tensor(name) for name in file.keys()}, meta  # noqa: SIM118 - not a dict
     except FileNotFoundError:
         raise UsageError(f"the weights file {str(path)!r} does not exist; check the path.") from None
-    except (safetensors.SafetensorError, OSError, ValueError, TypeError, RecursionError, MemoryError) as error:
+    except (
+        safetensors.SafetensorError,
+        OSError,
+        ValueError,
+        TypeError,
+        RecursionError,
+        MemoryError,
+    ) as error:
         raise UsageError(
-            f"the weights file {str(path)!r} is not a safetensors file ({one_line(error) or type(error).__name__}); "
+            f"the weights file {str(path)!r} is not a safetensors file "
+            f"({one_line(error) or type(error).__name__}); "
             "give one that this suite or safetensors wrote."
         ) from None
 
@@ -63,7 +71,8 @@ def load_weights(network: nn.Module, tensors: dict[str, Tensor], where: str) -> 
     messages. Raises UsageError that says what does not fit.
     """
     own = network.state_dict()
-    other = [n for n, t in own.items() if n in tensors and (tensors[n].shape, tensors[n].dtype) != (t.shape, t.dtype)]
+    both = own.keys() & tensors.keys()
+    other = [n for n in own if n in both and _kind(tensors[n]) != _kind(own[n])]
     misfits = [
         ("lacks", [name for name in own if name not in tensors]),
         ("has too much", [name for name in tensors if name not in own]),
@@ -79,12 +88,16 @@ def load_weights(network: nn.Module, tensors: dict[str, Tensor], where: str) -> 
 
 
 def _difference(name: str, tensor: Tensor, expected: Tensor) -> str:
-    kinds = [f"{str(t.dtype).removeprefix('torch.')} {tuple(t.shape)}" for t in (tensor, expected)]
-    return f"{name} ({kinds[0][:80]}, expected {kinds[1]})"
+    return f"{name} ({_kind(tensor)[:80]}, expected {_kind(expected)})"
+
+
+def _kind(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
 
 
 def _some(names: list[str]) -> str:
-    return ", ".join(one_line(name, 120) for name in names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
+    more = f" and {len(names) - 2} more" if len(names) > 2 else ""
+    return ", ".join(one_line(name, 120) for name in names[:2]) + more
 
 
 def converted(

@@ -67,6 +67,7 @@ def require_weights(path: Path) -> None:
         raise UsageError(f"the weights file {str(path)!r} is not a file; check the path.")
     if not 0 < status.st_size <= MOST_BYTES:
         raise UsageError(
-            f"the weights file {str(path)!r} has {status.st_size:,} bytes, expected more than 0 and at most {MOST_BYTES:,}; "
+            f"the weights file {str(path)!r} has {status.st_size:,} bytes, expected more than 0 "
+            f"and at most {MOST_BYTES:,}; "
             "fetch it again."
         )

@@ -1,8 +1,8 @@
 """All that a plugin's author needs: contracts, shared mathematics, and registering decorators.
 
-A method in ten lines, which trains a copy of the teacher to denoise its own images; as ``mine.py`` it is run
-by ``bench run --plugin mine.py --method mine --teacher edm-digits --budget images=20k``, with ``--set`` for
-each of its settings, such as ``--set lr=1e-4``:
+A method in ten lines, which trains a copy of the teacher to denoise its own images. As ``mine.py`` it
+is run by ``bench run --plugin mine.py --method mine --teacher edm-digits --budget images=20k``, with
+``--set`` for each of its settings, such as ``--set lr=1e-4``:
 
     @register_method("mine")
     class Mine(Method):
@@ -28,7 +28,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from bench import registry
-from bench.environment import device_name
+from bench.environment import device_name, without_tf32
 from bench.errors import BenchError, UsageError, explain, one_line, shown
 from bench.files.assets import Asset, fetch
 from bench.files.atomic import cache_folder, sha256
@@ -195,4 +195,5 @@ __all__ = [  # noqa: RUF022 - grouped by what an author makes
     "explain",
     "one_line",
     "shown",
+    "without_tf32",
 ]

@@ -74,7 +74,11 @@ class VPDenoiser(nn.Module):
         return torch.lerp(self.times[after - 1], self.times[after], weight).to(sigma.dtype)
 
     def forward(
-        self, x: Tensor, sigma: Tensor | float, labels: Tensor | None = None, augment_labels: Tensor | None = None
+        self,
+        x: Tensor,
+        sigma: Tensor | float,
+        labels: Tensor | None = None,
+        augment_labels: Tensor | None = None,
     ) -> Tensor:
         s = per_image(sigma, x)
         scale = (1 + s**2).rsqrt()  # sqrt(abar)
@@ -106,7 +110,11 @@ class FlowDenoiser(nn.Module):
         self.noise = NoiseLevels(sigma_min=SIGMA_FLOOR, sigma_max=80.0)
 
     def forward(
-        self, x: Tensor, sigma: Tensor | float, labels: Tensor | None = None, augment_labels: Tensor | None = None
+        self,
+        x: Tensor,
+        sigma: Tensor | float,
+        labels: Tensor | None = None,
+        augment_labels: Tensor | None = None,
     ) -> Tensor:
         s = per_image(sigma, x)
         t = s / (1 + s)

@@ -102,7 +102,13 @@ class Teacher(ABC):
         set_dropout(network, dropout)
         return network
 
-    def sample(self, z: Tensor, labels: Tensor | None = None, sampler: Sampler | None = None, draw: Draw | None = None) -> Tensor:
+    def sample(
+        self,
+        z: Tensor,
+        labels: Tensor | None = None,
+        sampler: Sampler | None = None,
+        draw: Draw | None = None,
+    ) -> Tensor:
         """Sample images in [-1, 1] from unit Gaussian noise, both (N, C, H, W); see ``sampler``."""
         return (sampler or self.sampler)(self.denoiser, z, self.noise, labels, draw)
 

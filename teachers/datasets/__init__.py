@@ -1,1 +1,1 @@
-"""Real images: the data sets by name, and one reader for each format of file."""
+"""Data sets of real images by name, and a reader for each format of file."""

@@ -1,4 +1,4 @@
-"""Reading what may be larger, or less sound, than it says."""
+"""Read files that may be larger than they declare, or damaged."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class Readable(Protocol):
     """An open file."""
 
     def read(self, size: int, /) -> bytes:
-        """At most ``size`` bytes; none at the end."""
+        """Read at most ``size`` bytes; none at the end."""
         ...
 
 
 def read_at_most(file: Readable, limit: int, what: str) -> bytearray:
-    """Everything in an open file. Raises UsageError beyond ``limit`` bytes, whatever size was declared anywhere."""
+    """Read all of an open file. Raises UsageError beyond ``limit`` bytes, whatever size is declared."""
     content = bytearray()
     while chunk := file.read(_CHUNK):
         content += chunk
@@ -31,7 +31,10 @@ def read_at_most(file: Readable, limit: int, what: str) -> bytearray:
 
 
 def read_gzip(path: Path, limit: int) -> bytearray:
-    """The content of a file, unpacked if it is gzipped. Raises UsageError for a damaged one, or beyond ``limit`` bytes."""
+    """Read a file, unpacking it if it is gzipped.
+
+    Raises UsageError for a damaged file, or beyond ``limit`` bytes.
+    """
     try:
         with path.open("rb") as raw:
             packed = raw.read(2) == b"\x1f\x8b"

@@ -1,4 +1,4 @@
-"""The CIFAR-10 python archive: pickles of numpy arrays in a gzipped tar, read as data."""
+"""Read the CIFAR-10 python archive as data: pickles of numpy arrays in a gzipped tar."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from bench.plugin import InMemory, UsageError
 from teachers.datasets.bounded import read_gzip
 
 BYTES, MEMBERS = 2**28, 100
-"""The genuine archive has 9 members and unpacks to 186 MB."""
+"""Most bytes and members of the archive; the genuine one has 9 members and unpacks to 186 MB."""
 SPLITS = {"train": tuple(f"data_batch_{i}" for i in range(1, 6)), "test": ("test_batch",)}
 _RECONSTRUCT = {("numpy.core.multiarray", "_reconstruct"), ("numpy._core.multiarray", "_reconstruct")}
 _ALLOWED = _RECONSTRUCT | {("numpy", "ndarray"), ("numpy", "dtype")}
 
 
 def cifar_archive(path: Path, *, labels: bool = True, split: str = "train") -> InMemory:
-    """The images of ``cifar-10-python.tar.gz``, 3x32x32 in the order of its batches, with their classes.
+    """Read the images of ``cifar-10-python.tar.gz``, 3x32x32, in the order of its batches, with classes.
 
-    Nothing is unpacked to disk and no pickle is executed. Raises UsageError for a file of any other content.
+    Nothing is unpacked to disk and no pickle is executed. Raises UsageError for a file of any other
+    content.
     """
     members = _members(read_gzip(path, BYTES), path)
     missing = [name for name in SPLITS[split] if name not in members]
@@ -36,8 +37,8 @@ def cifar_archive(path: Path, *, labels: bool = True, split: str = "train") -> I
 
 
 def _members(archive: bytearray, path: Path) -> dict[str, memoryview]:
-    """The contents of all regular files in a tar, by the last part of their names."""
-    found: dict[str, memoryview] = {}
+    """Return the contents of all regular files in a tar, by the last part of their names."""
+    files: dict[str, memoryview] = {}
     view, end = memoryview(archive), 0
     try:
         with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as tar:
@@ -46,18 +47,18 @@ def _members(archive: bytearray, path: Path) -> dict[str, memoryview]:
                     raise tarfile.ReadError(f"it has more than {MEMBERS} members, where the genuine one has 9")
                 first, last = member.offset_data, member.offset_data + member.size
                 name = member.name.rpartition("/")[2]
-                if first < end or not first <= last <= len(archive) or (name in found and member.isreg()):
+                if first < end or not first <= last <= len(archive) or (name in files and member.isreg()):
                     raise tarfile.ReadError(f"the entry {name[:100]!r} is cut off or there twice")
                 end = last
                 if member.isreg():
-                    found[name] = view[first:last]
+                    files[name] = view[first:last]
     except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
         raise UsageError(f"{str(path)!r} is not a sound tar ({error}); expected the CIFAR-10 python archive.") from None
-    return found
+    return files
 
 
 def _batch(content: memoryview, where: str) -> tuple[np.ndarray[Any, Any], list[int]]:
-    """Images uint8 (N, 3, 32, 32) and classes of one batch: a dict whose ``data`` are rows of 3,072 bytes."""
+    """Return the images, uint8 (N, 3, 32, 32), and the classes of a batch."""
     try:
         batch, _ = parse(content, _ALLOWED)
     except Malformed as error:
@@ -72,14 +73,20 @@ def _batch(content: memoryview, where: str) -> tuple[np.ndarray[Any, Any], list[
 
 
 def _bytes_of_array(node: Any) -> bytes | memoryview | None:
-    """The bytes of a pickled uint8 numpy array (N, 3072) in C order, or None for anything else.
+    """Return the bytes of a pickled uint8 numpy array (N, 3072) in C order, or None for anything else.
 
     Its state is (version, shape, dtype, whether in Fortran order, bytes).
     """
     match node:
         case Call(
             function=Global(module=module, name=name),
-            state=(1, (int(count), 3072), Call(function=Global("numpy", "dtype"), args=("u1" | b"u1", *_)), False, content),
+            state=(
+                1,
+                (int(count), 3072),
+                Call(function=Global("numpy", "dtype"), args=("u1" | b"u1", *_)),
+                False,
+                content,
+            ),
         ) if (module, name) in _RECONSTRUCT and isinstance(content, bytes | memoryview) and len(content) == count * 3072:
             return content
     return None

@@ -1,4 +1,4 @@
-"""The idx files of MNIST and its successors: a header of big-endian integers, then bytes."""
+"""Read the idx files of MNIST and its successors: a header of big-endian integers, then bytes."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from teachers.datasets.bounded import read_gzip
 
 IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 IMAGES_BYTES, LABELS_BYTES = 2**27, 2**20
-"""The 60,000 images of MNIST and of its successors are 47 MB."""
+"""Most bytes of the two files; the 60,000 images of MNIST and of its successors have 47 MB."""
 
 
 def is_idx_folder(path: Path) -> bool:
-    """Whether the images of the training set lie here."""
+    """Tell whether a folder has the images of the training set as an idx file."""
     return _file(path, IMAGES).is_file()
 
 
 def idx_folder(path: Path, *, labels: bool = True) -> InMemory:
-    """The training set in a folder of idx files, gzipped or not: square grey images with their classes.
+    """Read the training set in a folder of idx files, gzipped or not: square grey images with classes.
 
-    Raises UsageError unless both files are there, of the length that their headers declare, and of equal count.
+    Raises UsageError unless both files are there, as long as their headers declare, and equal in
+    count.
     """
     pixels = _read(_file(path, IMAGES), 3, IMAGES_BYTES)
     if pixels.shape[1] != pixels.shape[2]:
@@ -41,19 +42,24 @@ def idx_folder(path: Path, *, labels: bool = True) -> InMemory:
 
 
 def _file(folder: Path, name: str) -> Path:
-    """The gzipped file, or the plain one where that is there."""
+    """Return the path of the plain file if it exists, and of the gzipped one otherwise."""
     plain = folder / name
     return plain if plain.is_file() else folder / f"{name}.gz"
 
 
 def _read(file: Path, dimensions: int, limit: int) -> Tensor:
-    """An array of bytes: after two zeros, type 8 and the number of dimensions come their sizes, each four bytes."""
+    """Read an array of bytes.
+
+    Its header is two zeros, the type 8, the number of dimensions, and their sizes in four bytes
+    each.
+    """
     content = read_gzip(file, limit)
     header = 4 + 4 * dimensions
     if len(content) < header or content[:4] != bytes([0, 0, 8, dimensions]):
         raise UsageError(
             f"the file {str(file)!r} begins with {content[:4].hex() or 'nothing'}, "
-            f"expected 0000080{dimensions}, an idx file of bytes in {dimensions} dimensions; get it again."
+            f"expected 0000080{dimensions}, an idx file of bytes in {dimensions} dimensions; get "
+            "it again."
         )
     sizes = struct.unpack(f">{dimensions}I", content[4:header])
     if not math.prod(sizes) == len(content) - header > 0:

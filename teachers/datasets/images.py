@@ -1,4 +1,4 @@
-"""EDM's data set archives: a zip or a folder of images, with their labels beside them."""
+"""Read EDM's data sets: a zip or a folder of images, with their labels beside them."""
 
 from __future__ import annotations
 
@@ -22,27 +22,28 @@ from teachers.datasets.labels import parse_labels
 
 LABELS = "dataset.json"
 FORMATS = ("PNG", "JPEG", "BMP", "PPM", "TIFF", "WEBP")
-"""Formats that are decoded: those of photographs, none that PIL hands to another program."""
+"""Formats that are decoded: those of photographs, and none that PIL passes to another program."""
 CHANNELS = {"L": 1, "RGB": 3}
 LARGEST = 2048
-"""Pixels in a row, at most."""
+"""Most pixels in a row."""
 IMAGE_BYTES = 2**26
 LABELS_BYTES, LABEL_BYTES = 2**20, 200
-"""``dataset.json`` at most, and more for each image: parsed it is up to 25 times larger. ImageNet's has 40 for each."""
+"""Most bytes of ``dataset.json``, and as many more for each image; ImageNet's has 40 for each.
+Parsed it is up to 25 times larger."""
 
 
 class Files(Protocol):
-    """Named files: a zip's or a folder's."""
+    """Named files of a zip or of a folder."""
 
     names: list[str]
 
     def open(self, name: str) -> IO[bytes]:
-        """One of them, to read."""
+        """Open one of them for reading."""
         ...
 
 
 class ZipFiles:
-    """The files in a zip; they are read where they lie and never unpacked, so that names lead nowhere."""
+    """The files in a zip. They are never unpacked to disk, so that their names can do no harm."""
 
     def __init__(self, path: Path) -> None:
         self.zip = zipfile.ZipFile(path)
@@ -55,26 +56,28 @@ class ZipFiles:
 
 
 class FolderFiles:
-    """The files in a folder and in those below it, by their path from there."""
+    """The files in a folder and below it, by their path from there."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        found = [Path(folder, file) for folder, _, files in os.walk(path, onerror=_fail) for file in files]
-        self.names = [file.relative_to(path).as_posix() for file in found if file.is_file()]  # no pipe to wait for
+        paths = [Path(folder, file) for folder, _, files in os.walk(path, onerror=_fail) for file in files]
+        self.names = [file.relative_to(path).as_posix() for file in paths if file.is_file()]  # and no pipes
 
     def open(self, name: str) -> IO[bytes]:
         return (self.path / name).open("rb")
 
 
 def _fail(error: OSError) -> None:
-    raise error  # where os.walk would leave out what it may not read
+    raise error  # os.walk would skip folders that it may not read
 
 
 class ImageFiles(Dataset):
-    """Images of a zip or a folder in the order of their names, and the labels of its ``dataset.json``, as EDM reads them.
+    """The images of a zip or folder in the order of their names, with their labels, as in EDM.
 
-    All are square, of one size, and RGB or grey. Without ``dataset.json`` they have no labels: folders are not classes.
-    Raises UsageError for anything else; for an image, when it is read.
+    All images are square, of one size, and RGB or grey. Labels stand in
+    ``dataset.json``; without it they have no
+    labels: folders are not classes. Raises UsageError for anything else, and for a damaged image
+    when it is read.
     """
 
     def __init__(self, path: Path, *, labels: bool = True) -> None:
@@ -89,18 +92,19 @@ class ImageFiles(Dataset):
         channels, width, height = self.size
         if width != height or width > LARGEST:
             raise UsageError(
-                f"the images of {self.where} are {width}x{height}, expected square ones of at most {LARGEST}; "
+                f"the images of {self.where} are {width}x{height}, expected square ones of at "
+                f"most {LARGEST}; "
                 "make the data set with EDM's dataset_tool."
             )
         self.labels = None
         if labels and LABELS in self.files.names:
             text = self._bytes(LABELS, LABELS_BYTES + LABEL_BYTES * len(self.names))
             self.labels = parse_labels(text, self.names, self.where)
-        self._images = ImageSpec(channels, width, label_dim(self.labels))
+        self._image_spec = ImageSpec(channels, width, label_dim(self.labels))
 
     @property
     def image_spec(self) -> ImageSpec:
-        return self._images
+        return self._image_spec
 
     def __len__(self) -> int:
         return len(self.names)
@@ -113,10 +117,11 @@ class ImageFiles(Dataset):
 
     def _pixels(self, name: str) -> Tensor:
         image, size = self._open(name)
-        if size != self.size:  # so that no more is decoded than was expected
-            found, first = ("x".join(map(str, s)) for s in (size, self.size))
+        if size != self.size:  # so that no more is decoded than expected
+            this, first = ("x".join(map(str, s)) for s in (size, self.size))
             raise UsageError(
-                f"the image {name!r} of {self.where} is {found} and the first one {first}, expected one size; "
+                f"the image {name!r} of {self.where} is {this} and the first one {first}, "
+                "expected one size; "
                 "make the data set with EDM's dataset_tool."
             )
         with self._sound(f"the image {name!r}"):
@@ -124,14 +129,15 @@ class ImageFiles(Dataset):
         return torch.from_numpy(decoded).reshape(size[2], size[1], size[0]).permute(2, 0, 1)
 
     def _open(self, name: str) -> tuple[Image.Image, tuple[int, int, int]]:
-        """An image that is not decoded yet, and its channels, width and height."""
+        """Return an image that is not decoded yet, and its channels, width and height."""
         content = self._bytes(name, IMAGE_BYTES)
         with self._sound(f"the image {name!r}"), warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image: Image.Image = Image.open(BytesIO(content), formats=FORMATS)
         if image.mode not in CHANNELS:
             raise UsageError(
-                f"the image {name!r} of {self.where} has the mode {image.mode!r}, expected L (grey) or RGB; "
+                f"the image {name!r} of {self.where} has the mode {image.mode!r}, expected L "
+                "(grey) or RGB; "
                 "make the data set with EDM's dataset_tool."
             )
         return image, (CHANNELS[image.mode], image.width, image.height)
@@ -142,7 +148,7 @@ class ImageFiles(Dataset):
 
     @contextmanager
     def _sound(self, what: str) -> Iterator[None]:
-        """Turn what zipfile and PIL raise on damaged bytes, errors of some ten unrelated types, into one sentence."""
+        """Raise UsageError in place of the ten types that zipfile and PIL raise on damaged bytes."""
         try:
             yield
         except UsageError:

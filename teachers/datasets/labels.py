@@ -1,4 +1,4 @@
-"""The labels of EDM's data set archives: the file ``dataset.json``."""
+"""Read the labels of EDM's data sets, the file ``dataset.json``."""
 
 from __future__ import annotations
 
@@ -11,32 +11,37 @@ from torch import Tensor
 from bench.plugin import UsageError
 
 MOST_CLASSES = 100_000
-"""A larger class index is taken for damage: one-hot vectors are that long."""
+"""Most classes; a larger index is taken for damage, since one-hot vectors are that long."""
 
 
 def parse_labels(text: bytes | bytearray, names: list[str], where: str) -> Tensor | None:
-    """Labels of the images ``names`` from ``{"labels": [[name, label], ...]}`` or ``{"labels": null}``.
+    """Read the labels of the images ``names`` from a ``dataset.json``.
 
-    Returns int64 classes (N,) if all labels are integers, float32 (N, d) if all are lists of d numbers, None for null.
-    Raises UsageError unless each image has exactly one label, all of one kind, and nothing else has any.
+    The file holds ``{"labels": [[name, label], ...]}`` or ``{"labels": null}``. Returns int64
+    classes (N,) if all labels are integers, float32 vectors (N, d) if all are lists of d numbers,
+    and None for null. Raises UsageError unless each image has exactly one label, all labels are of
+    one kind, and there are no others.
     """
     where = f"dataset.json of {where}"
     try:
         pairs = json.loads(text)["labels"]
-        found = None if pairs is None else dict(pairs)
+        by_name = None if pairs is None else dict(pairs)
     except (ValueError, KeyError, TypeError, RecursionError, MemoryError) as error:
         raise UsageError(
             f'{where} is not of the form {{"labels": [["name.png", 0], ...]}} ({type(error).__name__}); make it with EDM\'s tool.'
         ) from None
-    if found is None:
+    if by_name is None:
         return None
-    if len(found) < len(pairs):
-        raise UsageError(f"{where} has {len(pairs):,} labels for {len(found):,} images, so some twice; make it again.")
-    for what, odd in (("lacks", set(names) - found.keys()), ("has labels for", found.keys() - set(names))):
+    if len(by_name) < len(pairs):
+        raise UsageError(f"{where} has {len(pairs):,} labels for {len(by_name):,} images, so some twice; make it again.")
+    for what, odd in (
+        ("lacks", set(names) - by_name.keys()),
+        ("has labels for", by_name.keys() - set(names)),
+    ):
         if odd:
             which = "images" if what == "lacks" else "images that are not there"
             raise UsageError(f"{where} {what} {len(odd):,} {which}, such as {str(min(odd, key=str))[:100]!r}; make it again.")
-    labels = [found[name] for name in names]
+    labels = [by_name[name] for name in names]
     kinds = {_kind(label): name for name, label in zip(names, labels, strict=True)}
     if len(kinds) == 1:
         (kind,) = kinds

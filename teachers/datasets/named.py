@@ -1,4 +1,4 @@
-"""Data sets that teachers were trained on, by name, and those in any file or folder."""
+"""The data sets that teachers were trained on, by name, and those in any file or folder."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Digits(InMemory):
 
     def __init__(self, path: Path | None = None) -> None:
         refuse_path("digits", path)
-        from sklearn.datasets import load_digits  # a second to import, so only when the images are needed
+        from sklearn.datasets import load_digits  # here: takes a second to import
 
         values, classes = load_digits(return_X_y=True)
         pixels = torch.from_numpy(np.rint(values * (255 / 16)).astype(np.uint8)).reshape(-1, 1, 8, 8)
@@ -39,7 +39,7 @@ class Digits(InMemory):
 
 
 def read_files(path: Path, *, labels: bool = True) -> Dataset:
-    """The data set in a file or folder, read as what it is: EDM zip, image folder, CIFAR-10 archive, or folder of idx files.
+    """Open an EDM zip, an image folder, a CIFAR-10 archive, or a folder of idx files.
 
     Raises UsageError for a path that does not exist or holds none of these.
     """
@@ -63,13 +63,13 @@ def read_files(path: Path, *, labels: bool = True) -> Dataset:
 
 
 class Files(Dataset):
-    """Any file or folder given as path: an EDM zip, an image folder, the CIFAR-10 archive, or a folder of idx files."""
+    """Any file or folder given as path: an EDM zip, an image folder, CIFAR-10's archive, or idx files."""
 
     def __init__(self, path: Path | None = None) -> None:
         self.source = self.open(path)
 
     def open(self, path: Path | None) -> Dataset:
-        """The data set in ``path``."""
+        """Open the data set in ``path``."""
         if path is None:
             raise UsageError("the data set 'files' is whatever a file or folder holds; give its path.")
         return read_files(path)
@@ -86,32 +86,35 @@ class Files(Dataset):
 
 
 class Declared(Files):
-    """A known data set: its files are looked for in their usual place, and must hold images and labels as declared."""
+    """A known data set, with a usual place and a declared size of images and number of classes."""
 
     name: ClassVar[str]
     declared: ClassVar[ImageSpec]
 
     @abstractmethod
     def usual_place(self) -> Path:
-        """Its file or folder. Raises UsageError saying how to get it where it is not there."""
+        """Return its file or folder. Raises UsageError that says how to get it if it is not there."""
 
     def open(self, path: Path | None) -> Dataset:
-        """The data set in ``path`` or in its usual place; an unlabelled one is read without labels, as EDM trains on it.
+        """Open the data set in ``path``, or in its usual place.
 
-        EDM's tool makes classes of the folders that the images came from, which says nothing of faces sorted by number.
+        A data set without classes is read without labels, as EDM trains on it: EDM's tool makes
+        classes of the folders that images came from, which mean nothing for faces sorted by number.
+        Raises UsageError for other images than those declared.
         """
         path = path or self.usual_place()
-        found = read_files(path, labels=self.declared.label_dim > 0)
-        if found.image_spec != self.declared:
+        dataset = read_files(path, labels=self.declared.label_dim > 0)
+        if dataset.image_spec != self.declared:
             raise UsageError(
-                f"{str(path)!r} has {_described(found.image_spec)}, expected {_described(self.declared)}; "
+                f"{str(path)!r} has {_describe(dataset.image_spec)}, expected "
+                f"{_describe(self.declared)}; "
                 f"give the file of the data set {self.name!r}."
             )
-        return found
+        return dataset
 
 
 class CIFAR10(Declared):
-    """CIFAR-10's training set: 50,000 photographs of 10 classes, 3x32x32; downloaded when needed, or an EDM zip as path."""
+    """CIFAR-10's training set: 50,000 photographs of 10 classes, 3x32x32; downloaded, or a path."""
 
     name, declared, assets = "cifar10", ImageSpec(3, 32, 10), (CIFAR10_ARCHIVE,)
 
@@ -120,23 +123,25 @@ class CIFAR10(Declared):
 
 
 class Placed(Declared):
-    """A data set that cannot be downloaded: a person puts it into the folder ``datasets`` of the cache."""
+    """A data set that cannot be downloaded; the user puts it into ``datasets`` in the cache."""
 
     file: ClassVar[str]
     how: ClassVar[str]
+    """How to get it, in the words of an error message."""
 
     def usual_place(self) -> Path:
         place = cache_folder() / "datasets" / self.file
         if not place.exists():
             raise UsageError(
-                f"the data set {self.name!r} is not in {str(place)!r} and cannot be downloaded by the suite; {self.how}, "
+                f"the data set {self.name!r} is not in {str(place)!r} and cannot be downloaded by "
+                f"the suite; {self.how}, "
                 "and put it there or give its path."
             )
         return place
 
 
 class FashionMNIST(Placed):
-    """Fashion-MNIST's training set: 60,000 grey pictures of 10 kinds of clothes, 1x28x28, from its idx files."""
+    """Fashion-MNIST's training set: 60,000 grey pictures of 10 kinds of clothes, 1x28x28; idx files."""
 
     name, declared, file = "fashion-mnist", ImageSpec(1, 28, 10), "fashion-mnist"
     how = "get train-images-idx3-ubyte.gz and train-labels-idx1-ubyte.gz from its authors in one folder"
@@ -161,12 +166,11 @@ class AFHQv2(Placed):
 
 
 class ImageNet64(Placed):
-    """ImageNet's training set: 1,281,167 photographs of 1,000 classes, 3x64x64; an EDM zip made by the user."""
+    """ImageNet's training set: 1,281,167 photographs of 1,000 classes, 3x64x64; the user's EDM zip."""
 
     name, declared, file = "imagenet64", ImageSpec(3, 64, 1000), "imagenet-64x64.zip"
     how = _made_by_dataset_tool("ILSVRC/Data/CLS-LOC/train", "--resolution=64x64 --transform=center-crop")
 
 
-def _described(images: ImageSpec) -> str:
-    classes = f"{images.label_dim:,} classes" if images.label_dim else "no labels"
-    return f"images {images.channels}x{images.resolution}x{images.resolution} with {classes}"
+def _describe(images: ImageSpec) -> str:
+    return f"images {images} with " + (f"{images.label_dim:,} classes" if images.label_dim else "no labels")

@@ -1,1 +1,1 @@
-"""Files that hold an EDM network, read as data: its snapshots, and whatever else its weights come in."""
+"""Read files with a network of EDM as data: its snapshots, and other formats of its weights."""

@@ -1,4 +1,4 @@
-"""Weights files of every kind, read as data: pickles of EDM, SiD and SiDA, torch's state dicts, safetensors."""
+"""Read weights files as data: pickles of EDM, SiD and SiDA, torch's state dicts, safetensors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from teachers.networks.config import NetworkConfig
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Any] | None, dict[str, Tensor]]:
-    """The recorded network arguments, if the file has them, and the tensors by name. Raises UsageError for any other file."""
+    """Read the recorded network arguments, or None if there are none, and the tensors by name.
+
+    Raises UsageError for any other file.
+    """
     data = open_weights(path)
     try:
         if is_state_dict(data):
@@ -26,38 +29,40 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any] | None, dict[str, Tensor
             return snapshot.kwargs, snapshot.tensors
     except Malformed as error:
         raise UsageError(
-            f"the weights file {str(path)!r} is refused, and nothing in it was run: {error}; expected a snapshot of EDM, SiD or "
-            "SiDA, a state dict of torch, or safetensors."
+            f"the weights file {str(path)!r} is refused, and nothing in it was run: {error}; expected a "
+            "snapshot of EDM, SiD or SiDA, a state dict of torch, or safetensors."
         ) from None
     if not is_safetensors(data):
         raise UsageError(
-            f"the weights file {str(path)!r} is none of a snapshot of EDM, SiD or SiDA (.pkl), a state dict of torch (.pt, .pth, "
-            ".bin) and safetensors; fetch it again."
+            f"the weights file {str(path)!r} is none of a snapshot of EDM, SiD or SiDA (.pkl), a "
+            "state dict of "
+            "torch (.pt, .pth, .bin) and safetensors; fetch it again."
         )
     tensors, meta = load_tensors(path)
     network = meta.get("network")
     return network if isinstance(network, dict) else None, tensors
 
 
-def load_network(path: Path, usual: NetworkConfig) -> tuple[EDMPrecond, NetworkConfig]:
-    """The network in a file, and its arguments: those that the file records, or else ``usual``.
+def load_network(path: Path, default: NetworkConfig) -> tuple[EDMPrecond, NetworkConfig]:
+    """Read the network in a file and its arguments, which are ``default`` if the file records none.
 
-    A file in a foreign format is converted once, to a safetensors file in the cache. Raises UsageError for a file that is
-    not a network of EDM, or whose tensors are not exactly those of the network it records.
+    A file in a foreign format is converted once to a safetensors file in the cache. Raises
+    UsageError for a file without a network of EDM, or whose tensors are not exactly those of the
+    network that it records.
     """
     require_weights(path)
     where = f"the weights file {str(path)!r}"
 
     def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         kwargs, tensors = read_checkpoint(path)
-        config = usual if kwargs is None else NetworkConfig.checked(kwargs, where)
-        load_weights(config.on_meta(), tensors, where)  # nothing that does not fit is kept
+        config = default if kwargs is None else NetworkConfig.checked(kwargs, where)
+        load_weights(config.on_meta(), tensors, where)  # before anything is kept
         return tensors, {} if kwargs is None else {"network": config.model_dump(mode="json", exclude_unset=True)}
 
     with path.open("rb") as file:
         own = is_safetensors(file.read(9))
     tensors, meta = load_tensors(path) if own else converted(path, read)
-    config = NetworkConfig.checked(meta["network"], where) if "network" in meta else usual
+    config = NetworkConfig.checked(meta["network"], where) if "network" in meta else default
     network = config.on_meta()
     load_weights(network, tensors, where)
     return network, config

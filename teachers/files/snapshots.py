@@ -1,8 +1,8 @@
-"""Reads the pickles in which EDM, SiD and SiDA publish their networks, as data: no line of what they contain is run.
+"""Read the pickles in which EDM, SiD and SiDA publish networks, without running any of their code.
 
-Such a file holds a network as nested records of ``torch_utils.persistence``: class name, source text and attributes of every
-module. The stock loader executes the source text; here only names and tensors are taken, and the network is built from the
-suite's own classes.
+Such a file holds a network as nested records of ``torch_utils.persistence``, with class name,
+source text and attributes of every module. EDM's loader executes the source text. Here only names
+and tensors are read, and the network is built from the suite's own classes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,17 @@ import torch
 from torch import Tensor
 
 from bench.files.pickles import Call, Global, Malformed, parse
-from bench.files.storages import FEW, ORDERED_DICT, PARAMETER, TENSOR, TYPES, Reference, entries, read_legacy, rebuild
+from bench.files.storages import (
+    FEW,
+    ORDERED_DICT,
+    PARAMETER,
+    TENSOR,
+    TYPES,
+    Reference,
+    entries,
+    read_legacy,
+    rebuild,
+)
 from bench.plugin import shown
 
 _RECORD = Global("torch_utils.persistence", "_reconstruct_persistent_obj")
@@ -27,15 +37,16 @@ _STORAGE = Global("torch.storage", "_load_from_bytes")
 _SCALARS = (Global("numpy._core.multiarray", "scalar"), Global("numpy.core.multiarray", "scalar"))
 _DTYPE = Global("numpy", "dtype")
 _SET = Global("builtins", "set")
-"""What protocol 3, which has no operation for it, calls to make a set; the sets of a snapshot are not looked at."""
+"""The call that makes a set in protocol 3, which has no operation for it; sets are ignored."""
 
-_ALLOWED = [(g.module, g.name) for g in (_RECORD, _MODULE_DICT, *_DICTS, PARAMETER, TENSOR, _STORAGE, *_SCALARS, _DTYPE, _SET)]
+_KNOWN = (_RECORD, _MODULE_DICT, *_DICTS, PARAMETER, TENSOR, _STORAGE, *_SCALARS, _DTYPE, _SET)
+_ALLOWED = [(g.module, g.name) for g in _KNOWN]
 _STORAGE_TYPES = [(g.module, g.name) for g, dtype in TYPES.items() if dtype == torch.float32]
 _RECORD_KEYS = {"type", "version", "module_src", "class_name", "state"}
 _VERSION = 6
 _DEEPEST, _MOST_MODULES, _MOST_NAMES = 16, 10_000, 200_000
 _SUFFIX = "_EncoderDecoder"
-"""What SiDA adds to the names of classes whose tensors and default output are those without it."""
+"""SiDA's addition to class names; tensors and default output are those of the class without it."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +54,13 @@ class Snapshot:
     """A published network as data."""
 
     kwargs: dict[str, Any]
-    """What EDMPrecond was constructed with, ``model_type`` among it; not yet checked for meaning."""
+    """Constructor arguments of EDMPrecond, with ``model_type``; not yet checked."""
     tensors: dict[str, Tensor]
-    """By the names of a state dict, in its order; float32, views of the file's bytes."""
+    """Tensors in float32 by their names in a state dict, in its order; views of the file's bytes."""
 
 
 def read_snapshot(data: memoryview) -> Snapshot:
-    """The network under ``ema`` in a pickle of EDM, SiD or SiDA. Raises Malformed for any other file."""
+    """Read the network ``ema`` in a pickle of EDM, SiD or SiDA. Raises Malformed for any other file."""
     top, end = parse(data, _ALLOWED)
     if end != len(data):
         raise Malformed(f"{len(data) - end:,} bytes follow its end")
@@ -66,7 +77,7 @@ def read_snapshot(data: memoryview) -> Snapshot:
 
 
 class _Walk:
-    """Goes through the module records and collects their tensors, each from a storage of its own."""
+    """Collects the tensors of nested module records, each from a storage of its own."""
 
     def __init__(self) -> None:
         self.tensors: dict[str, Tensor] = {}
@@ -74,7 +85,7 @@ class _Walk:
         self.used: set[int] = set()
 
     def module(self, node: Any, prefix: str, depth: int) -> dict[Any, Any]:
-        """Take the tensors of one module and of those inside it; return its attributes."""
+        """Collect the tensors of a module and of those inside it; return the module's attributes."""
         self.modules += 1
         if depth > _DEEPEST or self.modules > _MOST_MODULES:
             raise Malformed(f"its modules nest deeper than {_DEEPEST} or are more than {_MOST_MODULES:,}")
@@ -91,7 +102,7 @@ class _Walk:
         return state
 
     def named(self, state: dict[Any, Any], kind: str) -> Iterator[tuple[str, Any]]:
-        """One of a module's three tables."""
+        """Yield the names and values of ``_parameters``, ``_buffers`` or ``_modules`` of a module."""
         table = entries(state.get(kind), f"a module's {kind}")
         self.names += len(table)
         if self.names > _MOST_NAMES:
@@ -102,13 +113,13 @@ class _Walk:
             yield name, value
 
     def whole(self, tensor: Tensor, name: str) -> Tensor:
-        """A tensor that is all of its storage, in order, as those of published files are."""
+        """Return the tensor if it is all of its storage, in order, as in published files."""
         if not tensor.is_contiguous() or tensor.untyped_storage().nbytes() != tensor.nbytes:
             raise Malformed(f"{shown(name)} is not all of its storage, in order")
         return tensor
 
     def storage(self, node: Any) -> tuple[Reference, memoryview]:
-        """The numbers of a storage that is written into the stream as bytes, themselves a stream of ``torch.save``."""
+        """Read a storage that stands in the pickle as the bytes of a ``torch.save``."""
         if not (isinstance(node, Call) and node.function == _STORAGE and len(node.args) == 1 and node.state is None):
             raise Malformed("a tensor has no storage")
         if not isinstance(blob := node.args[0], memoryview):
@@ -122,7 +133,7 @@ class _Walk:
 
 
 def _state(node: Any) -> dict[Any, Any]:
-    """The attributes of a module: of a persistent record, or of a plain ModuleDict."""
+    """Return the attributes of a module: of a persistent record, or of a plain ModuleDict."""
     plain = isinstance(node, Call) and node.function == _MODULE_DICT and node.args == () and not node.items
     state = node.state if plain else _record(node)["state"]
     if not isinstance(state, dict):
@@ -153,7 +164,7 @@ def _text(value: Any) -> str:
 
 
 def _plain(value: Any, depth: int = 0) -> Any:
-    """A number, a short text, or a short list of them, as construction takes."""
+    """Return a constructor argument: a number, a short text, or a short list of them."""
     if value is None or isinstance(value, int | float):
         return value
     if isinstance(value, str):

@@ -1,7 +1,8 @@
-"""EDM's non-leaking augmentation: the network is told what was done to its images, and is asked for images to which nothing was.
+"""EDM's non-leaking augmentation: the network receives labels of what was done to its training images.
 
-Karras et al. 2022, section 5 and appendix F.2; the geometry follows Karras et al., "Training Generative Adversarial Networks
-with Limited Data" (NeurIPS 2020, arXiv 2006.06676, appendix B).
+With labels of zero it makes images to which nothing was done. Karras et al. 2022, section 5 and
+appendix F.2; the geometry follows Karras et al., "Training Generative Adversarial Networks with
+Limited Data" (NeurIPS 2020, arXiv 2006.06676, appendix B).
 """
 
 from __future__ import annotations
@@ -22,14 +23,17 @@ _SYM6 = (
 )  # fmt: skip
 """The low-pass filter of the orthonormal Symlet with 12 taps."""
 _MARGIN = len(_SYM6) // 4
-"""Pixels around an image that the filter reaches, at the image's resolution."""
+"""Reach of the filter around an image, in pixels at the image's resolution."""
 _SCALE, _SHIFT = 0.2, 0.125
-"""Deviations of the binary logarithm of a scale, and of a shift as a part of the side."""
+"""Standard deviations of the binary logarithm of a scale, and of a shift in units of the side."""
 
 
 @dataclass(frozen=True)
 class Transform:
-    """What is done to each image, (N,) each: 0 is nothing. Flips are 0 or 1, angles are in radians, the rest is Gaussian."""
+    """Parameters of the transform of each image, each (N,); 0 is no transform.
+
+    Flips are 0 or 1, angles are in radians, and the others are Gaussian.
+    """
 
     xflip: Tensor
     yflip: Tensor
@@ -42,7 +46,7 @@ class Transform:
 
     @classmethod
     def draw(cls, images: Tensor, probability: float) -> Self:
-        """Random transforms, each kind with ``probability``; the horizontal flip is a fair coin always, as in EDM's training.
+        """Draw random transforms, each kind with ``probability``, the horizontal flip always with 1/2.
 
         The draws are made in EDM's order, so that the same seed gives the same transforms.
         """
@@ -73,13 +77,13 @@ class Transform:
         return cls(xflip, yflip, scale, rotation, stretch, stretch_angle, shift[0], shift[1])
 
     def labels(self) -> Tensor:
-        """What the network is told, (N, 9)."""
+        """Return the labels for the network, (N, 9)."""
         along, across = self.stretch * self.stretch_angle.cos(), self.stretch * self.stretch_angle.sin()
         turned = self.rotation.cos() - 1, self.rotation.sin()
         return torch.stack([self.xflip, self.yflip, self.scale, *turned, along, across, self.shift_x, self.shift_y], dim=1)
 
     def matrix(self, width: int, height: int) -> Tensor:
-        """The map from output to input in pixels about the image's centre, without the flips, (N, 3, 3)."""
+        """Return the maps (N, 3, 3) from output to input pixels about the centre, without the flips."""
         shrink, stretch = torch.exp2(-_SCALE * self.scale), torch.exp2(_SCALE * self.stretch)
         return (
             _scaling(shrink, shrink)
@@ -91,15 +95,16 @@ class Transform:
         )
 
     def double(self) -> Self:
-        """The same in float64."""
+        """Return the same transforms in float64."""
         return type(self)(*(getattr(self, f.name).double() for f in fields(self)))
 
 
 @dataclass(frozen=True)
 class AugmentPipe:
-    """Flips, scaling, rotation, stretching and shifting, each with probability ``probability``; the horizontal flip with 1/2.
+    """Augments by flips, scaling, rotation, stretching and shifting, each with ``probability``.
 
-    A call maps images (N, C, H, W) to transformed images of the same shape and the labels (N, 9) that describe the transforms.
+    The horizontal flip has probability 1/2. A call maps images (N, C, H, W) to transformed images
+    of the same shape and to labels (N, 9) of the transforms.
     """
 
     probability: float
@@ -111,17 +116,18 @@ class AugmentPipe:
 
 
 def flip(images: Tensor, transform: Transform) -> Tensor:
-    """Mirror the images that are to be mirrored."""
+    """Mirror the images (N, C, H, W) whose transforms have flips."""
     for axis, flags in ((3, transform.xflip), (2, transform.yflip)):
         images = torch.where(flags[:, None, None, None] == 1, images.flip(axis), images)
     return images
 
 
 def warp(images: Tensor, matrix: Tensor) -> Tensor:
-    """Resample images (N, C, H, W) through a map from output to input pixels (N, 3, 3), without aliasing, mirrored at the edges.
+    """Resample images (N, C, H, W) through maps (N, 3, 3) from output to input pixels, without aliasing.
 
-    They are sampled at twice the resolution between two wavelet filters. EDM pads by what the batch needs, which waits for the
-    GPU; here they are padded by as much as reflection allows, which gives the same images.
+    Images are mirrored at the edges and sampled at twice the resolution between two wavelet
+    filters. EDM pads by what the batch needs, which makes the host wait for the GPU; here images
+    are padded by as much as reflection allows, with the same result.
     """
     n, channels, height, width = images.shape
     x = F.pad(images, [width - 1, width - 1, height - 1, height - 1], mode="reflect")
@@ -131,7 +137,7 @@ def warp(images: Tensor, matrix: Tensor) -> Tensor:
 
     x = F.conv_transpose2d(x, row, groups=channels, stride=(1, 2), padding=(0, reach))
     x = F.conv_transpose2d(x, column, groups=channels, stride=(2, 1), padding=(reach, 0))
-    half, one = matrix.new_full((), 0.5), matrix.new_full((), 1.0)  # fills: nothing is copied from the host
+    half, one = matrix.new_full((), 0.5), matrix.new_full((), 1.0)  # no copies from the host
     matrix = _scaling(2 * one, 2 * one) @ matrix @ _scaling(half, half)
     matrix = _translation(-half, -half) @ matrix @ _translation(half, half)
 
@@ -147,7 +153,7 @@ def warp(images: Tensor, matrix: Tensor) -> Tensor:
 
 @cache
 def _filter(dtype: torch.dtype, device: torch.device) -> Tensor:
-    """The filter on a device, to which it is copied once."""
+    """Return the filter on a device, to which it is copied once."""
     return torch.tensor(_SYM6, dtype=dtype, device=device)
 
 

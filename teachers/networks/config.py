@@ -1,4 +1,4 @@
-"""EDM's networks from their recorded constructor arguments, checked before anything is built."""
+"""Build EDM's networks from recorded constructor arguments, which are checked first."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ _Size = Annotated[int, Field(ge=1, le=1024)]
 
 
 class NetworkConfig(BaseModel):
-    """The arguments of ``EDMPrecond`` under the reference's names; what is not given is the network family's default.
+    """The arguments of EDM's ``EDMPrecond`` under their names there; others have the family's defaults.
 
-    The ranges hold every published network and keep a hostile file from asking for one that fills the memory.
+    The ranges admit every published network, and none with which a hostile file could fill the
+    memory.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -38,7 +39,7 @@ class NetworkConfig(BaseModel):
     channel_mult_noise: int = Field(default=1, ge=1, le=16)
     encoder_type: Literal["standard", "residual"] = "standard"
     resample_filter: list[Annotated[float, Field(gt=0, le=1000)]] = Field(default=[1, 1], min_length=2, max_length=8)
-    # what says nothing about the weights, or has one value that is supported
+    # arguments that do not change the network, or that have one supported value
     decoder_type: Literal["standard"] = "standard"
     label_dropout: float = Field(default=0, ge=0, lt=1)
     use_fp16: bool = False
@@ -48,7 +49,7 @@ class NetworkConfig(BaseModel):
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
-        """Levels halve the resolution, and heads divide the channels. Raises ValueError otherwise."""
+        """Raise ValueError unless levels halve the resolution and heads divide the channels."""
         if self.img_resolution % 2 ** (len(self.channel_mult) - 1):
             raise ValueError(f"{len(self.channel_mult)} levels do not halve the resolution {self.img_resolution}")
         widths = [self.model_channels * m for m in self.channel_mult]
@@ -58,7 +59,12 @@ class NetworkConfig(BaseModel):
 
     @classmethod
     def checked(cls, kwargs: Any, where: str) -> Self:
-        """From recorded arguments. Raises UsageError naming what is unknown, out of range, or makes no network together."""
+        """Check recorded arguments.
+
+        Raises UsageError for ones that are unknown, out of range, or do not fit.
+
+        ``where`` names their file in the message.
+        """
         try:
             config = cls.model_validate(kwargs)
             config.on_meta()
@@ -69,7 +75,8 @@ class NetworkConfig(BaseModel):
         else:
             return config
         raise UsageError(
-            f"{where} records a network that is not one of EDM's: {reason}; expected the arguments of a DDPM++, NCSN++ "
+            f"{where} records a network that is not one of EDM's: {reason}; expected the "
+            "arguments of a DDPM++, NCSN++ "
             "or ADM network."
         )
 
@@ -80,37 +87,41 @@ class NetworkConfig(BaseModel):
 
     @property
     def family(self) -> type[SongUNet] | type[DhariwalUNet]:
-        """The inner network's class."""
+        """Class of the inner network."""
         return SongUNet if self.model_type == "SongUNet" else DhariwalUNet
 
     def build(self) -> EDMPrecond:
-        """The untrained network, in evaluation mode. Raises TypeError or ValueError for arguments that make none together."""
-        given = self.model_dump(include=self.model_fields_set, exclude=_NOT_OF_THE_FAMILY)
-        network = self.family(in_channels=self.img_channels, out_channels=self.img_channels, **given)
+        """Build the untrained network, in evaluation mode.
+
+        Raises TypeError or ValueError for arguments that do not fit together.
+        """
+        arguments = self.model_dump(include=self.model_fields_set, exclude=_NOT_OF_THE_FAMILY)
+        network = self.family(in_channels=self.img_channels, out_channels=self.img_channels, **arguments)
         return EDMPrecond(network, self.sigma_data).eval()
 
     def on_meta(self) -> EDMPrecond:
-        """The network without numbers: names and shapes, at no cost."""
+        """Build the network on the meta device: names and shapes without numbers, at no cost."""
         with torch.device("meta"):
             return self.build()
 
     def differs(self, other: NetworkConfig) -> list[str]:
-        """What makes this another architecture than ``other``, in words; empty if nothing does."""
+        """Say how this architecture differs from ``other``; empty if it does not."""
         mine, theirs = self.architecture(), other.architecture()
         return [f"{n} {mine[n]} where {theirs.get(n)} was published" for n in mine if mine[n] != theirs.get(n)]
 
     def architecture(self) -> dict[str, Any]:
-        """Every argument that says what the network is, with the family's defaults for those that are not given."""
+        """Return every argument of the architecture, with the family's defaults."""
         parameters = inspect.signature(self.family).parameters.values()
         defaults = {p.name: list(p.default) if isinstance(p.default, tuple) else p.default for p in parameters}
-        given = self.model_dump(include=self.model_fields_set)
-        whole = defaults | {"sigma_data": self.sigma_data} | given
-        return {name: value for name, value in whole.items() if name not in _NOT_OF_THE_ARCHITECTURE}
+        arguments = defaults | {"sigma_data": self.sigma_data} | self.model_dump(include=self.model_fields_set)
+        return {name: value for name, value in arguments.items() if name not in _NOT_OF_THE_ARCHITECTURE}
 
 
 _NOT_OF_THE_FAMILY = {
-    "model_type", "img_channels", "use_fp16", "sigma_min", "sigma_max", "sigma_data", "decoder_type", "label_dropout",
+    "model_type", "img_channels", "use_fp16", "sigma_min", "sigma_max", "sigma_data", "decoder_type",
+    "label_dropout",
 }  # fmt: skip
 _NOT_OF_THE_ARCHITECTURE = {
-    "use_fp16", "sigma_min", "sigma_max", "dropout", "label_dropout", "decoder_type", "in_channels", "out_channels",
+    "use_fp16", "sigma_min", "sigma_max", "dropout", "label_dropout", "decoder_type", "in_channels",
+    "out_channels",
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""ADM (Dhariwal and Nichol, "Diffusion Models Beat GANs on Image Synthesis", NeurIPS 2021) as EDM trains it."""
+"""ADM as EDM trains it (Dhariwal and Nichol, "Diffusion Models Beat GANs on Image Synthesis", 2021)."""
 
 from __future__ import annotations
 
@@ -8,13 +8,25 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench.plugin import Encoded
-from teachers.networks.unet import Conv2d, GroupNorm, Linear, PositionalEmbedding, Resampling, UNetBlock, decode_blocks
+from teachers.networks.unet import (
+    Conv2d,
+    GroupNorm,
+    Linear,
+    PositionalEmbedding,
+    Resampling,
+    UNetBlock,
+    build_decoder,
+    decode_blocks,
+)
 
 _CHANNELS_PER_HEAD = 64
 
 
 class DhariwalUNet(nn.Module):
-    """F(x; c_noise) of the "adm" file; arguments as of SongUNet. A block of fewer than 64 channels has no attention."""
+    """The network F(x; c_noise) of EDM's "adm" file, with the arguments of SongUNet.
+
+    A block of fewer than 64 channels has no attention.
+    """
 
     def __init__(
         self,
@@ -36,7 +48,15 @@ class DhariwalUNet(nn.Module):
 
         def block(inputs: int, outputs: int, *, attend: bool = False, resampling: Resampling | None = None) -> UNetBlock:
             heads = outputs // _CHANNELS_PER_HEAD if attend else 0
-            return UNetBlock(inputs, outputs, embedding, resampling=resampling, heads=heads, dropout=dropout, project_skip=False)
+            return UNetBlock(
+                inputs,
+                outputs,
+                embedding,
+                resampling=resampling,
+                heads=heads,
+                dropout=dropout,
+                project_skip=False,
+            )
 
         self.map_noise = PositionalEmbedding(model_channels, endpoint=False)
         if augment_dim:
@@ -60,24 +80,17 @@ class DhariwalUNet(nn.Module):
                 c = model_channels * mult
                 skips.append(c)
 
-        self.dec = nn.ModuleDict()
-        for level, mult in reversed(list(enumerate(channel_mult))):
-            size = img_resolution >> level
-            if level == len(channel_mult) - 1:
-                self.dec[f"{size}x{size}_in0"] = block(c, c, attend=True)
-                self.dec[f"{size}x{size}_in1"] = block(c, c)
-            else:
-                self.dec[f"{size}x{size}_up"] = block(c, c, resampling="up")
-            for i in range(num_blocks + 1):
-                attend = size in attn_resolutions
-                self.dec[f"{size}x{size}_block{i}"] = block(c + skips.pop(), model_channels * mult, attend=attend)
-                c = model_channels * mult
-        self.out_norm = GroupNorm(c, 1e-5)
-        self.out_conv = Conv2d(c, out_channels, 3)
+        def attends(size: int, _: int) -> bool:
+            return size in attn_resolutions
+
+        channels = [model_channels * mult for mult in channel_mult]
+        self.dec = build_decoder(block, img_resolution, channels, skips, num_blocks, attends)
+        self.out_norm = GroupNorm(channels[0], 1e-5)
+        self.out_conv = Conv2d(channels[0], out_channels, 3)
         self._initialise()
 
     def _initialise(self) -> None:
-        """Torch's own uniform law is ADM's; what ends a residual branch, or the network, starts at zero."""
+        """Set torch's default weights, which are ADM's, and zeros at the ends of residual branches."""
         for name, layer in self.named_modules():
             if name.rpartition(".")[2] in ("conv1", "proj", "out_conv", "map_augment"):
                 for parameter in layer.parameters():
@@ -86,7 +99,7 @@ class DhariwalUNet(nn.Module):
             nn.init.normal_(self.map_label.weight)
 
     def embed(self, c_noise: Tensor, labels: Tensor | None, augment_labels: Tensor | None) -> Tensor:
-        """Noise level, class and augmentation as one vector, (N, embedding)."""
+        """Embed noise level, class and augmentation as one vector, (N, embedding)."""
         e = self.map_noise(c_noise)
         if self.augment_dim and augment_labels is not None:
             e = e + self.map_augment(augment_labels.to(e.dtype))
@@ -99,7 +112,7 @@ class DhariwalUNet(nn.Module):
         return self.decode(self.encode(x, c_noise, labels, augment_labels))
 
     def encode(self, x: Tensor, c_noise: Tensor, labels: Tensor | None = None, augment_labels: Tensor | None = None) -> Encoded:
-        """The falling half, before the decoder's first attention."""
+        """Compute the falling half, up to the decoder."""
         embedding, skips = self.embed(c_noise, labels, augment_labels), []
         for layer in self.enc.values():
             x = layer(x, embedding) if isinstance(layer, UNetBlock) else layer(x)
@@ -107,6 +120,6 @@ class DhariwalUNet(nn.Module):
         return Encoded(x, embedding, skips)
 
     def decode(self, encoded: Encoded) -> Tensor:
-        """The rising half, to F."""
+        """Compute the rising half, up to F."""
         out: Tensor = self.out_conv(F.silu(self.out_norm(decode_blocks(self.dec.values(), encoded))))
         return out

@@ -13,20 +13,27 @@ from teachers.networks.unet import Linear
 
 
 class ResidualMLP(nn.Module):
-    """F(x; c_noise) for EDM preconditioning: residual blocks of two linear layers, each told the noise level.
+    """A network F(x; c_noise) for EDM preconditioning: residual blocks conditioned on the noise level.
 
     Args:
-        channels, resolution: of the images it takes and returns, (N, channels, resolution, resolution).
+        channels, resolution: of the images in and out, (N, channels, resolution, resolution).
         width: of the residual stream and of the hidden layers.
-        blocks: how many residual blocks.
-        frequencies: of the noise level's Fourier features, geometrically spaced from 1/8 to 8 turns per unit.
+        blocks: number of residual blocks.
+        frequencies: number of Fourier features of the noise level, spaced geometrically from 1/8 to
+            8 turns per unit.
         dropout: probability of dropping a hidden unit in training mode.
     """
 
     frequencies: Tensor
 
     def __init__(
-        self, channels: int, resolution: int, width: int, blocks: int, frequencies: int = 16, dropout: float = 0.0
+        self,
+        channels: int,
+        resolution: int,
+        width: int,
+        blocks: int,
+        frequencies: int = 16,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.shape = (channels, resolution, resolution)
@@ -42,7 +49,7 @@ class ResidualMLP(nn.Module):
         return self.decode(self.encode(x, c_noise, labels, augment_labels))
 
     def encode(self, x: Tensor, c_noise: Tensor, labels: Tensor | None = None, augment_labels: Tensor | None = None) -> Encoded:
-        """All blocks but the last."""
+        """Compute all blocks but the last."""
         angles = c_noise[:, None] * self.frequencies.to(c_noise.dtype)
         embedding = torch.cat([angles.cos(), angles.sin()], dim=1)
         h = self.first(x.flatten(1))
@@ -51,13 +58,13 @@ class ResidualMLP(nn.Module):
         return Encoded(h, embedding, [])
 
     def decode(self, encoded: Encoded) -> Tensor:
-        """The last block and the images."""
+        """Compute the last block and the images."""
         h = self.last(self.blocks[-1](encoded.features, encoded.embedding))
         return h.unflatten(1, self.shape)
 
 
 class ResidualBlock(nn.Module):
-    """``h + second(dropout(silu(first(norm(h)) + noise(embedding))))``."""
+    """Residual block ``h + second(dropout(silu(first(norm(h)) + noise(embedding))))``."""
 
     def __init__(self, width: int, embedding: int, dropout: float) -> None:
         super().__init__()

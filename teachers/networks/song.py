@@ -1,9 +1,10 @@
-"""DDPM++ and NCSN++ (Song et al., "Score-Based Generative Modeling through SDEs", ICLR 2021) as EDM trains them."""
+"""DDPM++ and NCSN++ as EDM trains them (Song et al., "Score-Based Generative Modeling", 2021)."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal
 
 import torch
@@ -20,6 +21,7 @@ from teachers.networks.unet import (
     PositionalEmbedding,
     Resampling,
     UNetBlock,
+    build_decoder,
     decode_blocks,
 )
 
@@ -27,17 +29,21 @@ _EPS = 1e-6
 
 
 class SongUNet(nn.Module):
-    """F(x; c_noise) of the "vp" files (DDPM++: positional, standard) and of the "ve" files (NCSN++: fourier, residual).
+    """The network F(x; c_noise) of EDM's "vp" files (DDPM++) and "ve" files (NCSN++).
 
     Args:
-        img_resolution, in_channels, out_channels: of the images; the resolution is halved at every level but the first.
-        label_dim: classes; 0 is unconditional.
-        augment_dim: length of the augmentation label; 0 is none.
-        model_channels, channel_mult: channels of level i are ``model_channels * channel_mult[i]``.
-        channel_mult_emb, channel_mult_noise: sizes of the embedding and of the noise features, in ``model_channels``.
-        num_blocks: residual blocks a level in the encoder; the decoder has one more.
-        attn_resolutions: where blocks attend.
+        img_resolution, in_channels, out_channels: of the images; each level but the first halves
+            the resolution.
+        label_dim: number of classes; 0 for an unconditional network.
+        augment_dim: length of the augmentation label; 0 for none.
+        model_channels, channel_mult: level i has ``model_channels * channel_mult[i]`` channels.
+        channel_mult_emb, channel_mult_noise: sizes of the embedding and of the noise features, in
+            units of ``model_channels``.
+        num_blocks: residual blocks in each level of the encoder; the decoder has one more.
+        attn_resolutions: resolutions at which blocks attend.
         dropout: probability in training mode.
+        embedding_type: ``positional`` for DDPM++, ``fourier`` for NCSN++.
+        encoder_type: ``standard`` for DDPM++, ``residual`` for NCSN++.
         resample_filter: taps of the resampling filter.
     """
 
@@ -63,24 +69,21 @@ class SongUNet(nn.Module):
         self.label_dim, self.augment_dim = label_dim, augment_dim
         features, embedding = model_channels * channel_mult_noise, model_channels * channel_mult_emb
 
-        def block(inputs: int, outputs: int, *, attend: bool = False, resampling: Resampling | None = None) -> UNetBlock:
-            return UNetBlock(
-                inputs,
-                outputs,
-                embedding,
-                resampling=resampling,
-                taps=resample_filter,
-                heads=int(attend),
-                dropout=dropout,
-                skip_scale=math.sqrt(0.5),
-                eps=_EPS,
-                adaptive=False,
-            )
+        make = partial(
+            UNetBlock,
+            embedding=embedding,
+            taps=resample_filter,
+            dropout=dropout,
+            skip_scale=math.sqrt(0.5),
+            eps=_EPS,
+            adaptive=False,
+        )
 
-        if embedding_type == "positional":
-            self.map_noise: nn.Module = PositionalEmbedding(features, endpoint=True)
-        else:
-            self.map_noise = FourierEmbedding(features)
+        def block(inputs: int, outputs: int, *, attend: bool = False, resampling: Resampling | None = None) -> UNetBlock:
+            return make(inputs, outputs, heads=int(attend), resampling=resampling)
+
+        positional = embedding_type == "positional"
+        self.map_noise = PositionalEmbedding(features, endpoint=True) if positional else FourierEmbedding(features)
         if label_dim:
             self.map_label = Linear(label_dim, features)
         if augment_dim:
@@ -105,24 +108,17 @@ class SongUNet(nn.Module):
                 c = model_channels * mult
                 skips.append(c)
 
-        self.dec = nn.ModuleDict()
-        for level, mult in reversed(list(enumerate(channel_mult))):
-            size = img_resolution >> level
-            if level == len(channel_mult) - 1:
-                self.dec[f"{size}x{size}_in0"] = block(c, c, attend=True)
-                self.dec[f"{size}x{size}_in1"] = block(c, c)
-            else:
-                self.dec[f"{size}x{size}_up"] = block(c, c, resampling="up")
-            for i in range(num_blocks + 1):
-                attend = i == num_blocks and size in attn_resolutions
-                self.dec[f"{size}x{size}_block{i}"] = block(c + skips.pop(), model_channels * mult, attend=attend)
-                c = model_channels * mult
-        self.dec[f"{img_resolution}x{img_resolution}_aux_norm"] = GroupNorm(c, _EPS)
-        self.dec[f"{img_resolution}x{img_resolution}_aux_conv"] = Conv2d(c, out_channels, 3)
+        def attends(size: int, i: int) -> bool:
+            return i == num_blocks and size in attn_resolutions
+
+        channels = [model_channels * mult for mult in channel_mult]
+        self.dec = build_decoder(block, img_resolution, channels, skips, num_blocks, attends)
+        self.dec[f"{img_resolution}x{img_resolution}_aux_norm"] = GroupNorm(channels[0], _EPS)
+        self.dec[f"{img_resolution}x{img_resolution}_aux_conv"] = Conv2d(channels[0], out_channels, 3)
         self._initialise()
 
     def _initialise(self) -> None:
-        """Xavier-uniform weights and zero biases; what ends a residual branch starts near zero."""
+        """Set Xavier-uniform weights and zero biases; residual branches end near zero."""
         gains = {"conv1": 1e-5, "proj": 1e-5, "qkv": math.sqrt(0.2)}
         for name, layer in self.named_modules():
             if isinstance(layer, nn.Linear | nn.Conv2d):
@@ -132,7 +128,7 @@ class SongUNet(nn.Module):
                     nn.init.zeros_(layer.bias)
 
     def embed(self, c_noise: Tensor, labels: Tensor | None, augment_labels: Tensor | None) -> Tensor:
-        """Noise level, class and augmentation as one vector, (N, embedding)."""
+        """Embed noise level, class and augmentation as one vector, (N, embedding)."""
         cosines, sines = self.map_noise(c_noise).chunk(2, dim=1)
         e = torch.cat([sines, cosines], dim=1)
         if self.label_dim:
@@ -146,7 +142,7 @@ class SongUNet(nn.Module):
         return self.decode(self.encode(x, c_noise, labels, augment_labels))
 
     def encode(self, x: Tensor, c_noise: Tensor, labels: Tensor | None = None, augment_labels: Tensor | None = None) -> Encoded:
-        """The falling half, before the decoder's first attention."""
+        """Compute the falling half, up to the decoder."""
         embedding = self.embed(c_noise, labels, augment_labels)
         skips: list[Tensor] = []
         aux = x
@@ -159,7 +155,7 @@ class SongUNet(nn.Module):
         return Encoded(x, embedding, skips)
 
     def decode(self, encoded: Encoded) -> Tensor:
-        """The rising half, to F."""
+        """Compute the rising half, up to F."""
         *blocks, norm, conv = self.dec.values()
         out: Tensor = conv(F.silu(norm(decode_blocks(blocks, encoded))))
         return out

@@ -1,13 +1,14 @@
-"""The parts that EDM's two U-Nets share: layers that compute in their input's type, resampling, and the residual block.
+"""The parts that EDM's two U-Nets share: layers, resampling, the residual block, and the decoder.
 
-Names follow the published checkpoints, so that a state dict fits as it is. Parameters stay in float32 and are cast where they
-are used: a half-precision input gives half-precision convolutions with float32 master weights.
+Names follow the published checkpoints, so that their state dicts fit. Layers compute in the number
+type of their input: parameters stay in float32 and are cast where they are used, so that a
+half-precision input gives half-precision convolutions with float32 master weights.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 import torch
@@ -20,14 +21,14 @@ Resampling = Literal["up", "down"]
 
 
 class Linear(nn.Linear):
-    """``x W^T + b`` in the type of ``x``."""
+    """Linear layer ``x W^T + b`` in the type of ``x``."""
 
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x, self.weight.to(x.dtype), None if self.bias is None else self.bias.to(x.dtype))
 
 
 class GroupNorm(nn.GroupNorm):
-    """Group normalisation in the type of ``x``, with ``channels / 4`` groups but at most 32."""
+    """Group normalisation in the type of ``x``, with ``channels / 4`` groups and at most 32."""
 
     def __init__(self, channels: int, eps: float) -> None:
         super().__init__(min(32, channels // 4), channels, eps)
@@ -37,7 +38,7 @@ class GroupNorm(nn.GroupNorm):
 
 
 class Resample(nn.Module):
-    """Twice or half the resolution by a separable filter, the same for every channel: (N, C, H, W) to (N, C, 2H, 2W) or so.
+    """Doubles or halves the resolution of (N, C, H, W) by a separable filter, the same for each channel.
 
     The filter [1, 1] duplicates pixels, or averages squares of four.
     """
@@ -54,12 +55,17 @@ class Resample(nn.Module):
 
 
 class Conv2d(nn.Conv2d):
-    """A convolution in the type of ``x``, zero-padded to keep the size, after resampling if that is asked for."""
+    """Convolution in the type of ``x``, zero-padded to keep the size, after any resampling."""
 
     resample_filter: Tensor
 
     def __init__(
-        self, inputs: int, outputs: int, kernel: int, resampling: Resampling | None = None, taps: Sequence[float] = (1, 1)
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        resampling: Resampling | None = None,
+        taps: Sequence[float] = (1, 1),
     ) -> None:
         super().__init__(inputs, outputs, kernel, padding=kernel // 2)
         self.resampling = resampling
@@ -72,12 +78,12 @@ class Conv2d(nn.Conv2d):
         return self.convolve(x, self.kernel_size[0] // 2)
 
     def convolve(self, x: Tensor, padding: int) -> Tensor:
-        """The convolution alone."""
+        """Apply the convolution alone."""
         return F.conv2d(x, self.weight.to(x.dtype), None if self.bias is None else self.bias.to(x.dtype), padding=padding)
 
 
 class FusedDownConv2d(Conv2d):
-    """A convolution followed by the filter at stride 2, with all padding before both: NCSN++'s residual input."""
+    """Convolution and then the filter at stride 2, all padding before both: NCSN++'s residual input."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, taps: Sequence[float]) -> None:
         super().__init__(inputs, outputs, kernel, "down", taps)
@@ -89,13 +95,13 @@ class FusedDownConv2d(Conv2d):
 
 
 def separable(taps: Sequence[float]) -> Tensor:
-    """The normalised outer product of a filter with itself, (1, 1, K, K)."""
-    row = torch.tensor([float(t) for t in taps], device="cpu")  # has values even where the network itself has none yet
+    """Return the normalised outer product of a filter with itself, (1, 1, K, K)."""
+    row = torch.tensor([float(t) for t in taps], device="cpu")  # with values even in a network on meta
     return (row[:, None] * row / row.sum() ** 2)[None, None]
 
 
 def resample(x: Tensor, kernel: Tensor, resampling: Resampling) -> Tensor:
-    """Twice or half the resolution of ``x`` by the filter ``kernel`` (1, 1, K, K)."""
+    """Double or halve the resolution of ``x`` (N, C, H, W) by the filter ``kernel`` (1, 1, K, K)."""
     padding, weight = (kernel.shape[-1] - 1) // 2, _depthwise(kernel, x)
     if resampling == "up":
         return F.conv_transpose2d(x, 4 * weight, groups=x.shape[1], stride=2, padding=padding)
@@ -109,7 +115,7 @@ def _depthwise(kernel: Tensor, x: Tensor) -> Tensor:
 class PositionalEmbedding(nn.Module):
     """Cosines and sines of the noise label (N,) at geometrically spaced frequencies, (N, channels).
 
-    ``endpoint`` says whether the lowest frequency is exactly 1/10000.
+    With ``endpoint`` the lowest frequency is exactly 1/10000.
     """
 
     def __init__(self, channels: int, *, endpoint: bool) -> None:
@@ -118,12 +124,12 @@ class PositionalEmbedding(nn.Module):
 
     def forward(self, label: Tensor) -> Tensor:
         position = torch.arange(self.frequencies, dtype=torch.float32, device=label.device) / (self.frequencies - self.endpoint)
-        angles = torch.outer(label, ((1 / 10_000) ** position).to(label.dtype))  # frequencies of a float32 network, always
+        angles = torch.outer(label, ((1 / 10_000) ** position).to(label.dtype))  # computed in float32 in any case
         return torch.cat([angles.cos(), angles.sin()], dim=1)
 
 
 class FourierEmbedding(nn.Module):
-    """Cosines and sines of the noise label (N,) at random frequencies that belong to the weights, (N, channels)."""
+    """Cosines and sines of the noise label (N,) at random frequencies, (N, channels)."""
 
     freqs: Tensor
 
@@ -137,18 +143,25 @@ class FourierEmbedding(nn.Module):
 
 
 class UNetBlock(nn.Module):
-    """A residual block that is told the noise level, with optional resampling and self-attention.
+    """A residual block conditioned on the noise level, with optional resampling and self-attention.
 
-    ``h = conv1(dropout(silu(norm1(conv0(silu(norm0(x)))) with the embedding)))``, plus the skip, times ``skip_scale``; then
-    the same with attention in place of the convolutions.
+    The output is ``skip_scale * (skip(x) + h)`` with ``h =
+    conv1(dropout(silu(norm1(conv0(silu(norm0(x)))))))``, where the embedding acts at ``norm1``.
+    Attention then adds to that output in the same way.
 
     Args:
-        inputs, outputs: channels.
+        inputs, outputs: numbers of channels.
         embedding: size of the noise embedding.
-        heads: of attention; 0 means none.
-        adaptive: the embedding scales and shifts the normalised ``h``; otherwise it is added before normalisation.
-        skip_scale: of the sum of block and skip; ``sqrt(1/2)`` keeps the variance.
-        project_skip: resampling skips have a 1x1 convolution even where the number of channels stays.
+        resampling: doubles or halves the resolution in ``conv0`` and in the skip.
+        taps: of the resampling filter.
+        heads: number of attention heads; 0 for no attention.
+        dropout: probability in training mode.
+        skip_scale: factor of the sum of block and skip; ``sqrt(1/2)`` keeps the variance.
+        eps: of the group normalisations.
+        project_skip: whether resampling skips have a 1x1 convolution even for equal numbers of
+            channels.
+        adaptive: whether the embedding scales and shifts the normalised ``h``, or is added before
+            ``norm1``.
     """
 
     def __init__(
@@ -186,25 +199,64 @@ class UNetBlock(nn.Module):
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         h = self.conv0(F.silu(self.norm0(x)))
-        told = self.affine(embedding)[:, :, None, None].to(h.dtype)
+        condition = self.affine(embedding)[:, :, None, None].to(h.dtype)
         if self.adaptive:
-            scale, shift = told.chunk(2, dim=1)
+            scale, shift = condition.chunk(2, dim=1)
             h = F.silu(torch.addcmul(shift, self.norm1(h), scale + 1))
         else:
-            h = F.silu(self.norm1(h + told))
+            h = F.silu(self.norm1(h + condition))
         h = (self.conv1(self.dropout(h)) + self.skip(x)) * self.skip_scale
         return (self.proj(self.attention(self.qkv(self.norm2(h)))) + h) * self.skip_scale if self.heads else h
 
     def attention(self, qkv: Tensor) -> Tensor:
-        """Each pixel attends to all: (N, 3C, H, W) to (N, C, H, W). The channels run head, channel in head, then q, k, v."""
+        """Attend from each pixel to all: (N, 3C, H, W) to (N, C, H, W).
+
+        Input channels are ordered by head, then channel in the head, then query, key and value.
+        """
         n, channels, height, width = qkv.shape
         q, k, v = qkv.reshape(n, self.heads, channels // 3 // self.heads, 3, height * width).transpose(2, 4).unbind(3)
         a = F.scaled_dot_product_attention(q, k, v)
         return a.transpose(2, 3).reshape(n, channels // 3, height, width)
 
 
+def build_decoder(
+    block: Callable[..., UNetBlock],
+    resolution: int,
+    channels: Sequence[int],
+    skips: list[int],
+    num_blocks: int,
+    attends: Callable[[int, int], bool],
+) -> nn.ModuleDict:
+    """Build the rising half of a U-Net, from its lowest resolution to the images'.
+
+    Args:
+        block: makes a block from its channels in and out, and perhaps ``attend`` and
+            ``resampling``.
+        resolution: of the images; level i has ``resolution / 2^i``.
+        channels: of each level.
+        skips: channels of the encoder's outputs in their order; the last one is taken first.
+        num_blocks: of each level of the encoder; the decoder has one more, for one more skip.
+        attends: whether a block attends, by its resolution and its number in the level.
+    """
+    blocks, c = nn.ModuleDict(), channels[-1]
+    for level, width in reversed(list(enumerate(channels))):
+        size = resolution >> level
+        if level == len(channels) - 1:
+            blocks[f"{size}x{size}_in0"] = block(c, c, attend=True)
+            blocks[f"{size}x{size}_in1"] = block(c, c)
+        else:
+            blocks[f"{size}x{size}_up"] = block(c, c, resampling="up")
+        for i in range(num_blocks + 1):
+            blocks[f"{size}x{size}_block{i}"] = block(c + skips.pop(), width, attend=attends(size, i))
+            c = width
+    return blocks
+
+
 def decode_blocks(blocks: Iterable[nn.Module], encoded: Encoded) -> Tensor:
-    """The decoder's blocks on what the encoder left; a block that expects more channels takes the next skip, the last first."""
+    """Apply the decoder's blocks to what the encoder computed.
+
+    A block that expects more channels takes the next skip, the last one first.
+    """
     x, skips = encoded.features, list(encoded.skips)
     for block in blocks:
         if block.inputs != x.shape[1]:

@@ -142,6 +142,51 @@ def test_two_packages_with_one_name_are_both_named_and_the_rest_works(monkeypatc
     assert registry.methods.get("dmd").__name__ == "DMD"
 
 
+TABLE = """
+Mine:
+  folder: https://example.org
+  licence: MIT
+  source: a page
+  sigmas: [2.5]
+  generators:
+    mine: {summary: One., teacher: edm-cifar10, method: sid, file: deep/mine.pkl}
+    sid-cifar10-alpha1.2: {summary: Taken., teacher: edm-cifar10, method: sid, file: a.pkl}
+    half: {summary: Lacks its file., teacher: edm-cifar10, method: sid}
+"""
+
+
+def test_a_package_lists_released_generators_in_a_table(monkeypatch, tmp_path):
+    (tmp_path / "tabled").mkdir()
+    (tmp_path / "tabled" / "__init__.py").write_text("raise SystemExit")
+    (tmp_path / "tabled" / "mine.yaml").write_text(TABLE)
+    (tmp_path / "tabled" / "list.yaml").write_text("- a")
+    monkeypatch.syspath_prepend(tmp_path)
+    points = [("a", "tabled:mine.yaml"), ("b", "tabled:list.yaml"), ("c", "tabled:none.yaml"), ("d", "teachers:released.yaml")]
+    installed = tuple(EntryPoint(name, value, "bench.released") for name, value in points)
+    monkeypatch.setattr(registry, "_installed", lambda group: installed)
+    entries = registry.released.entries()
+    assert entries["mine"].summary() == "One."
+    mine = registry.released.get("mine")
+    assert (mine.name, mine.weights.url, mine.published) == ("mine", "https://example.org/deep/mine.pkl", None)
+    assert registry.released.get("sid-cifar10-alpha1.0").method == "sid"
+    with pytest.raises(UsageError, match=r"mine.yaml and .*released.yaml both provide the released 'sid-cifar10-alpha1.2'"):
+        registry.released.get("sid-cifar10-alpha1.2")
+    with pytest.raises(UsageError, match="file: field required"):
+        registry.released.get("half")
+    with pytest.raises(UsageError, match=r"the table tabled:list.yaml cannot be read: it does not hold families"):
+        registry.released.get("b")
+    assert "none.yaml" in entries["c"].problem
+
+
+def test_a_plugin_file_registers_a_released_generator_once(tmp_path):
+    text = "from bench import registry\nfrom bench.plugin import register_released\n"
+    text += "known = registry.released.get('sid-cifar10-alpha1.2')\nregister_released({name!r})(known)"
+    registry.load_plugin(plugin(tmp_path, text.format(name="again")))
+    assert registry.released.get("again").teacher == "edm-cifar10"
+    with pytest.raises(UsageError, match=r"registers the released 'sid-cifar10-alpha1.0', but package distill-bench .* already"):
+        registry.load_plugin(plugin(tmp_path, text.format(name="sid-cifar10-alpha1.0"), "taken.py"))
+
+
 @pytest.mark.parametrize(
     ("given", "hint"), [("sidd", "'sid'"), ("diff-instuct", "'diff-instruct'"), ("zzz", "known: cd, diff-instruct")]
 )

@@ -15,9 +15,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.utils.flop_counter import FlopCounterMode
 
+from bench import registry
 from bench.errors import UsageError
 from bench.plugin.diffusion import NoiseLevels
-from bench.registry import _broken_contract
 from teachers.diffusers import FLOW_SCHEDULERS, VP_SCHEDULERS, DiffusersTeacher
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -83,7 +83,7 @@ def test_the_denoiser_of_a_flow_is_one_step_to_its_end(tmp_path, name):
 
 def test_what_is_known_of_the_teacher_follows_from_its_files(folder):
     teacher = DiffusersTeacher(source=folder)
-    assert _broken_contract("teacher", DiffusersTeacher) == ""
+    assert registry.teachers.get("diffusers") is DiffusersTeacher  # it fulfils its contract
     assert (teacher.image_spec.shape, teacher.image_spec.label_dim) == ((1, 8, 8), 0)
     assert (teacher.noise.sigma_min, teacher.noise.sigma_max) == (pytest.approx(0.01, rel=1e-2), pytest.approx(157.4, rel=1e-3))
     assert (teacher.dataset, teacher.protocol) == (None, None)
