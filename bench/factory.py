@@ -182,7 +182,7 @@ def _from_request(request: Request, weights: Path | None = None) -> ImageGenerat
             method.begin_stage(stage, method.generator)
         load_weights(method.generator, tensors, f"the weights file {str(weights)!r}")
     method.generator.eval().to(setup.device)
-    return ImageGenerator(method.generate, method.nfe, method.generator, setup.teacher.to(setup.device), setup.device)
+    return ImageGenerator(method.sample, method.nfe, method.generator, setup.teacher.to(setup.device), setup.device)
 
 
 def _open_released(name: str, path: str | None, device_name: str) -> ImageGenerator:

@@ -55,7 +55,7 @@ def lpips_weights(cache: Path) -> None:
     import torch
     from torchvision.models.vgg import cfgs, make_layers
 
-    from methods.distance import LPIPS_LINEAR, VGG16
+    from methods.parts.distance import LPIPS_LINEAR, VGG16
 
     os.environ["BENCH_CACHE"] = str(cache)
     linear = {f"lin{i}.model.1.weight": torch.rand(1, c, 1, 1) for i, c in enumerate((64, 128, 256, 512, 512))}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -17,18 +16,19 @@ from bench.plugin import (
     Requirement,
     Step,
     Teacher,
+    add_noise,
     euler_step,
+    fork_rng,
     heun_step,
     per_image,
-    remember_randomness,
 )
-from methods.distance import ComparesImages, DistanceName, weights_of
-from methods.trajectory import ConsistencyModel
+from methods.parts.distance import DistanceName, distance, weights_of
+from methods.parts.trajectory import ConsistencyModel
 
 SOLVERS = {"heun": heun_step, "euler": euler_step}
 
 
-class CD(ComparesImages, ConsistencyModel):
+class CD(ConsistencyModel):
     """Consistency distillation: the same image from both ends of a step of the teacher's (Song et al., ICML 2023)."""
 
     class Settings(ConsistencyModel.Settings):
@@ -54,21 +54,26 @@ class CD(ComparesImages, ConsistencyModel):
     def networks(self) -> Mapping[str, nn.Module]:
         return {} if self.target is None else {"target": self.target}
 
+    def prepare_training(self, teacher: Teacher) -> None:
+        self.image_distance = distance(self.settings.distance, teacher)
+
     def steps(self) -> Sequence[Step]:
-        _ = self.image_distance  # made now: reading LPIPS' weights is no part of the first update's time
-        return [replace(step, after=self.move_target) for step in super().steps()]
+        return [Step("generator", self.generator, self.loss, self.settings.adam(), after=self.move_target)]
 
     def move_target(self) -> None:
-        """The target follows the student."""
+        """Let the target network follow the student."""
         if self.target is not None:
-            target: list[Tensor] = list(self.target.parameters())
-            torch._foreach_lerp_(target, list(self.generator.parameters()), 1 - self.settings.target_decay)
+            weight = 1 - self.settings.target_decay
+            torch._foreach_lerp_(tuple(self.target.parameters()), tuple(self.generator.parameters()), weight)
 
     def student(self, y: Tensor, sigma: Tensor | float, labels: Tensor | None = None) -> Tensor:
         return self.consistent(self.generator, y, sigma, labels)
 
     def consistent(self, network: Denoiser, y: Tensor, sigma: Tensor | float, labels: Tensor | None) -> Tensor:
-        """The network's F with coefficients for which the result at ``sigma_min`` is ``y`` itself (paper, appendix C)."""
+        """The clean image by the network's F, with coefficients that leave ``y`` itself at ``sigma_min``.
+
+        They are those of the paper's appendix C.
+        """
         s, noise = per_image(sigma, y), self.noise
         data = noise.sigma_data**2
         skip, boundary_skip = data / (s**2 + data), data / ((s - noise.sigma_min) ** 2 + data)
@@ -76,18 +81,21 @@ class CD(ComparesImages, ConsistencyModel):
         return boundary_skip * y + (s - noise.sigma_min) / s * out
 
     def loss(self, batch: Batch) -> Tensor:
-        """The distance of the student's image from the target's, one step of the teacher further; both drop the same units."""
+        """The distance of the student's image from the target's, for each real image, (N,).
+
+        The target is one step of the teacher further along the trajectory (paper, algorithm 2). Both
+        passes drop the same units.
+        """
         assert batch.real is not None
         x, labels = batch.real
         last = self.settings.levels - 1
         step = torch.randint(last, (len(x),), device=x.device).to(x.dtype)
-        here, there = self.noise.karras(step / last), self.noise.karras((step + 1) / last)
-        y = x + per_image(here, x) * torch.randn_like(x)
+        sigma, sigma_next = self.noise.karras(step / last), self.noise.karras((step + 1) / last)
+        y = add_noise(x, sigma)
         with torch.no_grad():
-            further = SOLVERS[self.settings.solver](self.teacher, y, here, there, labels)
-        rewind = remember_randomness(x.device)
-        image = self.student(y, here, labels)
-        rewind()
+            y_next = SOLVERS[self.settings.solver](self.teacher, y, sigma, sigma_next, labels)
+        with fork_rng(x.device):
+            image = self.student(y, sigma, labels)
         with torch.no_grad():
-            target = self.consistent(self.target or self.generator, further, there, labels)
+            target = self.consistent(self.target or self.generator, y_next, sigma_next, labels)
         return self.image_distance(image, target)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.plugin import Batch, Teacher, per_image, pixels, remember_randomness, set_dropout
-from methods.fake_score import DenoisingFake
+from bench.plugin import Batch, Step, Teacher, add_noise, denoising_loss, fork_rng, pixels, set_dropout
+from methods.parts.fake_score import DenoisingSettings, FakeScoreMethod
 
 
-class DiffInstruct(DenoisingFake):
+class DiffInstruct(FakeScoreMethod):
     """Diff-Instruct: data-free, integral KL divergence over noise levels (Luo et al., NeurIPS 2023)."""
 
-    class Settings(DenoisingFake.Settings):
+    class Settings(DenoisingSettings):
         score_dropout: bool = Field(
             description="drop the same units of both score networks in the generator's step, as its authors"
         )
@@ -24,24 +26,40 @@ class DiffInstruct(DenoisingFake):
         super().build(teacher)
         set_dropout(self.teacher, self.settings.dropout)  # it has no effect but where the teacher is asked to drop
 
+    def steps(self) -> Sequence[Step]:
+        s = self.settings
+        return [
+            Step("fake", self.fake, self.fake_loss, s.adam(s.fake_lr)),
+            Step("generator", self.generator, self.generator_loss, s.adam(s.lr, s.beta1)),
+        ]
+
+    def fake_loss(self, batch: Batch) -> Tensor:
+        """EDM's denoising loss of the fake score on each generated image, (N,)."""
+        x, augment_labels = self.fakes(batch.z, batch.labels)
+        return denoising_loss(self.fake, x, self.noise, batch.labels, augment_labels)
+
     def generator_loss(self, batch: Batch) -> Tensor:
-        """``<sg[D_fake(y) - D_real(y)], x>``: its gradient is sigma^2 times that of KL(fake || real) at each noise level."""
+        """``<sg[D_fake(y) - D_real(y)], x>`` of each generated image ``x``, (N,), where ``y`` is ``x`` with noise.
+
+        Its gradient is sigma^2 times that of KL(fake || real) at each noise level.
+        """
         x = self.generate(batch.z, batch.labels)
         with torch.no_grad():
             sigma = self.noise.sample(x)
-            y = x + per_image(sigma, x) * torch.randn_like(x)
-            real, fake = self.denoised(y, sigma, batch.labels)
+            real, fake = self.denoised(add_noise(x, sigma), sigma, batch.labels)
             gap = fake - real
         batch.logs["score_gap"] = gap.square().mean()
         return (gap * x).sum(pixels(x))
 
     def denoised(self, y: Tensor, sigma: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
-        """What the teacher and the fake score make of ``y``, both with the same dropout or both without."""
+        """The clean images that the teacher and the fake score make of ``y``.
+
+        Both drop the same units, or neither drops any.
+        """
         if not self.settings.score_dropout:
             return self.teacher(y, sigma, labels), self.fake(y, sigma, labels)
-        rewind = remember_randomness(y.device)
-        real = self.teacher.train()(y, sigma, labels)
-        rewind()
+        with fork_rng(y.device):
+            real = self.teacher.train()(y, sigma, labels)
         fake = self.fake.train()(y, sigma, labels)
         for network in (self.teacher, self.fake):
             network.eval()

@@ -9,44 +9,21 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.plugin import Adam, Batch, Requirement, Step, Teacher, TeacherPairs, per_image, pixels
-from methods.distance import ComparesImages, DistanceName, weights_of
-from methods.fake_score import FakeScoreMethod
-
-LEVELS = 1000
-"""Noise levels are drawn from a Karras grid of this many points, index 0 the cleanest."""
-
-
-class DistributionMatching(FakeScoreMethod):
-    """What DMD and its successors share: the optimizer, and the direction from the fake to the real density."""
-
-    class Settings(FakeScoreMethod.Settings):
-        beta1: float = Field(ge=0, lt=1, description="Adam's decay of the first moment, both networks")
-        weight_decay: float = Field(ge=0, description="AdamW's weight decay, both networks")
-        clip_norm: float = Field(gt=0, description="largest L2 norm of the gradient of each network")
-        warmup_updates: int = Field(ge=0, description="updates over which the learning rates rise linearly")
-
-    settings: Settings
-
-    def matching_loss(self, x: Tensor, batch: Batch) -> Tensor:
-        """The distribution matching loss of generated images, a mean over pixels, (N,)."""
-        with torch.no_grad():
-            sigma = self.noise.grid(x, 20, 980, LEVELS)
-            y = x + per_image(sigma, x) * torch.randn_like(x)
-            real, fake = self.teacher(y, sigma, batch.labels), self.fake(y, sigma, batch.labels)
-        batch.logs["score_gap"] = (real - fake).square().mean()
-        return distribution_matching_loss(x, direction(x, real, fake))
-
-    def adam(self, lr: float) -> Adam:
-        """AdamW as both networks have it."""
-        s = self.settings
-        return Adam(lr, (s.beta1, 0.999), weight_decay=s.weight_decay, clip_norm=s.clip_norm, warmup_updates=s.warmup_updates)
+from bench.plugin import Batch, Requirement, Step, Teacher, TeacherPairs, add_noise
+from methods.parts.distance import DistanceName, distance, weights_of
+from methods.parts.distribution_matching import (
+    MatchingSettings,
+    direction,
+    distribution_matching_loss,
+    fake_score_loss,
+)
+from methods.parts.fake_score import FakeScoreMethod
 
 
-class DMD(ComparesImages, DistributionMatching):
+class DMD(FakeScoreMethod):
     """Distribution matching distillation with regression on the teacher's noise-image pairs (Yin et al., CVPR 2024)."""
 
-    class Settings(DistributionMatching.Settings):
+    class Settings(MatchingSettings):
         regression: float = Field(ge=0, description="weight of the regression on pairs; 0 needs no pairs and is data-free")
         distance: DistanceName = Field(description="of the regression: lpips for colour images, l2, or l1")
         pairs: int = Field(gt=0, description="noise-image pairs that the teacher makes")
@@ -56,25 +33,31 @@ class DMD(ComparesImages, DistributionMatching):
 
     @classmethod
     def requires(cls, settings: Any) -> Sequence[Requirement]:
-        return (TeacherPairs(settings.pairs, settings.pair_steps), *weights_of(settings.distance)) if settings.regression else ()
+        pairs = TeacherPairs(settings.pairs, settings.pair_steps)
+        return (pairs, *weights_of(settings.distance)) if settings.regression else ()
 
-    def build(self, teacher: Teacher) -> None:
-        super().build(teacher)
-        self.of = teacher
+    def prepare_training(self, teacher: Teacher) -> None:
+        if self.settings.regression:
+            self.image_distance = distance(self.settings.distance, teacher)
 
     def steps(self) -> Sequence[Step]:
-        if self.settings.regression:
-            _ = self.image_distance  # made now: reading LPIPS' weights is no part of the first update's time
+        """The generator's update, then the fake score's on the images that the generator made for it."""
+        s = self.settings
         return [
-            Step("generator", self.generator, self.generator_loss, self.adam(self.settings.lr)),
-            Step("fake", self.fake, self.fake_loss, self.adam(self.settings.fake_lr), reuse=True),
+            Step("generator", self.generator, self.generator_loss, s.adam(s.lr)),
+            Step("fake", self.fake, self.fake_loss, s.adam(s.fake_lr), reuse=True),
         ]
 
     def generator_loss(self, batch: Batch) -> Tensor:
-        """Distribution matching, plus regression on the teacher's pairs."""
+        """Distribution matching of each generated image plus regression on a pair of the teacher's, (N,)."""
         x = self.generate(batch.z, batch.labels)
         batch.memo["x"] = x.detach()
-        loss = self.matching_loss(x, batch)
+        with torch.no_grad():
+            sigma = self.noise.grid(x, 20, 980)
+            y = add_noise(x, sigma)
+            real, fake = self.teacher(y, sigma, batch.labels), self.fake(y, sigma, batch.labels)
+        batch.logs["score_gap"] = (real - fake).square().mean()
+        loss = distribution_matching_loss(x, direction(x, real, fake))
         if self.settings.regression:
             assert batch.pairs is not None
             z, images, labels = batch.pairs
@@ -82,19 +65,5 @@ class DMD(ComparesImages, DistributionMatching):
         return loss
 
     def fake_loss(self, batch: Batch) -> Tensor:
-        """The denoising loss on the images that the generator made before its update, a mean over pixels."""
-        x = batch.memo["x"]
-        sigma = self.noise.grid(x, 0, LEVELS - 1, LEVELS)
-        y = x + per_image(sigma, x) * torch.randn_like(x)
-        return self.noise.weight(sigma) * (self.fake(y, sigma, batch.labels) - x).square().mean(pixels(x))
-
-
-@torch.no_grad()
-def direction(x: Tensor, real: Tensor, fake: Tensor, floor: float = 0.0) -> Tensor:
-    """``(D_fake(y) - D_real(y)) / (mean |x - D_real(y)| + floor)``: from the fake to the real density, scaled for each image."""
-    return ((fake - real) / ((x - real).abs().mean(pixels(x), keepdim=True) + floor)).nan_to_num()
-
-
-def distribution_matching_loss(x: Tensor, direction: Tensor) -> Tensor:
-    """``1/2 mean (x - sg[x - g])^2`` of each image, (N,): its gradient with respect to ``x`` is ``g`` over the pixel count."""
-    return 0.5 * (x - (x - direction).detach()).square().mean(pixels(x))
+        """The denoising loss of each image that the generator made before its update, (N,)."""
+        return fake_score_loss(self.fake, batch.memo["x"], self.noise, batch.labels)

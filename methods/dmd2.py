@@ -9,51 +9,22 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.plugin import Batch, Draw, FurtherLevels, RealImages, Requirement, Step, Teacher, few_steps, per_image, pixels
-from methods.discriminator import Head, feature_shape, loss_as_fake, loss_as_real
-from methods.dmd import LEVELS, DistributionMatching
+from bench.plugin import Batch, RealImages, Requirement, Step, Teacher, add_noise
+from methods.parts.discriminator import Head, feature_shape, loss_as_fake, loss_as_real
+from methods.parts.distribution_matching import (
+    FewStepSettings,
+    backward_simulation,
+    direction,
+    distribution_matching_loss,
+    fake_score_loss,
+)
+from methods.parts.fake_score import FakeScoreMethod
 
 
-class FewStepMatching(DistributionMatching):
-    """Distribution matching without regression, for generators of one step or several (backward simulation)."""
-
-    class Settings(DistributionMatching.Settings):
-        resample: FurtherLevels = Field(description="further noise levels of a few-step generator, falling; none is one step")
-        gan: float = Field(ge=0, description="weight of the generator's adversarial term")
-        fake_updates: int = Field(gt=0, description="updates of the fake score for one of the generator")
-
-    settings: Settings
-
-    @property
-    def sigmas(self) -> tuple[float, ...]:
-        """The noise levels at which the generator is called, in order."""
-        return (self.settings.init_sigma, *self.settings.resample)
-
-    @property
-    def nfe(self) -> int:
-        return len(self.sigmas)
-
-    def generate(self, z: Tensor, labels: Tensor | None = None, draw: Draw | None = None) -> Tensor:
-        return few_steps(self.generator, z, self.sigmas, labels, draw)
-
-    def student(self, z: Tensor, labels: Tensor | None) -> Tensor:
-        """The generator's output at a step drawn for each image, on the input that its own earlier steps make."""
-        level, inputs = z.new_full((len(z),), self.sigmas[0]), self.sigmas[0] * z
-        with torch.no_grad():
-            chosen = torch.randint(len(self.sigmas), (len(z),), device=z.device)
-            here, y = self.sigmas[0], inputs
-            for step, sigma in enumerate(self.sigmas[1:], start=1):
-                y, here = self.generator(y, here, labels) + sigma * torch.randn_like(y), sigma
-                level = torch.where(chosen == step, sigma, level)
-                inputs = torch.where(per_image(chosen == step, y).bool(), y, inputs)
-        images: Tensor = self.generator(inputs, level, labels)
-        return images
-
-
-class DMD2(FewStepMatching):
+class DMD2(FakeScoreMethod):
     """DMD without pairs: five fake-score updates for one, and a discriminator on its encoder (Yin et al., NeurIPS 2024)."""
 
-    class Settings(FewStepMatching.Settings):
+    class Settings(FewStepSettings):
         guidance: float = Field(ge=0, description="weight of the discriminator's loss in the fake-score step")
 
     settings: Settings
@@ -67,31 +38,41 @@ class DMD2(FewStepMatching):
         self.head = Head(*feature_shape(teacher)) if self.settings.gan else None
 
     def steps(self) -> Sequence[Step]:
-        """The first fake-score update is on the batch that the generator's update made, the others on fresh ones."""
-        fake = self.adam(self.settings.fake_lr)
+        """The generator's update, then several of the fake score.
+
+        The first of these is on the images that the generator made for its own, the others on fresh ones.
+        """
+        s = self.settings
+        fake = s.adam(s.fake_lr)
         return [
-            Step("generator", self.generator, self.generator_loss, self.adam(self.settings.lr)),
-            Step("fake", self.fake, self.fake_loss, fake, repeat=self.settings.fake_updates, reuse=True, head=self.head),
+            Step("generator", self.generator, self.generator_loss, s.adam(s.lr)),
+            Step("fake", self.fake, self.fake_loss, fake, repeat=s.fake_updates, reuse=True, head=self.head),
         ]
 
     def generator_loss(self, batch: Batch) -> Tensor:
-        """Distribution matching, and a logistic loss of the logits of newly noised images."""
-        x = self.student(batch.z, batch.labels)
+        """Distribution matching of each generated image plus the logistic loss of its logit, (N,).
+
+        The discriminator reads the image with other noise.
+        """
+        x = backward_simulation(self.generator, batch.z, self.settings.sigmas, batch.labels)
         batch.memo["x"] = x.detach()
-        loss = self.matching_loss(x, batch)
+        with torch.no_grad():
+            sigma = self.noise.grid(x, 20, 980)
+            y = add_noise(x, sigma)
+            real, fake = self.teacher(y, sigma, batch.labels), self.fake(y, sigma, batch.labels)
+        batch.logs["score_gap"] = (real - fake).square().mean()
+        loss = distribution_matching_loss(x, direction(x, real, fake))
         if self.head is not None:
             loss = loss + self.settings.gan * loss_as_real(self.logits(x, batch.labels))
         return loss
 
     def fake_loss(self, batch: Batch) -> Tensor:
-        """The denoising loss on generated images, and the discriminator's on real and generated ones, noised anew."""
+        """The denoising loss of each generated image plus the discriminator's on it and a real one, (N,)."""
         x = batch.memo.get("x")
         if x is None:
             with torch.no_grad():
-                x = self.student(batch.z, batch.labels)
-        sigma = self.noise.grid(x, 0, LEVELS - 1, LEVELS)
-        y = x + per_image(sigma, x) * torch.randn_like(x)
-        loss = self.noise.weight(sigma) * (self.fake(y, sigma, batch.labels) - x).square().mean(pixels(x))
+                x = backward_simulation(self.generator, batch.z, self.settings.sigmas, batch.labels)
+        loss = fake_score_loss(self.fake, x, self.noise, batch.labels)
         if self.head is not None:
             assert batch.real is not None
             real, labels = batch.real
@@ -101,8 +82,7 @@ class DMD2(FewStepMatching):
         return loss
 
     def logits(self, x: Tensor, labels: Tensor | None) -> Tensor:
-        """What the discriminator makes of images at noise levels of its own, (N,)."""
+        """The discriminator's logit of each image at a noise level of its own, (N,)."""
         assert self.head is not None
-        sigma = self.noise.grid(x, 0, LEVELS - 1, LEVELS)
-        logits: Tensor = self.head(self.fake.features(x + per_image(sigma, x) * torch.randn_like(x), sigma, labels))
-        return logits
+        sigma = self.noise.grid(x, 0, 999)
+        return self.head(self.fake.features(add_noise(x, sigma), sigma, labels))

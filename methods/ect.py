@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.plugin import Batch, lognormal, per_image, pixels, remember_randomness
-from methods.trajectory import ConsistencyModel
+from bench.plugin import Batch, Step, fork_rng, lognormal, per_image, pixels
+from methods.parts.trajectory import ConsistencyModel
 
 
 class ECT(ConsistencyModel):
@@ -22,18 +24,23 @@ class ECT(ConsistencyModel):
 
     settings: Settings
 
+    def steps(self) -> Sequence[Step]:
+        return [Step("generator", self.generator, self.loss, self.settings.adam())]
+
     def loss(self, batch: Batch) -> Tensor:
-        """The distance of the images of two levels of one noise, over the gap; both passes drop the same units."""
+        """The distance of the student's images at two levels of one noise, over the gap of the levels.
+
+        One value for each real image, (N,). Both passes drop the same units.
+        """
         assert batch.real is not None
         s, (x, labels) = self.settings, batch.real
         sigma = lognormal(x, s.p_mean, s.p_std)
         lower = lower_level(sigma, s.ratio, batch.seen // s.stage_images)
         noise = torch.randn_like(x)
-        rewind = remember_randomness(x.device)
-        image = self.student(x + per_image(sigma, x) * noise, sigma, labels)
-        rewind()
+        with fork_rng(x.device):
+            image = self.student(x + per_image(sigma, x) * noise, sigma, labels)
         with torch.no_grad():
-            some = lower.clamp_min(self.noise.sigma_min * 1e-3)  # a network knows no level 0; its answer there is not used
+            some = lower.clamp_min(self.noise.sigma_min * 1e-3)  # its answer at level 0 is not used
             target = self.student(x + per_image(lower, x) * noise, some, labels).nan_to_num()
             target = torch.where(per_image(lower, x) > 0, target, x)
         squared = (image - target).square().sum(pixels(x))
@@ -42,5 +49,8 @@ class ECT(ConsistencyModel):
 
 
 def lower_level(sigma: Tensor, ratio: float, stage: int) -> Tensor:
-    """``max(0, sigma (1 - ratio^-(stage + 1) (1 + 8 sigmoid(-sigma))))`` (its authors' sigmoid schedule, k = 8 and b = 1)."""
+    """``max(0, sigma (1 - ratio^-(stage + 1) (1 + 8 sigmoid(-sigma))))``, like ``sigma``.
+
+    The sigmoid schedule of the authors' code, with k = 8 and b = 1.
+    """
     return (sigma * (1 - ratio ** -(stage + 1) * (1 + 8 * torch.sigmoid(-sigma)))).clamp_min(0)

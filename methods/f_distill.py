@@ -8,12 +8,17 @@ from typing import Any, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
-from bench.plugin import Batch, RealImages, Requirement, Step, Teacher, per_image, pixels
-from methods.discriminator import Head, feature_shape, loss_as_fake, loss_as_real
-from methods.dmd import LEVELS, direction, distribution_matching_loss
-from methods.dmd2 import FewStepMatching
+from bench.plugin import Batch, RealImages, Requirement, Step, Teacher, add_noise, per_image, pixels
+from methods.parts.discriminator import Head, feature_shape, loss_as_fake, loss_as_real
+from methods.parts.distribution_matching import (
+    FewStepSettings,
+    backward_simulation,
+    direction,
+    distribution_matching_loss,
+)
+from methods.parts.fake_score import FakeScoreMethod
 
 Divergence = Literal["reverse-kl", "forward-kl", "jensen-shannon", "softened-reverse-kl", "neyman", "hellinger", "jeffreys"]
 WEIGHTS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -25,7 +30,8 @@ WEIGHTS: dict[str, Callable[[Tensor], Tensor]] = {
     "hellinger": torch.sqrt,
     "jeffreys": lambda r: 1 + r,
 }
-"""``h(r) = f''(r) r^2`` up to a factor, of the density ratio ``r`` of real to generated images (paper, section 3)."""
+"""``h(r) = f''(r) r^2`` up to a factor, of the density ratio ``r`` of real to generated images (paper,
+section 3)."""
 BINS = 10
 """Equal parts of the range of noise levels, in each of which ratios are divided by their mean."""
 FLOOR = 1e-6
@@ -34,20 +40,18 @@ FLOOR = 1e-6
 class RatioHead(Head):
     """A discriminator's head with the running means of its density ratios, (BINS,), which checkpoints keep."""
 
-    mean_ratios: Tensor
-
     def __init__(self, channels: int, size: int) -> None:
         super().__init__(channels, size)
-        self.register_buffer("mean_ratios", torch.ones(BINS))
+        self.mean_ratios = nn.Buffer(torch.ones(BINS))
 
 
-class FDistill(FewStepMatching):
+class FDistill(FakeScoreMethod):
     """f-distill: distribution matching for any f-divergence, weighted by a discriminator's ratio (Xu et al., 2025).
 
     The discriminator is a head on the encoder of the frozen teacher.
     """
 
-    class Settings(FewStepMatching.Settings):
+    class Settings(FewStepSettings):
         divergence: Divergence = Field(description="f-divergence that the generator descends")
         ratio_memory: float = Field(ge=0, lt=1, description="decay of the running mean ratios; 0 takes those of the batch")
 
@@ -62,30 +66,38 @@ class FDistill(FewStepMatching):
         self.head = RatioHead(*feature_shape(teacher))
 
     def steps(self) -> Sequence[Step]:
-        generator, fake = self.adam(self.settings.lr), replace(self.adam(self.settings.fake_lr), clip_norm=None)
+        """The generator's update, then those of the fake score and the head, each on a fresh batch."""
+        s = self.settings
+        fake = replace(s.adam(s.fake_lr), clip_norm=None)
         return [
-            Step("generator", self.generator, self.generator_loss, generator),
-            Step("fake", self.fake, self.fake_loss, fake, repeat=self.settings.fake_updates, head=self.head),
+            Step("generator", self.generator, self.generator_loss, s.adam(s.lr)),
+            Step("fake", self.fake, self.fake_loss, fake, repeat=s.fake_updates, head=self.head),
         ]
 
     def generator_loss(self, batch: Batch) -> Tensor:
-        """Distribution matching weighted by ``h(r)``, and a logistic loss, both from one noising of the images."""
+        """Distribution matching of each generated image, weighted by ``h(r)``, plus a logistic loss, (N,).
+
+        Both read the same noise.
+        """
         assert batch.real is not None
         labels = batch.real[1]
-        x = self.student(batch.z, labels)
-        sigma = self.noise.grid(x, 2, 998, LEVELS)
-        y = x + per_image(sigma, x) * torch.randn_like(x)
+        x = backward_simulation(self.generator, batch.z, self.settings.sigmas, labels)
+        sigma = self.noise.grid(x, 2, 998)
+        y = add_noise(x, sigma)
         real, features = self.teacher(y, sigma, labels, features=True)
         with torch.no_grad():
             fake = self.fake(y, sigma, labels)
         batch.logs["score_gap"] = (real - fake).detach().square().mean()
         logits = self.head(features)
-        step = per_image(self.weights(logits.detach(), sigma), x) * direction(x, real.detach(), fake, FLOOR)
-        return distribution_matching_loss(x, step) + self.settings.gan * loss_as_real(logits)
+        weighted = per_image(self.weights(logits.detach(), sigma), x) * direction(x, real.detach(), fake, FLOOR)
+        return distribution_matching_loss(x, weighted) + self.settings.gan * loss_as_real(logits)
 
     @torch.no_grad()
     def weights(self, logits: Tensor, sigma: Tensor) -> Tensor:
-        """``h(r)`` of each image over its mean, (N,), where the ratio ``r`` has mean 1 at every noise level."""
+        """``h(r)`` of each image over its mean, (N,), where the ratio ``r`` has mean 1 at every noise level.
+
+        Moves the running means of the ratios towards those of this batch.
+        """
         ratio = logits.clamp(-10, 10).exp().clamp(0.1, 20)
         edges = torch.linspace(self.noise.sigma_min, self.noise.sigma_max, BINS + 1, device=sigma.device, dtype=sigma.dtype)
         place = torch.bucketize(sigma, edges[1:-1])
@@ -97,15 +109,18 @@ class FDistill(FewStepMatching):
         return h / (h.mean() + FLOOR)
 
     def fake_loss(self, batch: Batch) -> Tensor:
-        """A plain squared error on generated images, and the discriminator's loss on the same noising and on real images."""
+        """The squared error of each generated image plus the discriminator's loss of it and of a real one, (N,).
+
+        Both read the same noise on the generated images.
+        """
         assert batch.real is not None
         real, labels = batch.real
         with torch.no_grad():
-            x = self.student(batch.z, labels)
-            sigma, real_sigma = (self.noise.grid(x, 2, 998, LEVELS) for _ in range(2))
-            y = x + per_image(sigma, x) * torch.randn_like(x)
+            x = backward_simulation(self.generator, batch.z, self.settings.sigmas, labels)
+            sigma, real_sigma = (self.noise.grid(x, 2, 998) for _ in range(2))
+            y = add_noise(x, sigma)
             generated = self.teacher.features(y, sigma, labels)
-            actual = self.teacher.features(real + per_image(real_sigma, real) * torch.randn_like(real), real_sigma, labels)
+            actual = self.teacher.features(add_noise(real, real_sigma), real_sigma, labels)
         separation = loss_as_fake(self.head(generated)) + loss_as_real(self.head(actual))
         batch.logs["separation"] = separation.detach().mean()
         return (self.fake(y, sigma, labels) - x).square().mean(pixels(x)) + separation

@@ -9,10 +9,10 @@ from pydantic import Field
 from torch import Tensor
 
 from bench.plugin import Adam, Batch, Method, Requirement, Step, Teacher, TeacherPairs, TrainingSettings
-from methods.distance import ComparesImages, DistanceName, weights_of
+from methods.parts.distance import DistanceName, distance, weights_of
 
 
-class KD(ComparesImages, Method):
+class KD(Method):
     """Regression of the teacher's image on the noise that it came from; pairs and nothing else (Luhman and Luhman, 2021)."""
 
     class Settings(TrainingSettings):
@@ -30,21 +30,21 @@ class KD(ComparesImages, Method):
         return (TeacherPairs(settings.pairs, settings.pair_steps), *weights_of(settings.distance))
 
     def build(self, teacher: Teacher) -> None:
-        self.of = teacher
         self.generator = teacher.trainable_copy(self.settings.dropout)
+
+    def prepare_training(self, teacher: Teacher) -> None:
+        self.image_distance = distance(self.settings.distance, teacher)
 
     def steps(self) -> Sequence[Step]:
         s = self.settings
-        _ = self.image_distance  # made now: reading LPIPS' weights is no part of the first update's time
         adam = Adam(s.lr, (s.beta1, s.beta2), warmup_updates=s.warmup_updates)
         return [Step("generator", self.generator, self.loss, adam)]
 
     def generate(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        images: Tensor = self.generator(self.noise.sigma_max * z, self.noise.sigma_max, labels)
-        return images
+        return self.generator(self.noise.sigma_max * z, self.noise.sigma_max, labels)
 
     def loss(self, batch: Batch) -> Tensor:
-        """The distance of the generator's image from the teacher's."""
+        """The distance of the generator's image from the teacher's, for each pair, (N,)."""
         assert batch.pairs is not None
         z, images, labels = batch.pairs
         return self.image_distance(self.generate(z, labels), images)

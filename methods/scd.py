@@ -12,15 +12,15 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from bench.plugin import Batch, Denoiser, Step, Teacher, lognormal, per_image, pixels, remember_randomness
-from methods.trajectory import ConsistencyModel
+from bench.plugin import Batch, Denoiser, Step, Teacher, fork_rng, lognormal, per_image, pixels
+from methods.parts.trajectory import ConsistencyModel
 
 
 class SCD(ConsistencyModel):
     """Continuous-time consistency distillation: the student's derivative along the teacher's flow (Lu and Song, ICLR 2025).
 
-    Written in TrigFlow: ``x_t = cos(t) x_0 + sin(t) z`` with ``t = atan(sigma / sigma_data)`` and ``z`` of deviation
-    ``sigma_data``; the clean image is ``cos(t) x_t - sin(t) sigma_data F``.
+    Written in TrigFlow: ``x_t = cos(t) x_0 + sin(t) z`` with ``t = atan(sigma / sigma_data)`` and
+    ``z`` of deviation ``sigma_data``; the clean image is ``cos(t) x_t - sin(t) sigma_data F``.
     """
 
     class Settings(ConsistencyModel.Settings):
@@ -38,12 +38,15 @@ class SCD(ConsistencyModel):
         self.log_variance = LogVariance()
 
     def steps(self) -> Sequence[Step]:
-        (step,) = super().steps()
-        adam = replace(step.optimizer, eps=self.settings.eps, clip_norm=self.settings.clip_norm)
-        return [replace(step, head=self.log_variance, optimizer=adam)]
+        s = self.settings
+        adam = replace(s.adam(), eps=s.eps, clip_norm=s.clip_norm)
+        return [Step("generator", self.generator, self.loss, adam, head=self.log_variance)]
 
     def loss(self, batch: Batch) -> Tensor:
-        """``e^-w mean (F - F^- - g)^2 / (sigma P) + w``, whose value at every point is that of the tangent ``g`` alone."""
+        """``e^-w mean (F - F^- - g)^2 / (sigma P) + w`` of each real image of ``P`` pixels, (N,).
+
+        ``F^-`` is ``F`` without gradient, so that the value is that of the tangent ``g`` alone.
+        """
         assert batch.real is not None
         s, (x, labels) = self.settings, batch.real
         data = self.noise.sigma_data
@@ -54,9 +57,8 @@ class SCD(ConsistencyModel):
         with torch.no_grad():
             flow = velocity(self.teacher, x_t, t, data, labels)
         ramp = min(1.0, batch.seen / s.warmup_images) if s.warmup_images else 1.0
-        rewind = remember_randomness(x.device)
-        predicted = velocity(self.generator, x_t, t, data, labels)
-        rewind()
+        with fork_rng(x.device):
+            predicted = velocity(self.generator, x_t, t, data, labels)
         tangent = self.tangent(x_t, t, predicted.detach(), flow, ramp, labels)
         batch.logs["tangent"] = tangent.square().mean()
         error = ((predicted.double() - predicted.detach().double()) / data - tangent).square().mean(pixels(x))
@@ -65,7 +67,10 @@ class SCD(ConsistencyModel):
 
     @torch.no_grad()
     def tangent(self, x_t: Tensor, t: Tensor, own: Tensor, flow: Tensor, ramp: float, labels: Tensor | None) -> Tensor:
-        """``cos(t) df/dt`` along the flow, normalised, in float64; its second part times ``ramp``."""
+        """``cos(t) df/dt`` along the flow, normalised, in float64, like ``x_t``; its second part times ``ramp``.
+
+        ``own`` is the student's velocity at ``x_t`` and ``flow`` the teacher's.
+        """
         cos, sin = per_image(t.cos(), x_t), per_image(t.sin(), x_t)
 
         def student(x_t: Tensor, t: Tensor) -> Tensor:
@@ -79,13 +84,16 @@ class SCD(ConsistencyModel):
 
 
 def velocity(denoiser: Denoiser, x_t: Tensor, t: Tensor, data: float, labels: Tensor | None) -> Tensor:
-    """``sigma_data F = (cos(t) x_t - D(x_t / cos(t); sigma_data tan(t))) / sin(t)``, which is ``dx_t / dt`` on a trajectory."""
+    """``sigma_data F = (cos(t) x_t - D(x_t / cos(t); sigma_data tan(t))) / sin(t)``, like ``x_t``.
+
+    On a trajectory it is ``dx_t / dt``.
+    """
     cos, sin = per_image(t.cos(), x_t), per_image(t.sin(), x_t)
     return (cos * x_t - denoiser(x_t / cos, data * t.tan(), labels)) / sin
 
 
 def derivative(function: Callable[..., Tensor], at: tuple[Tensor, ...], along: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-    """The function's value and its derivative along a direction, in one pass forward."""
+    """The function's value at a point and its derivative along a direction, in one pass forward."""
     with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():  # the only attention with a forward derivative
         warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)  # torch's own, at its first use
         value, change, *_ = torch.func.jvp(function, at, along)
@@ -104,5 +112,4 @@ class LogVariance(nn.Module):
 
     def forward(self, t: Tensor) -> Tensor:
         angles = t[:, None] * torch.arange(1, self.frequencies + 1, device=t.device, dtype=t.dtype) * (2 / math.pi)
-        w: Tensor = self.linear(torch.cat([angles.cos(), angles.sin()], dim=1)).flatten()
-        return w
+        return self.linear(torch.cat([angles.cos(), angles.sin()], dim=1)).flatten()

@@ -2,46 +2,60 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.plugin import Batch, per_image, pixels
-from methods.fake_score import DenoisingFake
+from bench.plugin import Batch, Step, add_noise, denoising_loss, pixels
+from methods.parts.fake_score import DenoisingSettings, FakeScoreMethod
 
 LOSS_SCALE = 100.0
 """Scale of the generator loss in the official code. Adam cancels it but for its eps."""
 
 
-class SiD(DenoisingFake):
+class SiD(FakeScoreMethod):
     """Score identity Distillation: data-free, one fake-score network (Zhou et al., ICML 2024)."""
 
-    class Settings(DenoisingFake.Settings):
+    class Settings(DenoisingSettings):
         alpha: float = Field(description="weight of the quadratic term")
         tmax: float = Field(gt=0, le=1, description="noisiest level used, as a fraction of Karras' curve from its clean end")
 
     settings: Settings
 
+    def steps(self) -> Sequence[Step]:
+        """The fake score and the generator take turns, each on a batch of its own."""
+        s = self.settings
+        return [
+            Step("fake", self.fake, self.fake_loss, s.adam(s.fake_lr)),
+            Step("generator", self.generator, self.generator_loss, s.adam(s.lr, s.beta1)),
+        ]
+
+    def fake_loss(self, batch: Batch) -> Tensor:
+        """EDM's denoising loss of the fake score on each generated image, (N,)."""
+        x, augment_labels = self.fakes(batch.z, batch.labels)
+        return denoising_loss(self.fake, x, self.noise, batch.labels, augment_labels)
+
     def generator_loss(self, batch: Batch) -> Tensor:
-        """The gradient flows through ``x``, and through both denoisers by their input ``y``."""
-        x, y, sigma = self.noised(batch)
+        """SiD's loss of each generated image ``x``, (N,), at a noise level of its own.
+
+        Its gradient flows through ``x``, and through both denoisers by their input ``y``.
+        """
+        x = self.generate(batch.z, batch.labels)
+        sigma = self.noise.below(x, self.settings.tmax)
+        y = add_noise(x, sigma)
         real, fake = self.teacher(y, sigma, batch.labels), self.fake(y, sigma, batch.labels)
         batch.logs["score_gap"] = (real - fake).detach().square().mean()
         return LOSS_SCALE * sid_loss(x, real, fake, self.settings.alpha)
 
-    def noised(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Generated images, the same with noise, and its levels (N,)."""
-        x = self.generate(batch.z, batch.labels)
-        sigma = self.noise.below(x, self.settings.tmax)
-        return x, x + per_image(sigma, x) * torch.randn_like(x), sigma
-
 
 def sid_loss(x: Tensor, real: Tensor, fake: Tensor, alpha: float) -> Tensor:
-    """``sum (D_real - D_fake) ((D_real - x) - alpha (D_real - D_fake)) / w`` of each image, (N,), ``w = mean |x - D_real|``.
+    """``sum (D_real - D_fake) ((D_real - x) - alpha (D_real - D_fake)) / w`` of each image, (N,).
 
-    The paper's generator loss with its detached weight for each image; an image with a NaN anywhere counts as 0. The value is no
-    measure of progress: with the exact fake score and constant weight its mean is ``(1 - alpha) E|D_real - D_fake|^2``, negative
-    for ``alpha > 1``.
+    This is the paper's generator loss with its detached weight for each image, ``w = mean |x - D_real|``;
+    an image with a NaN anywhere counts as 0. The value is no measure of progress: with the exact fake
+    score and constant weight its mean is ``(1 - alpha) E|D_real - D_fake|^2``, negative for ``alpha > 1``.
     """
     lost = torch.stack([t.isnan().flatten(1).any(1) for t in (x, real, fake)]).any(0)
     x, real, fake = (t.masked_fill(lost[:, None, None, None], 0.0) for t in (x, real, fake))

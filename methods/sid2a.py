@@ -1,4 +1,4 @@
-"""SiD2A, which is SiDA from a generator that SiD has made: Zhou, Zheng, Gu, Wang, Huang, ICLR 2025, arXiv 2410.14919."""
+"""SiD2A, SiDA from a generator that SiD made: Zhou, Zheng, Gu, Wang, Huang, ICLR 2025, arXiv 2410.14919."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from bench.plugin import Batch, RealImages, Requirement, StartingGenerator, Step, Teacher
+from bench.plugin import Method, RealImages, Requirement, StartingGenerator, Step, Teacher
 from methods.sid import SiD
 from methods.sida import SiDA
 
 
-class SiD2A(SiDA):
+class SiD2A(Method):
     """SiDA started from SiD's generator, its own first stage or one made before (Zhou et al., ICLR 2025)."""
 
     class Settings(SiDA.Settings):
@@ -29,28 +29,26 @@ class SiD2A(SiDA):
             return self
 
     settings: Settings
+    score_difference = True
 
     @classmethod
     def requires(cls, settings: Any) -> Sequence[Requirement]:
         return (RealImages(), StartingGenerator(settings.start)) if settings.start else (RealImages(),)
 
     def build(self, teacher: Teacher) -> None:
-        super().build(teacher)
-        starts_by_sid = self.settings.start is None
-        self.rule: type[SiD] = SiD if starts_by_sid else SiDA
-        self.stages = (self.settings.sid_share,) if starts_by_sid else ()
+        first = SiD if self.settings.start is None else SiDA
+        self.stages = (self.settings.sid_share,) if first is SiD else ()
+        self.teacher, self.trained_by = teacher, first(self.settings, teacher)
+        self.generator = self.trained_by.generator
 
     def begin_stage(self, stage: int, average: nn.Module) -> None:
-        """The generator goes on from its average, the fake score from the teacher, by SiDA's rule."""
-        self.rule = SiDA
+        """SiDA goes on from the weight average of SiD's generator, its fake score from the teacher."""
+        self.trained_by = SiDA(self.settings, self.teacher)
+        self.generator = self.trained_by.generator
         self.generator.load_state_dict(average.state_dict())
-        self.fake.load_state_dict(self.teacher.state_dict())
 
     def steps(self) -> Sequence[Step]:
-        return self.rule.steps(self)
+        return self.trained_by.steps()
 
-    def fake_loss(self, batch: Batch) -> Tensor:
-        return self.rule.fake_loss(self, batch)
-
-    def generator_loss(self, batch: Batch) -> Tensor:
-        return self.rule.generator_loss(self, batch)
+    def generate(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self.generator(self.settings.init_sigma * z, self.settings.init_sigma, labels)

@@ -10,15 +10,17 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.plugin import Batch, RealImages, Requirement, Step, Teacher, per_image, pixels
-from methods.discriminator import feature_shape, loss_as_fake, loss_as_real
+from bench.plugin import Batch, RealImages, Requirement, Step, Teacher, add_noise, per_image, pixels
+from methods.parts.discriminator import feature_shape, loss_as_fake, loss_as_real
+from methods.parts.fake_score import FakeScoreMethod
 from methods.sid import LOSS_SCALE, SiD, sid_loss, sid_weight
 
 
-class SiDA(SiD):
+class SiDA(FakeScoreMethod):
     """SiD with real images: the encoder of the fake-score network is a discriminator as well (Zhou et al., ICLR 2025).
 
-    The logits are the mean over channels of the encoder's last output, one for each of its places; there is no head.
+    The logits are the mean over channels of the encoder's last output, one for each of its places;
+    there is no head.
     """
 
     class Settings(SiD.Settings):
@@ -35,23 +37,27 @@ class SiDA(SiD):
         return (RealImages(),)
 
     def build(self, teacher: Teacher) -> None:
-        feature_shape(teacher)
+        feature_shape(teacher)  # refuses a teacher without an encoder
         super().build(teacher)
 
     def steps(self) -> Sequence[Step]:
-        fake, generator = super().steps()
+        """The fake score and the generator take turns; the generator joins in after some images."""
+        s = self.settings
+        fake, generator = replace(s.adam(s.fake_lr), clip_value=1.0), s.adam(s.lr, s.beta1)
         return [
-            replace(fake, optimizer=replace(fake.optimizer, clip_value=1.0)),
-            replace(generator, starts_at=self.settings.generator_starts_at),
+            Step("fake", self.fake, self.fake_loss, fake),
+            Step("generator", self.generator, self.generator_loss, generator, starts_at=s.generator_starts_at),
         ]
 
     def fake_loss(self, batch: Batch) -> Tensor:
-        """EDM's loss on generated images, and the logistic loss of the logits; real and generated share levels and noise."""
+        """EDM's loss of each generated image plus the logistic loss of the logits, (N,).
+
+        Real and generated images share levels and noise.
+        """
         assert batch.real is not None
         real, labels = batch.real
-        with torch.no_grad():
-            x, x_augment = self.augmented(self.generate(batch.z, labels))
-            real, real_augment = self.augmented(real)
+        x, x_augment = self.fakes(batch.z, labels)
+        real, real_augment = self.augmented(real)
         sigma = self.noise.sample(x)
         noise = per_image(sigma, x) * torch.randn_like(x)
         denoised, features = self.fake(x + noise, sigma, labels, x_augment, features=True)
@@ -63,9 +69,11 @@ class SiDA(SiD):
         return self.noise.weight(sigma) * (score + self.settings.discriminator * separation)
 
     def generator_loss(self, batch: Batch) -> Tensor:
-        """SiD's loss; once the adversarial term counts, the mean of both."""
+        """SiD's loss of each generated image, (N,); once the adversarial term counts, the mean of both."""
         s = self.settings
-        x, y, sigma = self.noised(batch)
+        x = self.generate(batch.z, batch.labels)
+        sigma = self.noise.below(x, s.tmax)
+        y = add_noise(x, sigma)
         real = self.teacher(y, sigma, batch.labels)
         fake, features = self.fake(y, sigma, batch.labels, features=True)
         batch.logs["score_gap"] = (real - fake).detach().square().mean()
@@ -77,7 +85,7 @@ class SiDA(SiD):
         return (score + adversarial.nan_to_num()) / 2
 
     def averaged(self, losses: Tensor) -> Tensor:
-        """The mean over the places and images of each micro-batch, for each of its images, (N,): all share its fakeness."""
+        """The losses (N, h, w) averaged over the places and images of each micro-batch, for each image, (N,)."""
         groups = losses.flatten(1).mean(1).split(self.settings.micro_batch)
         return torch.cat([group.mean().expand(len(group)) for group in groups])
 

@@ -3,31 +3,47 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.plugin import Batch, per_image, pixels
-from methods.fake_score import DenoisingFake
+from bench.plugin import Batch, Step, add_noise, denoising_loss, pixels
+from methods.parts.fake_score import DenoisingSettings, FakeScoreMethod
 
 
-class SIM(DenoisingFake):
+class SIM(FakeScoreMethod):
     """Score implicit matching: data-free, any smooth distance of the two scores (Luo et al., NeurIPS 2024)."""
 
-    class Settings(DenoisingFake.Settings):
+    class Settings(DenoisingSettings):
         distance: Literal["pseudo-huber", "l2"] = Field(description="of the two denoisers' outputs, over all pixels of an image")
         huber_c: float = Field(ge=0, description="pseudo-Huber's c, in units of the root of an image's number of pixels")
         tmax: float = Field(gt=0, le=1, description="noisiest level used, as a fraction of Karras' curve from its clean end")
 
     settings: Settings
 
+    def steps(self) -> Sequence[Step]:
+        s = self.settings
+        return [
+            Step("fake", self.fake, self.fake_loss, s.adam(s.fake_lr)),
+            Step("generator", self.generator, self.generator_loss, s.adam(s.lr, s.beta1)),
+        ]
+
+    def fake_loss(self, batch: Batch) -> Tensor:
+        """EDM's denoising loss of the fake score on each generated image, (N,)."""
+        x, augment_labels = self.fakes(batch.z, batch.labels)
+        return denoising_loss(self.fake, x, self.noise, batch.labels, augment_labels)
+
     def generator_loss(self, batch: Batch) -> Tensor:
-        """The gradient flows through ``x``, and through both denoisers by their input ``y``."""
+        """The implicit matching loss of each generated image ``x``, (N,).
+
+        Its gradient flows through ``x``, and through both denoisers by their input ``y``.
+        """
         x = self.generate(batch.z, batch.labels)
         sigma = self.noise.below(x, self.settings.tmax)
-        y = x + per_image(sigma, x) * torch.randn_like(x)
+        y = add_noise(x, sigma)
         real, fake = self.teacher(y, sigma, batch.labels), self.fake(y, sigma, batch.labels)
         batch.logs["score_gap"] = (real - fake).detach().square().mean()
         c = None if self.settings.distance == "l2" else self.settings.huber_c * math.sqrt(x[0].numel())
@@ -35,10 +51,10 @@ class SIM(DenoisingFake):
 
 
 def sim_loss(x: Tensor, real: Tensor, fake: Tensor, c: float | None) -> Tensor:
-    """``sum (D_real - D_fake) (D_fake - x)`` of each image, (N,), over ``sqrt(|D_real - D_fake|^2 + c^2)`` unless c is None.
+    """``sum (D_real - D_fake) (D_fake - x) / sqrt(|D_real - D_fake|^2 + c^2)`` of each image, (N,).
 
-    The paper's score-gradient theorem for ``d(u) = sqrt(|u|^2 + c^2) - c`` and ``d(u) = |u|^2 / 2``; the quotient is
-    differentiated too.
+    There is no divisor if ``c`` is None. This is the paper's score-gradient theorem for
+    ``d(u) = sqrt(|u|^2 + c^2) - c`` and ``d(u) = |u|^2 / 2``; the quotient is differentiated too.
     """
     gap = real - fake
     product = (gap * (fake - x)).sum(pixels(x))

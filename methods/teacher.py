@@ -24,6 +24,7 @@ class TeacherSampling(Method):
 
     settings: Settings
     trains = False
+    draws = True
 
     def build(self, teacher: Teacher) -> None:
         self.teacher = teacher

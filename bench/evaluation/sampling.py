@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor
@@ -12,6 +10,7 @@ from torch.nn import functional as F
 
 from bench.errors import BenchError
 from bench.factory import ImageGenerator
+from bench.plugin.diffusion import fork_rng
 from bench.plugin.images import ImageSpec, to_uint8
 from bench.plugin.method import Generate
 from bench.plugin.sampler import Draw
@@ -71,10 +70,10 @@ def generate_images(generate: Generate, seeds: range, image_spec: ImageSpec, dev
     Raises BenchError for images of another shape, or that are not finite.
     """
     z, labels = seeded_noise(seeds, image_spec)
-    draw = {"draw": seeded_draw(seeds, image_spec, device)} if _takes_draws(generate) else {}
-    with _own_random_state(device), torch.no_grad():
+    draw = seeded_draw(seeds, image_spec, device)
+    with fork_rng(device), torch.no_grad():
         torch.manual_seed(seeds.start)  # for a generator that draws noise of its own
-        images = generate(z.to(device), None if labels is None else labels.to(device), **draw)
+        images = generate(z.to(device), None if labels is None else labels.to(device), draw)
     if images.shape != z.shape:
         raise BenchError(f"the generator returned images of shape {tuple(images.shape)}, expected {tuple(z.shape)}.")
     if not images.isfinite().all():
@@ -108,17 +107,11 @@ def at_once(generate: Generate, image_spec: ImageSpec, device: torch.device) -> 
         labels = None
         if classes := image_spec.label_dim:
             labels = torch.eye(classes, device=device)[torch.arange(count) % classes]
-        draw = {"draw": lambda: torch.randn(z.shape, dtype=torch.float64, device=device, generator=generator)}
-        with _own_random_state(device), torch.no_grad():
-            return generate(z, labels, **(draw if _takes_draws(generate) else {}))
+
+        def draw() -> Tensor:
+            return torch.randn(z.shape, dtype=torch.float64, device=device, generator=generator)
+
+        with fork_rng(device), torch.no_grad():
+            return generate(z, labels, draw)
 
     return make
-
-
-def _own_random_state(device: torch.device) -> AbstractContextManager[None]:
-    """What is drawn in this context does not show outside of it."""
-    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
-
-
-def _takes_draws(generate: Generate) -> bool:
-    return "draw" in inspect.signature(generate).parameters

@@ -42,12 +42,13 @@ from bench.plugin.diffusion import (
     EDMPrecond,
     Encoded,
     NoiseLevels,
+    add_noise,
     denoising_loss,
     ema_decay,
+    fork_rng,
     lognormal,
     per_image,
     pixels,
-    remember_randomness,
 )
 from bench.plugin.extractor import FeatureExtractor, Features
 from bench.plugin.images import ImageSpec, from_uint8, to_uint8
@@ -133,15 +134,16 @@ __all__ = [  # noqa: RUF022 - grouped by what an author makes
     "NoiseLevels",
     "Sampler",
     "VPDenoiser",
+    "add_noise",
     "denoising_loss",
     "ema_decay",
     "euler_step",
     "few_steps",
+    "fork_rng",
     "heun_step",
     "lognormal",
     "per_image",
     "pixels",
-    "remember_randomness",
     # teachers and released generators
     "Augment",
     "Released",

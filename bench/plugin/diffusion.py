@@ -7,6 +7,7 @@ Equations and symbols follow Karras et al., "Elucidating the Design Space of Dif
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,17 +72,18 @@ def lognormal(x: Tensor, mean: float, std: float) -> Tensor:
     return (torch.randn(len(x), device=x.device, dtype=x.dtype) * std + mean).exp()
 
 
-def remember_randomness(device: torch.device) -> Callable[[], None]:
-    """Returns what brings back the random state of now, so that a second pass of a network drops what the first one did."""
-    cpu = torch.get_rng_state()
-    cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+def add_noise(x: Tensor, sigma: Tensor | float) -> Tensor:
+    """The images ``x`` with fresh Gaussian noise of level ``sigma``, one for all images or one each, (N,)."""
+    return x + per_image(sigma, x) * torch.randn_like(x)
 
-    def rewind() -> None:
-        torch.set_rng_state(cpu)
-        if cuda is not None:
-            torch.cuda.set_rng_state(cuda, device)
 
-    return rewind
+def fork_rng(device: torch.device) -> AbstractContextManager[None]:
+    """Restore the random state of the CPU and of ``device`` at the end of a ``with`` block.
+
+    What is drawn in the block does not show outside of it: a pass of a network after the block drops the
+    same units as a pass at its beginning.
+    """
+    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
 
 
 class EDMPrecond(nn.Module):
@@ -154,8 +156,7 @@ def denoising_loss(
 ) -> Tensor:
     """EDM's training loss of each clean image of ``x``, summed over its pixels, (N,) (EDM eq. 2 and 8)."""
     sigma = noise.sample(x)
-    y = x + per_image(sigma, x) * torch.randn_like(x)
-    error = denoiser(y, sigma, labels, augment_labels) - x
+    error = denoiser(add_noise(x, sigma), sigma, labels, augment_labels) - x
     return noise.weight(sigma) * error.square().sum(pixels(x))
 
 

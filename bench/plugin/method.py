@@ -11,10 +11,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from bench.files.assets import Asset
+from bench.plugin.sampler import Draw
 from bench.plugin.teacher import Teacher
 
-Generate = Callable[..., Tensor]
-"""Noise and labels, and if it takes them further draws of noise, to images in [-1, 1]."""
+Generate = Callable[[Tensor, Tensor | None, Draw], Tensor]
+"""Noise, labels, and a function that draws more noise, to images in [-1, 1]."""
 
 
 def _falling(levels: tuple[float, ...]) -> tuple[float, ...]:
@@ -74,6 +75,8 @@ class TeacherPairs:
     count: int
     steps: int
 
+    training_set: ClassVar[bool] = True
+
     def describe(self) -> str:
         """What it is, for people."""
         return f"{self.count:,} pairs of noise and image, {self.steps} Heun steps each, made by the run"
@@ -82,6 +85,8 @@ class TeacherPairs:
 @dataclass(frozen=True)
 class RealImages:
     """A requirement: the images that the teacher was trained on, with their labels. They come as ``Batch.real``."""
+
+    training_set: ClassVar[bool] = True
 
     def describe(self) -> str:
         """What it is, for people."""
@@ -96,6 +101,8 @@ class PublishedFile:
     channels: int | None = None
     """Of the images that it is for, if they must be such."""
 
+    training_set: ClassVar[bool] = False
+
     def describe(self) -> str:
         """What it is, for people."""
         return f"{self.asset.file}, fetched when it is needed"
@@ -108,13 +115,19 @@ class StartingGenerator:
     source: str
     """A run's folder, a generator's weights file, or ``released:NAME``."""
 
+    training_set: ClassVar[bool] = False
+
     def describe(self) -> str:
         """What it is, for people."""
         return f"the generator {self.source} to start from"
 
 
 Requirement = TeacherPairs | RealImages | PublishedFile | StartingGenerator
-"""What a method may need beside the frozen teacher. One that needs no pairs and no real images is data-free."""
+"""What a method may need beside the frozen teacher.
+
+``training_set`` is True of those that give a method images to learn from which were there before its training began:
+pairs and real images. A method that requires none of them is data-free.
+"""
 
 
 @dataclass
@@ -183,6 +196,9 @@ class Method(ABC):
     score_difference: ClassVar[bool] = False
     """True if its gradient is a difference of two networks' outputs, which the 8 bits of bf16 cannot hold."""
 
+    draws: ClassVar[bool] = False
+    """True if ``generate`` takes a third argument, ``draw``, because it may need more noise on the way."""
+
     generator: nn.Module
     stages: Sequence[float] = ()
     """Parts of the budget after which a new stage begins, rising, each below 1: optimizers, learning rate and average anew."""
@@ -196,6 +212,11 @@ class Method(ABC):
         """What the method needs beside the teacher under these settings."""
         return ()
 
+    @classmethod
+    def data_free(cls, settings: Any) -> bool:
+        """True if the method needs neither pairs nor real images under these settings: it learns from the network alone."""
+        return not any(requirement.training_set for requirement in cls.requires(settings))
+
     @property
     def nfe(self) -> int:
         """Network evaluations that ``generate`` spends on one image."""
@@ -204,6 +225,12 @@ class Method(ABC):
     @abstractmethod
     def build(self, teacher: Teacher) -> None:
         """Make the networks, usually as ``teacher.trainable_copy()``."""
+
+    def prepare_training(self, teacher: Teacher) -> None:  # noqa: B027 - most methods have nothing to prepare
+        """Load what training needs and generating does not, such as the weights of a perceptual distance.
+
+        Called once, before the first update; what it takes is no part of an update's time.
+        """
 
     @abstractmethod
     def steps(self) -> Sequence[Step]:
@@ -221,6 +248,10 @@ class Method(ABC):
     def generate(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """Images in [-1, 1] from unit Gaussian noise, both (N, C, H, W).
 
-        A generator that needs more noise on the way takes a third argument, ``draw``: a function that returns fresh unit
-        Gaussian noise like ``z``. In an evaluation each image's noise comes from its own seed.
+        With ``draws`` there is a third argument, ``draw``: a function that returns fresh unit Gaussian noise like ``z``, or
+        None, for torch's own. In an evaluation each image's noise comes from its own seed.
         """
+
+    def sample(self, z: Tensor, labels: Tensor | None = None, draw: Draw | None = None) -> Tensor:
+        """The images of ``generate``, which is given ``draw`` if it takes it: what an evaluation calls."""
+        return self.generate(z, labels, draw) if self.draws else self.generate(z, labels)  # type: ignore[call-arg]

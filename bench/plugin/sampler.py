@@ -51,38 +51,55 @@ class Sampler:
         """Images from ``z``, integrated from ``sigma_max * z``: the state in float64, the denoiser in the type of ``z``."""
         draw = draw or (lambda: torch.randn_like(z))
 
-        def float64(state: Tensor, sigma: Tensor | float, labels: Tensor | None) -> Tensor:
-            return denoiser(state.to(z.dtype), sigma, labels).double()
+        def float64(x: Tensor, sigma: Tensor | float, labels: Tensor | None) -> Tensor:
+            return denoiser(x.to(z.dtype), sigma, labels).double()
 
-        levels = self.levels(noise)
-        y = z.double() * levels[0]
-        for here, there in itertools.pairwise(levels):
-            hat = here
+        sigmas = self.levels(noise)
+        x = z.double() * sigmas[0]
+        for sigma, sigma_next in itertools.pairwise(sigmas):
+            sigma_hat = sigma
             if self.churn:  # the noise is drawn at every step, as in EDM, so that the streams are the same
-                fresh, hat = draw().double(), here * (1 + self._raise(here))
-                y = y + math.sqrt(hat**2 - here**2) * self.churn_noise * fresh
-            step = euler_step if there == 0 or self.solver == "euler" else heun_step
-            y = step(float64, y, hat, there, labels)
-        return y.to(z.dtype)
+                eps, sigma_hat = draw().double(), sigma * (1 + self._gamma(sigma))
+                x = x + math.sqrt(sigma_hat**2 - sigma**2) * self.churn_noise * eps
+            step = euler_step if sigma_next == 0 or self.solver == "euler" else heun_step
+            x = step(float64, x, sigma_hat, sigma_next, labels)
+        return x.to(z.dtype)
 
-    def _raise(self, sigma: float) -> float:
+    def _gamma(self, sigma: float) -> float:
+        """The part of itself by which a step first raises its noise level (EDM algorithm 2)."""
         return min(self.churn / self.steps, math.sqrt(2) - 1) if self.churn_min <= sigma <= self.churn_max else 0.0
 
 
 def euler_step(
-    denoiser: Denoiser, y: Tensor, here: Tensor | float, there: Tensor | float, labels: Tensor | None = None
+    denoiser: Denoiser,
+    x: Tensor,
+    sigma: Tensor | float,
+    sigma_next: Tensor | float,
+    labels: Tensor | None = None,
 ) -> Tensor:
-    """One step of Euler's method along ``dy / dsigma = (y - D(y; sigma)) / sigma``; levels are one for all, or one each (N,)."""
-    s, t = per_image(here, y), per_image(there, y)
-    return y + (t - s) * (y - denoiser(y, here, labels)) / s
+    """Take one step of Euler's method along ``dx / dsigma = (x - D(x; sigma)) / sigma`` (EDM eq. 1 and 3).
+
+    The noise levels ``sigma``, above 0, and ``sigma_next`` are one for all images, or one each, (N,).
+    """
+    s, s_next = per_image(sigma, x), per_image(sigma_next, x)
+    return x + (s_next - s) * (x - denoiser(x, sigma, labels)) / s
 
 
-def heun_step(denoiser: Denoiser, y: Tensor, here: Tensor | float, there: Tensor | float, labels: Tensor | None = None) -> Tensor:
-    """One step of Heun's method: Euler's, and again by the mean of the slopes at its two ends; ``there`` is above 0."""
-    s, t = per_image(here, y), per_image(there, y)
-    slope = (y - denoiser(y, here, labels)) / s
-    euler = y + (t - s) * slope
-    return y + (t - s) * (slope + (euler - denoiser(euler, there, labels)) / t) / 2
+def heun_step(
+    denoiser: Denoiser,
+    x: Tensor,
+    sigma: Tensor | float,
+    sigma_next: Tensor | float,
+    labels: Tensor | None = None,
+) -> Tensor:
+    """Take one step of Heun's method: Euler's, then again along the mean of the slopes at its two ends.
+
+    Both noise levels are above 0; each is one for all images, or one each, (N,).
+    """
+    s, s_next = per_image(sigma, x), per_image(sigma_next, x)
+    d = (x - denoiser(x, sigma, labels)) / s
+    x_next = x + (s_next - s) * d
+    return x + (s_next - s) * (d + (x_next - denoiser(x_next, sigma_next, labels)) / s_next) / 2
 
 
 def few_steps(

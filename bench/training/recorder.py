@@ -56,7 +56,7 @@ class Recorder:
         """
         assert self.judge is not None
         evaluation = self.judge.evaluate(method, ledger, last=last)
-        samples = generate_images(method.generate, range(SAMPLES), self.job.teacher.image_spec, self.job.device)
+        samples = generate_images(method.sample, range(SAMPLES), self.job.teacher.image_spec, self.job.device)
         save_samples(samples, self.folder.samples / f"{ledger.images:012d}.png")
         self.record.evaluations.append(evaluation)
         best = self.judge.evaluator.best(self.record.evaluations)
@@ -107,7 +107,7 @@ class Judge:
 
     def evaluate(self, method: Method, ledger: Ledger, *, last: bool) -> Evaluation:
         """Measure a method's generator. The value watched is that of the first metric on replicate 0, each time."""
-        metrics = self.evaluator.measure(method.generate, self.final_replicates if last else [0])
+        metrics = self.evaluator.measure(method.sample, self.final_replicates if last else [0])
         first = next(iter(self.evaluator.feature_metrics))
         return Evaluation(
             images=ledger.images,
@@ -117,7 +117,7 @@ class Judge:
             samples=self.evaluator.protocol.samples,
             nfe=method.nfe,
             metrics=metrics,
-            watched=self.evaluator.watch(method.generate) if last else metrics[first].value,
+            watched=self.evaluator.watch(method.sample) if last else metrics[first].value,
         )
 
     def measure_best(self, history: Sequence[Evaluation], method: Method, weights: Path) -> BestCheckpoint:
@@ -131,7 +131,7 @@ class Judge:
             tensors, meta = load_tensors(weights)
             if meta["images"] == best.images:
                 load_weights(method.generator, tensors, str(weights))
-                metrics = self.evaluator.measure(method.generate, self.final_replicates)
+                metrics = self.evaluator.measure(method.sample, self.final_replicates)
                 selection = f"the best of {len(history)} evaluations, measured again on fresh seeds"
                 last = best
         if last is history[-1]:

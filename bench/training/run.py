@@ -10,7 +10,6 @@ import torch
 
 from bench import environment
 from bench.errors import BenchError, Interrupted, UsageError
-from bench.plugin.method import RealImages, TeacherPairs
 from bench.runs.budget import Ledger
 from bench.runs.events import Finished, Note, Observer, Started, ignore
 from bench.runs.record import Environment, Record, RecordedTuning
@@ -74,7 +73,6 @@ def _work(job: Job, folder: RunFolder, record: Record, observe: Observer, stop: 
 
 def _new_record(job: Job, previous: Record | None) -> Record:
     """The record of a run that begins, or goes on from a ``previous`` one."""
-    required = job.method_class.requires(job.settings)
     return Record(
         run_id=job.recipe.run_id,
         method=job.recipe.method,
@@ -86,8 +84,8 @@ def _new_record(job: Job, previous: Record | None) -> Record:
         inputs=job.inputs,
         sources=job.hyperparameters.sources,
         images=asdict(job.teacher.image_spec),
-        requires=[type(requirement).__name__ for requirement in required],
-        data_free=not any(isinstance(requirement, TeacherPairs | RealImages) for requirement in required),
+        requires=[type(requirement).__name__ for requirement in job.method_class.requires(job.settings)],
+        data_free=job.method_class.data_free(job.settings),
         cost=previous.cost if previous else Ledger(),
         evaluations=previous.evaluations if previous else [],
         tuning=RecordedTuning.model_validate(job.hyperparameters.tuning),

@@ -48,6 +48,7 @@ class Trainer:
         self.device, self.pairs, self.real, self.ledger = device, pairs, real, Ledger()
         self.stage, self.stage_began, self.stage_updates = 0, 0, 0
         self.losses: dict[str, Tensor] = {}
+        method.prepare_training(teacher)
         self._prepare()
         if pairs is not None:
             self.ledger.charge_one_off(pairs.flops, pairs.seconds)

@@ -41,7 +41,7 @@ def test_the_teacher_scores_the_same_on_both_devices():
     for device in (torch.device("cpu"), CUDA):
         teacher = EDMDigits().to(device)
         evaluator = Evaluator(measuring, device)
-        scores[device.type] = evaluator.measure(lambda z, labels, t=teacher: t.sample(z, labels), [0])
+        scores[device.type] = evaluator.measure(lambda z, labels, draw, t=teacher: t.sample(z, labels), [0])
     for name in ("fid", "is"):
         assert scores["cuda"][name].value == pytest.approx(scores["cpu"][name].value, rel=0.02)
 

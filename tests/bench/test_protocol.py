@@ -50,7 +50,7 @@ def test_ids_hold_the_number_of_images():
     assert [compact(n) for n in (50_000, 1_500, 2_000_000)] == ["50k", "1500", "2M"]
 
 
-def identity(z, labels):
+def identity(z, labels, draw):
     return z.clamp(-1, 1)
 
 
@@ -66,7 +66,7 @@ def evaluator(samples: int, *metrics: str, batch: int | None = None) -> Evaluato
 def test_batch_size_changes_no_image_and_no_number(batch):
     network, spec = EDMDigits().denoiser, EDMDigits.image_spec
 
-    def one_step(z, labels):
+    def one_step(z, labels, draw):
         return network(2.5 * z, 2.5)
 
     found, expected = ({}, {})
@@ -90,19 +90,19 @@ def test_the_order_in_which_images_are_made_does_not_matter(monkeypatch):
 
 def test_a_generator_that_ignores_its_noise_gets_no_number():
     with pytest.raises(BenchError, match="all images are the same"):
-        evaluator(60).measure(lambda z, labels: torch.zeros_like(z), [0])
+        evaluator(60).measure(lambda z, labels, draw: torch.zeros_like(z), [0])
 
 
 def test_measuring_speed_leaves_the_training_random_state_alone():
     measure = evaluator(60, "fid", "latency").measure
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    measure(lambda z, labels: (z + torch.randn_like(z)).clamp(-1, 1), [0])
+    measure(lambda z, labels, draw: (z + torch.randn_like(z)).clamp(-1, 1), [0])
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_a_generator_that_draws_noise_of_its_own_is_measured_the_same_twice():
-    def noisy(z, labels):
+    def noisy(z, labels, draw):
         return (z + torch.randn_like(z)).clamp(-1, 1)
 
     values = []
@@ -122,7 +122,7 @@ def test_evaluation_leaves_the_training_random_state_alone():
     measure = evaluator(64).measure
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    measure(lambda z, labels: (z + torch.randn_like(z)).clamp(-1, 1), [0, 1])
+    measure(lambda z, labels, draw: (z + torch.randn_like(z)).clamp(-1, 1), [0, 1])
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -139,9 +139,9 @@ def test_replicates_use_disjoint_seeds_and_their_spread_is_the_std():
 def test_images_that_are_not_finite_or_of_the_wrong_shape_are_refused():
     spec, device = ImageSpec(1, 8), torch.device("cpu")
     with pytest.raises(BenchError, match="diverged"):
-        generate_images(lambda z, labels: z * torch.nan, range(3), spec, device)
+        generate_images(lambda z, labels, draw: z * torch.nan, range(3), spec, device)
     with pytest.raises(BenchError, match=r"\(3, 64\), expected \(3, 1, 8, 8\)"):
-        generate_images(lambda z, labels: z.flatten(1), range(3), spec, device)
+        generate_images(lambda z, labels, draw: z.flatten(1), range(3), spec, device)
 
 
 @pytest.mark.parametrize(
@@ -160,6 +160,6 @@ def test_what_could_not_be_measured_is_refused_before_any_work(request_, complai
 def test_the_teachers_own_samples_score_better_than_noise():
     teacher = EDMDigits()
     measure = evaluator(1000, "fid", "is").measure
-    sampled, noise = measure(lambda z, labels: teacher.sample(z, labels), [0]), measure(identity, [0])
+    sampled, noise = measure(lambda z, labels, draw: teacher.sample(z, labels), [0]), measure(identity, [0])
     assert sampled["fid"].value < 4 < 20 < noise["fid"].value
     assert sampled["is"].value > 4 > 3 > noise["is"].value

@@ -23,7 +23,7 @@ CPU = torch.device("cpu")
 DIGITS = TargetSpec("some digits", ImageSpec(1, 8), "digits", "digits-5k")
 
 
-def noise(z, labels):
+def noise(z, labels, draw):
     return z.clamp(-1, 1)
 
 

@@ -154,7 +154,7 @@ def test_a_run_begins_with_the_weights_of_its_start(tmp_path):
     method = loop.prepare_method(job, job.budget)
     weights = load_tensors(tmp_path / first.run_id / "checkpoints/generator.safetensors")[0]
     assert all(torch.equal(t, weights[name]) for name, t in method.generator.state_dict().items())
-    assert any(not torch.equal(t, weights[name]) for name, t in method.fake.state_dict().items())
+    assert any(not torch.equal(t, weights[name]) for name, t in method.trained_by.fake.state_dict().items())
 
 
 def test_a_generator_of_another_teacher_is_no_start(tmp_path, monkeypatch):
@@ -181,7 +181,7 @@ def test_what_cannot_train_here_is_refused_before_any_work(tmp_path, monkeypatch
     """No pairs are made, and no folder stays."""
     monkeypatch.setattr("bench.files.assets.offline", lambda: False)
     monkeypatch.setattr("bench.training.requirements.fetch", lambda asset: tmp_path)
-    monkeypatch.setattr("methods.distance.fetch", lambda asset: tmp_path)
+    monkeypatch.setattr("methods.parts.distance.fetch", lambda asset: tmp_path)
     monkeypatch.setattr("bench.training.loop.teacher_pairs", lambda *a: pytest.fail("pairs were made"))
     with pytest.raises(UsageError, match=complaint):
         suite.run(method, "edm-digits", settings=settings, budget="images=1000", eval=[], results=tmp_path / "runs")

@@ -10,9 +10,9 @@ import torch
 import methods.sida
 from bench.errors import UsageError
 from bench.plugin import Batch
-from methods.discriminator import Head, loss_as_fake, loss_as_real
-from methods.dmd import direction
 from methods.f_distill import BINS, WEIGHTS
+from methods.parts.discriminator import Head, loss_as_fake, loss_as_real
+from methods.parts.distribution_matching import backward_simulation, direction
 from methods.sid import sid_weight
 from tests.conftest import make_trainer
 
@@ -85,10 +85,10 @@ def test_sid2a_goes_from_sid_to_sida_and_starts_its_fake_score_anew():
     assert all(step.starts_at == 0 and step.optimizer.clip_value is None for step in trainer.steps)
     average = {name: t.clone() for name, t in trainer.average.module.state_dict().items()}
     trainer._enter_stage()
-    method, teacher = trainer.method, trainer.teacher.denoiser.state_dict()
+    teacher = trainer.teacher.denoiser.state_dict()
     assert trainer.stage == 1
-    assert all(torch.equal(t, average[name]) for name, t in method.generator.state_dict().items())
-    assert all(torch.equal(t, teacher[name]) for name, t in method.fake.state_dict().items())
+    assert all(torch.equal(t, average[name]) for name, t in trainer.roles["generator"].state_dict().items())
+    assert all(torch.equal(t, teacher[name]) for name, t in trainer.roles["fake"].state_dict().items())
     assert next(s for s in trainer.steps if s.role == "fake").optimizer.clip_value == 1.0
     assert not trainer.optimizers["generator"].state
 
@@ -135,7 +135,7 @@ def test_a_few_step_student_is_trained_on_the_inputs_that_it_meets_when_it_gener
 
     method.generator = Recorded()
     z = torch.randn(64, 1, 8, 8)
-    method.student(z, None)
+    backward_simulation(method.generator, z, method.settings.sigmas, None)
     assert [graded for *_, graded in calls] == [False, False, True]
     inputs, levels, _ = calls[-1]
     assert set(levels.tolist()) == {80.0, 5.0, 1.0}
@@ -218,4 +218,4 @@ def test_a_head_gives_one_logit_for_each_image(channels, size):
 @pytest.mark.parametrize("method", ["sida", "f-distill"])
 def test_a_teacher_without_an_encoder_is_refused(method):
     with pytest.raises(UsageError, match="no encoder that a discriminator could read"):
-        make_trainer(method, teacher="gaussian", distance="l2") if method == "dmd" else make_trainer(method, teacher="gaussian")
+        make_trainer(method, teacher="gaussian")

@@ -7,12 +7,12 @@ import torch
 from torch import nn
 from torchvision.models.vgg import cfgs, make_layers
 
-import methods.distance
+import methods.parts.distance
 from bench.errors import UsageError
 from bench.plugin.images import ImageSpec
 from bench.runs.recipe import make_request
 from bench.training.job import make_job
-from methods.distance import LPIPS, distance
+from methods.parts.distance import LPIPS, distance
 from teachers.digits import EDMDigits
 
 
@@ -68,7 +68,7 @@ def test_lpips_refuses_grey_images_before_it_asks_for_its_weights(method):
 
 def test_lpips_asks_for_its_weights_before_anything_else(monkeypatch):
     """The first of the two files, by name and address; nothing was trained or made."""
-    monkeypatch.setattr(EDMDigits, "image_spec", ImageSpec(3, 8))
+    monkeypatch.setattr(EDMDigits, "images", ImageSpec(3, 8))
     with pytest.raises(UsageError, match=r"vgg16-397923af.pth of vgg16 is not in the cache.*put it at"):
         make_job(make_request(method="kd", teacher="edm-digits", settings={"distance": "lpips"}, eval=[]))
 
@@ -76,7 +76,7 @@ def test_lpips_asks_for_its_weights_before_anything_else(monkeypatch):
 def test_lpips_of_another_layout_is_refused(tmp_path, weights):
     torch.save({"features.0.weight": torch.zeros(2)}, tmp_path / "other.pth")
     with pytest.raises(UsageError, match="does not fit its network of 26 tensors"):
-        methods.distance.LPIPS(tmp_path / "other.pth", weights[1])
+        methods.parts.distance.LPIPS(tmp_path / "other.pth", weights[1])
 
 
 def test_fetching_a_method_means_its_published_files(bench):

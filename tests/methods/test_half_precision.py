@@ -13,14 +13,14 @@ from bench.runs.recipe import make_request
 from bench.training.job import make_job
 from bench.training.trainer import Trainer
 from tests.conftest import make_trainer
+from tests.methods.helpers import at_once
 
 SCORE_DIFFERENCE = ["sid", "sida", "sid2a", "diff-instruct", "sim", "dmd", "dmd2", "f-distill"]
-EARLY = {"generator_starts_at": 0, "adversarial_starts_at": 0}
 
 
 def trained(method):
     """A trainer after some updates, so that the scores differ, and a batch for its generator."""
-    trainer = make_trainer(method, batch=64, budget="images=100k", **(EARLY if method in ("sida", "sid2a") else {}))
+    trainer = make_trainer(method, batch=64, budget="images=100k", **at_once(method))
     for _ in range(12):
         trainer.iteration()
     batch = trainer._fresh_batch()
@@ -44,7 +44,7 @@ def gradient(trainer, batch, scale=2.0**14, autocast=None):
 
 
 def in_half(trainer, half_type):
-    for network in (trainer.method.teacher, trainer.method.fake, trainer.method.generator):
+    for network in trainer.roles.values():
         network.half_type = half_type
 
 

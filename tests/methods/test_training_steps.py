@@ -9,6 +9,7 @@ import torch
 
 from bench.plugin import Batch
 from tests.conftest import DATA_FREE, TRAINED, make_trainer
+from tests.methods.helpers import at_once
 
 
 @pytest.mark.parametrize(("method", "settings"), DATA_FREE)
@@ -84,8 +85,7 @@ REACHED = {
 
 @pytest.mark.parametrize("method", REACHED)
 def test_each_loss_sends_its_gradient_through_these_networks_and_no_others(method):
-    starts = {"generator_starts_at": 0, "adversarial_starts_at": 0} if method.startswith("sid") and method != "sid" else {}
-    trainer = make_trainer(method, batch=32, **starts)
+    trainer = make_trainer(method, batch=32, **at_once(method))
     last_batch = [watched_iteration(trainer) for _ in range(2)][-1]
     if method == "sid2a":
         trainer._begin_next_stage()

@@ -51,6 +51,7 @@ def instance(name, **overrides):
     teacher = Teacher()
     teacher.denoiser.double()
     made = method(choose_settings(method, "gaussian", overrides).settings, teacher)
+    made.prepare_training(teacher)
     made.generator.double().train()
     return made
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +15,10 @@ from bench.plugin import Asset, PublishedFile, Teacher, UsageError, fetch, load_
 DistanceName = Literal["lpips", "l2", "l1"]
 Distance = Callable[[Tensor, Tensor], Tensor]
 """Two batches of images in [-1, 1] to one number for each pair, (N,)."""
+BY_PIXEL: dict[str, Distance] = {
+    "l2": lambda a, b: (a - b).square().mean(pixels(a)),
+    "l1": lambda a, b: (a - b).abs().mean(pixels(a)),
+}
 
 VGG16 = Asset(
     id="vgg16",
@@ -34,37 +37,24 @@ LPIPS_LINEAR = Asset(
 
 
 def weights_of(name: DistanceName) -> Sequence[PublishedFile]:
-    """The files that a distance needs."""
+    """The published files that the distance of that name needs."""
     return [PublishedFile(VGG16, channels=3), PublishedFile(LPIPS_LINEAR, channels=3)] if name == "lpips" else []
 
 
 def distance(name: DistanceName, teacher: Teacher) -> Distance:
-    """The distance of that name for a teacher's images: by pixel, or LPIPS.
+    """Make the distance of that name for images of the teacher: by pixel, or LPIPS.
 
-    Raises UsageError for LPIPS of grey images.
+    LPIPS reads the files of ``weights_of`` and lies on the teacher's device. Raises UsageError for LPIPS
+    of grey images.
     """
-    if name == "l2":
-        return lambda a, b: (a - b).square().mean(pixels(a))
-    if name == "l1":
-        return lambda a, b: (a - b).abs().mean(pixels(a))
+    if name != "lpips":
+        return BY_PIXEL[name]
     if teacher.image_spec.channels != 3:
         raise UsageError(
             f"LPIPS compares colour images, {type(teacher).__name__} makes images of {teacher.image_spec.channels} channels; use "
             "--set distance=l2."
         )
     return LPIPS(fetch(VGG16), fetch(LPIPS_LINEAR)).to(next(teacher.denoiser.parameters()).device)
-
-
-class ComparesImages:
-    """Part of a method whose setting ``distance`` says how it compares images of its teacher, ``of``."""
-
-    settings: Any
-    of: Teacher
-
-    @cached_property
-    def image_distance(self) -> Distance:
-        """The distance of two batches of images: made when it is first needed, as generating does without."""
-        return distance(self.settings.distance, self.of)
 
 
 class LPIPS(nn.Module):
@@ -77,8 +67,6 @@ class LPIPS(nn.Module):
 
     SLICES = ((0, 4), (4, 9), (9, 16), (16, 23), (23, 30))
     """Layers of VGG16 that lead from one compared feature to the next: relu1_2, relu2_2, relu3_3, relu4_3, relu5_3."""
-    mean: Tensor
-    std: Tensor
 
     def __init__(self, vgg: Path, linear: Path) -> None:
         super().__init__()
@@ -90,8 +78,8 @@ class LPIPS(nn.Module):
         self.slices = nn.ModuleList(features[first:last] for first, last in self.SLICES)
         weights = read_weights(linear)
         self.weights = nn.ParameterList(weights[f"lin{i}.model.1.weight"] for i in range(len(self.SLICES)))
-        self.register_buffer("mean", torch.tensor([-0.030, -0.088, -0.188])[:, None, None])  # for images in [-1, 1]
-        self.register_buffer("std", torch.tensor([0.458, 0.448, 0.450])[:, None, None])
+        self.mean = nn.Buffer(torch.tensor([-0.030, -0.088, -0.188])[:, None, None])  # for images in [-1, 1]
+        self.std = nn.Buffer(torch.tensor([0.458, 0.448, 0.450])[:, None, None])
         self.eval().requires_grad_(False)
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:

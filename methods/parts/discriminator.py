@@ -12,20 +12,21 @@ from bench.plugin import Teacher, UsageError
 
 
 def loss_as_real(logits: Tensor) -> Tensor:
-    """``-log p(real)``: small where the discriminator takes images for real."""
+    """``-log p(real)`` of each logit: small where the discriminator takes images for real."""
     return F.softplus(-logits)
 
 
 def loss_as_fake(logits: Tensor) -> Tensor:
-    """``-log p(fake)``: small where it takes them for generated."""
+    """``-log p(fake)`` of each logit: small where the discriminator takes images for generated."""
     return F.softplus(logits)
 
 
 class Head(nn.Sequential):
     """From an encoder's features (N, channels, size, size) to one logit for each image, (N,).
 
-    The head of DMD2 (Yin et al., NeurIPS 2024) for the 8x8 features of EDM's networks: 4x4 convolutions of strides 2 and 4, each
-    with group normalisation and SiLU, then a 1x1 convolution. Features of one place have a 1x1 convolution in their stead.
+    It is the head of DMD2 (Yin et al., NeurIPS 2024) for the 8x8 features of EDM's networks: 4x4
+    convolutions of strides 2 and 4, each with group normalisation and SiLU, then a 1x1 convolution.
+    Features of one place have a 1x1 convolution in their stead.
     """
 
     def __init__(self, channels: int, size: int) -> None:
@@ -39,7 +40,10 @@ class Head(nn.Sequential):
 
 
 def feature_shape(teacher: Teacher) -> tuple[int, int]:
-    """Channels and size of the features that the encoder of the teacher's network gives. Raises UsageError if it has none."""
+    """Channels and size of the features that the encoder of the teacher's network gives.
+
+    Raises UsageError for a network without an encoder.
+    """
     network: Any = teacher.denoiser
     if not hasattr(getattr(network, "model", None), "encode"):
         raise UsageError(

@@ -1,0 +1,1 @@
+"""What several methods share: one small base for each family, and functions."""
