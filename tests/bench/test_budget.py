@@ -12,18 +12,18 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench import registry
 from bench.errors import UsageError
 from bench.plugin import ImageSpec, Teacher
 from bench.plugin.diffusion import EDMPrecond, NoiseLevels
 from bench.plugin.method import TeacherPairs
 from bench.plugin.sampler import Sampler
+from bench import registry
 from bench.runs.budget import AXES, Budget
 from bench.settings import choose_settings
 from bench.training.pairs import PairStream, teacher_pairs
 from bench.training.trainer import Trainer
 from teachers.digits import EDMDigits
-from tests.conftest import make_trainer
+from tests.helpers.trainers import make_trainer
 
 
 @pytest.mark.parametrize(

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from bench import registry
+
 import pytest
 import torch
 
 import bench as suite
-from bench import environment, registry
+from bench import environment
 from bench.evaluation.evaluator import Evaluator
 from bench.evaluation.plan import plan_evaluation, spec_of
+from bench.runs.recipe import EvaluationOptions
 from bench.files.tensors import load_tensors, save_tensors
-from bench.runs.recipe import EvaluationOptions, make_request
+from bench.runs.recipe import make_request
 from bench.training.job import make_job
 from bench.training.trainer import Trainer
 from teachers.digits import EDMDigits
 from teachers.networks.augment import AugmentPipe, Transform, warp
-from tests.teachers.edm_fixtures import CONFIGURATIONS, network, tensor
+from tests.helpers.edm_reference import CONFIGURATIONS, network, tensor
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")]
 CUDA = torch.device("cuda")

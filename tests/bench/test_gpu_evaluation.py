@@ -11,10 +11,10 @@ from bench import environment
 from bench.evaluation.evaluator import Evaluator
 from bench.evaluation.extraction import Extraction, FeatureStatistics
 from bench.evaluation.plan import TargetSpec, plan_evaluation
+from bench.runs.recipe import EvaluationOptions
 from bench.plugin import open_dataset, to_uint8
 from bench.plugin.accumulators import FeatureBank, Moments
 from bench.plugin.images import ImageSpec
-from bench.runs.recipe import EvaluationOptions
 from evals.density_coverage import Coverage, Density
 from evals.fid import FID
 from evals.fid_infinity import FIDInfinity
@@ -24,7 +24,7 @@ from evals.kid import KID
 from evals.memorization import Memorization
 from evals.precision_recall import Precision, Recall
 from evals.resize import clean, half_pixel, resize, tensorflow
-from tests.evals.inception_weights import write_inception
+from tests.helpers.inception_weights import write_inception
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")]
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -99,9 +99,7 @@ def test_digits_are_measured_as_on_the_cpu():
     real = open_dataset("digits").read(range(1797))[0]
     draw = torch.Generator().manual_seed(0)
     images = (real + 40 * torch.rand(real.shape, generator=draw)).clamp(0, 255).to(torch.uint8)[:1500]
-    wanted = EvaluationOptions(
-        protocol="digits-5k", eval=("fid", "is", "precision", "recall", "density", "coverage"), eval_samples=len(images)
-    )
+    wanted = EvaluationOptions(protocol="digits-5k", eval=("fid", "is", "precision", "recall", "density", "coverage"), eval_samples=len(images))
     measuring = plan_evaluation(wanted, TargetSpec("noisy digits", ImageSpec(1, 8), "digits"))
     found = {}
     for device in (CPU, CUDA):
@@ -173,9 +171,7 @@ def evaluator(weights, folder, samples, *, batch=None, fast=False):
     real = Moments(100)
     real.update(extract(Inception(weights), blots(100, seed=1), CUDA)["pool"], 0)
     np.savez(folder / "real.npz", **{name: real.statistics()[name].numpy() for name in ("mu", "sigma")})
-    wanted = EvaluationOptions(
-        protocol="edm-50k", eval_samples=samples, fast=fast, reference=str(folder / "real.npz"), extractor_path=str(weights)
-    )
+    wanted = EvaluationOptions(protocol="edm-50k", eval_samples=samples, fast=fast, reference=str(folder / "real.npz"), extractor_path=str(weights))
     return Evaluator(plan_evaluation(wanted, TargetSpec("blots", ImageSpec(3, 32), None)), CUDA, batch=batch)
 
 
@@ -192,7 +188,6 @@ def test_batch_sizes_change_no_number(weights, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)  # it compiles the network
 def test_fast_numbers_are_near_the_exact_ones_and_say_what_they_are(weights, tmp_path):
     """Within a hundredth: float16 has 11 bits, and the errors of 300 images' features are not systematic."""
     exact, fast = (evaluator(weights, tmp_path, 300, fast=fast) for fast in (False, True))

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from bench import registry
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench import registry
 from bench.errors import BenchError, UsageError
 from bench.evaluation import evaluator as evaluate
 from bench.evaluation.evaluator import Evaluator
 from bench.evaluation.plan import plan_evaluation, spec_of
+from bench.runs.recipe import EvaluationOptions
 from bench.evaluation.sampling import generate_images, quantised, seeded_noise
 from bench.plugin import ImageSpec, from_uint8, to_uint8
-from bench.runs.recipe import EvaluationOptions, make_request
+from bench.runs.recipe import make_request
 from bench.training.job import make_job
 from bench.units import compact
 from evals.protocols import DIGITS_5K
@@ -27,7 +29,7 @@ def test_all_256_levels_survive_normalising_and_quantising():
     assert to_uint8(torch.tensor([-7.0, 7.0])).tolist() == [0, 255]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(start=st.integers(0, 2**31), count=st.integers(1, 12), cut=st.integers(0, 12), classes=st.integers(0, 5))
 def test_noise_and_label_of_an_image_depend_on_its_seed_alone(start, count, cut, classes):
     spec = ImageSpec(2, 4, classes)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from bench import registry
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 import bench as suite
-from bench import registry
 from bench.errors import UsageError
 from bench.factory import open_generator
 from bench.files.tensors import load_tensors
@@ -181,8 +182,8 @@ def test_a_generator_of_another_teacher_is_no_start(tmp_path, monkeypatch):
 )
 def test_what_cannot_train_here_is_refused_before_any_work(tmp_path, monkeypatch, method, settings, complaint):
     """No pairs are made, and no folder stays."""
-    monkeypatch.setattr("bench.files.atomic.assets.offline", lambda: False)
-    monkeypatch.setattr("bench.training.embedded.requirements.fetch", lambda asset: tmp_path)
+    monkeypatch.setattr("bench.files.assets.offline", lambda: False)
+    monkeypatch.setattr("bench.training.requirements.fetch", lambda asset: tmp_path)
     monkeypatch.setattr("methods.distance.fetch", lambda asset: tmp_path)
     monkeypatch.setattr("bench.training.run.teacher_pairs", lambda *a: pytest.fail("pairs were made"))
     with pytest.raises(UsageError, match=complaint):
@@ -200,7 +201,7 @@ def test_a_recipe_whose_images_have_changed_is_refused(tmp_path):
 
 def test_a_finished_run_is_sampled_without_what_its_training_needed(tmp_path, monkeypatch):
     record = suite.run("ect", "edm-digits", budget="images=64", settings={"batch": 32}, eval=[], results=tmp_path)
-    monkeypatch.setattr("bench.training.embedded.requirements.find_dataset", lambda *a: pytest.fail("images were looked for"))
+    monkeypatch.setattr("bench.training.requirements.find_dataset", lambda *a: pytest.fail("images were looked for"))
     assert open_generator(record.run_id, tmp_path).nfe == 1
 
 

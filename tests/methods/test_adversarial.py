@@ -14,7 +14,7 @@ from methods.discriminator import Head, loss_as_fake, loss_as_real
 from methods.dmd import direction
 from methods.f_distill import BINS, WEIGHTS
 from methods.sid import sid_weight
-from tests.conftest import make_trainer
+from tests.helpers.trainers import make_trainer
 
 
 def noise_batch(count=16, **fields):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bench import registry
 from bench.evaluation.sampling import seeded_noise
 from bench.plugin import InMemory, NoiseLevels, RealImages, Sampler, Teacher, TeacherPairs
+from bench import registry
 from bench.runs.budget import Budget
 from bench.settings import choose_settings
 from bench.training.pairs import PairStream
@@ -15,7 +15,7 @@ from bench.training.real_images import RealStream
 from bench.training.trainer import Trainer
 from teachers.networks.augment import AugmentPipe
 from teachers.networks.config import NetworkConfig
-from tests.conftest import TRAINED
+from tests.helpers.trainers import TRAINED
 
 SHAPE = {"model_channels": 32, "channel_mult": [1, 1], "num_blocks": 1, "img_resolution": 16, "img_channels": 3}
 CPU = torch.device("cpu")

@@ -13,7 +13,7 @@ from bench.runs.card import Passes
 from bench.settings import card
 from bench.training.cost import measure
 from methods.scd import derivative
-from tests.conftest import make_trainer
+from tests.helpers.trainers import make_trainer
 
 BATCH = 16
 NO_WARM_UP = {"generator_starts_at": 0, "adversarial_starts_at": 0}
