@@ -222,109 +222,130 @@ def by_clean_fid(
 # -- the comparison --------------------------------------------------------------------------------------------------------------
 
 
-def block(ours: Contender, theirs: Contender) -> dict[str, Any]:
-    """Both, one after the other: the numbers, and what the whole and the features took."""
+@dataclass(frozen=True)
+class Block:
+    """Both sides measured once, one after the other; ``whole`` and ``features`` are what ours and theirs took."""
+
+    whole: tuple[Taken, Taken]
+    features: tuple[Taken, Taken]
+    values: Numbers
+    """Our numbers."""
+    differences: dict[str, float]
+    """By how much of ours each of theirs is larger."""
+
+
+def measured(ours: Contender, theirs: Contender) -> Block:
+    """Both, one after the other."""
     assert ours.whole
     own_numbers, own_whole = clocked(ours.whole)
     found, peer_features = clocked(theirs.features)
     peer_numbers, rest = clocked(lambda: theirs.numbers(found))
     _, own_features = clocked(ours.features)
-    return {
-        "whole": (own_whole, peer_features + rest),
-        "features": (own_features, peer_features),
-        "differences": {n: float(f"{peer_numbers[n] / own_numbers[n] - 1:.1e}") for n in own_numbers},
-        "values": own_numbers,
-    }
+    return Block(
+        whole=(own_whole, peer_features + rest),
+        features=(own_features, peer_features),
+        values=own_numbers,
+        differences={name: float(f"{peer_numbers[name] / own_numbers[name] - 1:.1e}") for name in own_numbers},
+    )
 
 
 def against_peers(given: argparse.Namespace, weights: Path, folder: Path) -> list[dict[str, Any]]:
     """A row for each peer and part."""
     images, device = make_images(given.images, given.size, seed=0), torch.device(given.device)
-    pairs = {}
-    for name, protocol, make in (
+    pairs: dict[tuple[str, str], tuple[Contender, Contender]] = {}
+    for peer, protocol, make in (
         ("torch-fidelity", "edm-50k", by_torch_fidelity),
         ("clean-fid", "clean-50k", partial(by_clean_fid, folder=folder)),
     ):
         by = evaluator(protocol, given, weights)
-        real = {n: by.references.prepared["fid"][n].cpu().numpy() for n in ("mu", "sigma")}
-        pairs[name] = (own(images, by), make(images, device, weights, real, given.peer_batch), by.protocol.id)
-        pairs[name][0].features(), pairs[name][1].features()  # a first time, which does not count
-    blocks = [{name: block(*pair[:2]) for name, pair in pairs.items()} for _ in range(given.blocks)]
+        real = {name: by.references.prepared["fid"][name].cpu().numpy() for name in ("mu", "sigma")}
+        ours, theirs = own(images, by), make(images, device, weights, real, given.peer_batch)
+        ours.features(), theirs.features()  # a first time, which does not count
+        pairs[peer, by.protocol.id] = ours, theirs
+    blocks = [{pair: measured(*contenders) for pair, contenders in pairs.items()} for _ in range(given.blocks)]
     return [
-        {"peer": name, "protocol": pair[2], "part": part}
-        | {
-            f"{who}_{kind}_s": round(statistics.median(getattr(b[name][part][i], kind) for b in blocks), 2)
-            for kind in ("wall", "cpu")
-            for i, who in enumerate(("own", "peer"))
-        }
-        | {
-            f"{kind}_ratio": round(
-                statistics.median(getattr(p, kind) / getattr(o, kind) for o, p in (b[name][part] for b in blocks)), 2
-            )
-            for kind in ("wall", "cpu")
-        }
-        | {"values": blocks[0][name]["values"], "differences": blocks[0][name]["differences"]}
-        for name, pair in pairs.items()
+        {"peer": peer, "protocol": protocol, "part": part}
+        | medians([getattr(block[peer, protocol], part) for block in blocks])
+        | {"values": blocks[0][peer, protocol].values, "differences": blocks[0][peer, protocol].differences}
+        for peer, protocol in pairs
         for part in ("whole", "features")
     ]
+
+
+def medians(taken: list[tuple[Taken, Taken]]) -> dict[str, float]:
+    """Of the seconds of each side, and of the ratios of theirs to ours within a block; on the clock and of the processor."""
+    row: dict[str, float] = {}
+    for kind in ("wall", "cpu"):
+        each = [(getattr(ours, kind), getattr(theirs, kind)) for ours, theirs in taken]
+        row[f"own_{kind}_s"] = round(statistics.median(ours for ours, _ in each), 2)
+        row[f"peer_{kind}_s"] = round(statistics.median(theirs for _, theirs in each), 2)
+        row[f"{kind}_ratio"] = round(statistics.median(theirs / ours for ours, theirs in each), 2)
+    return row
 
 
 # -- a generator -----------------------------------------------------------------------------------------------------------------
 
 
-def with_generator(given: argparse.Namespace, weights: Path) -> list[dict[str, Any]]:
-    """A row for exact features and, on a GPU, one for fast ones, of the same images."""
-    device, spec = torch.device(given.device), EDMCifar10.image_spec
-    given.size = spec.resolution
-    environment.set_precision(environment.choose_precision("auto", device))
-    torch.manual_seed(0)
-    network = EDMCifar10.network.build().requires_grad_(False)
-    for p in network.parameters():
-        if p.ndim > 1 and not p.any():
-            nn.init.kaiming_normal_(p)  # EDM's last convolutions start at zero
-    network.to(device)
-    if given.half:
-        network.half_type = torch.float16
-        network.to(memory_format=torch.channels_last)
-    making = 0.0
+class OneStepGenerator:
+    """The images of the first seeds by a network of edm-cifar10's architecture with random weights, in one step."""
 
-    def wait() -> None:
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+    def __init__(self, device: torch.device, half: bool) -> None:
+        self.device, self.seconds = device, 0.0
+        torch.manual_seed(0)
+        self.network = EDMCifar10.network.build().requires_grad_(False)
+        for parameter in self.network.parameters():
+            if parameter.ndim > 1 and not parameter.any():
+                nn.init.kaiming_normal_(parameter)  # EDM's last convolutions start at zero
+        self.network.to(device)
+        if half:
+            self.network.half_type = torch.float16
+            self.network.to(memory_format=torch.channels_last)
 
-    def generate(z: Tensor, labels: Tensor | None) -> Tensor:
-        blots = nn.functional.interpolate(z[:, :, :6, :6], z.shape[2:], mode="bicubic")  # so that features do vary
-        return blots + 0.1 * network(2.5 * z, 2.5)
-
-    def generated(seeds: range) -> Tensor:
-        nonlocal making
-        wait()
+    def __call__(self, seeds: range) -> Tensor:
+        """Their images, uint8; adds to ``seconds`` what it took to make them."""
+        self._wait()
         started = time.perf_counter()
-        images = quantised(generate, spec, device, seeds)
-        wait()
-        making += time.perf_counter() - started
+        images = quantised(self._generate, EDMCifar10.image_spec, self.device, seeds)
+        self._wait()
+        self.seconds += time.perf_counter() - started
         return images
 
-    rows: list[dict[str, Any]] = []
-    for fast in (False, True)[: 2 if device.type == "cuda" else 1]:
-        by = evaluator("edm-50k", given, weights, fast=fast)
-        _, first = clocked(lambda by=by: features(by.extractors["inception"], generated(range(by.batch)), device))
-        making = 0.0
-        numbers, taken = clocked(lambda by=by: by.measure_images(generated, [0]))
-        rates = {"generating": making, "measuring": taken.wall - making, "whole": taken.wall}
-        values = {name: m.value for name, m in numbers.items()}
-        rows.append(
-            {"protocol": by.protocol.id, "first_batch_s": round(first.wall, 1), "whole_s": round(taken.wall, 2)}
-            | {f"{name}_images_s": round(given.images / s, 1) for name, s in rates.items()}
-            | {"peak_memory_gb": round(environment.peak_memory(device) / 1e9, 2)}
-            | values
-            | {"fid_difference": values["fid"] - (rows[0]["fid"] if rows else values["fid"])}
-        )
-    return rows
+    def _generate(self, z: Tensor, labels: Tensor | None) -> Tensor:
+        blots = nn.functional.interpolate(z[:, :, :6, :6], z.shape[2:], mode="bicubic")  # so that features do vary
+        return blots + 0.1 * self.network(2.5 * z, 2.5)
+
+    def _wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
 
 
-def main() -> None:
-    """Measure, print a table and JSON."""
+def with_generator(given: argparse.Namespace, weights: Path) -> list[dict[str, Any]]:
+    """A row for exact features and, on a GPU, one for fast ones, of the same images."""
+    device = torch.device(given.device)
+    given.size = EDMCifar10.image_spec.resolution
+    environment.set_precision(environment.choose_precision("auto", device))
+    generator = OneStepGenerator(device, given.half)
+    rows = [generated(given, weights, generator, fast=fast) for fast in ([False, True] if device.type == "cuda" else [False])]
+    return [row | {"fid_difference": row["fid"] - rows[0]["fid"]} for row in rows]
+
+
+def generated(given: argparse.Namespace, weights: Path, generator: OneStepGenerator, *, fast: bool) -> dict[str, Any]:
+    """What it takes to make the images and to measure them, after a first batch, which may compile the network."""
+    by = evaluator("edm-50k", given, weights, fast=fast)
+    _, first = clocked(lambda: features(by.extractors["inception"], generator(range(by.batch)), by.device))
+    generator.seconds = 0.0
+    numbers, taken = clocked(lambda: by.measure_images(generator, [0]))
+    seconds = {"generating": generator.seconds, "measuring": taken.wall - generator.seconds, "whole": taken.wall}
+    return (
+        {"protocol": by.protocol.id, "first_batch_s": round(first.wall, 1), "whole_s": round(taken.wall, 2)}
+        | {f"{part}_images_s": round(given.images / spent, 1) for part, spent in seconds.items()}
+        | {"peak_memory_gb": round(environment.peak_memory(by.device) / 1e9, 2)}
+        | {name: measurement.value for name, measurement in numbers.items()}
+    )
+
+
+def arguments() -> argparse.Namespace:
+    """Those of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=256)
     parser.add_argument("--size", type=int, default=32)
@@ -334,7 +355,12 @@ def main() -> None:
     parser.add_argument("--peer-batch", type=int)
     parser.add_argument("--peers", choices=("all", "none"), default="all")
     parser.add_argument("--half", action="store_true")
-    given = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure, print a table and JSON."""
+    given = arguments()
     warnings.simplefilter("ignore")  # of TorchScript and of an argument of sqrtm, which go out of use
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -95,7 +95,7 @@ def test_at_every_level_of_the_schedule_the_denoiser_is_exact(prediction, alphas
     assert ((found.double() - exact(y.double(), sigma)).abs() / size).max() < precision
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(log_sigma=st.floats(math.log(0.0101), math.log(157)))
 def test_between_the_levels_the_denoiser_is_exact_too(log_sigma):
     sigma = torch.tensor([math.exp(log_sigma)], dtype=torch.float64)
@@ -104,7 +104,7 @@ def test_between_the_levels_the_denoiser_is_exact_too(log_sigma):
         torch.testing.assert_close(denoiser(y, sigma), exact(y, sigma), rtol=0, atol=1e-9)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(log_sigma=st.floats(math.log(1e-4), math.log(1e4)))
 def test_a_flow_is_exact_at_any_level(log_sigma):
     sigma = torch.tensor([math.exp(log_sigma)], dtype=torch.float64)

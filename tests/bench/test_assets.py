@@ -8,83 +8,19 @@ import os
 import socket
 import subprocess
 import sys
-import threading
-import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from bench.errors import BenchError, UsageError
 from bench.files import download
 from bench.files.assets import Asset, fetch
+from tests.helpers.file_server import CONTENT, MD5, OTHER, SHA256, serving
+from tests.helpers.waiting import wait_until
 
-CONTENT = np.random.default_rng(0).bytes(1_000_000)
-OTHER = np.random.default_rng(1).bytes(1_000_000)
-SHA256 = hashlib.sha256(CONTENT).hexdigest()
-MD5 = hashlib.md5(CONTENT).hexdigest()
 LICENCE = "CC0 1.0"
-
-
-class Server(ThreadingHTTPServer):
-    """One file under every path; the attributes say how the server misbehaves."""
-
-    daemon_threads = True
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.content, self.headers = CONTENT, {"ETag": '"one"'}
-        self.status = 200
-        self.cuts = []  # bytes after which each of the next answers breaks off; None: after the last one
-        self.stalls = []  # the same, but the connection stays open and silent
-        self.ranges, self.if_range, self.at_most, self.shift = True, True, len(CONTENT), 0
-        self.asked = []  # (Range, status) of each request
-        self.released = threading.Event()  # ends all silence
-        self.url = f"http://127.0.0.1:{self.server_port}/weights.pkl"
-
-    def handle_error(self, *_):
-        pass  # a client that hangs up is what these tests are about
-
-    def statuses(self):
-        return [status for _, status in self.asked]
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *_):
-        pass
-
-    def do_GET(self):
-        server, wanted = self.server, self.headers.get("Range")
-        current = self.headers.get("If-Range", "-") in (server.headers.get("ETag"), server.headers.get("Last-Modified"))
-        status, start, body = server.status, 0, server.content
-        if status == 200 and wanted and server.ranges and (current or not server.if_range):
-            start = int(wanted.removeprefix("bytes=").removesuffix("-"))
-            status = 206 if start < len(server.content) else 416
-            body = server.content[start + server.shift :][: server.at_most] if status == 206 else b""
-        server.asked.append((wanted, status))
-        self.send_response(status)
-        if status == 206:
-            first = start + server.shift
-            self.send_header("Content-Range", f"bytes {first}-{first + len(body) - 1}/{len(server.content)}")
-        if status == 416:
-            self.send_header("Content-Range", f"bytes */{len(server.content)}")
-        for name, value in server.headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        cut = server.cuts.pop(0) if server.cuts else None
-        stall = server.stalls.pop(0) if server.stalls else None
-        try:
-            self.wfile.write(body[: cut if cut is not None else stall])
-            if stall is not None:
-                server.released.wait(60)
-                self.wfile.write(body[stall:])
-        except OSError:  # the client has gone
-            pass
-        self.close_connection = cut is not None
+SILENCE = 3.0
+"""Seconds without a byte until a download is given up, where a test waits for that; no answer of the server takes as long."""
 
 
 @pytest.fixture
@@ -93,14 +29,11 @@ def server(monkeypatch):
     monkeypatch.setenv("NO_PROXY", "*")
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setattr(download, "PAUSE", 0)
-    with Server() as server:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    with serving() as server:
         yield server
-        server.released.set()
-        server.shutdown()
 
 
-def make(server=None, **changes):
+def asset_of(server=None, **changes):
     """An asset of the server, with nothing pinned unless asked."""
     url = server.url if server else "http://127.0.0.1:9/weights.pkl"
     facts = {"id": "tiny", "file": "weights.pkl", "url": url, "licence": LICENCE, "source": "https://example.org/terms"}
@@ -117,7 +50,7 @@ def beside(asset):
     return sorted(p.name for p in asset.path.parent.glob("*") if p.name != ".lock")
 
 
-def failure(asset, kind=BenchError):
+def fetch_fails(asset, kind=BenchError):
     """The one sentence that fetching it ends in: what, from where, and where to put it by hand."""
     with pytest.raises(BenchError) as error:
         fetch(asset)
@@ -131,8 +64,14 @@ def failure(asset, kind=BenchError):
     return sentence
 
 
+def assert_fetched(asset, server, statuses):
+    """It comes whole, by answers of these statuses."""
+    assert fetch(asset).read_bytes() == CONTENT
+    assert server.statuses() == statuses
+
+
 def test_a_download_is_put_in_its_place_and_its_digest_recorded(server, capsys):
-    asset = make(server)
+    asset = asset_of(server)
     assert fetch(asset) == asset.path
     assert asset.path.read_bytes() == CONTENT
     assert asset.record.read_text() == f"{SHA256}  weights.pkl\n"
@@ -144,7 +83,7 @@ def test_a_download_is_put_in_its_place_and_its_digest_recorded(server, capsys):
 
 
 def test_what_is_there_is_verified_without_network_or_a_word_and_a_pinned_file_without_writing(server, capsys):
-    asset = make(server, sha256=SHA256.upper())
+    asset = asset_of(server, sha256=SHA256.upper())
     fetch(asset)
     assert beside(asset) == ["weights.pkl"]
     asset.path.with_name(".lock").unlink()
@@ -157,22 +96,22 @@ def test_what_is_there_is_verified_without_network_or_a_word_and_a_pinned_file_w
 
 @pytest.mark.parametrize("wrong", [{"sha256": "0" * 64}, {"md5": "0" * 32}, {"sha256": SHA256, "md5": "0" * 32}], ids=str)
 def test_a_wrong_checksum_leaves_nothing_behind(server, wrong):
-    asset = make(server, **wrong)
-    sentence = failure(asset)
+    asset = asset_of(server, **wrong)
+    sentence = fetch_fails(asset)
     assert (MD5 if "md5" in wrong else SHA256) in sentence
     assert next(iter(set(wrong.values()) - {SHA256})) in sentence
     assert beside(asset) == []
 
 
 def test_the_right_checksums_are_accepted(server):
-    assert fetch(make(server, sha256=SHA256, md5=MD5.upper())).read_bytes() == CONTENT
+    assert fetch(asset_of(server, sha256=SHA256, md5=MD5.upper())).read_bytes() == CONTENT
 
 
 def test_the_digest_of_the_first_use_is_enforced_ever_after(server):
-    asset = make(server)
+    asset = asset_of(server)
     fetch(asset).unlink()
     server.content = OTHER
-    sentence = failure(asset)
+    sentence = fetch_fails(asset)
     assert hashlib.sha256(OTHER).hexdigest() in sentence
     assert f"{SHA256}, as {asset.record} recorded at first use: remove that if the change is meant" in sentence
     assert beside(asset) == ["weights.pkl.sha256"]
@@ -182,7 +121,7 @@ def test_the_digest_of_the_first_use_is_enforced_ever_after(server):
 
 @pytest.mark.parametrize("pinned", [None, SHA256])
 def test_a_damaged_file_is_downloaded_again(server, capsys, pinned):
-    asset = make(server, sha256=pinned)
+    asset = asset_of(server, sha256=pinned)
     fetch(asset).write_bytes(CONTENT[:-1])
     capsys.readouterr()
     assert fetch(asset).read_bytes() == CONTENT
@@ -190,17 +129,17 @@ def test_a_damaged_file_is_downloaded_again(server, capsys, pinned):
 
 
 def test_a_damaged_file_is_refused_offline_and_left_alone(server, monkeypatch):
-    asset = make(server)
+    asset = asset_of(server)
     fetch(asset).write_bytes(OTHER)
     monkeypatch.setenv("BENCH_OFFLINE", "1")
-    sentence = failure(asset, UsageError)
+    sentence = fetch_fails(asset, UsageError)
     assert SHA256 in sentence
     assert hashlib.sha256(OTHER).hexdigest() in sentence
     assert asset.path.read_bytes() == OTHER
 
 
 def test_a_damaged_record_is_named(server):
-    asset = make(server)
+    asset = asset_of(server)
     fetch(asset)
     asset.record.write_text("")
     with pytest.raises(BenchError, match=r"the recorded digest .* is damaged; remove it"):
@@ -210,8 +149,7 @@ def test_a_damaged_record_is_named(server):
 @pytest.mark.parametrize("headers", [{"ETag": '"one"'}, {"ETag": 'W/"weak"', "Last-Modified": "Thu, 01 Jan 2026 00:00:00 GMT"}])
 def test_a_cut_connection_is_taken_up_where_it_broke(server, headers, capsys):
     server.headers, server.cuts = headers, [400_000, 300_000]
-    assert fetch(make(server, sha256=SHA256)).read_bytes() == CONTENT
-    assert server.statuses() == [200, 206, 206]
+    assert_fetched(asset_of(server, sha256=SHA256), server, [200, 206, 206])
     starts = [int(wanted[6:-1]) for wanted, _ in server.asked[1:]]
     assert 400_000 - 65_536 <= starts[0] <= 400_000
     assert starts[0] + 300_000 - 65_536 <= starts[1] <= 700_000
@@ -230,8 +168,7 @@ RESTARTS = {
 def test_what_cannot_be_continued_starts_again(server, behaviour, statuses):
     vars(server).update(behaviour)
     server.cuts = [400_000]
-    assert fetch(make(server, sha256=SHA256)).read_bytes() == CONTENT
-    assert server.statuses() == statuses
+    assert_fetched(asset_of(server, sha256=SHA256), server, statuses)
     assert server.asked[-1][0] is None or not server.ranges
 
 
@@ -246,10 +183,10 @@ def test_progress_counts_the_bytes_of_the_file_and_not_those_sent(server, tmp_pa
 @pytest.mark.parametrize(("if_range", "statuses"), [(True, [200]), (False, [206, 200])])
 def test_a_file_that_changed_in_between_is_never_mixed(server, monkeypatch, if_range, statuses):
     """With If-Range the server sends the new file whole; one that ignores it is seen through by its entity tag."""
-    asset = make(server)
+    asset = asset_of(server)
     server.cuts = [400_000]
     monkeypatch.setattr(download, "ATTEMPTS", 1)
-    failure(asset)
+    fetch_fails(asset)
     server.content, server.headers, server.if_range, server.asked = OTHER, {"ETag": '"two"'}, if_range, []
     assert fetch(asset).read_bytes() == OTHER
     assert server.statuses() == statuses
@@ -258,10 +195,10 @@ def test_a_file_that_changed_in_between_is_never_mixed(server, monkeypatch, if_r
 def test_bytes_without_a_validator_do_not_inherit_that_of_older_ones(server, monkeypatch):
     """A mirror in between has another state of the file and no entity tags."""
     monkeypatch.setattr(download, "ATTEMPTS", 1)
-    asset = make(server)
+    asset = asset_of(server)
     for server.content, server.headers in ((CONTENT, {"ETag": '"one"'}), (OTHER, {})):
         server.cuts = [400_000]
-        failure(asset)
+        fetch_fails(asset)
     server.content, server.headers = CONTENT, {"ETag": '"one"'}
     assert fetch(asset).read_bytes() == CONTENT
 
@@ -269,38 +206,36 @@ def test_bytes_without_a_validator_do_not_inherit_that_of_older_ones(server, mon
 def test_bytes_of_another_address_are_not_continued(server, monkeypatch):
     server.cuts = [400_000]
     monkeypatch.setattr(download, "ATTEMPTS", 1)
-    failure(make(server))
+    fetch_fails(asset_of(server))
     server.asked = []
-    fetch(make(server, url=server.url + "?mirror", sha256=SHA256))
+    fetch(asset_of(server, url=server.url + "?mirror", sha256=SHA256))
     assert server.asked == [(None, 200)]
 
 
 def test_a_server_that_sends_only_a_part_of_what_is_asked_is_asked_again(server):
     server.cuts, server.at_most = [400_000], 350_000
-    assert fetch(make(server, sha256=SHA256)).read_bytes() == CONTENT
-    assert server.statuses() == [200, 206, 206]
+    assert_fetched(asset_of(server, sha256=SHA256), server, [200, 206, 206])
 
 
 def test_a_download_that_was_stopped_when_all_had_come_asks_for_nothing_more(server):
-    asset = make(server, sha256=SHA256)
+    asset = asset_of(server, sha256=SHA256)
     place(asset)
     part = asset.path.rename(asset.path.with_name("weights.pkl.part"))
     part.with_name("weights.pkl.part.from").write_text(f'{server.url}\n"one"\n')
-    assert fetch(asset).read_bytes() == CONTENT
-    assert server.statuses() == [416]
+    assert_fetched(asset, server, [416])
 
 
 def test_a_compressed_file_is_kept_as_published(server):
     """A server may label a .gz file as an encoding, which an HTTP library would undo."""
     server.headers |= {"Content-Encoding": "gzip"}
-    assert fetch(make(server, sha256=SHA256)).read_bytes() == CONTENT
+    assert fetch(asset_of(server, sha256=SHA256)).read_bytes() == CONTENT
 
 
 def test_a_connection_that_breaks_again_and_again_is_left_to_the_next_call(server, monkeypatch):
     monkeypatch.setattr(download, "ATTEMPTS", 3)
     server.cuts = [200_000] * 3
-    asset = make(server)
-    kept = int(failure(asset).split("kB are kept to continue from")[0].split()[-1])
+    asset = asset_of(server)
+    kept = int(fetch_fails(asset).split("kB are kept to continue from")[0].split()[-1])
     assert 600 - 3 * 66 <= kept <= 600
     assert beside(asset) == ["weights.pkl.part", "weights.pkl.part.from"]
     fetch(asset)
@@ -311,38 +246,36 @@ def test_a_connection_that_breaks_again_and_again_is_left_to_the_next_call(serve
 
 def test_a_connection_that_brings_nothing_is_not_tried_again(server):
     server.cuts = [0] * 9
-    assert "IncompleteRead" in failure(make(server))
+    assert "IncompleteRead" in fetch_fails(asset_of(server))
     assert server.statuses() == [200]
 
 
 def test_a_server_that_falls_silent_is_given_up_and_asked_again(server, monkeypatch):
-    monkeypatch.setattr(download, "READ_TIMEOUT", 0.2)
+    monkeypatch.setattr(download, "READ_TIMEOUT", SILENCE)
     server.stalls = [400_000]
-    assert fetch(make(server, sha256=SHA256)).read_bytes() == CONTENT
-    assert server.statuses() == [200, 206]
+    assert_fetched(asset_of(server, sha256=SHA256), server, [200, 206])
 
 
 def test_a_server_that_stays_silent_is_an_error(server, monkeypatch):
-    monkeypatch.setattr(download, "READ_TIMEOUT", 0.2)
+    monkeypatch.setattr(download, "READ_TIMEOUT", SILENCE)
     server.stalls = [0] * 9
-    started = time.monotonic()
-    assert "timed out" in failure(make(server))
-    assert time.monotonic() - started < 5
+    assert "timed out" in fetch_fails(asset_of(server))
+    assert len(server.stalls) == 8  # a silence that brought nothing is not waited for again
 
 
 @pytest.mark.parametrize(("status", "words"), [(404, "404 Not Found"), (403, "403 Forbidden"), (503, "503"), (202, "202")])
 def test_an_answer_without_the_file_is_an_error(server, status, words):
     server.status = status
-    asset = make(server)
-    assert f"the server answers {words}" in failure(asset)
+    asset = asset_of(server)
+    assert f"the server answers {words}" in fetch_fails(asset)
     assert beside(asset) == []
 
 
 def test_no_connection_is_an_error(server):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        asset = make(url=f"http://127.0.0.1:{unused.getsockname()[1]}/weights.pkl")
-        assert "(Connection refused)" in failure(asset)
+        asset = asset_of(url=f"http://127.0.0.1:{unused.getsockname()[1]}/weights.pkl")
+        assert "(Connection refused)" in fetch_fails(asset)
     assert beside(asset) == []
 
 
@@ -351,24 +284,24 @@ def test_an_unknown_host_is_an_error(server, monkeypatch):
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
-    assert "(Name or service not known)" in failure(make(url="http://nowhere.invalid/weights.pkl"))
+    assert "(Name or service not known)" in fetch_fails(asset_of(url="http://nowhere.invalid/weights.pkl"))
 
 
 def test_an_address_that_is_none_is_an_error(server):
-    assert "Invalid URL" in failure(make(url="weights.pkl"))
+    assert "Invalid URL" in fetch_fails(asset_of(url="weights.pkl"))
 
 
 def test_offline_is_said_at_once_and_nothing_is_written(tmp_path):
-    asset = make(note="ask for an account first")
-    sentence = failure(asset, UsageError)
+    asset = asset_of(note="ask for an account first")
+    sentence = fetch_fails(asset, UsageError)
     assert "BENCH_OFFLINE=1 forbids" in sentence
     assert "(ask for an account first)" in sentence
     assert list(tmp_path.rglob("*")) == []
 
 
 def test_a_file_without_an_address_can_only_be_placed_by_hand(server):
-    asset = make(url="")
-    assert "cannot be downloaded by this suite" in failure(asset, UsageError)
+    asset = asset_of(url="")
+    assert "cannot be downloaded by this suite" in fetch_fails(asset, UsageError)
     place(asset)
     assert fetch(asset).read_bytes() == CONTENT
     assert asset.digest() == SHA256
@@ -376,7 +309,7 @@ def test_a_file_without_an_address_can_only_be_placed_by_hand(server):
 
 @pytest.mark.parametrize("known", [{}, {"md5": MD5}, {"sha256": SHA256}], ids=str)
 def test_a_file_placed_by_hand_is_as_good_as_a_download(known):
-    asset = make(**known)
+    asset = asset_of(**known)
     place(asset)
     assert fetch(asset) == asset.path
     assert asset.digest() == SHA256
@@ -385,10 +318,10 @@ def test_a_file_placed_by_hand_is_as_good_as_a_download(known):
 
 @pytest.mark.parametrize("known", [{"md5": MD5}, {"sha256": SHA256}], ids=str)
 def test_a_wrong_file_placed_by_hand_is_refused_or_replaced(server, monkeypatch, known):
-    asset = make(server, **known)
+    asset = asset_of(server, **known)
     place(asset, OTHER)
     monkeypatch.setenv("BENCH_OFFLINE", "1")
-    assert next(iter(known.values())) in failure(asset, UsageError)
+    assert next(iter(known.values())) in fetch_fails(asset, UsageError)
     assert not asset.record.exists()
     assert asset.path.read_bytes() == OTHER
     monkeypatch.delenv("BENCH_OFFLINE")
@@ -397,11 +330,11 @@ def test_a_wrong_file_placed_by_hand_is_refused_or_replaced(server, monkeypatch,
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 def test_a_full_disk_is_said_and_the_next_call_is_well(server):
-    asset = make(server)
+    asset = asset_of(server)
     asset.path.parent.mkdir(parents=True)
     part = asset.path.with_name("weights.pkl.part")
     part.symlink_to("/dev/full")
-    sentence = failure(asset)
+    sentence = fetch_fails(asset)
     assert "No space left on device" in sentence
     assert "BENCH_CACHE" in sentence
     assert not asset.path.exists()
@@ -412,7 +345,7 @@ def test_a_full_disk_is_said_and_the_next_call_is_well(server):
 
 def test_a_cache_that_is_a_file_is_said(server, tmp_path):
     (tmp_path / "cache").write_text("")
-    assert "Not a directory" in failure(make(server))
+    assert "Not a directory" in fetch_fails(asset_of(server))
 
 
 FETCH = "import sys; from bench.files.assets import Asset, fetch; fetch(Asset(**__import__('json').loads(sys.argv[1])))"
@@ -424,12 +357,12 @@ def start(asset):
 
 
 def test_two_processes_at_once_download_once(server):
-    asset = make(server)
+    asset = asset_of(server)
     server.stalls = [400_000]
     processes = [start(asset), start(asset)]
     first = [process.stderr.readline() for process in processes]  # both have spoken: one downloads, the other waits
     server.released.set()
-    assert [process.wait(60) for process in processes] == [0, 0]
+    assert [process.wait() for process in processes] == [0, 0]
     assert sorted(line.split()[0] for line in first) == ["downloading", "waiting"]
     assert [process.stderr.read() for process in processes] == ["", ""]
     assert server.asked == [(None, 200)]
@@ -437,23 +370,20 @@ def test_two_processes_at_once_download_once(server):
 
 
 def test_a_killed_download_frees_the_lock_and_is_continued(server):
-    asset = make(server, sha256=SHA256)
+    asset = asset_of(server, sha256=SHA256)
     server.stalls = [400_000]
     part = asset.path.with_name("weights.pkl.part")
     process = start(asset)
-    while not (part.exists() and part.stat().st_size > 300_000):
-        assert process.poll() is None
-        time.sleep(0.01)
+    wait_until(lambda: part.exists() and part.stat().st_size > 300_000, "most of the file has come", process)
     process.kill()
     process.communicate()
-    assert fetch(asset).read_bytes() == CONTENT
-    assert server.statuses() == [200, 206]
+    assert_fetched(asset, server, [200, 206])
 
 
 def test_a_terminal_shows_bytes_and_rate(server, monkeypatch, capsys):
     monkeypatch.setenv("FORCE_COLOR", "1")  # rich then takes any stream for a terminal
     monkeypatch.setenv("TERM", "xterm")
-    fetch(make(server))
+    fetch(asset_of(server))
     bar = capsys.readouterr().err
     assert "1.0/1.0 MB" in bar
     assert "B/s" in bar

@@ -23,7 +23,7 @@ from bench.settings import choose_settings
 from bench.training.pairs import PairStream, teacher_pairs
 from bench.training.trainer import Trainer
 from teachers.digits import EDMDigits
-from tests.conftest import make_trainer
+from tests.helpers.trainers import make_trainer
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import inspect
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,11 +20,16 @@ from PIL import Image
 
 import bench as suite
 import bench.cli as bench_cli
-from bench import registry
+from bench import environment, registry
 from bench.cli.lazy import load_command
 from bench.cli.options import EvaluationFlags, RunFlags
-from bench.runs.recipe import EvaluationOptions, RunOptions
-from tests.bench.test_registry import METHOD, plugin
+from bench.errors import UsageError
+from bench.files.tensors import load_tensors, save_tensors
+from bench.runs.budget import Budget
+from bench.runs.recipe import EvaluationOptions, RunOptions, make_request
+from bench.training import estimate
+from bench.training.job import make_job
+from tests.helpers.plugins import METHOD, SETTINGS, plugin, set_flags
 
 RUN = ["run", "--method", "sid", "--teacher", "edm-digits"]
 QUICK = ["--budget", "updates=3", "--set", "batch=16", "--eval-samples", "60", "--eval-repeats", "2", "--eval-points", "2"]
@@ -103,8 +109,7 @@ def test_no_finished_run_is_a_failure_that_says_what_to_do(bench):
 
 
 def test_a_run_prints_its_numbers_on_stdout_and_talks_on_stderr(bench, tmp_path):
-    code, out, err = bench(*RUN, *QUICK)
-    assert code == 0
+    out, err = bench.ok(*RUN, *QUICK)
     assert re.search(r"FID ↓\s+IS ↑\s+digits-60\s+digits-60\s+NFE", out)
     assert re.search(r"teacher \(edm-digits\)\s+[\d.]+ ± [\d.]+", out)
     assert re.search(r"sid\s+[\d.]+ ± [\d.]+\s+[\d.]+ ± [\d.]+\s+1\s+48", out)
@@ -113,12 +118,10 @@ def test_a_run_prints_its_numbers_on_stdout_and_talks_on_stderr(bench, tmp_path)
     number = r"[\d.]+( ± [\d.]+)?"
     assert len(re.findall(rf"\d images +[\d.]+ s  FID {number}  IS {number}  \(digits-60\)", err)) == 2
     assert re.search(rf"teacher, NFE 35  FID {number}  IS {number}  \(digits-60\)", err)
-    code, again, err = bench(*RUN, *QUICK)
-    assert code == 0
+    again, err = bench.ok(*RUN, *QUICK)
     assert again == out
     assert "this run is finished" in err
-    code, out, _ = bench(*RUN, *QUICK, "--format", "json")
-    assert json.loads(out)["status"] == "done"
+    assert bench.json(*RUN, *QUICK)["status"] == "done"
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["list", "methods"], ["list", "runs"], [*RUN, *QUICK]], ids=lambda a: a[-1])
@@ -133,8 +136,7 @@ def test_what_should_answer_at_once_imports_neither_torch_nor_pandas(bench, argu
 
 
 def test_a_dry_run_estimates_and_writes_nothing(bench, tmp_path):
-    code, out, _ = bench(*RUN, "--budget", "images=64k", "--set", "batch=128", "--dry-run")
-    assert code == 0
+    out = bench.ok(*RUN, "--budget", "images=64k", "--set", "batch=128", "--dry-run").out
     assert "evaluated at       0, 2k, 4k, 8k, 16k, 32k, 64k" in out.replace("1.02k", "1k").replace("1k, ", "")
     assert re.search(r"updates +500\n", out)
     assert re.search(r"flops +1\d\dG", out)
@@ -144,12 +146,6 @@ def test_a_dry_run_estimates_and_writes_nothing(bench, tmp_path):
 @pytest.mark.parametrize("method", ["sid", "dmd"])
 def test_a_large_networks_batch_is_estimated_from_a_few_images(method, monkeypatch):
     """Operations are proportional to the batch, so that trying one image and three tells those of all."""
-    from bench import environment
-    from bench.runs.budget import Budget
-    from bench.runs.recipe import make_request
-    from bench.training import estimate
-    from bench.training.job import make_job
-
     job = make_job(make_request(method=method, teacher="edm-digits", settings={"batch": 64}))
     whole = estimate._cost_of_an_update(job, Budget("updates", 1))
     monkeypatch.setattr(environment, "_LARGE", 0)
@@ -163,41 +159,32 @@ def test_a_large_networks_batch_is_estimated_from_a_few_images(method, monkeypat
 
 def test_plugin_method_takes_part_in_everything(bench, tmp_path):
     file = str(plugin(tmp_path, METHOD.format(name="to-zero")))
-    settings = [x for s in ("batch=16", "lr=1e-3", "lr_decay=0", "ema_halflife=100", "dropout=0") for x in ("--set", s)]
-    arguments = ["run", "--method", "to-zero", "--teacher", "edm-digits", "--plugin", file, *settings, *QUICK]
-    code, out, err = bench(*arguments)
-    assert code == 0, err
+    out = bench.ok("run", "--method", "to-zero", "--teacher", "edm-digits", "--plugin", file, *set_flags(SETTINGS), *QUICK).out
     run_id = Path(re.search(r"run +(\S+)", out)[1]).name
-    code, out, _ = bench("table")
-    assert code == 0
-    assert "to-zero" in out
-    code, out, _ = bench("list", "methods", "--plugin", file)
-    assert "Regresses the generator to zero." in out
-    code, out, _ = bench("sample", run_id, "-n", "4", "-o", str(tmp_path / "grid.png"), "--plugin", file)
-    assert code == 0
-    assert "NFE 1" in out
+    assert "to-zero" in bench.ok("table").out
+    assert "Regresses the generator to zero." in bench.ok("list", "methods", "--plugin", file).out
+    assert "NFE 1" in bench.ok("sample", run_id, "-n", "4", "-o", str(tmp_path / "grid.png"), "--plugin", file).out
 
 
 @pytest.fixture
-def three_runs(tmp_path):
-    quick = {"budget": "updates=2", "eval_samples": 60, "eval_repeats": 2, "eval_points": 2}
-    for seed in (0, 1):
-        suite.run("sid", "edm-digits", seed=seed, settings={"batch": 8}, **quick)
-    suite.run("sid", "edm-digits", settings={"batch": 8, "alpha": 0.9}, **quick)
+def three_runs(tmp_path, tmp_path_factory):
+    """Two seeds of one setting and one of another, which are made once and then copied; the frame of their numbers."""
+    made = tmp_path_factory.getbasetemp() / "three-runs"
+    if not made.exists():
+        quick = {"budget": "updates=2", "eval_samples": 60, "eval_repeats": 2, "eval_points": 2, "results": made}
+        for seed in (0, 1):
+            suite.run("sid", "edm-digits", seed=seed, settings={"batch": 8}, **quick)
+        suite.run("sid", "edm-digits", settings={"batch": 8, "alpha": 0.9}, **quick)
+    shutil.copytree(made, tmp_path / "runs")
     return suite.results()
 
 
 def test_the_table_averages_over_seeds_and_tells_settings_apart(bench, three_runs):
-    code, out, _ = bench("table", "--format", "json")
-    assert code == 0
-    rows = {row["variant"]: row for row in json.loads(out)}
+    rows = {row["variant"]: row for row in bench.json("table")}
     plain, changed = "batch=8", "batch=8, alpha=0.9"
     assert set(rows) == {plain, changed}  # what was given by hand
-    both = (
-        three_runs[(three_runs["metric"] == "fid") & (three_runs["seed"].isin([0, 1]))]
-        .groupby("group")
-        .filter(lambda g: len(g) == 2)
-    )
+    fids = three_runs[three_runs["metric"] == "fid"]
+    both = fids.groupby("group").filter(lambda group: set(group["seed"]) == {0, 1})
     assert rows[plain]["seeds"] == 2
     assert rows[plain]["fid_digits-60"] == pytest.approx(both["value"].mean())
     assert rows[plain]["fid_digits-60_std"] == pytest.approx(both["value"].std())
@@ -208,7 +195,7 @@ def test_a_seed_measured_twice_is_one_seed(bench, three_runs):
     """Other evaluation points or repeats make another run, not another seed."""
     quick = {"budget": "updates=2", "eval_samples": 60}
     suite.run("sid", "edm-digits", settings={"batch": 8}, eval_points=3, eval_repeats=3, **quick)
-    rows = {row["variant"]: row for row in json.loads(bench("table", "--format", "json")[1])}
+    rows = {row["variant"]: row for row in bench.json("table")}
     assert rows["batch=8"]["seeds"] == 2 == rows["batch=8"]["fid_digits-60_seeds"]
 
 
@@ -216,8 +203,7 @@ def test_every_format_carries_the_same_numbers_and_its_protocol(bench, three_run
     texts = {}
     for form in ("terminal", "md", "latex", "csv", "json"):
         file = tmp_path / f"table.{form}"
-        code, out, _ = bench("table", "--format", form)
-        assert code == 0
+        out = bench.ok("table", "--format", form).out
         assert bench("table", "--format", form, "-o", str(file))[0] == 0
         assert file.read_text() == out
         texts[form] = out
@@ -237,7 +223,7 @@ def test_every_format_carries_the_same_numbers_and_its_protocol(bench, three_run
 
 def test_numbers_of_two_sample_sizes_never_share_a_column(bench, three_runs):
     suite.run("sid", "edm-digits", settings={"batch": 8}, budget="updates=2", eval_samples=80, eval_repeats=1)
-    rows = json.loads(bench("table", "--format", "json", "--metrics", "fid")[1])
+    rows = bench.json("table", "--metrics", "fid")
     assert any(row["fid_digits-60"] is not None and row["fid_digits-80"] is not None for row in rows)
     assert not any(key.startswith("is_") for row in rows for key in row)
 
@@ -247,17 +233,14 @@ def test_damaged_records_are_named_and_skipped(bench, three_runs, tmp_path):
     victim.write_text("{")
     newer = next(p for p in (tmp_path / "runs").glob("*/record.json") if p != victim)
     newer.write_text(newer.read_text().replace('"schema": 1', '"schema": 99').replace('"schema":1', '"schema":99'))
-    code, out, err = bench("table", "--format", "json")
-    assert code == 0
+    out, err = bench.ok("table", "--format", "json")
     assert len(json.loads(out)) == 1
     assert f"the record {victim} is damaged" in err
     assert "has schema 99" in err
 
 
 def test_show_prints_values_with_their_sources(bench):
-    code, out, _ = bench("show", "method", "sid", "--teacher", "edm-digits", "--format", "json")
-    assert code == 0
-    facts = json.loads(out)
+    facts = bench.json("show", "method", "sid", "--teacher", "edm-digits")
     assert facts["settings"]["alpha"] == {
         "value": 1.0,
         "meaning": "weight of the quadratic term",
@@ -271,9 +254,7 @@ def test_show_prints_values_with_their_sources(bench):
 def test_sample_writes_a_grid_that_depends_on_seeds_alone(bench, tmp_path):
     for name, n in (("a", 9), ("b", 4)):
         arguments = ["sample", "teacher:edm-digits", "-n", str(n), "--steps", "4", "--columns", "3"]
-        code, out, _ = bench(*arguments, "-o", str(tmp_path / f"{name}.png"))
-        assert code == 0
-        assert "NFE 7" in out
+        assert "NFE 7" in bench.ok(*arguments, "-o", str(tmp_path / f"{name}.png")).out
     a, b = (Image.open(tmp_path / f"{name}.png").convert("RGB") for name in "ab")
     row = (0, 0, a.width, a.height // 3)
     assert a.crop(row).tobytes() == b.crop(row).tobytes()
@@ -282,11 +263,8 @@ def test_sample_writes_a_grid_that_depends_on_seeds_alone(bench, tmp_path):
 
 def test_an_unexpected_error_is_a_sentence_and_exit_code_1(bench, tmp_path):
     text = METHOD.format(name="to-zero").replace("self.generate(batch.z).square()", "batch.nothing")
-    settings = [x for s in ("batch=16", "lr=1e-3", "lr_decay=0", "ema_halflife=100", "dropout=0") for x in ("--set", s)]
-    file = str(plugin(tmp_path, text))
-    code, _, err = bench(
-        "run", "--method", "to-zero", "--teacher", "edm-digits", "--plugin", file, *settings, *QUICK, "--eval", "none"
-    )
+    run = ["run", "--method", "to-zero", "--teacher", "edm-digits", "--plugin", str(plugin(tmp_path, text))]
+    code, _, err = bench(*run, *set_flags(SETTINGS), *QUICK, "--eval", "none")
     assert code == 1
     assert "error: AttributeError: 'Batch' object has no attribute 'nothing'" in err
     assert "bench --debug run" in err
@@ -295,50 +273,42 @@ def test_an_unexpected_error_is_a_sentence_and_exit_code_1(bench, tmp_path):
 
 def test_train_writes_weights_that_a_run_can_use(bench, tmp_path):
     file = tmp_path / "own.safetensors"
-    code, out, _ = bench("train", "edm-digits", "--images", "2000", "-o", str(file))
-    assert code == 0
-    assert "not the shipped weights" in out
-    code, out, err = bench(*RUN, *QUICK, "--eval", "none", "--teacher-path", str(file), "--format", "json")
-    assert code == 0, err
-    record = json.loads(out)
+    assert "not the shipped weights" in bench.ok("train", "edm-digits", "--images", "2000", "-o", str(file)).out
+    record = bench.json(*RUN, *QUICK, "--eval", "none", "--teacher-path", str(file))
     assert record["recipe"]["teacher_path"] == str(file)
     assert record["evaluations"] == []
     teacher = ["run", "--method", "teacher", "--teacher", "edm-digits", "--set", "steps=2", "--eval", "none"]
-    code, out, _ = bench(*teacher, "--teacher-path", str(file), "--format", "json")
-    pictures = []
-    for source in (json.loads(out)["run_id"], "teacher:edm-digits"):
-        picture = tmp_path / "picture.png"
-        assert bench("sample", source, "-n", "4", "-o", str(picture), *(["--steps", "2"] if ":" in source else []))[0] == 0
-        pictures.append(picture.read_bytes())
-    assert pictures[0] != pictures[1]  # the run samples the weights it was made with
+    run_id = bench.json(*teacher, "--teacher-path", str(file))["run_id"]
+    own, shipped = tmp_path / "own.png", tmp_path / "shipped.png"
+    bench.ok("sample", run_id, "-n", "4", "-o", str(own))
+    bench.ok("sample", "teacher:edm-digits", "--steps", "2", "-n", "4", "-o", str(shipped))
+    assert own.read_bytes() != shipped.read_bytes()  # the run samples the weights it was made with
 
 
 @pytest.mark.parametrize("what", ["methods", "teachers", "datasets", "evals", "metrics", "extractors", "protocols", "runs"])
 def test_everything_can_be_listed(bench, three_runs, what):
-    code, out, _ = bench("list", what, "--format", "json")
-    assert code == 0
-    rows = json.loads(out)
+    rows = bench.json("list", what)
     assert len(rows) >= 2
-    code, out, _ = bench("list", what)
+    out = bench.ok("list", what).out
     assert all(next(iter(row.values())) in out for row in rows)
 
 
 def test_a_protocol_is_shown_in_full(bench):
-    facts = json.loads(bench("show", "protocol", "edm-50k", "--format", "json")[1])
+    facts = bench.json("show", "protocol", "edm-50k")
     assert (facts["samples"], facts["replicates"], facts["papers quote"]) == (50_000, 3, "the smallest of the replicates")
     assert facts["metrics"]["is"] == {"better": "higher", "feature": "logits", "splits": 10, "permutation": 2020}
     assert facts["references"]["cifar10"][0]["images"] == 50_000
     assert {"labels", "seeds", "quantisation"} <= facts.keys()
-    sid = json.loads(bench("show", "protocol", "sid-50k", "--format", "json")[1])
+    sid = bench.json("show", "protocol", "sid-50k")
     assert sid["metrics"]["is"]["permutation"] is None
     assert "fd-dinov2" not in sid["metrics"]
 
 
 def test_metrics_and_extractors_are_shown_with_their_protocols(bench):
-    facts = json.loads(bench("show", "metric", "memorization", "--format", "json")[1])
+    facts = bench.json("show", "metric", "memorization")
     assert "copies 1" in facts["meaning"]
     assert {"edm-50k", "digits-5k"} <= set(facts["protocols"])
-    facts = json.loads(bench("show", "extractor", "inception", "--format", "json")[1])
+    facts = bench.json("show", "extractor", "inception")
     assert facts["features"] == ["pool", "logits"]
     assert facts["files"][0]["sha256"].startswith("6726825d")
     assert "edm-50k" in facts["protocols"]
@@ -349,9 +319,7 @@ def test_metrics_and_extractors_are_shown_with_their_protocols(bench):
 
 
 def test_doctor_finds_this_installation_sound_and_a_broken_plugin_not(bench, tmp_path):
-    code, out, _ = bench("doctor")
-    assert code == 0
-    assert "FAIL" not in out
+    assert "FAIL" not in bench.ok("doctor").out
     code, out, _ = bench("doctor", "--plugin", str(plugin(tmp_path, "1 / 0")))
     assert code == 1
     assert re.search(r"FAIL +plugin .*ZeroDivisionError", out)
@@ -361,9 +329,7 @@ def test_doctor_finds_this_installation_sound_and_a_broken_plugin_not(bench, tmp
     "command", ["run", "table", "plot", "list", "show", "sample", "eval", "verify", "train", "stats", "fetch", "doctor"]
 )
 def test_each_command_has_help_with_an_example(bench, command):
-    code, out, _ = bench(command, "--help")
-    assert code == 0
-    assert "Example: bench " + command in " ".join(out.split())
+    assert "Example: bench " + command in " ".join(bench.ok(command, "--help").out.split())
 
 
 def test_the_help_names_every_command_in_the_words_of_its_docstring():
@@ -393,14 +359,12 @@ def test_metrics_are_asked_for_by_either_flag(bench):
 
 
 def test_version_is_printed(bench):
-    code, out, _ = bench("--version")
-    assert code == 0
-    assert re.fullmatch(r"distill-bench \d+\.\d+\.\d+\n", out)
+    assert re.fullmatch(r"distill-bench \d+\.\d+\.\d+\n", bench.ok("--version").out)
 
 
 def test_a_plugin_without_a_card_shows_what_must_be_given(bench, tmp_path):
     file = str(plugin(tmp_path, METHOD.format(name="to-zero")))
-    facts = json.loads(bench("show", "method", "to-zero", "--plugin", file, "--format", "json")[1])
+    facts = bench.json("show", "method", "to-zero", "--plugin", file)
     assert facts["settings"]["lr"] == {
         "value": None,
         "meaning": "learning rate of the generator",
@@ -423,7 +387,7 @@ def test_adding_a_metric_leaves_the_other_comparable(bench, three_runs):
     suite.run(
         "sid", "edm-digits", seed=7, settings={"batch": 8}, budget="updates=2", eval_samples=60, eval=["fid"], eval_repeats=1
     )
-    rows = json.loads(bench("table", "--format", "json", "--metrics", "fid")[1])
+    rows = bench.json("table", "--metrics", "fid")
     assert {key for row in rows for key in row if key.startswith("fid")} == {
         "fid_digits-60",
         "fid_digits-60_std",
@@ -433,33 +397,33 @@ def test_adding_a_metric_leaves_the_other_comparable(bench, three_runs):
 
 
 def test_debug_shows_the_traceback(bench):
-    from bench.errors import UsageError
-
     with pytest.raises(UsageError):
         bench("--debug", "run", "--method", "none", "--teacher", "edm-digits")
 
 
+SID_AGAIN = '''
+from bench.plugin import register_method
+from methods.sid import SiD
+
+@register_method("mine")
+class Mine(SiD):
+    """SiD again."""
+'''
+
+
 def test_a_weights_file_names_a_plugin_and_it_is_not_run_for_that(bench, tmp_path, monkeypatch):
     """A generator made with a plugin is sampled only if that very file is given again."""
-    from bench.files.tensors import load_tensors, save_tensors
-
     monkeypatch.chdir(tmp_path)
-    plugin = tmp_path / "mine.py"
-    plugin.write_text(
-        "from bench.plugin import register_method\nfrom methods.sid import SiD\n\n"
-        '@register_method(\'mine\')\nclass Mine(SiD):\n    """SiD again."""\n'
-    )
-    settings = "alpha=1.2 tmax=0.8 batch=8 lr=1e-4 fake_lr=1e-4 lr_decay=0 ema_halflife=100 dropout=0 init_sigma=2.5"
-    flags = [word for setting in [*settings.split(), "augment=false", "beta1=0"] for word in ("--set", setting)]
+    mine = plugin(tmp_path, SID_AGAIN, "mine.py")
+    settings = {"alpha": 1.2, "tmax": 0.8, "batch": 8, "lr": 1e-4, "fake_lr": 1e-4, "lr_decay": 0, "ema_halflife": 100}
+    settings |= {"dropout": 0, "init_sigma": 2.5, "augment": "false", "beta1": 0}
     run = ["run", "--plugin", "mine.py", "--method", "mine", "--teacher", "edm-digits", "--budget", "updates=1", "--eval", "none"]
-    code, _, err = bench(*run, *flags)
-    assert code == 0, err
+    bench.ok(*run, *set_flags(settings))
     weights = next((tmp_path / "runs").glob("mine-*/checkpoints/generator.safetensors"))
     tensors, meta = load_tensors(weights)
     sentinel = tmp_path / "executed"
-    evil = tmp_path / "evil.py"
-    evil.write_text(f"open({str(sentinel)!r}, 'w')")
-    meta["recipe"]["plugins"] = {str(evil): meta["recipe"]["plugins"][str(plugin)]}
+    evil = plugin(tmp_path, f"open({str(sentinel)!r}, 'w')", "evil.py")
+    meta["recipe"]["plugins"] = {str(evil): meta["recipe"]["plugins"][str(mine)]}
     save_tensors(tmp_path / "hostile.safetensors", tensors, meta)
     registry._from_files.clear()
     registry._loaded_files.clear()
@@ -468,14 +432,11 @@ def test_a_weights_file_names_a_plugin_and_it_is_not_run_for_that(bench, tmp_pat
         assert code == 2
         assert "which has not been given; give that very file with --plugin" in err
     assert not sentinel.exists()
-    code, _, err = bench("sample", str(weights), "-n", "1", "--plugin", "mine.py")
-    assert code == 0, err
+    bench.ok("sample", str(weights), "-n", "1", "--plugin", "mine.py")
 
 
 @pytest.mark.parametrize("recipe", [{"method": "sid"}, [], "sid"])
 def test_a_recipe_that_is_none_in_a_weights_file_is_one_sentence(bench, tmp_path, recipe):
-    from bench.files.tensors import save_tensors
-
     save_tensors(tmp_path / "w.safetensors", {"a": torch.zeros(1)}, {"recipe": recipe})
     code, _, err = bench("sample", str(tmp_path / "w.safetensors"), "-n", "1")
     assert code == 2

@@ -15,7 +15,7 @@ from bench.files.tensors import load_tensors, save_tensors
 from bench.plugin.diffusion import ema_decay
 from bench.training.trainer import Trainer
 from teachers.digits import EDMDigits
-from tests.conftest import TRAINED, make_trainer
+from tests.helpers.trainers import TRAINED, make_trainer
 
 
 def test_the_weight_average_follows_edms_formula():

@@ -4,25 +4,16 @@ from __future__ import annotations
 
 import json
 
-import numpy as np
 import pytest
 from PIL import Image
 
 import bench as suite
 from bench.evaluation.verify import TOLERANCE, Verdict
-from bench.plugin import ReportedFID, open_dataset
+from bench.plugin import ReportedFID
 from bench.runs.store import results_folder
+from tests.helpers.pictures import digits_folder
 
 FEW = ["--eval-samples", "200"]
-
-
-def images(folder, count=120, channels=1):
-    """A folder of digits as PNG files."""
-    folder.mkdir()
-    for i, image in enumerate(open_dataset("digits").read(range(count))[0]):
-        pixels = image[0].numpy()
-        Image.fromarray(pixels if channels == 1 else np.stack([pixels] * channels, 2)).save(folder / f"{i:04d}.png")
-    return str(folder)
 
 
 def kept():
@@ -30,10 +21,7 @@ def kept():
 
 
 def test_a_teacher_is_measured_and_the_answer_kept(bench):
-    code, out, err = bench(
-        "eval", "teacher:edm-digits", *FEW, "--eval-repeats", "2", "--metrics", "fid,recall,latency,throughput"
-    )
-    assert code == 0, err
+    out = bench.ok("eval", "teacher:edm-digits", *FEW, "--eval-repeats", "2", "--metrics", "fid,recall,latency,throughput").out
     lines = {line.split()[0]: line for line in out.splitlines()}
     assert "recall ↑" in out
     assert "digits-200" in lines["fid"]
@@ -55,8 +43,7 @@ def test_a_run_may_be_asked_for_its_speed_too(bench):
     quick = {"budget": "updates=2", "eval_samples": 60, "eval_repeats": 2, "eval_points": 2, "settings": {"batch": 8}}
     record = suite.run("sid", "edm-digits", eval=["fid", "throughput"], **quick)
     assert record.final["throughput"] > 0
-    code, out, err = bench("table", "--format", "csv")
-    assert code == 0, err
+    out = bench.ok("table", "--format", "csv").out
     assert "throughput" in out.splitlines()[0].lower()
     frame = suite.results().set_index("metric")
     assert frame.loc["throughput", "direction"] == "higher"
@@ -76,8 +63,7 @@ def test_where_papers_quote_the_smallest_of_the_replicates_the_table_has_it_as_a
     assert frame.loc["fid", "value"] == pytest.approx(sum(values) / 3)
     assert frame.loc["fid-min3", "value"] == min(values)
     asked = ["eval", "teacher:edm-digits", "--plugin", str(plugin), "--protocol", "three-60"]
-    code, out, err = bench(*asked)
-    assert code == 0, err
+    out = bench.ok(*asked).out
     assert "smallest of 3: " in out
 
 
@@ -90,9 +76,7 @@ def test_the_same_question_is_kept_once_and_another_apart(bench):
 def test_a_run_is_measured_on_seeds_that_chose_nothing_and_the_answer_lies_beside_it(bench):
     quick = {"budget": "updates=2", "eval_samples": 60, "eval_repeats": 2, "eval_points": 2, "settings": {"batch": 8}}
     record = suite.run("sid", "edm-digits", **quick)
-    code, out, err = bench("eval", record.run_id, "--eval-samples", "60", "--eval-repeats", "2", "--format", "json")
-    assert code == 0, err
-    content = json.loads(out)
+    content = bench.json("eval", record.run_id, "--eval-samples", "60", "--eval-repeats", "2")
     assert content["replicates"] == [1, 2]
     assert content["metrics"]["fid"]["value"] == pytest.approx(record.final["fid"], abs=1e-9)
     assert [file.parent.parent.name for file in kept()] == [record.run_id]
@@ -100,18 +84,16 @@ def test_a_run_is_measured_on_seeds_that_chose_nothing_and_the_answer_lies_besid
 
 
 def test_a_folder_of_images_is_measured(bench, tmp_path):
-    folder = images(tmp_path / "images")
+    folder = digits_folder(tmp_path / "images")
     asked = ["eval", folder, "--protocol", "digits-5k", "--metrics", "fid,precision", "--format", "json"]
-    code, out, err = bench(*asked, "--eval-samples", "120", "--reference", folder)
-    assert code == 0, err
+    out = bench.ok(*asked, "--eval-samples", "120", "--reference", folder).out
     content = json.loads(out)
     assert content["metrics"]["fid"]["value"] < 1e-6
     assert content["metrics"]["precision"]["value"] == 1
     assert content["metrics"]["fid"]["protocol"].startswith("digits-120@")  # a reference that is not the protocol's own
     assert content["nfe"] is None
     assert content["protocol"]["labels"] == "as the images are"
-    code, out, err = bench(*asked, "--eval-samples", "100", "--reference", "digits")
-    assert code == 0, err
+    out, err = bench.ok(*asked, "--eval-samples", "100", "--reference", "digits")
     assert "100 of its 120 images are measured" in err
     assert json.loads(out)["metrics"]["fid"]["value"] > 0.1
     assert json.loads(out)["metrics"]["fid"]["protocol"] == "digits-100"
@@ -120,7 +102,7 @@ def test_a_folder_of_images_is_measured(bench, tmp_path):
 def test_answers_about_folders_of_one_name_are_kept_apart(bench, tmp_path, monkeypatch):
     for name, count in (("a", 60), ("b", 70)):
         (tmp_path / name).mkdir()
-        images(tmp_path / name / "samples", count)
+        digits_folder(tmp_path / name / "samples", count)
         monkeypatch.chdir(tmp_path / name)
         asked = ["--protocol", "digits-5k", "--eval-samples", "60", "--metrics", "fid", "--reference", "digits"]
         assert bench("eval", "samples", *asked)[0] == 0
@@ -132,15 +114,14 @@ def test_a_moved_best_checkpoint_is_not_measured_on_the_seeds_that_chose_it(benc
     record = suite.run("sid", "edm-digits", **quick)
     moved = tmp_path / "moved.safetensors"
     moved.write_bytes((results_folder() / record.run_id / "checkpoints" / "generator.safetensors").read_bytes())
-    code, out, err = bench("eval", str(moved), "--eval-samples", "60", "--eval-repeats", "1", "--format", "json")
-    assert code == 0, err
+    out = bench.ok("eval", str(moved), "--eval-samples", "60", "--eval-repeats", "1", "--format", "json").out
     assert json.loads(out)["replicates"] == [1]
     assert json.loads(out)["metrics"]["fid"]["value"] == pytest.approx(record.final["fid"], abs=1e-9)
 
 
 def test_what_cannot_be_measured_of_a_folder_is_one_sentence(bench, tmp_path):
-    folder, colours = images(tmp_path / "images"), images(tmp_path / "colours", 20, channels=3)
-    same = images(tmp_path / "same", 1)
+    folder, colours = digits_folder(tmp_path / "images"), digits_folder(tmp_path / "colours", 20, channels=3)
+    same = digits_folder(tmp_path / "same", 1)
     for i in range(40):
         Image.new("L", (8, 8), 7).save(tmp_path / "same" / f"{i:04d}.png")
     digits = ["--protocol", "digits-5k", "--reference", "digits"]
@@ -170,8 +151,7 @@ def test_fewer_images_than_dimensions_are_told(bench):
 
 def test_cross_check_measures_the_same_images_by_other_libraries(bench):
     asked = ["eval", "teacher:edm-digits", "--eval-samples", "1200", "--eval-repeats", "1", "--cross-check", "--format", "json"]
-    code, out, err = bench(*asked, "--metrics", "fid,is,precision,recall")
-    assert code == 0, err
+    out = bench.ok(*asked, "--metrics", "fid,is,precision,recall").out
     content = json.loads(out)
     rows = {(row["metric"], row["formula"]): row for row in content["cross_check"]}
     for metric in ("fid", "is", "precision", "recall"):

@@ -15,7 +15,7 @@ from bench.training.job import make_job
 from bench.training.trainer import Trainer
 from teachers.digits import EDMDigits
 from teachers.networks.augment import AugmentPipe, Transform, warp
-from tests.teachers.edm_fixtures import CONFIGURATIONS, network, tensor
+from tests.helpers.edm_reference import CONFIGURATIONS, network, tensor
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")]
 CUDA = torch.device("cuda")

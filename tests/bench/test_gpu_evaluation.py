@@ -24,7 +24,7 @@ from evals.kid import KID
 from evals.memorization import Memorization
 from evals.precision_recall import Precision, Recall
 from evals.resize import clean, half_pixel, resize, tensorflow
-from tests.evals.inception_weights import write_inception
+from tests.helpers.inception_weights import write_inception
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")]
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -192,7 +192,6 @@ def test_batch_sizes_change_no_number(weights, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)  # it compiles the network
 def test_fast_numbers_are_near_the_exact_ones_and_say_what_they_are(weights, tmp_path):
     """Within a hundredth: float16 has 11 bits, and the errors of 300 images' features are not systematic."""
     exact, fast = (evaluator(weights, tmp_path, 300, fast=fast) for fast in (False, True))

@@ -27,8 +27,7 @@ def machines(tmp_path):
 def test_the_same_run_is_taken_once_and_whole(machines, tmp_path, bench):
     one, two, shared = machines
     together = tmp_path / "together"
-    code, out, err = bench("merge", str(one), str(two), "--results", str(together))
-    assert code == 0
+    out, err = bench.ok("merge", str(one), str(two), "--results", str(together))
     assert sorted(out.split()) == sorted({f.name for f in [*one.iterdir(), *two.iterdir()]})
     assert "3 runs taken, 0 there already" in err
     for file in (one / shared).rglob("*"):

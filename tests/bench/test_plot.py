@@ -12,11 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from PIL import Image
 
+from bench.evaluation.pictures import save_samples
 from bench.leaderboard.curves import Comparison, comparisons
 from bench.render.figures.paper import FORMATS, WIDTHS, encoded, looks, paper_style, printable
 from bench.render.figures.plot import draw
@@ -28,7 +30,7 @@ AWKWARD = "_a & 50% <script>alert('x')</script> $x^2 $\\frac{1}{0} \\Größe 距
 METHODS = ["cd", "diff-instruct", "dmd", "dmd2", "ect", "f-distill", "kd", "pd", "scd", "sid", "sid2a", "sida", "sim"]
 
 
-def made(
+def run(
     method: str = "sid",
     seed: int = 0,
     fid: tuple[float, ...] = (50.0, 8.0, 4.0, 2.0),
@@ -42,7 +44,7 @@ def made(
     digest: str = "d",
     **settings: object,
 ) -> Record:
-    """A record of a run that never was, in the results folder."""
+    """A record of a run that never was, with a point after each of ``updates``; it is put in the results folder too."""
     points = [
         Evaluation(
             images=100 * u,
@@ -87,30 +89,43 @@ def made(
     return record
 
 
-def made_teacher(fid: float = 1.5, nfe: int = 35, **more: object) -> Record:
-    return made("teacher", fid=(fid,), nfe=(nfe,), updates=(0,), **more)
+def teacher_run(fid: float = 1.5, nfe: int = 35, **more: object) -> Record:
+    """The same of the teacher, which has a single point at no cost."""
+    return run("teacher", fid=(fid,), nfe=(nfe,), updates=(0,), **more)
 
 
 def drawn(records: list[Record], kind: str = "curves", axis: str = "images", width: str = "page"):
+    """The drawing of the panels of FID: its figure, and its caption."""
     with paper_style():
         return draw(kind, comparisons(records, "fid"), axis, width)
 
 
 def line(figure, label: str, axes: int = 0) -> Line2D:
+    """The line with this label."""
     return next(found for found in figure.axes[axes].lines if found.get_label() == label)
 
 
 def words(figure) -> list[str]:
+    """Every text of the figure."""
     return [text.get_text() for text in figure.findobj(Text)]
 
 
 def legend(figure) -> list[str]:
+    """The texts of its legend, in their order."""
     return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def save_grid(record: Record, level: int = 0) -> Path:
+    """A grid of 64 tiles whose grey says their number, and the last row the level."""
+    images = (torch.arange(64) + level).reshape(64, 1, 1, 1).repeat(1, 1, 8, 8) / 127.5 - 1
+    file = results_folder() / record.run_id / "samples" / f"{record.evaluations[-1].images:012d}.png"
+    save_samples(images, file)
+    return file
 
 
 @pytest.mark.parametrize(("axis", "unit"), [("images", 100), ("flops", 10**9), ("seconds", 1)])
 def test_a_curve_has_the_numbers_of_its_record_after_zero(axis, unit):
-    found = line(drawn([made()], axis=axis).figure, "sid")
+    found = line(drawn([run()], axis=axis).figure, "sid")
     assert found.get_xdata() == pytest.approx([10 * unit, 20 * unit, 40 * unit])
     assert found.get_ydata() == pytest.approx([8, 4, 2])
     assert (found.axes.get_xscale(), found.axes.get_yscale()) == ("log", "log")
@@ -118,7 +133,7 @@ def test_a_curve_has_the_numbers_of_its_record_after_zero(axis, unit):
 
 def test_seeds_are_one_line_their_geometric_mean_and_a_band_from_the_smallest_to_the_largest():
     values = [(50.0, 8.0, 4.0, 2.0), (50.0, 6.0, 5.0, 2.5), (50.0, 9.0, 4.5, 1.0)]
-    drawing = drawn([made(seed=s, fid=fid, speed=1 + s) for s, fid in enumerate(values)], axis="seconds")
+    drawing = drawn([run(seed=s, fid=fid, speed=1 + s) for s, fid in enumerate(values)], axis="seconds")
     found = line(drawing.figure, "sid")
     each = list(zip(*values, strict=True))[1:]
     assert found.get_ydata() == pytest.approx([statistics.geometric_mean(v) for v in each])
@@ -132,52 +147,52 @@ def test_seeds_are_one_line_their_geometric_mean_and_a_band_from_the_smallest_to
 
 
 def test_what_may_be_below_zero_is_on_a_linear_axis_with_its_plain_mean():
-    records = [made(seed=0, fid=(1.0, 0.5, 0.1, -0.2)), made(seed=1, fid=(1.0, 0.5, 0.2, 0.1))]
+    records = [run(seed=0, fid=(1.0, 0.5, 0.1, -0.2)), run(seed=1, fid=(1.0, 0.5, 0.2, 0.1))]
     drawing = drawn(records)
     assert drawing.figure.axes[0].get_yscale() == "linear"
     assert line(drawing.figure, "sid").get_ydata() == pytest.approx([0.5, 0.15, -0.05])
     assert "geometric" not in drawing.caption
-    assert drawn([made(direction="higher", seed=9)]).figure.axes[0].get_yscale() == "linear"
+    assert drawn([run(direction="higher", seed=9)]).figure.axes[0].get_yscale() == "linear"
 
 
 def test_under_a_budget_of_seconds_seeds_are_matched_from_the_end():
-    records = [made(updates=(0, 10, 20, 40)), made(seed=1, updates=(11, 22, 44), fid=(8.0, 4.0, 2.0), nfe=(1, 1, 1))]
+    records = [run(updates=(0, 10, 20, 40)), run(seed=1, updates=(11, 22, 44), fid=(8.0, 4.0, 2.0), nfe=(1, 1, 1))]
     found = line(drawn(records).figure, "sid")
     assert found.get_ydata() == pytest.approx([8, 4, 2])
     assert found.get_xdata() == pytest.approx([100 * math.sqrt(a * b) for a, b in ((10, 11), (20, 22), (40, 44))])
 
 
 def test_only_points_that_every_seed_has_are_on_the_line():
-    records = [made(), made(seed=1, updates=(20, 40), fid=(4.0, 2.0), nfe=(1, 1))]
+    records = [run(), run(seed=1, updates=(20, 40), fid=(4.0, 2.0), nfe=(1, 1))]
     assert line(drawn(records).figure, "sid").get_xdata() == pytest.approx([2000, 4000])
 
 
 def test_the_teachers_line_is_its_own_number_and_says_its_nfe():
-    drawing = drawn([made(), made_teacher(1.5), made_teacher(3.0, 11, steps=6)])
+    drawing = drawn([run(), teacher_run(1.5), teacher_run(3.0, 11, steps=6)])
     found = line(drawing.figure, "teacher, NFE 35")
     assert list(found.get_ydata()) == [1.5, 1.5]
     assert "teacher, NFE 35" in words(drawing.figure)
     assert not any("NFE 11" in text for text in words(drawing.figure))
-    other = drawn([made(), made_teacher(1.7, digest="other weights")])
+    other = drawn([run(), teacher_run(1.7, digest="other weights")])
     assert not any(text.startswith("teacher") for text in words(other.figure))
 
 
 def test_a_method_on_its_way_to_fewer_steps_is_drawn_at_its_final_nfe_only():
-    drawing = drawn([made("pd", nfe=(32, 32, 1, 1)), made_teacher()])
+    drawing = drawn([run("pd", nfe=(32, 32, 1, 1)), teacher_run()])
     assert line(drawing.figure, "pd").get_ydata() == pytest.approx([4, 2])
     assert "pd is drawn at its final NFE 1 only; its evaluations at NFE 32 are left out." in drawing.caption
-    few = drawn([made("dmd2", nfe=(4, 4, 4, 4))])
+    few = drawn([run("dmd2", nfe=(4, 4, 4, 4))])
     assert legend(few.figure) == ["dmd2, NFE 4"]
 
 
 def test_a_single_point_of_several_seeds_has_a_bar():
     nfe = (4, 4, 4, 1)
-    drawing = drawn([made("pd", nfe=nfe), made("pd", seed=1, fid=(50.0, 8.0, 4.0, 3.0), nfe=nfe)])
+    drawing = drawn([run("pd", nfe=nfe), run("pd", seed=1, fid=(50.0, 8.0, 4.0, 3.0), nfe=nfe)])
     assert any(list(found.get_ydata()) == [2, 3] for found in drawing.figure.axes[0].lines)
 
 
 def test_teachers_and_protocols_have_panels_of_their_own():
-    records = [made(), made(teacher="gmm"), made(protocol="digits-60", fid=(9.0, 9.0, 9.0, 9.0)), made_teacher()]
+    records = [run(), run(teacher="gmm"), run(protocol="digits-60", fid=(9.0, 9.0, 9.0, 9.0)), teacher_run()]
     figure = drawn(records).figure
     assert sorted((axes.get_title("left"), axes.get_ylabel()) for axes in figure.axes) == [
         ("edm-digits", "FID ↓ (digits-5k)"),
@@ -189,14 +204,14 @@ def test_teachers_and_protocols_have_panels_of_their_own():
 
 
 def test_numbers_of_one_protocol_by_another_extractor_are_not_in_one_panel():
-    other = made("dmd")
+    other = run("dmd")
     other.recipe.evaluation.extractors = {"digits": "edited"}
-    labels = [axes.get_ylabel() for axes in drawn([made(), other]).figure.axes]
+    labels = [axes.get_ylabel() for axes in drawn([run(), other]).figure.axes]
     assert len(labels) == len(set(labels)) == 2
 
 
 def test_settings_that_all_lines_share_are_said_once_and_those_that_differ_by_each():
-    records = [made(batch=64, alpha=1.0), made(batch=64, alpha=1.2, resample=[5.0, 1.0]), made("dmd", batch=64)]
+    records = [run(batch=64, alpha=1.0), run(batch=64, alpha=1.2, resample=[5.0, 1.0]), run("dmd", batch=64)]
     figure = drawn(records).figure
     assert figure.axes[0].get_title("left") == "edm-digits (batch=64)"
     told = [label.replace("\n", " ") for label in legend(figure)]
@@ -204,14 +219,14 @@ def test_settings_that_all_lines_share_are_said_once_and_those_that_differ_by_ea
 
 
 def test_runs_that_no_word_tells_apart_are_not_one_line():
-    records = [made(), made("sid", fid=(9.0, 9.0, 9.0, 9.0))]
+    records = [run(), run("sid", fid=(9.0, 9.0, 9.0, 9.0))]
     records[1].recipe.teacher_code = "edited"
     assert len(set(legend(drawn(records).figure))) == 2
 
 
 def test_the_final_numbers_stand_over_the_nfe_with_every_sampler_of_the_teacher():
-    records = [made(), made(seed=1, fid=(50.0, 8.0, 4.0, 4.5)), made("dmd2", nfe=(4, 4, 4, 4))]
-    records += [made_teacher(), made_teacher(30.0, 5, steps=3), made_teacher(9.0, 8, steps=8, solver="euler")]
+    records = [run(), run(seed=1, fid=(50.0, 8.0, 4.0, 4.5)), run("dmd2", nfe=(4, 4, 4, 4))]
+    records += [teacher_run(), teacher_run(30.0, 5, steps=3), teacher_run(9.0, 8, steps=8, solver="euler")]
     figure = drawn(records, "nfe").figure
     assert list(line(figure, "teacher").get_xdata()) == [5, 35]
     assert list(line(figure, "teacher").get_ydata()) == pytest.approx([30, 1.5])
@@ -223,12 +238,12 @@ def test_the_final_numbers_stand_over_the_nfe_with_every_sampler_of_the_teacher(
 
 @pytest.mark.parametrize(("axis", "cost"), [("images", 4000), ("flops", 4e10), ("seconds", 40)])
 def test_quality_stands_over_the_whole_cost(axis, cost):
-    found = line(drawn([made()], "cost", axis).figure, "sid")
+    found = line(drawn([run()], "cost", axis).figure, "sid")
     assert (found.get_xdata()[0], found.get_ydata()[0]) == pytest.approx((cost, 2))
 
 
 def test_those_of_one_nfe_stand_side_by_side_about_it():
-    figure = drawn([made(method) for method in METHODS] + [made("few", nfe=(2, 2, 2, 2))], "nfe").figure
+    figure = drawn([run(method) for method in METHODS] + [run("few", nfe=(2, 2, 2, 2))], "nfe").figure
     places = [line(figure, method).get_xdata()[0] for method in METHODS]
     assert len(set(places)) == 13
     assert statistics.geometric_mean(places) == pytest.approx(1)
@@ -245,7 +260,7 @@ def test_no_two_lines_of_thirty_look_alike_even_in_grey():
 
 @pytest.mark.parametrize("fid", [(1.5, 1.5), (2.2, 2.6), (1.0, 20.0), (0.01, 90.0), (1e-6, 1e6)])
 def test_every_axis_has_ticks_with_different_labels(fid):
-    figure = drawn([made(fid=fid, nfe=(1, 1), updates=(10, 11))]).figure
+    figure = drawn([run(fid=fid, nfe=(1, 1), updates=(10, 11))]).figure
     with paper_style():
         figure.draw_without_rendering()
     for axis, limits in ((figure.axes[0].xaxis, figure.axes[0].get_xlim()), (figure.axes[0].yaxis, figure.axes[0].get_ylim())):
@@ -262,11 +277,11 @@ def test_every_axis_has_ticks_with_different_labels(fid):
 def test_thirteen_methods_fit_the_paper(kind, width):
     """Nothing is cut by an edge, the layout did not give up, and the axes keep their height."""
     records = [
-        made(m, s, tuple(v * (1 + 0.1 * i + 0.2 * s) for v in (50.0, 8.0, 4.0, 2.0)))
+        run(m, s, tuple(v * (1 + 0.1 * i + 0.2 * s) for v in (50.0, 8.0, 4.0, 2.0)))
         for i, m in enumerate(METHODS)
         for s in (0, 1)
     ]
-    drawing = drawn([*records, made_teacher()], kind, "images", width)
+    drawing = drawn([*records, teacher_run()], kind, "images", width)
     with paper_style(), warnings.catch_warnings():
         warnings.simplefilter("error")
         picture = np.asarray(Image.open(io.BytesIO(encoded(drawing.figure, "png", ""))).convert("L"))
@@ -280,16 +295,15 @@ def test_thirteen_methods_fit_the_paper(kind, width):
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("kind", ["curves", "nfe", "cost", "samples"])
 def test_awkward_names_break_no_figure_and_equal_records_make_equal_bytes(kind, form):
-    records = [made(AWKWARD, teacher="t_$1$", **{"a_$b": AWKWARD[:20]}), made("$", teacher="t_$1$")]
+    records = [run(AWKWARD, teacher="t_$1$", **{"a_$b": AWKWARD[:20]}), run("$", teacher="t_$1$")]
     for record in records:
         save_grid(record)
-    found = comparisons([*records, made_teacher(teacher="t_$1$")], "fid")
+    made_panels = comparisons([*records, teacher_run(teacher="t_$1$")], "fid")
     contents = []
     for _ in range(2):
         with paper_style():
-            drawing = (
-                side_by_side(found, results_folder(), "page", 4) if kind == "samples" else draw(kind, found, "images", "page")
-            )
+            samples = kind == "samples"
+            drawing = side_by_side(made_panels, results_folder(), "page", 4) if samples else draw(kind, made_panels, "images", "page")
             contents.append(encoded(drawing.figure, form, drawing.caption))
     assert contents[0] == contents[1]
     assert contents[0].startswith({"pdf": b"%PDF", "png": b"\x89PNG\r\n\x1a\n", "svg": b"<?xml"}[form])
@@ -310,21 +324,9 @@ def test_what_cannot_be_printed_becomes_a_sign():
     assert printable("a\x00b\ud800\n") == "a\ufffdb\ufffd\ufffd"
 
 
-def save_grid(record: Record, level: int = 0) -> Path:
-    """A grid of 64 tiles whose grey says their number, and the last row the level."""
-    import torch
-
-    from bench.evaluation.pictures import save_samples
-
-    images = (torch.arange(64) + level).reshape(64, 1, 1, 1).repeat(1, 1, 8, 8) / 127.5 - 1
-    file = results_folder() / record.run_id / "samples" / f"{record.evaluations[-1].images:012d}.png"
-    save_samples(images, file)
-    return file
-
-
 @pytest.mark.parametrize("across", [1, 4, 8])
 def test_samples_are_the_first_images_of_the_last_grid_beside_the_teachers(across):
-    records = [made(), made("dmd", nfe=(2, 2, 2, 2)), made_teacher()]
+    records = [run(), run("dmd", nfe=(2, 2, 2, 2)), teacher_run()]
     for i, record in enumerate(records):
         save_grid(record, level=100 * (i == 2))
     with paper_style():
@@ -343,19 +345,17 @@ def test_samples_are_the_first_images_of_the_last_grid_beside_the_teachers(acros
 
 
 def test_a_run_without_samples_is_named(bench):
-    save_grid(made())
-    lost = made("dmd")
-    code, _, err = bench("plot", "samples", "-o", str(results_folder() / "s.png"))
-    assert code == 0
+    save_grid(run())
+    lost = run("dmd")
+    err = bench.ok("plot", "samples", "-o", str(results_folder() / "s.png")).err
     assert f"{lost.run_id} has no picture of its samples and is left out." in err
 
 
 def test_the_command_writes_every_file_it_is_asked_for_and_prints_the_caption(bench, tmp_path):
-    made()
-    made(seed=1, status="failed")
+    run()
+    run(seed=1, status="failed")
     files = [tmp_path / "figures" / f"f.{form}" for form in FORMATS]
-    code, out, err = bench("plot", *(x for file in files for x in ("-o", str(file))), "--width", "column")
-    assert code == 0, err
+    out, err = bench.ok("plot", *(x for file in files for x in ("-o", str(file))), "--width", "column")
     assert out.startswith("FID ↓ (digits-5k) against images generated")
     assert "not finished" in err
     assert all(file.stat().st_size > 1000 for file in files)
@@ -363,15 +363,14 @@ def test_the_command_writes_every_file_it_is_asked_for_and_prints_the_caption(be
 
 
 def test_letters_that_the_font_lacks_are_said(bench, tmp_path):
-    made("距離")
-    code, _, err = bench("plot", "-o", str(tmp_path / "f.svg"))
-    assert code == 0
+    run("距離")
+    err = bench.ok("plot", "-o", str(tmp_path / "f.svg")).err
     assert "the font of the figures lacks '距離'" in err
     assert "Glyph" not in err
 
 
 def test_methods_teachers_and_protocols_can_be_chosen():
-    records = [made(), made("dmd"), made("dmd", teacher="gmm"), made(protocol="digits-60")]
+    records = [run(), run("dmd"), run("dmd", teacher="gmm"), run(protocol="digits-60")]
 
     def names(found: list[Comparison]) -> list[tuple[str, str, list[str]]]:
         return [(p.teacher, p.column.label, [own.method for own in p.lines]) for p in found]
@@ -402,7 +401,7 @@ BAD = [
 
 @pytest.mark.parametrize(("arguments", "sentence", "status"), BAD, ids=[" ".join(a) for a, *_ in BAD])
 def test_what_cannot_be_drawn_is_one_sentence_and_no_file(bench, tmp_path, monkeypatch, arguments, sentence, status):
-    made()
+    run()
     monkeypatch.chdir(tmp_path)
     code, out, err = bench("plot", *arguments)
     assert code == status
@@ -413,5 +412,5 @@ def test_what_cannot_be_drawn_is_one_sentence_and_no_file(bench, tmp_path, monke
 
 
 def test_a_method_without_a_point_that_its_seeds_share_leaves_the_others():
-    apart = [made("dmd", updates=(0, 10), fid=(50.0, 8.0), nfe=(4, 1)), made("dmd", seed=1, updates=(0,), fid=(50.0,), nfe=(1,))]
-    assert line(drawn([*apart, made()]).figure, "sid").get_ydata() == pytest.approx([8, 4, 2])
+    apart = [run("dmd", updates=(0, 10), fid=(50.0, 8.0), nfe=(4, 1)), run("dmd", seed=1, updates=(0,), fid=(50.0,), nfe=(1,))]
+    assert line(drawn([*apart, run()]).figure, "sid").get_ydata() == pytest.approx([8, 4, 2])

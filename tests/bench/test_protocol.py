@@ -27,7 +27,7 @@ def test_all_256_levels_survive_normalising_and_quantising():
     assert to_uint8(torch.tensor([-7.0, 7.0])).tolist() == [0, 255]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(start=st.integers(0, 2**31), count=st.integers(1, 12), cut=st.integers(0, 12), classes=st.integers(0, 5))
 def test_noise_and_label_of_an_image_depend_on_its_seed_alone(start, count, cut, classes):
     spec = ImageSpec(2, 4, classes)

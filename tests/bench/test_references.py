@@ -18,6 +18,7 @@ from bench.plugin import open_dataset
 from bench.plugin.images import ImageSpec
 from bench.runs.recipe import EvaluationOptions, make_request
 from evals.inception import Inception
+from tests.helpers.pictures import digits_folder
 
 CPU = torch.device("cpu")
 DIGITS = TargetSpec("some digits", ImageSpec(1, 8), "digits", "digits-5k")
@@ -167,9 +168,7 @@ def test_a_run_whose_reference_cannot_be_used_leaves_no_folder(tmp_path, statist
 
 
 def test_a_finished_run_is_not_reused_for_a_folder_whose_content_has_changed(tmp_path, bench):
-    from tests.bench.test_eval import images
-
-    folder = images(tmp_path / "real", 80)
+    folder = digits_folder(tmp_path / "real", 80)
     asked = ["run", "--method", "teacher", "--teacher", "edm-digits", "--set", "steps=2", "--eval", "fid", "--eval-samples", "60"]
     asked += ["--eval-repeats", "1", "--reference", folder, "--format", "json"]
     first = json.loads(bench(*asked)[1])
@@ -215,8 +214,7 @@ register_protocol(Protocol("other", 200, ("digits", "rows"), ("fid",)))
     common = ["--plugin", str(plugin), "--eval-repeats", "1", "--format", "json"]
     values = {}
     for metrics in ("fid", "fid,is"):
-        code, out, err = bench("eval", "teacher:edm-digits", "--protocol", "mix-200", "--metrics", metrics, *common)
-        assert code == 0, err
+        out = bench.ok("eval", "teacher:edm-digits", "--protocol", "mix-200", "--metrics", metrics, *common).out
         values[metrics] = json.loads(out)["metrics"]["fid"]["value"]
     assert values["fid"] == values["fid,is"]
     file = str(tmp_path / "other.safetensors")
@@ -225,19 +223,15 @@ register_protocol(Protocol("other", 200, ("digits", "rows"), ("fid",)))
     code, out, err = bench("eval", "teacher:edm-digits", "--metrics", "fid", *asked)
     assert (code, out) == (2, "")
     assert "of another protocol, other-200; mix-200 uses the extractor rows" in err
-    code, out, err = bench("eval", "teacher:edm-digits", "--metrics", "fid,is", *asked)
-    assert code == 0, err
+    out, err = bench.ok("eval", "teacher:edm-digits", "--metrics", "fid,is", *asked)
     assert "measuring the real images of digits" in err  # rather than take what the file has
     assert json.loads(out)["metrics"]["fid"]["value"] == values["fid"]
 
 
 def test_held_out_images_are_what_memorization_compares_with(tmp_path, bench):
-    from tests.bench.test_eval import images
-
-    folder, file = images(tmp_path / "unseen", 50), tmp_path / "r.safetensors"
+    folder, file = digits_folder(tmp_path / "unseen", 50), tmp_path / "r.safetensors"
     asked = ["--metrics", "memorization", "-o", str(file)]
-    code, _, err = bench("stats", "digits", "--held-out", folder, *asked)
-    assert code == 0, err
+    bench.ok("stats", "digits", "--held-out", folder, *asked)
     tensors, meta = load_tensors(file)
     assert tensors["bank.digits.pool.held_out"].shape == (50, 64)
     assert meta["held_out"] == "unseen"

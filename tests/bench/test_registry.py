@@ -10,34 +10,9 @@ import pytest
 
 from bench import registry
 from bench.errors import UsageError
-
-METHOD = '''
-"""A plugin."""
-import torch
-from bench.plugin import Adam, Method, Step, register_method
-
-@register_method("{name}")
-class Constant(Method):
-    """Regresses the generator to zero."""
-
-    def build(self, teacher):
-        self.generator = teacher.trainable_copy()
-
-    def steps(self):
-        loss = lambda batch: self.generate(batch.z).square().mean((1, 2, 3))
-        return [Step("generator", self.generator, loss, Adam(self.settings.lr))]
-
-    def generate(self, z, labels=None):
-        return self.generator(z, 1.0)
-'''
+from tests.helpers.plugins import METHOD, plugin
 
 BUILT_IN = {"sid", "sida", "sid2a", "diff-instruct", "sim", "dmd", "dmd2", "f-distill", "kd", "pd", "cd", "ect", "scd", "teacher"}
-
-
-def plugin(folder, text, name="plugin.py"):
-    file = folder / name
-    file.write_text(text)
-    return file
 
 
 def test_the_built_ins_come_through_entry_points_and_fulfil_their_contracts():
@@ -253,7 +228,5 @@ class Late(EDMDigits):
 """
     )
     common = ["--plugin", str(file), "--eval-samples", "20", "--eval-repeats", "1"]
-    code, _, err = bench("run", "--method", "teacher", "--teacher", "late", *common)
-    assert code == 0, err
-    code, _, err = bench("eval", "teacher:late", *common)
-    assert code == 0, err
+    bench.ok("run", "--method", "teacher", "--teacher", "late", *common)
+    bench.ok("eval", "teacher:late", *common)

@@ -20,103 +20,23 @@ from bench.render.report.content import content
 from bench.render.report.grids import LEFT_OUT, Grids, spread
 from bench.render.report.page import as_json, page
 from bench.render.tables.table import render
-from bench.runs.record import Evaluation, Measurement, Record
-from bench.runs.store import RunFolder, read_runs
-from tests.bench.browser import Browser, chromium
+from bench.runs.record import Record
+from bench.runs.store import read_runs
+from tests.helpers.browser import Browser, chromium
+from tests.helpers.report_runs import CHECKPOINTS, HOSTILE, evaluated_run, whole_page, write_many_runs, write_run, write_study
 
-HOSTILE = """a_b & 50% <script>window.ran = 1</script> "'><img src=x onerror="window.ran = 1"> {{script}} <!-- 距離 שלום"""
-CHECKPOINTS = (0, 1000, 4000, 16000)
 needs_browser = pytest.mark.skipif(
     chromium() is None and not os.environ.get("CI"), reason="needs chromium, which .ci/run installs"
 )
-
-
-def record(method: str, seed: int, fid: float, **fields) -> Record:
-    """A finished run whose FID falls to ``fid`` at 16,000 images; of the teacher, one that trains nothing."""
-    trains = method != "teacher"
-    points = [
-        Evaluation(
-            images=n,
-            updates=n // 100,
-            flops=n * 1_000_000,
-            seconds=n / 100,
-            samples=5000,
-            nfe=1 if trains else 35,
-            metrics={
-                "fid": Measurement(value=fid * (1 + (16000 - n) / 1000) if trains else fid, std=0.05, protocol="digits-5k"),
-                "is": Measurement(value=5.0 - fid / 10, protocol="digits-5k"),
-            },
-        )
-        for n in (CHECKPOINTS if trains else (0,))
-    ]
-    last = points[-1]
-    cost = {axis: getattr(last, axis) for axis in ("images", "updates", "flops", "seconds")}
-    known = {
-        "run_id": f"{method}-edm-digits-s{seed}-0123456789",
-        "method": method,
-        "teacher": "edm-digits",
-        "seed": seed,
-        "status": "done",
-        "recipe": {"method": method, "seed": seed, "budget": "images=16000", "settings": {"alpha": 1.2, "lr": 0.001}},
-        "recipe_hash": "0123456789",
-        "sources": {"alpha": "paper, table 3", "lr": "tuned here"},
-        "protocols": {"digits-5k": {"samples": 5000, "directions": {"fid": "lower", "is": "higher"}, "compares": ["fid"]}},
-        "nfe": last.nfe,
-        "cost": cost | {"evaluations": {"fake": {"forward": 32000}}, "peak_memory_bytes": 793_501_696},
-        "evaluations": points,
-        "final": {name: m.value for name, m in last.metrics.items()},
-        "tuning": {"runs": 19, "note": "by final FID"} if trains else {},
-        "environment": {"torch": "2.15.0", "device": "cpu (AMD EPYC)"},
-        "inputs": {"/somebody/private/methods/sid.py": "53569cd1"},
-        "started": "2026-01-01T00:00:00+00:00",
-    }
-    return Record.model_validate(known | fields)
-
-
-def write(results, made: Record, name: str | None = None, side: int = 24) -> RunFolder:
-    """Its folder, with a sample grid of its own for each checkpoint."""
-    folder = RunFolder(results / (name or made.run_id))
-    folder.samples.mkdir(parents=True)
-    folder.write_record(made)
-    for e in made.evaluations:
-        pixels = np.random.default_rng([*made.run_id.encode(), e.images]).integers(0, 256, (side, side, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder.samples / f"{e.images:012d}.png", compress_level=0)
-    return folder
-
-
-def study(results) -> None:
-    """Three methods of three seeds, one of which needs data; the teacher; a hostile one; and everything that can be wrong."""
-    for method, fid, requires in (("sid", 2.0, []), ("dmd", 3.0, ["TeacherPairs"]), ("diff-instruct", 10.0, [])):
-        for seed in range(3):
-            write(results, record(method, seed, fid + seed / 10, requires=requires))
-    write(results, record("teacher", 0, 1.5))
-    bad = record(HOSTILE, 0, 5.0, sources={"alpha": HOSTILE}, environment={HOSTILE: HOSTILE}, extra=[{"x": HOSTILE}])
-    write(results, bad, "hostile")
-    write(results, record("sid", 7, 9.0, status="failed", error=f"the loss is not finite {HOSTILE}"))
-    write(results, record("unmeasured", 0, 1.0, evaluations=[], final={}))
-    (write(results, record("sid", 20, 1.0)).path / "record.json").write_text('{"schema": 1, "run_id"')
-    (write(results, record("sid", 21, 1.0)).path / "record.json").write_bytes(b"\xff\xfe")
-    (write(results, record("sid", 22, 1.0)).path / "record.json").unlink()
-    write(results, record("sid", 23, 1.0, schema=99))
-    costless = write(results, record("sid", 24, 1.0)).path / "record.json"
-    costless.write_text(json.dumps(json.loads(costless.read_text()) | {"cost": {}}))
-    diverged = write(results, record("sid", 25, 1.0)).path / "record.json"
-    diverged.write_text(re.sub(r'"fid": [\d.]+', '"fid": 1e999', diverged.read_text()))
-    write(results, record("sid", 0, 2.0), "copy")
-    (write(results, record("damaged-grid", 0, 9.0)).samples / f"{16000:012d}.png").write_bytes(b"no picture")
-
-
-def whole(results, **options) -> str:
-    return page(content(*read_runs(results), **options))
 
 
 @pytest.fixture(scope="module")
 def studied(tmp_path_factory):
     """The study's folder and the page made of it."""
     results = tmp_path_factory.mktemp("study")
-    study(results)
+    write_study(results)
     file = tmp_path_factory.mktemp("page") / "report.html"
-    file.write_text(whole(results), encoding="utf-8")
+    file.write_text(whole_page(results), encoding="utf-8")
     return results, file
 
 
@@ -140,11 +60,20 @@ def browser(chrome, studied):
 
 
 def methods(browser) -> list[str]:
+    """The names in the rows of the table, from top to bottom."""
     return browser.texts("#table tr.row th bdi:first-child")
 
 
-def column(browser, title: str) -> int:
-    return next(i for i, text in enumerate(browser.texts("#table thead th"), 1) if text.split("\n")[0].strip() == title)
+def header(browser, title: str) -> str:
+    """A selector of the header of a column."""
+    titles = [text.split("\n")[0].strip() for text in browser.texts("#table thead th")]
+    return f"#table thead th:nth-child({1 + titles.index(title)})"
+
+
+def sort_by(browser, title: str) -> str | None:
+    """Click on the header of a column; the order that it then says it has."""
+    browser.click(f"{header(browser, title)} button")
+    return browser.js(f"document.querySelector({json.dumps(header(browser, title))}).ariaSort")
 
 
 def row(browser, method: str) -> str:
@@ -155,17 +84,14 @@ def row(browser, method: str) -> str:
 @needs_browser
 def test_a_click_on_a_header_sorts_and_another_reverses(browser):
     assert methods(browser)[:3] == ["teacher", "sid", "dmd"]
-    header = f"#table thead th:nth-child({column(browser, 'FID ↓')})"
-    browser.click(f"{header} button")
+    assert sort_by(browser, "FID ↓") == "ascending"
     assert methods(browser) == ["teacher", "sid", "dmd", HOSTILE, "damaged-grid", "diff-instruct"]
-    assert browser.js(f"document.querySelector('{header}').ariaSort") == "ascending"
-    browser.click(f"{header} button")
+    assert sort_by(browser, "FID ↓") == "descending"
     assert methods(browser) == ["diff-instruct", "damaged-grid", HOSTILE, "dmd", "sid", "teacher"]
-    assert browser.js(f"document.querySelector('{header}').ariaSort") == "descending"
-    browser.click(f"#table thead th:nth-child({column(browser, 'images')}) button")
+    sort_by(browser, "images")
     assert methods(browser)[-1] == "teacher"  # what trains nothing has no cost, and comes last
     assert browser.count("#table th[aria-sort]") == 1
-    browser.click(f"#table thead th:nth-child({column(browser, 'IS ↑')}) button")
+    sort_by(browser, "IS ↑")
     assert methods(browser)[0] == "teacher"  # higher is better, so that the best comes first here too
 
 
@@ -218,7 +144,7 @@ def test_a_row_opens_its_runs_with_all_that_their_records_say(browser):
     ):
         assert part in told
     assert "private" not in browser.js("document.documentElement.outerHTML")  # the place of a file is nobody's business
-    browser.click(f"#table thead th:nth-child({column(browser, 'FID ↓')}) button")
+    sort_by(browser, "FID ↓")
     assert browser.text("#table tr:has(+ tr details[open]) bdi") == "sid"  # sorting keeps what is open, where it belongs
     browser.click(f"{row(browser, 'sid')} button")
     assert browser.js("document.querySelector('#table details').checkVisibility()") is False
@@ -410,9 +336,9 @@ def test_light_and_dark_follow_the_system_and_the_button(browser):
 def test_teachers_are_kept_apart_on_request(chrome, tmp_path):
     for teacher in ("edm-digits", "edm-<b>cifar"):
         for method in ("sid", "teacher"):
-            made = record(method, 0, 2.0, teacher=teacher, run_id=f"{method}-{len(teacher)}", recipe={"teacher": teacher})
-            write(tmp_path / "runs", made)
-    (tmp_path / "report.html").write_text(whole(tmp_path / "runs"))
+            made = evaluated_run(method, 0, 2.0, teacher=teacher, run_id=f"{method}-{len(teacher)}", recipe={"teacher": teacher})
+            write_run(tmp_path / "runs", made)
+    (tmp_path / "report.html").write_text(whole_page(tmp_path / "runs"))
     chrome.size(1280, 900)
     chrome.open(tmp_path / "report.html")
     assert chrome.text("#count") == "4 of 4 rows"
@@ -447,7 +373,7 @@ def spoilt(made: Record) -> Iterator[str]:
 @pytest.mark.slow
 @needs_browser
 def test_whatever_stands_in_a_record_it_is_shown_or_named(chrome, tmp_path):
-    everything = list(spoilt(record("sid", 0, 2.0)))
+    everything = list(spoilt(evaluated_run("sid", 0, 2.0)))
     for i, text in enumerate(everything):
         folder = tmp_path / "runs" / f"run-{i:04d}"
         folder.mkdir(parents=True)
@@ -473,16 +399,14 @@ def test_whatever_stands_in_a_record_it_is_shown_or_named(chrome, tmp_path):
 
 @pytest.mark.slow
 @needs_browser
-def test_two_hundred_runs_stay_small_and_open_quickly(chrome, tmp_path):
+def test_the_page_of_two_hundred_runs_stays_small_and_works(chrome, tmp_path):
     results = tmp_path / "runs"
-    for i in range(200):
-        made = record(f"method-{i // 4}", i % 4, 2 + i / 100)
-        write(results, made, side=240)  # noise, which no format makes smaller
-    text = whole(results)
+    write_many_runs(results, 200)
+    text = whole_page(results)
     assert 18e6 < len(text) < 20e6
     (tmp_path / "report.html").write_text(text)
     chrome.size(1280, 900)
-    assert min(chrome.open(tmp_path / "report.html") for _ in range(3)) < 2
+    chrome.open(tmp_path / "report.html")
     assert chrome.text("#count") == "50 of 50 rows"
     assert "were left out to keep this page under 20 MB" in chrome.text("#samples-note")
     assert chrome.texts(".panel figcaption span")[2].startswith("16k images")
@@ -506,7 +430,7 @@ def test_the_data_can_end_no_element(studied):
 def test_grids_that_fit_are_of_every_method_before_a_second_seed(tmp_path):
     for method in ("a", "b", "c"):
         for seed in range(2):
-            write(tmp_path, record(method, seed, 2.0))
+            write_run(tmp_path, evaluated_run(method, seed, 2.0))
     full = content(*read_runs(tmp_path))
     assert len(full["pictures"]) == 3 * 2 * len(CHECKPOINTS)
     assert full["leftOut"] == 0
@@ -549,7 +473,7 @@ def test_small_grids_are_kept_exactly_and_photographs_nearly(tmp_path):
 
 
 def test_the_command_names_what_it_skips(bench, tmp_path):
-    study(tmp_path / "runs")
+    write_study(tmp_path / "runs")
     code, out, err = bench("report", "--results", str(tmp_path / "runs"), "-o", str(tmp_path / "pages" / "r.html"))
     assert (code, out) == (0, "")
     assert "6 rows of 14 runs, " in err
@@ -559,15 +483,18 @@ def test_the_command_names_what_it_skips(bench, tmp_path):
     assert [f.name for f in (tmp_path / "pages").iterdir()] == ["r.html"]
 
 
-def test_the_command_refuses_in_one_sentence(bench, tmp_path):
-    empty = ["report", "--results", str(tmp_path / "none")]
-    for arguments, code, sentence in (
-        ([*empty, "-o", str(tmp_path / "r.html")], 1, "no finished run in"),
-        ([*empty, "-o", str(tmp_path)], 2, "is a folder; name a file in it"),
-        ([*empty, "--teacher", "edm-digit"], 2, "did you mean 'edm-digits'?"),
-    ):
-        found, out, err = bench(*arguments)
-        assert (found, out) == (code, "")
-        assert sentence in err
-        assert err.count("\n") == 1
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (["-o", "r.html"], 1, "no finished run in"),
+        (["-o", "."], 2, "is a folder; name a file in it"),
+        (["-o", "r.html", "--teacher", "edm-digit"], 2, "did you mean 'edm-digits'?"),
+    ],
+)
+def test_the_command_refuses_in_one_sentence(bench, tmp_path, monkeypatch, arguments, code, sentence):
+    monkeypatch.chdir(tmp_path)
+    found, out, err = bench("report", "--results", str(tmp_path / "none"), *arguments)
+    assert (found, out) == (code, "")
+    assert sentence in err
+    assert err.count("\n") == 1
     assert not (tmp_path / "r.html").exists()

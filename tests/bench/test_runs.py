@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -32,12 +33,14 @@ from bench.training import loop
 from bench.training import run as runner
 from bench.training.job import make_job
 from evals.protocols import DIGITS_5K
-from tests.bench.test_registry import METHOD, plugin
+from tests.helpers import held_method
+from tests.helpers.plugins import METHOD, SETTINGS, plugin, set_flags
+from tests.helpers.waiting import Clock, wait_until
 
 SMALL = {"budget": "images=2k", "eval_samples": 100, "eval_repeats": 2, "eval_points": 4}
 REQUEST = {"method": "sid", "teacher": "edm-digits", "settings": {"batch": 64}, **SMALL}
 
-TO_ZERO = {"batch": 8, "lr": 1e-3, "lr_decay": 0, "ema_halflife": 100, "dropout": 0}
+TO_ZERO = SETTINGS | {"batch": 8}
 
 
 def weights(results: Path, run_id: str) -> dict[str, torch.Tensor]:
@@ -53,9 +56,23 @@ def curve(record: Record) -> list[tuple]:
     return [(e.images, e.flops, {k: (m.value, m.std) for k, m in e.metrics.items()}) for e in record.evaluations]
 
 
-def test_a_run_folder_is_complete_in_itself(tmp_path):
-    record = suite.run(**REQUEST, results=tmp_path)
-    folder = tmp_path / record.run_id
+@pytest.fixture
+def results(tmp_path, tmp_path_factory):
+    """A results folder with the run of REQUEST, which is made once and then copied."""
+    made = tmp_path_factory.getbasetemp() / "the-run-of-test-runs"
+    if not made.exists():
+        suite.run(**REQUEST, results=made)
+    return shutil.copytree(made, tmp_path / "results")
+
+
+@pytest.fixture
+def first(results):
+    """The record of that run."""
+    return suite.run(**REQUEST, results=results)
+
+
+def test_a_run_folder_is_complete_in_itself(results, first):
+    record, folder = first, results / first.run_id
     assert record.run_id.startswith("sid-edm-digits-s0-")
     written = json.loads((folder / "record.json").read_text())
     assert written["schema"] == 1
@@ -82,23 +99,21 @@ def test_a_run_folder_is_complete_in_itself(tmp_path):
     assert not [p for p in folder.rglob("*") if p.suffix in (".pkl", ".pt", ".pth")]
 
 
-def test_the_same_request_is_answered_from_the_finished_run_and_fresh_repeats_it_to_the_bit(tmp_path):
-    first = suite.run(**REQUEST, results=tmp_path)
-    before = weights(tmp_path, first.run_id)
-    assert suite.run(**REQUEST, results=tmp_path) == first
-    again = suite.run(**REQUEST, results=tmp_path, fresh=True)
+def test_the_same_request_is_answered_from_the_finished_run_and_fresh_repeats_it_to_the_bit(results, first):
+    before = weights(results, first.run_id)
+    assert suite.run(**REQUEST, results=results) == first
+    again = suite.run(**REQUEST, results=results, fresh=True)
     assert again.run_id == first.run_id
-    assert equal(before, weights(tmp_path, first.run_id))
+    assert equal(before, weights(results, first.run_id))
     assert curve(again) == curve(first)
 
 
-def test_the_recipe_file_repeats_the_run_and_a_seed_does_not(tmp_path):
-    first = suite.run(**REQUEST, results=tmp_path)
-    fields = read_recipe(tmp_path / first.run_id / "recipe.yaml")
+def test_the_recipe_file_repeats_the_run_and_a_seed_does_not(results, first):
+    fields = read_recipe(results / first.run_id / "recipe.yaml")
     assert make_job(make_request(**fields)).recipe.run_id == first.run_id
-    other = suite.run(**REQUEST, seed=1, results=tmp_path)
+    other = suite.run(**REQUEST, seed=1, results=results)
     assert other.run_id != first.run_id
-    assert not equal(weights(tmp_path, first.run_id), weights(tmp_path, other.run_id))
+    assert not equal(weights(results, first.run_id), weights(results, other.run_id))
 
 
 def test_an_edited_method_is_another_run_with_the_new_code(tmp_path):
@@ -113,8 +128,7 @@ def test_an_edited_method_is_another_run_with_the_new_code(tmp_path):
     assert not equal(weights(tmp_path / "runs", first.run_id), weights(tmp_path / "runs", second.run_id))
 
 
-def test_a_changed_reference_is_another_run(tmp_path, monkeypatch):
-    first = suite.run(**REQUEST, results=tmp_path)
+def test_a_changed_reference_is_another_run(tmp_path, monkeypatch, first):
     other = tmp_path / "reference.safetensors"
     tensors, meta = load_tensors(DIGITS_5K.references["digits"][0])
     save_tensors(other, {name: t * 1.1 if "sigma" in name else t for name, t in tensors.items()}, meta)
@@ -123,11 +137,10 @@ def test_a_changed_reference_is_another_run(tmp_path, monkeypatch):
     assert make_job(request).recipe.run_id != first.run_id
 
 
-def test_training_does_not_depend_on_how_it_is_measured(tmp_path):
-    measured = suite.run(**REQUEST, results=tmp_path)
-    unmeasured = suite.run(**REQUEST | {"eval": []}, results=tmp_path)
-    assert measured.run_id != unmeasured.run_id
-    assert equal(weights(tmp_path, measured.run_id), weights(tmp_path, unmeasured.run_id))
+def test_training_does_not_depend_on_how_it_is_measured(results, first):
+    unmeasured = suite.run(**REQUEST | {"eval": []}, results=results)
+    assert first.run_id != unmeasured.run_id
+    assert equal(weights(results, first.run_id), weights(results, unmeasured.run_id))
 
 
 def test_the_same_words_in_another_folder_mean_another_file(tmp_path, monkeypatch):
@@ -150,15 +163,19 @@ class Killed(BaseException):
     """The end of a process, as far as a test in the same process can have it: no ``except Exception`` hears of it."""
 
 
-def killed_after(events: int):
-    """An observer that kills the run after so many events."""
+def kill_after(events, request, results, monkeypatch):
+    """Carry out a run that tells and saves after every update, and kill it after so many events."""
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "CHECKPOINT_SHARE", 1e9)
+    monkeypatch.setattr(loop, "PROGRESS_SECONDS", 0.0)
     count = itertools.count(1)
 
     def observe(event):
         if next(count) > events:
             raise Killed
 
-    return observe
+    with pytest.raises(Killed):
+        runner.execute(make_job(request), results, observe)
 
 
 @pytest.mark.parametrize("method", ["sid", "dmd"])
@@ -167,11 +184,8 @@ def test_a_run_stopped_anywhere_continues_to_the_same_weights_and_numbers(tmp_pa
     settings = {"batch": 64} | ({"pairs": 200, "pair_steps": 3} if method == "dmd" else {})
     request = make_request(method=method, teacher="edm-digits", settings=settings, **SMALL)
     straight = carry_out(request, tmp_path / "straight")
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
-    monkeypatch.setattr(loop, "PROGRESS_SECONDS", 0.0)
     for stop_after in (5, 17):
-        with pytest.raises(Killed):
-            runner.execute(make_job(request), tmp_path / "stopped", killed_after(stop_after))
+        kill_after(stop_after, request, tmp_path / "stopped", monkeypatch)
     folder = RunFolder(tmp_path / "stopped" / straight.run_id)
     assert folder.read_record().status == "running"
     assert folder.state.exists()
@@ -217,7 +231,8 @@ def test_a_diverged_run_fails_with_its_reason_in_the_record(tmp_path):
 
 
 @pytest.mark.parametrize("budget", ["updates=5", "flops=50M", "seconds=0.2"])
-def test_every_axis_ends_a_run_where_it_says(tmp_path, budget):
+def test_every_axis_ends_a_run_where_it_says(tmp_path, monkeypatch, budget):
+    monkeypatch.setattr(time, "perf_counter", Clock(step=0.01))  # an update takes a hundredth of a second
     record = suite.run(method="sid", teacher="edm-digits", settings={"batch": 16}, budget=budget, eval=[], results=tmp_path)
     axis, _, amount = record.recipe.budget.partition("=")
     spent, one_update = record.cost.spent(axis), record.cost.spent(axis) / record.cost.updates
@@ -265,59 +280,59 @@ def test_events_come_in_order_and_the_best_never_gets_worse(tmp_path):
     assert not events[-1].reused
 
 
-def test_tidy_results_have_a_row_for_each_run_and_metric(tmp_path):
-    for seed in (0, 1):
-        suite.run(**REQUEST, seed=seed, results=tmp_path)
-    data = suite.results(tmp_path)
+def test_tidy_results_have_a_row_for_each_run_and_metric(results):
+    suite.run(**REQUEST, seed=1, results=results)
+    data = suite.results(results)
     assert sorted(zip(data["seed"], data["metric"], strict=True)) == [(0, "fid"), (0, "is"), (1, "fid"), (1, "is")]
     assert data["group"].nunique() == 1
     assert set(data["protocol"]) == {"digits-100"}
 
 
-def test_runs_are_found_by_the_beginning_of_their_id(tmp_path):
-    record = suite.run(**REQUEST, results=tmp_path)
-    assert find_run(record.run_id[:12], tmp_path)[1] == record
-    assert find_run(str(tmp_path / record.run_id), tmp_path)[1] == record
+def test_runs_are_found_by_the_beginning_of_their_id(results, first):
+    assert find_run(first.run_id[:12], results)[1] == first
+    assert find_run(str(results / first.run_id), results)[1] == first
     with pytest.raises(UsageError, match="did you mean 'sid-edm-digits"):
-        find_run("sid-edm-digit-s0", tmp_path)
+        find_run("sid-edm-digit-s0", results)
     assert results_folder() == Path(os.environ["BENCH_RESULTS"])
-
-
-COMMAND = [sys.executable, "-m", "bench", "run", "--method", "sid", "--teacher", "edm-digits", "--budget", "images=30k"]
-COMMAND += ["--eval-samples", "100", "--eval-repeats", "1", "--no-teacher"]
-
-
-def launched(results: Path) -> tuple[subprocess.Popen, Path]:
-    """The command in a process of its own, once its first checkpoint is there."""
-    process = subprocess.Popen([*COMMAND, "--results", str(results)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while not (states := list(results.glob("*/checkpoints/state.safetensors"))):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return process, states[0].parents[1]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-def test_the_same_command_continues_after_a_signal(tmp_path, number):
-    process, folder = launched(tmp_path / "stopped")
-    process.send_signal(number)
-    _, err = process.communicate(timeout=60)
-    stopped = RunFolder(folder).read_record()
+def test_the_same_command_continues_after_a_signal(bench, tmp_path, number):
+    """The signal comes in a known update, at which the run waits for it."""
+    file, waiting = held_method.plugin_file(tmp_path), tmp_path / "waiting"
+    waiting.mkdir()
+    results, straight_results = tmp_path / "stopped", tmp_path / "straight"
+    command = ["run", "--plugin", str(file), "--method", "held", *set_flags(held_method.SETTINGS), "--teacher", "edm-digits"]
+    command += ["--budget", held_method.BUDGET, "--eval-samples", "100", "--eval-repeats", "1", "--no-teacher"]
+    command += ["--results", str(results)]
+    with subprocess.Popen(
+        [sys.executable, "-m", "bench", *command],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {held_method.FOLDER: str(waiting)},
+    ) as process:
+        try:
+            wait_until(lambda: list(waiting.iterdir()), "the update in which it waits", process)
+            process.send_signal(number)
+            err = process.communicate()[1]
+        finally:
+            process.kill()
+    stopped = RunFolder(next(results.iterdir())).read_record()
     if number != signal.SIGKILL:
         assert process.returncode == 75
         assert "the same command continues" in err
         assert stopped.status == "interrupted"
+        assert stopped.cost.updates == held_method.UPDATE
     else:
         assert process.returncode == -signal.SIGKILL
         assert stopped.status == "running"
-    again = subprocess.run([*COMMAND, "--results", str(folder.parent)], capture_output=True, text=True, check=True)
-    assert "continuing after" in again.stderr
-    straight = suite.run(
-        "sid", "edm-digits", budget="images=30k", eval_samples=100, eval_repeats=1, results=tmp_path / "straight"
-    )
-    assert equal(weights(tmp_path / "straight", straight.run_id), weights(folder.parent, straight.run_id))
+        assert 0 < stopped.cost.updates < held_method.UPDATE
+    err = bench.ok(*command).err
+    assert f"continuing after {stopped.cost.images:,} images" in err
+    small = {"budget": held_method.BUDGET, "eval_samples": 100, "eval_repeats": 1, "results": straight_results}
+    straight = suite.run("held", "edm-digits", settings=held_method.SETTINGS, plugins=[str(file)], **small)
+    assert equal(weights(straight_results, straight.run_id), weights(results, straight.run_id))
 
 
 CONDITIONAL = """
@@ -349,10 +364,7 @@ def test_a_class_conditional_teacher_goes_through_every_method_and_resume(tmp_pa
     settings |= {"pairs": 40, "pair_steps": 2, "distance": "l2"} if method == "dmd" else {}
     request = make_request(method=method, teacher="three-classes", settings=settings, plugins=[file], **SMALL)
     straight = carry_out(request, tmp_path / "straight")
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
-    monkeypatch.setattr(loop, "PROGRESS_SECONDS", 0.0)
-    with pytest.raises(Killed):
-        runner.execute(make_job(request), tmp_path / "stopped", killed_after(6))
+    kill_after(6, request, tmp_path / "stopped", monkeypatch)
     continued = carry_out(request, tmp_path / "stopped")
     assert curve(continued) == curve(straight)
     assert straight.final["fid"] > 0
@@ -379,16 +391,18 @@ def test_a_plugin_metric_takes_part_without_a_change_to_the_suite(tmp_path):
     assert record.final["mean-distance"] > 0
 
 
-def test_a_metric_that_needs_arguments_or_is_of_no_kind_breaks_its_contract(tmp_path):
-    for old, new, complaint in (
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
         ("direction, feature", "needed: int\n    direction, feature", "cannot be made as digits-.*required"),
         ("(FeatureMetric)", "(Metric)", "expected a subclass of FeatureMetric or GeneratorMetric"),
-    ):
-        text = METRIC.replace(old, new).replace("FeatureMetric, Moments", "FeatureMetric, Metric, Moments")
-        registry._from_files.clear()
-        request = REQUEST | {"eval": ["mean-distance"], "plugins": [str(plugin(tmp_path, text.replace("{value}", "0.0")))]}
-        with pytest.raises(UsageError, match=complaint):
-            suite.run(**request, results=tmp_path / "runs")
+    ],
+    ids=["needs arguments", "of no kind"],
+)
+def test_a_metric_that_needs_arguments_or_is_of_no_kind_breaks_its_contract(tmp_path, old, new, complaint):
+    text = METRIC.replace(old, new).replace("FeatureMetric, Moments", "FeatureMetric, Metric, Moments").replace("{value}", "0.0")
+    with pytest.raises(UsageError, match=complaint):
+        suite.run(**REQUEST | {"eval": ["mean-distance"], "plugins": [str(plugin(tmp_path, text))]}, results=tmp_path / "runs")
 
 
 def test_a_metric_that_is_no_number_fails_the_run_and_leaves_a_readable_record(tmp_path):
@@ -398,10 +412,9 @@ def test_a_metric_that_is_no_number_fails_the_run_and_leaves_a_readable_record(t
     assert RunFolder(next((tmp_path / "runs").iterdir())).read_record().status == "failed"
 
 
-def test_a_recipe_made_with_other_weights_is_refused(tmp_path):
-    record = suite.run(**REQUEST, results=tmp_path)
-    recipe = tmp_path / record.run_id / "recipe.yaml"
-    recipe.write_text(recipe.read_text().replace(record.recipe.teacher_digest, "f" * 64))
+def test_a_recipe_made_with_other_weights_is_refused(results, first):
+    recipe = results / first.run_id / "recipe.yaml"
+    recipe.write_text(recipe.read_text().replace(first.recipe.teacher_digest, "f" * 64))
     with pytest.raises(UsageError, match="the recipe was made with ffffffffffff"):
         make_job(make_request(**read_recipe(recipe)))
 
@@ -415,8 +428,6 @@ def test_records_of_another_version_stay_in_the_table_and_do_not_stop_a_run(tmp_
     content["recipe"]["evaluation"] |= {"extractor_digest": "abc"}
     file.write_text(json.dumps(content))
     asked = ["--method", "sid", "--teacher", "edm-digits", "--budget", "updates=2", "--set", "batch=8", "--eval-samples", "60"]
-    code, _, err = bench("run", *asked, "--eval-repeats", "1", "--no-teacher", "--results", str(tmp_path))
-    assert code == 0, err
-    code, out, err = bench("table", "--results", str(tmp_path), "--format", "csv")
-    assert code == 0, err
+    bench.ok("run", *asked, "--eval-repeats", "1", "--no-teacher", "--results", str(tmp_path))
+    out = bench.ok("table", "--results", str(tmp_path), "--format", "csv").out
     assert "teacher" in out and "sid" in out

@@ -50,7 +50,7 @@ GRID = st.integers(1, 3).flatmap(
 """Two sets with many copies and equal distances, and no rounding."""
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(sets=GRID, k=st.integers(1, 4), block=st.integers(4, 20))
 def test_follow_their_definitions_on_a_grid_for_any_size_of_block(sets, k, block):
     x, real = (torch.from_numpy(s) for s in sets)
@@ -60,7 +60,7 @@ def test_follow_their_definitions_on_a_grid_for_any_size_of_block(sets, k, block
             assert measure(kind, x, real, k=k) == pytest.approx(expected.item(), abs=1e-12), kind
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(sets=GRID, k=st.integers(1, 4), seed=st.integers(0, 1000))
 def test_equal_distances_stay_equal_when_a_rotation_of_the_grid_rounds_them(sets, k, seed):
     x, real = (torch.from_numpy(s).double() for s in sets)
@@ -69,7 +69,7 @@ def test_equal_distances_stay_equal_when_a_rotation_of_the_grid_rounds_them(sets
         assert measure(kind, x @ rotation, real @ rotation, k=k) == measure(kind, x, real, k=k), kind
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(sets=GRID, k=st.integers(1, 4))
 def test_precision_and_recall_equal_torch_fidelity_on_a_grid(sets, k):
     x, real = (torch.from_numpy(s) for s in sets)

@@ -19,7 +19,7 @@ import evals.dinov2
 from bench.environment import without_tf32
 from bench.errors import UsageError
 from evals.dinov2 import MEAN, STD, WEIGHTS, DINOv2, VisionTransformer
-from tests.conftest import FIXTURES
+from tests.helpers import FIXTURES
 
 with np.load(FIXTURES / "dinov2.npz", allow_pickle=False) as file:
     GOLDEN = {name: file[name] for name in file.files}
@@ -108,7 +108,7 @@ def test_a_grey_image_is_the_same_image_in_colour(extractor):
     torch.testing.assert_close(extractor(grey)["dinov2"], extractor(grey.expand(-1, 3, -1, -1))["dinov2"], atol=1e-6, rtol=1e-6)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     count=st.integers(1, 7),
     at_once=st.integers(1, 4),

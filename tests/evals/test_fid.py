@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bench.errors import BenchError
 from bench.plugin import Moments
 from evals.fid import FID, congruence, frechet_distance
-from tests.conftest import FIXTURES
+from tests.helpers import FIXTURES
 
 GOLDEN = np.load(FIXTURES / "fid.npz")
 CASES = sorted({name.partition("/")[0] for name in GOLDEN.files if "/" in name})
@@ -52,7 +52,7 @@ def test_stored_cases(case):
         assert value == pytest.approx(golden, rel=1e-6 if "deficient" not in case else 1e-5)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(d=st.integers(1, 12), seed=st.integers(0, 10_000), shift=st.floats(-3, 3))
 def test_commuting_gaussians_have_the_closed_form(d, seed, shift):
     """Diagonal covariances in a common basis: |shift|^2 + sum (sqrt a - sqrt b)^2."""
@@ -79,7 +79,7 @@ def test_equals_scipys_square_root_and_torch_fidelity():
     assert own == pytest.approx(theirs["frechet_inception_distance"], abs=1e-5)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(batch=st.integers(1, 300), seed=st.integers(0, 100))
 def test_batch_size_and_order_do_not_matter(batch, seed):
     features, reference = random_features(256, 6, seed), measured(random_features(256, 6, seed + 1))
@@ -116,7 +116,7 @@ def test_a_factor_that_is_made_once_gives_the_same_number():
     assert FID().value(x, prepared) == FID().value(x, y)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(d=st.integers(1, 40), n=st.integers(1, 40), block=st.integers(1, 50), seed=st.integers(0, 1000))
 def test_half_of_the_product_is_the_lower_triangle_of_the_whole(d, n, block, seed):
     n, generator = min(d, n), torch.Generator().manual_seed(seed)

@@ -12,7 +12,7 @@ import torch
 
 from bench.plugin import UsageError
 from evals.inception import AT_ONCE, WEIGHTS, CleanInception, Inception, LegacyInception, fold, inception_v3, load_network
-from tests.evals.inception_weights import inception_tensors, write_inception
+from tests.helpers.inception_weights import inception_tensors, write_inception
 
 
 @pytest.fixture(scope="module")

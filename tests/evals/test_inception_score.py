@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bench.errors import BenchError
 from evals.inception_score import InceptionScore, split_scores
-from tests.conftest import FIXTURES
+from tests.helpers import FIXTURES
 
 GOLDEN = np.load(FIXTURES / "inception_score.npz")
 CASES = sorted(name.removesuffix("/probs") for name in GOLDEN.files if name.endswith("/probs"))
@@ -60,7 +60,7 @@ def test_certain_and_balanced_answers_score_the_number_of_classes_and_equal_answ
     assert score(torch.zeros(100, 10)) == pytest.approx(1, rel=1e-9)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(batch=st.integers(1, 120))
 def test_batch_size_does_not_matter(batch):
     logits = torch.randn(113, 7, generator=torch.Generator().manual_seed(3))

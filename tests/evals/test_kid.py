@@ -22,7 +22,7 @@ def kid(x, y, metric=SMALL):
     return metric.value({"features": x}, metric.prepare({"features": y}))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(n=st.integers(2, 7), d=st.integers(1, 4), seed=st.integers(0, 10_000))
 def test_the_estimate_is_the_double_sum_without_the_diagonals(n, d, seed):
     x, y = normal(n, d, seed, torch.float64), normal(n, d, seed + 1, torch.float64) * 2 + 1
@@ -44,7 +44,7 @@ def test_is_unbiased_for_gaussians_on_a_line(shift):
     assert found.min() < 0 or shift
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(
     n=st.integers(100, 150), m=st.integers(100, 150), d=st.integers(1, 40), seed=st.integers(0, 10_000), offset=st.floats(0, 3)
 )

@@ -48,7 +48,7 @@ def in_blocks_of(size, compute):
         return compute()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(sets=SETS, size=BLOCKS, k=st.integers(1, 3))
 def test_equal_the_whole_table_for_any_size_of_block(sets, size, k):
     x, y = sets
@@ -96,7 +96,7 @@ def memorized(generated, training, held_out=None, metric=Memorization()):  # noq
     return metric.value({"features": generated}, metric.prepare(reference))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(sets=SETS, held_out=st.booleans(), extra=st.data())
 def test_memorization_is_the_share_of_pairs_with_ties_as_half(sets, held_out, extra):
     x, training = sets
@@ -108,7 +108,7 @@ def test_memorization_is_the_share_of_pairs_with_ties_as_half(sets, held_out, ex
     assert memorized(x, training, fresh) == pytest.approx(pairs.mean().item(), abs=1e-12)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(sets=SETS, seed=st.integers(0, 1000))
 def test_ties_stay_ties_when_a_rotation_of_the_grid_rounds_them(sets, seed):
     x, training = (s.double() for s in sets)

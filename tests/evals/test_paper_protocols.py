@@ -14,9 +14,9 @@ from bench.files.atomic import sha256
 from bench.plugin import Moments
 from evals import inception, references
 from evals.inception import CleanInception, Inception, LegacyInception
-from tests.evals.inception_weights import write_inception
-from tests.teachers.edm_fixtures import kwargs, weights
-from tests.teachers.snapshot_writer import write_snapshot
+from tests.helpers.edm_reference import kwargs, weights
+from tests.helpers.inception_weights import write_inception
+from tests.helpers.snapshot_writer import write_snapshot
 
 N = 10
 FEW = ["--eval-samples", str(N), "--batch", str(N), "--format", "json"]
@@ -68,8 +68,7 @@ def test_a_generator_is_measured_by_edms_protocol_and_torch_fidelity_agrees(publ
     network = tmp_path / "network.pkl"
     write_snapshot(network, kwargs("ddpmpp_uncond_aug"), weights("ddpmpp_uncond_aug"), "edm")
     asked = ["eval", "released:sid-cifar10-alpha1.2", "--path", str(network), *FEW]
-    code, out, err = bench(*asked, "--eval-repeats", "2")
-    assert code == 0, err
+    out, err = bench.ok(*asked, "--eval-repeats", "2")
     assert f"{N} images are not more than the 2,048 dimensions" in err
     content = json.loads(out)
     fid = content["metrics"]["fid"]
@@ -77,8 +76,7 @@ def test_a_generator_is_measured_by_edms_protocol_and_torch_fidelity_agrees(publ
     assert fid["smallest"] == min(fid["values"])
     assert content["replicates"] == [0, 1]
     assert content["protocol"]["references"][0]["builder"] == "NVlabs/edm fid.py ref"
-    code, out, err = bench(*asked, "--eval-repeats", "1", "--cross-check", "--metrics", "is")
-    assert code == 0, err
+    out = bench.ok(*asked, "--eval-repeats", "1", "--cross-check", "--metrics", "is").out
     for row in json.loads(out)["cross_check"]:
         assert row["value"] == pytest.approx(content["metrics"]["is"]["values"][0], rel=1e-4)
     assert {row["features"] for row in json.loads(out)["cross_check"]} == {"distill-bench", "torch-fidelity"}
@@ -88,8 +86,7 @@ def test_a_reference_of_one_resize_is_refused_by_the_other(published, bench, tmp
     images = pictures()
     folder = folder_of(images[:N], tmp_path / "images")
     file = place_statistics(CleanInception(), references.CLEAN["cifar10"][0], images)
-    code, out, err = bench("eval", folder, "--protocol", "clean-50k", "--metrics", "fid", "--reference", "cifar10", *FEW)
-    assert code == 0, err
+    out = bench.ok("eval", folder, "--protocol", "clean-50k", "--metrics", "fid", "--reference", "cifar10", *FEW).out
     content = json.loads(out)
     assert content["metrics"]["fid"]["protocol"] == f"clean-{N}"
     assert content["protocol"]["references"][0]["builder"] == "clean-fid clean"

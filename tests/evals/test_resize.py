@@ -67,7 +67,7 @@ def test_other_sizes_than_299(inputs, outputs):
     assert worst(resize(images, clean, outputs), theirs) < 1e-4
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(kernel=st.sampled_from(KERNELS), inputs=st.integers(1, 700), outputs=st.integers(1, 400))
 def test_the_weights_of_every_pixel_add_up_to_one(kernel, inputs, outputs):
     matrix = kernel(inputs, outputs)

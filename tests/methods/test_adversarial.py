@@ -14,7 +14,7 @@ from methods.f_distill import BINS, WEIGHTS
 from methods.parts.discriminator import Head, loss_as_fake, loss_as_real
 from methods.parts.distribution_matching import backward_simulation, direction
 from methods.sid import sid_weight
-from tests.conftest import make_trainer
+from tests.helpers.trainers import make_trainer
 
 
 def noise_batch(count=16, **fields):

@@ -10,7 +10,7 @@ import torch
 from bench import registry
 from bench.plugin import Method
 from bench.settings import choose_settings
-from tests.conftest import DATA_FREE, TRAINED, make_trainer
+from tests.helpers.trainers import DATA_FREE, TRAINED, make_trainer
 
 METHODS = sorted(registry.methods.entries())
 

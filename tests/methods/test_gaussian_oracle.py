@@ -155,7 +155,7 @@ def test_implicit_matching_by_pseudo_huber_has_its_limit_for_many_pixels(level, 
     assert found == pytest.approx(a * b * (M - MU) / math.sqrt(q + c**2), rel=0.02)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(level=st.floats(0.05, 10), c=st.floats(0.01, 5), seed=st.integers(0, 1000))
 def test_implicit_matching_gradient_of_every_pixel_is_the_written_formula(level, c, seed):
     """[(B - A)(D_fake - x) - B gap] / rho - (sum gap (D_fake - x)) (B - A) gap / rho^3, rho = sqrt(|gap|^2 + c^2)."""
@@ -192,7 +192,7 @@ def test_sid_loss_of_one_pixel_has_its_tabulated_value_and_gradient(alpha, value
     assert torch.autograd.grad(loss.sum(), x)[0].item() * weight == pytest.approx(gradient, abs=2e-6)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     level=st.floats(0.01, 20),
     mu=st.floats(-1, 1),

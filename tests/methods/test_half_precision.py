@@ -12,7 +12,7 @@ from bench.plugin import Batch
 from bench.runs.recipe import make_request
 from bench.training.job import make_job
 from bench.training.trainer import Trainer
-from tests.conftest import make_trainer
+from tests.helpers.trainers import make_trainer
 from tests.methods.helpers import at_once
 
 SCORE_DIFFERENCE = ["sid", "sida", "sid2a", "diff-instruct", "sim", "dmd", "dmd2", "f-distill"]

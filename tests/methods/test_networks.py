@@ -15,7 +15,7 @@ from bench.training.real_images import RealStream
 from bench.training.trainer import Trainer
 from teachers.networks.augment import AugmentPipe
 from teachers.networks.config import NetworkConfig
-from tests.conftest import TRAINED
+from tests.helpers.trainers import TRAINED
 
 SHAPE = {"model_channels": 32, "channel_mult": [1, 1], "num_blocks": 1, "img_resolution": 16, "img_channels": 3}
 CPU = torch.device("cpu")

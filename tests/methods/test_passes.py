@@ -13,7 +13,7 @@ from bench.runs.card import Passes
 from bench.settings import card
 from bench.training.cost import measure
 from methods.scd import derivative
-from tests.conftest import make_trainer
+from tests.helpers.trainers import make_trainer
 from tests.methods.helpers import at_once
 
 BATCH = 16

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bench.plugin import Batch
-from tests.conftest import DATA_FREE, TRAINED, make_trainer
+from tests.helpers.trainers import DATA_FREE, TRAINED, make_trainer
 from tests.methods.helpers import at_once
 
 

@@ -63,7 +63,7 @@ def real(count=16):
     return Batch(torch.randn_like(images), real=(images, None))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(a=st.floats(0.01, 80), shrink=st.floats(0.05, 0.99), y=st.floats(-100, 100))
 def test_one_step_multiplies_its_factor(a, shrink, y):
     b, state = a * shrink, torch.full((1, 1, 1, 1), y, dtype=torch.float64)
@@ -277,7 +277,7 @@ def test_regression_on_pairs_is_at_its_optimum_at_the_teachers_map():
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 def test_the_value_of_the_continuous_loss_is_that_of_the_tangent(dropout):
     """F_theta - F^- is zero in value whatever is dropped: what is left is the mean of g^2 over sigma and the pixels."""
-    from tests.conftest import make_trainer
+    from tests.helpers.trainers import make_trainer
 
     trainer = make_trainer("scd", dropout=dropout, warmup_images=0)
     seen = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.teachers.apart import Reader
+from tests.helpers.reader_process import Reader
 
 
 @pytest.fixture(scope="module")

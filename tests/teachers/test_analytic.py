@@ -14,7 +14,7 @@ from bench.plugin import open_dataset
 from teachers.analytic import Gaussian, GMMRing, RingDenoiser
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(sigma=st.floats(0.02, 20), angle=st.floats(0, 6.28), distance=st.floats(0, 2))
 def test_the_ring_denoiser_is_the_posterior_mean(sigma, angle, distance):
     """Against a two-dimensional quadrature of E[x | y] over the plane."""

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from teachers.networks.augment import AugmentPipe, Transform, flip, warp
-from tests.teachers.edm_fixtures import stored
+from tests.helpers.edm_reference import stored
 
 CASES = json.loads(str(stored("augment_pipe")["cases_json"]))
 PUBLISHED = [name for name in CASES if name.startswith("published")]

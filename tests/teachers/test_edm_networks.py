@@ -15,7 +15,7 @@ from bench.plugin.diffusion import NoiseLevels
 from bench.plugin.images import ImageSpec
 from bench.plugin.sampler import Sampler
 from teachers.networks.config import NetworkConfig
-from tests.teachers.edm_fixtures import CONFIGURATIONS, PUBLISHED, config, network, stored, tensor, weights
+from tests.helpers.edm_reference import CONFIGURATIONS, PUBLISHED, config, network, stored, tensor, weights
 
 TOLERANCE = {torch.float32: 2e-6, torch.float64: 1e-9}
 """Relative to the largest value, for outputs."""

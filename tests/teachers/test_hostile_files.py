@@ -5,12 +5,10 @@ from __future__ import annotations
 import marshal
 import os
 import struct
-import time
 
 import pytest
 
-from tests.teachers.apart import EXTENSION, assert_cheap, assert_refused
-from tests.teachers.handmade import (
+from tests.helpers.handmade_pickles import (
     Call,
     Raw,
     apply,
@@ -27,6 +25,8 @@ from tests.teachers.handmade import (
     tensor,
     zip_holding,
 )
+from tests.helpers.reader_process import EXTENSION, assert_cheap, assert_refusal, assert_refused
+from tests.helpers.waiting import wait_until
 
 
 def touch(sentinel):
@@ -146,22 +146,19 @@ def poison(sentinel):
 def test_poison_is_alive_in_a_stock_loader_and_dead_in_ours(reader, tmp_path):
     """One test, because the first half is what gives the second its meaning."""
     files = poison(tmp_path / "sentinels")
-    path = tmp_path / "network.pkl"
     assert len(files) > 40
-    for title, (sentinel, content) in files.items():
+    paths = [tmp_path / f"{number}.pkl" for number in range(len(files))]
+    for path, (_, content) in zip(paths, files.values(), strict=True):
         path.write_bytes(content)
+    for title, path, outcome in zip(files, paths, reader.read_all(paths), strict=True):
         try:
-            assert_refused(reader, path)
+            assert_refusal(outcome, path)
         except AssertionError as error:
             raise AssertionError(title) from error
-        assert not sentinel.exists(), f"{title} ran in ours"
-    for _, content in files.values():
-        path.write_bytes(content)
-        reader.unpickle(path)
-    deadline = time.monotonic() + 10
-    while dead := [title for title, (sentinel, _) in files.items() if not os.path.lexists(sentinel)]:
-        assert time.monotonic() < deadline, f"does nothing in a stock loader, and so proves nothing: {dead}"
-        time.sleep(0.05)
+        assert not os.path.lexists(files[title][0]), f"{title} ran in ours"
+    reader.unpickle(*paths)
+    for title, (sentinel, _) in files.items():  # some are touched by a process that the loader has started
+        wait_until(lambda s=sentinel: os.path.lexists(s), f"{title} has done something in a stock loader, or it proves nothing")
 
 
 TORCH_FILES = {

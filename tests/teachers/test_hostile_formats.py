@@ -19,8 +19,7 @@ from torch import nn
 from bench.errors import UsageError
 from teachers.files.checkpoints import load_network, read_checkpoint
 from teachers.networks.config import NetworkConfig
-from tests.teachers.apart import assert_refused, assert_sentence
-from tests.teachers.handmade import (
+from tests.helpers.handmade_pickles import (
     MAGIC,
     NO_HOOKS,
     Call,
@@ -36,8 +35,11 @@ from tests.teachers.handmade import (
     tensor,
     zip_holding,
 )  # fmt: skip
-from tests.teachers.snapshot_writer import write_snapshot
-from tests.teachers.tiny import TINY, tiny
+from tests.helpers.handmade_zips import changed, crowded_zip, deflated, encrypted, zip_by_hand
+from tests.helpers.places import a_dangling_link, a_folder, a_loop, a_pipe, an_empty_device, an_endless_device, nothing
+from tests.helpers.reader_process import assert_refused, assert_sentence
+from tests.helpers.snapshot_writer import write_snapshot
+from tests.helpers.tiny_network import TINY, tiny
 
 BIAS = "model.map_layer0.bias"
 ONES = floats(1, 1, 1, 1)
@@ -64,28 +66,12 @@ def with_bias(value):
 
 def bomb(member, small):
     """A zip in which one member is 3 GB of zeros, deflated to 3 MB; ``small`` are the others."""
-    deflate = zlib.compressobj(9, wbits=-15)
-    chunk = deflate.compress(bytes(2**24)) + deflate.flush(zlib.Z_FULL_FLUSH)
-    members = [(title, zipfile.ZIP_STORED, content, len(content)) for title, content in small.items()]
-    members.append((member, zipfile.ZIP_DEFLATED, chunk * 192 + b"\x03\x00", 192 * 2**24))
-    files, index = b"", b""
-    for title, method, content, size in members:
-        path, crc = f"archive/{title}".encode(), zlib.crc32(content) if method == zipfile.ZIP_STORED else 0
-        fields = struct.pack("<HHHHHIIIHH", 20, 0, method, 0, 0x21, crc, len(content), size, len(path), 0)
-        index += b"PK\x01\x02" + struct.pack("<H", 20) + fields + struct.pack("<HHHII", 0, 0, 0, 0, len(files)) + path
-        files += b"PK\x03\x04" + fields + path + content
-    end = struct.pack("<HHHHIIH", 0, 0, len(members), len(members), len(index), len(files), 0)
-    return files + index + b"PK\x05\x06" + end
-
-
-def changed(content, old, new):
-    assert old in content
-    return content.replace(old, new)
+    members = [(f"archive/{title}", zipfile.ZIP_STORED, part, len(part), zlib.crc32(part)) for title, part in small.items()]
+    return zip_by_hand(*members, (f"archive/{member}", zipfile.ZIP_DEFLATED, deflated(b"", zeros=192), 192 * 2**24, 0))
 
 
 def named(content, old, new):
     """A zip with another name for a member, of the same length."""
-    assert len(old) == len(new)
     return changed(content, old.encode(), new.encode())
 
 
@@ -99,14 +85,6 @@ def zip_tensor(kind="FloatStorage", count=4, shape=(4,), stride=(1,), offset=0, 
 def with_attributes(**attributes):
     """A state dict that is told to be otherwise."""
     return zip_holding(Call("collections", "OrderedDict", (), code(attributes) + b"b"))
-
-
-def crowded():
-    """A zip of 700,000 members, all of them one."""
-    entry = b"PK\x01\x02" + struct.pack("<HHHHHHIIIHHHHHII", 20, 20, 0, 0, 0, 0x21, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0) + b"a"
-    index = entry * 700_000
-    end = b"PK\x05\x06" + struct.pack("<HHHHIIH", 0, 0, 65_535, 65_535, len(index), 0, 0)
-    return b"PK\x03\x04" + index + end
 
 
 def overlapping():
@@ -124,11 +102,6 @@ def tied(tensors=9_000, numbers=2**22):
     held = Raw(code(("storage", Raw(name("torch", "FloatStorage")), "0", "cpu", numbers)) + b"Q")
     each = Call("torch._utils", "_rebuild_tensor_v2", (held, 0, (1,), (1,), False, NO_HOOKS))
     return zip_holding({f"a{i}": each for i in range(tensors)}, **{"data/0": bytes(4 * numbers), "byteorder": b"little"})
-
-
-def encrypted():
-    content = zip_holding({})
-    return content.replace(b"PK\x01\x02\x14\x03\x14\x00\x00", b"PK\x01\x02\x14\x03\x14\x00\x01")
 
 
 def large_tensor():
@@ -198,10 +171,10 @@ TORCH = {
     ),
     "a pickle of 3 GB that is deflated": lambda: bomb("data.pkl", {"version": b"3\n"}),
     "a byte order of 3 GB that is deflated": lambda: bomb("byteorder", {"data.pkl": pickle_of({}, 2), "version": b"3\n"}),
-    "a zip of 700,000 members": crowded,
+    "a zip of 700,000 members": lambda: crowded_zip(700_000, directory_at=0),
     "9,000 tensors in one large storage": tied,
     "a zip of 15,000 members in one place": overlapping,
-    "an encrypted zip": encrypted,
+    "an encrypted zip": lambda: encrypted(zip_holding({})),
     "TorchScript": lambda: zip_holding({}, **{"constants.pkl": pickle_of((), 2)}),
     "an unknown byte order": lambda: zip_holding({}, byteorder=b"middle"),
     "an unknown version": lambda: changed(zip_holding({}), b"3\n", b"99"),
@@ -320,33 +293,6 @@ def test_every_other_type_of_safetensors_is_refused(reader, tmp_path, size, kind
 
 
 # -- what is not a file ----------------------------------------------------------------------------------------------------------
-
-
-def a_pipe(path):
-    os.mkfifo(path)
-
-
-def a_loop(path):
-    path.symlink_to(path)
-
-
-def a_dangling_link(path):
-    path.symlink_to(path.parent / "nothing")
-
-
-def an_endless_device(path):
-    path.symlink_to("/dev/zero")
-
-
-def an_empty_device(path):
-    path.symlink_to(os.devnull)
-
-
-def nothing(path): ...
-
-
-def a_folder(path):
-    path.mkdir()
 
 
 def a_link_to_a_text(path):

@@ -20,8 +20,7 @@ from torch import nn
 from bench.errors import UsageError
 from bench.plugin import load_weights
 from teachers.files.checkpoints import read_checkpoint
-from tests.teachers.apart import MEGABYTES, SECONDS, assert_cheap, assert_sentence, warm_up, watched
-from tests.teachers.handmade import (
+from tests.helpers.handmade_pickles import (
     FLOATS,
     NO_HOOKS,
     Call,
@@ -38,8 +37,9 @@ from tests.teachers.handmade import (
     stream,
     tensor,
 )  # fmt: skip
-from tests.teachers.snapshot_writer import write_snapshot
-from tests.teachers.tiny import TINY, tiny
+from tests.helpers.reader_process import MEGABYTES, SECONDS, assert_cheap, assert_sentence, warm_up, watched
+from tests.helpers.snapshot_writer import write_snapshot
+from tests.helpers.tiny_network import TINY, tiny
 
 MUTATIONS = 5_000
 KEPT = ("map_layer0", "8x8_conv", "enc.8x8_block0", "aux")

@@ -9,10 +9,10 @@ import torch
 from bench.errors import UsageError
 from teachers.files.checkpoints import load_network
 from teachers.networks.config import NetworkConfig
-from tests.teachers.apart import assert_refused
-from tests.teachers.handmade import snapshot
-from tests.teachers.snapshot_writer import write_snapshot
-from tests.teachers.tiny import TINY, tiny
+from tests.helpers.handmade_pickles import snapshot
+from tests.helpers.reader_process import assert_refused
+from tests.helpers.snapshot_writer import write_snapshot
+from tests.helpers.tiny_network import TINY, tiny
 
 WEIGHT, BIAS = "model.map_layer0.weight", "model.map_layer0.bias"
 

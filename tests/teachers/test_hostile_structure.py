@@ -6,8 +6,7 @@ import struct
 
 import pytest
 
-from tests.teachers.apart import assert_cheap, assert_refused
-from tests.teachers.handmade import (
+from tests.helpers.handmade_pickles import (
     FLOATS,
     KWARGS,
     MAGIC,
@@ -30,6 +29,7 @@ from tests.teachers.handmade import (
     tensor,
     zip_holding,
 )
+from tests.helpers.reader_process import assert_cheap, assert_refused
 
 SIX = floats(*[1.0] * 6)
 RARE = "\U000e0001" * 60
@@ -104,11 +104,16 @@ def crowded_tables():
     return net(modules={f"a{i}": record("Conv2d", module(again if i else first)) for i in range(9_000)})
 
 
+def in_many_tensors(blob, tensors, shape=(1,)):
+    """Tensors each of which loads its storage from the same bytes, which are in the file once."""
+    first, again = shared(blob)
+    blobs = [Call("torch.storage", "_load_from_bytes", (again if i else first,)) for i in range(tensors)]
+    return net({f"a{i}": tensor(shape, held=blob) for i, blob in enumerate(blobs)})
+
+
 def slow_storages():
     """A storage of 400,000 operations that do nothing, in 300 tensors."""
-    first, again = shared(stream(floats(1), magic=Raw(b"\x80\x02" * 400_000 + code(MAGIC))))
-    blobs = [Call("torch.storage", "_load_from_bytes", (again if i else first,)) for i in range(300)]
-    return net({f"a{i}": tensor((1,), held=blob) for i, blob in enumerate(blobs)})
+    return in_many_tensors(stream(floats(1), magic=Raw(b"\x80\x02" * 400_000 + code(MAGIC))), 300)
 
 
 def slow_storages_of_their_own(**part):
@@ -135,16 +140,12 @@ def many_references():
 
 def repeated_storages():
     """300 tensors, each of a storage of its own, of the same 16 MB."""
-    first, again = shared(stream(bytes(2**24)))
-    blobs = [Call("torch.storage", "_load_from_bytes", (again if i else first,)) for i in range(300)]
-    return net({f"a{i}": tensor((2**22,), held=blob) for i, blob in enumerate(blobs)})
+    return in_many_tensors(stream(bytes(2**24)), 300, shape=(2**22,))
 
 
 def storages_of_text():
     """A storage that begins with 15 MB of text, in 3,000 tensors."""
-    first, again = shared(stream(floats(1), magic="a" * 15_000_000))
-    blobs = [Call("torch.storage", "_load_from_bytes", (again if i else first,)) for i in range(3000)]
-    return net({f"a{i}": tensor((1,), held=blob) for i, blob in enumerate(blobs)})
+    return in_many_tensors(stream(floats(1), magic="a" * 15_000_000), 3_000)
 
 
 def colliding_keys():
@@ -429,12 +430,17 @@ BOMBS = {
     "awkward memories": awkward_memories,
 }
 
-GROUPS = [TOP, RECORDS, NAMES, TENSORS, STORAGES, ARGUMENTS, OPERATIONS, BOMBS]
-CASES = [
-    pytest.param(content, id=f"{kind}: {title}")
-    for kind, group in zip(["top", "record", "name", "tensor", "storage", "argument", "operation", "bomb"], GROUPS, strict=True)
-    for title, content in group.items()
-]
+GROUPS = {
+    "top": TOP,
+    "record": RECORDS,
+    "name": NAMES,
+    "tensor": TENSORS,
+    "storage": STORAGES,
+    "argument": ARGUMENTS,
+    "operation": OPERATIONS,
+    "bomb": BOMBS,
+}
+CASES = [pytest.param(content, id=f"{kind}: {title}") for kind, group in GROUPS.items() for title, content in group.items()]
 
 
 @pytest.mark.parametrize("content", CASES)

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from teachers.files.checkpoints import read_checkpoint
-from tests.teachers.edm_fixtures import CONFIGURATIONS, stored, weights
-from tests.teachers.snapshot_writer import write_snapshot
+from tests.helpers.edm_reference import CONFIGURATIONS, stored, weights
+from tests.helpers.snapshot_writer import write_snapshot
 
 OPERATIONS = """
 PROTO FRAME EMPTY_DICT EMPTY_LIST EMPTY_TUPLE EMPTY_SET MARK MEMOIZE BINGET LONG_BINGET SHORT_BINUNICODE BINUNICODE BINBYTES

@@ -10,7 +10,7 @@ import torch
 
 from bench.plugin import EDMPrecond
 from teachers.networks.config import NetworkConfig
-from tests.conftest import FIXTURES
+from tests.helpers import FIXTURES
 
 CONFIGURATIONS = ["ddpmpp_uncond_aug", "ddpmpp_cond", "ncsnpp_uncond_aug", "adm_cond", "ddpmpp_64"]
 PUBLISHED = json.loads((FIXTURES / "edm" / "published_state_dicts.json").read_text())

@@ -14,7 +14,8 @@ from pathlib import Path
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 KEYS = {"Tab": 9, "Enter": 13, " ": 32, "End": 35, "Home": 36, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40}
-SECONDS = 60
+HANGS = 600.0
+"""Seconds without an answer after which the browser is taken to hang."""
 
 
 def chromium() -> str | None:
@@ -59,7 +60,7 @@ class Browser:
         self._session = None
         try:
             self.call("Browser.close")
-            self.process.wait(10)
+            self.process.wait(HANGS)
         except (OSError, TimeoutError, subprocess.TimeoutExpired):
             self.process.kill()
             self.process.wait()
@@ -81,7 +82,7 @@ class Browser:
         return answer["result"]
 
     def _next(self) -> dict:
-        deadline = time.monotonic() + SECONDS
+        deadline = time.monotonic() + HANGS
         while b"\0" not in self._buffer:
             if not select.select([self._read], [], [], max(0.0, deadline - time.monotonic()))[0]:
                 raise TimeoutError("the browser does not answer")
@@ -92,14 +93,12 @@ class Browser:
         message, _, self._buffer = self._buffer.partition(b"\0")
         return json.loads(message)
 
-    def open(self, file: Path) -> float:
-        """Show a file; the seconds until it had loaded, its scripts had run and a frame was ready to be painted."""
+    def open(self, file: Path) -> None:
+        """Show a file; it has loaded, its scripts have run and a frame is ready to be painted when this returns."""
         self._events.clear()
-        begun = time.monotonic()
         self.call("Page.navigate", url=file.resolve().as_uri())
         self.js("new Promise(done => document.readyState === 'complete' ? done() : addEventListener('load', done))")
         self.frame()
-        return time.monotonic() - begun
 
     def frame(self) -> None:
         """Let the page draw what it was told."""

@@ -64,6 +64,19 @@ def record(
     )
 
 
+def many_records(count: int) -> list[Record]:
+    """The teacher, and three methods of three seeds each under as many settings as make ``count`` runs, or a few more."""
+    groups = [
+        (method, setting, seed) for setting in range(-(-(count - 1) // 9)) for method in ("sid", "dmd", "kd") for seed in range(3)
+    ]
+    curve = [(2**k, 50.0 / (k + 1)) for k in range(1, 8)]
+    made = [
+        record(method, seed, 1.5 + 0.001 * setting + 0.01 * seed, curve=curve, settings={"a": setting})
+        for method, setting, seed in groups
+    ]
+    return [*made, record("teacher", 0, 1.6, nfe=35)]
+
+
 def write(records: Sequence[Record], folder: Path) -> None:
     """Put records where runs are kept."""
     for i, made in enumerate(records):

@@ -1,0 +1,47 @@
+"""Trainers of the built-in methods, and the settings under which each of them trains from its first image."""
+
+from __future__ import annotations
+
+import torch
+
+from bench.evaluation.sampling import seeded_noise
+from bench.runs.recipe import make_request
+from bench.training.job import make_job
+from bench.training.pairs import PairStream
+from bench.training.real_images import RealStream
+from bench.training.trainer import Trainer
+
+
+def make_trainer(method: str, teacher: str = "edm-digits", budget: str = "images=10k", seed: int = 0, **settings):
+    """A trainer of a built-in method on the CPU; noise stands in for the images of pairs."""
+    job = make_job(make_request(method=method, teacher=teacher, budget=budget, seed=seed, settings=settings))
+    pairs = real = None
+    if job.requirements.pairs is not None:
+        z, labels = seeded_noise(range(40), job.teacher.image_spec)
+        pairs = PairStream(z, z.flip(0), labels, flops=0, seconds=0.0)
+    if job.requirements.real is not None:
+        real = RealStream(job.requirements.real, job.teacher.image_spec, seed, torch.device("cpu"))
+    torch.manual_seed(seed)
+    instance = job.method_class(job.settings, job.teacher)
+    return Trainer(instance, job.teacher, job.budget, torch.device("cpu"), pairs, real)
+
+
+DATA_FREE = [("sid", {}), ("diff-instruct", {}), ("sim", {}), ("dmd", {"regression": 0}), ("dmd2", {"gan": 0})]
+"""Trained methods under settings that need neither pairs nor real images."""
+
+TRAINED = [
+    *DATA_FREE,
+    ("sida", {"generator_starts_at": 0, "adversarial_starts_at": 0}),
+    ("sid2a", {"generator_starts_at": 0, "adversarial_starts_at": 0}),
+    ("dmd", {}),
+    ("dmd2", {}),
+    ("dmd2", {"resample": [5.0, 1.0]}),
+    ("f-distill", {}),
+    ("kd", {}),
+    ("pd", {}),
+    ("cd", {}),
+    ("cd", {"target_decay": 0.9}),
+    ("ect", {}),
+    ("scd", {}),
+]
+"""Every trained method, with the settings that change what it does; on digits each is ready from its first image."""
