@@ -11,7 +11,7 @@ from bench.runs.budget import Ledger, UpdateCost
 from bench.runs.recipe import read_recorded
 from bench.runs.record import BestCheckpoint, Record
 from bench.runs.store import RunFolder
-from tests.bench.made_records import record
+from tests.helpers.records import record
 
 PARTS = {
     "recipe": {"method": "sid", "settings": {"alpha": 1.0}, "evaluation": {"samples": 3, "later": 1}, "later": [2]},

@@ -303,7 +303,9 @@ def test_awkward_names_break_no_figure_and_equal_records_make_equal_bytes(kind, 
     for _ in range(2):
         with paper_style():
             samples = kind == "samples"
-            drawing = side_by_side(made_panels, results_folder(), "page", 4) if samples else draw(kind, made_panels, "images", "page")
+            drawing = (
+                side_by_side(made_panels, results_folder(), "page", 4) if samples else draw(kind, made_panels, "images", "page")
+            )
             contents.append(encoded(drawing.figure, form, drawing.caption))
     assert contents[0] == contents[1]
     assert contents[0].startswith({"pdf": b"%PDF", "png": b"\x89PNG\r\n\x1a\n", "svg": b"<?xml"}[form])
