@@ -18,6 +18,7 @@ from bench.runs.recipe import EvaluationOptions, Request, make_request
 from bench.runs.record import Record
 from bench.runs.store import find_finished, find_outdated, find_teacher, read_records, results_folder
 from bench.runs.suite import Suite, make_suite, read_suite
+from bench.units import few
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,8 +60,8 @@ def carry_out(
         return finished
     if not fresh and (outdated := find_outdated(request, results)):
         record, changed = outdated
-        files = ", ".join(path.name for path in changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
-        observe(Note(f"the finished run {record.run_id} does not answer any more, as these have changed since: {files}"))
+        sentence = f"the finished run {record.run_id} does not answer any more"
+        observe(Note(f"{sentence}, as these have changed since: {few(path.name for path in changed)}"))
     from bench.training.job import make_job  # torch, from here on
     from bench.training.run import execute
 

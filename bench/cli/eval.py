@@ -20,9 +20,6 @@ from bench.cli.options import (
     writable_results,
 )
 from bench.errors import UsageError
-from bench.evaluation.cross_check import cross_check, require_checkable
-from bench.evaluation.evaluator import Evaluator
-from bench.evaluation.target import evaluate, open_target, run_folder, write_evaluation
 from bench.render.terminal.evaluation import print_evaluation
 from bench.render.terminal.live import progress_bar
 from bench.render.terminal.notes import observe_notes
@@ -57,6 +54,11 @@ def command(
 
     On several GPUs: torchrun --standalone --nproc_per_node 4 -m bench eval released:sid-cifar10-alpha1.2
     """
+    # Here because of torch, which the help and a mistyped flag do without.
+    from bench.evaluation.cross_check import cross_check, require_checkable
+    from bench.evaluation.evaluator import Evaluator
+    from bench.evaluation.target import evaluate, open_target, run_folder, write_evaluation
+
     options = make_evaluation_options(**flags)
     if not options.measures:
         raise UsageError("an evaluation without metrics measures nothing; give some, such as --metrics fid,is.")

@@ -14,7 +14,9 @@ from bench import registry
 from bench.cli.options import Json, Plugins, Results
 from bench.render.terminal.notes import note
 from bench.render.terminal.text import uncut
-from bench.runs.store import read_records, results_folder
+from bench.runs.record import Record
+from bench.runs.store import changed_inputs, read_records, results_folder
+from bench.units import few
 
 What = StrEnum("What", "methods teachers datasets evals metrics extractors protocols released runs")
 
@@ -57,6 +59,7 @@ def _runs(results: Path | None) -> list[dict[str, str]]:
     """List the runs of a results folder, and note those that cannot be read."""
     records, skipped = read_records(results_folder(results))
     note(*skipped)
+    digests: dict[Path, str] = {}
     return [
         {
             "run": record.run_id,
@@ -64,6 +67,15 @@ def _runs(results: Path | None) -> list[dict[str, str]]:
             "budget": record.recipe.budget or "-",
             "final": ", ".join(f"{name} {value:.2f}" for name, value in record.final.items()),
             "started": record.started,
+            "code": _standing(record, digests),
         }
         for record in records
     ]
+
+
+def _standing(record: Record, digests: dict[Path, str]) -> str:
+    """Say whether a finished run still answers its request, or which of the files behind it have changed."""
+    if record.status != "done":
+        return "-"
+    changed = changed_inputs(record, digests)
+    return f"changed: {few(path.name for path in changed)}" if changed else "current"

@@ -8,9 +8,6 @@ from typing import Annotated
 import typer
 
 from bench.cli.options import Device, Plugins, Results, SourceName, SourcePath, without_none
-from bench.evaluation.pictures import save_images, save_samples
-from bench.evaluation.sampling import sample_images
-from bench.factory import open_generator
 from bench.files.atomic import require_writable
 from bench.render.terminal.live import progress_bar
 from bench.render.terminal.notes import note
@@ -38,6 +35,11 @@ def command(
 
     Example: bench sample teacher:edm-cifar10 -n 64 --steps 18 -o grid.png
     """
+    # Here because of torch, which the help and a mistyped flag do without.
+    from bench.evaluation.pictures import save_images, save_samples
+    from bench.evaluation.sampling import sample_images
+    from bench.factory import open_generator
+
     require_writable(output.parent, "folder")
     sampler = {"steps": steps, "solver": solver, "churn": churn}
     seeds = range(first_seed, first_seed + count)

@@ -31,7 +31,7 @@ def command(
     """
     if what is What.run:
         folder, record = find_run(name, results_folder(results))
-        facts = record.model_dump(mode="json", exclude={"request", "inputs", "sources"})
+        facts = record.model_dump(mode="json", exclude={"request", "sources"})
         facts["folder"] = str(folder.path)
     else:
         facts = _facts(what, name, teacher)

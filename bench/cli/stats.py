@@ -8,8 +8,6 @@ from typing import Annotated
 import typer
 
 from bench.cli.options import ExtractorPath, Plugins, names
-from bench.environment import choose_device
-from bench.evaluation.make_reference import write_reference
 from bench.render.terminal.live import progress_bar
 
 
@@ -50,6 +48,10 @@ def command(
 
     Example: bench stats digits -o digits_reference.safetensors
     """
+    # Here because of torch, which the help and a mistyped flag do without.
+    from bench.environment import choose_device
+    from bench.evaluation.make_reference import write_reference
+
     with progress_bar(f"measuring {dataset}") as observe:
         description = write_reference(
             dataset,

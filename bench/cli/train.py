@@ -9,7 +9,6 @@ import typer
 
 from bench.cli.options import Plugins
 from bench.render.terminal.live import progress_bar
-from bench.training.embedded import train_network
 
 
 def command(
@@ -24,6 +23,9 @@ def command(
 
     Example: bench train edm-digits -o edm-digits.safetensors
     """
+    # Here because of torch, which the help and a mistyped flag do without.
+    from bench.training.embedded import train_network
+
     output = output or Path(f"{name}.safetensors")
     with progress_bar(f"training {name}") as observe:
         trained = train_network(name, output, seed=seed, images=images, observe=observe)

@@ -20,8 +20,6 @@ from bench.cli.options import (
     SourcePath,
     writable_results,
 )
-from bench.evaluation.target import write_evaluation
-from bench.evaluation.verify import verify
 from bench.render.terminal.live import progress_bar
 
 
@@ -42,6 +40,10 @@ def command(
 
     Example: bench verify teacher:edm-digits
     """
+    # Here because of torch, which the help and a mistyped flag do without.
+    from bench.evaluation.target import write_evaluation
+    from bench.evaluation.verify import verify
+
     folder = writable_results(results)
     with progress_bar(f"measuring {source}") as observe:
         verdict = verify(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from inspect import signature
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -202,6 +203,11 @@ class Method(ABC):
     generator: nn.Module
     stages: Sequence[float] = ()
     """Parts of the budget after which a new stage begins, rising, each below 1: optimizers, learning rate and average anew."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "draw" in signature(cls.generate).parameters and not cls.draws:
+            raise TypeError(f"the generate of {cls.__name__} takes draw; say draws = True, so that it is given")
 
     def __init__(self, settings: Any, teacher: Teacher) -> None:
         self.settings, self.noise, self.image_spec = settings, teacher.noise, teacher.image_spec

@@ -23,6 +23,10 @@ from bench.runs.budget import AXES
 from bench.runs.recipe import Recipe, Request, read_recorded, run_prefix
 from bench.runs.record import SCHEMA, Record
 
+SUITE = Path(__file__).parents[2]
+"""Where the packages of this suite lie, in a checkout or among installed packages."""
+PACKAGES = ("bench", "methods", "teachers", "evals")
+
 
 def results_folder(folder: Path | None = None) -> Path:
     """Return the folder of all runs: the one given, else ``BENCH_RESULTS``, else ``results/runs``."""
@@ -198,6 +202,12 @@ def _is_answer(record: Record, request: Request) -> bool:
         return False  # of another version of this suite
 
 
+def input_name(path: Path) -> str:
+    """Name a file that a run depends on: one of this suite's own by its place in it, any other by its path."""
+    own = any(path.is_relative_to(SUITE / package) for package in PACKAGES)
+    return str(path.relative_to(SUITE)) if own else str(path)
+
+
 def changed_inputs(record: Record, digests: dict[Path, str] | None = None) -> list[Path]:
     """List the files that a run depended on and that are not as they were, or not there.
 
@@ -206,7 +216,7 @@ def changed_inputs(record: Record, digests: dict[Path, str] | None = None) -> li
     known = {} if digests is None else digests
     changed = []
     for name, digest in record.inputs.items():
-        path = Path(name)
+        path = SUITE / name  # which is the name itself if that is a whole path
         if path not in known:
             known[path] = input_digest(path) if path.exists() else ""
         now_is = known[path] if digest.startswith(CODE) or not known[path].startswith(CODE) else content_digest(path)

@@ -20,6 +20,7 @@ from bench.files.code import input_digest
 from bench.plugin.protocol import PublishedStatistics
 from bench.plugin.teacher import Teacher
 from bench.runs.recipe import Recipe
+from bench.runs.store import input_name
 from bench.settings import card_file
 
 OUTSIDE = ("bench", "abc", "builtins", "torch", "diffusers", "typing")
@@ -92,7 +93,7 @@ def plugin_code(plugins: Sequence[str]) -> str:
 
 
 def inputs_of(setup: Setup, recipe: Recipe, plan: EvaluationPlan | None, required: Iterable[Path]) -> dict[str, str]:
-    """Digest every file that a request's meaning depends on, by its path.
+    """Digest every file that a request's meaning depends on, by its name.
 
     They are code, cards, plugins, weights, statistics and images. A finished run answers its request for as long as all of them
     are as they were.
@@ -110,4 +111,4 @@ def inputs_of(setup: Setup, recipe: Recipe, plan: EvaluationPlan | None, require
         files += [plan.extractor_path] if plan.extractor_path else []
         shipped += [getattr(extractor, "shipped", None) for extractor in plan.extractors.values()]
     files += [f for f in shipped if f]
-    return {str(f): input_digest(f) for f in sorted(set(files)) if f.exists()}
+    return {input_name(f): input_digest(f) for f in sorted(set(files)) if f.exists()}

@@ -17,6 +17,8 @@ from bench.files.tensors import load_tensors, save_tensors, tensors_digest
 from bench.plugin import open_dataset
 from bench.plugin.images import ImageSpec
 from bench.runs.recipe import EvaluationOptions, make_request
+from bench.training import job
+from bench.training.fingerprint import files_behind
 from evals.inception import Inception
 from tests.helpers.pictures import digits_folder
 
@@ -181,13 +183,11 @@ def test_a_finished_run_is_not_reused_for_a_folder_whose_content_has_changed(tmp
 
 
 def test_an_edited_metric_makes_another_run(monkeypatch):
-    from bench.training import job
-
     request = make_request(method="sid", teacher="edm-digits", budget="updates=2")
     before = job.make_job(request).recipe
-    behind = [file.name for file in job._files_behind([Inception])]
+    behind = [file.name for file in files_behind([Inception])]
     assert {"inception.py", "resize.py"} <= set(behind)
-    monkeypatch.setattr(job, "_source_digest", lambda files: " ".join(f.name for f in files))
+    monkeypatch.setattr(job, "code_of", lambda files: " ".join(f.name for f in files))
     after = job.make_job(request).recipe
     assert after.evaluation.code == "digits.py fid.py inception_score.py"
     assert after.hash() != before.hash()

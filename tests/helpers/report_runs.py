@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,8 @@ def write_study(results: Path) -> None:
     (write_run(results, evaluated_run("sid", 21, 1.0)).path / "record.json").write_bytes(b"\xff\xfe")
     (write_run(results, evaluated_run("sid", 22, 1.0)).path / "record.json").unlink()
     write_run(results, evaluated_run("sid", 23, 1.0, schema=99))
-    write_run(results, evaluated_run("sid", 24, 1.0, cost={}))
+    costless = write_run(results, evaluated_run("sid", 24, 1.0)).path / "record.json"
+    costless.write_text(json.dumps(json.loads(costless.read_text()) | {"cost": {}}))
     diverged = write_run(results, evaluated_run("sid", 25, 1.0)).path / "record.json"
     diverged.write_text(re.sub(r'"fid": [\d.]+', '"fid": 1e999', diverged.read_text()))
     write_run(results, evaluated_run("sid", 0, 2.0), "copy")

@@ -68,7 +68,7 @@ def test_lpips_refuses_grey_images_before_it_asks_for_its_weights(method):
 
 def test_lpips_asks_for_its_weights_before_anything_else(monkeypatch):
     """The first of the two files, by name and address; nothing was trained or made."""
-    monkeypatch.setattr(EDMDigits, "images", ImageSpec(3, 8))
+    monkeypatch.setattr(EDMDigits, "image_spec", ImageSpec(3, 8))
     with pytest.raises(UsageError, match=r"vgg16-397923af.pth of vgg16 is not in the cache.*put it at"):
         make_job(make_request(method="kd", teacher="edm-digits", settings={"distance": "lpips"}, eval=[]))
 

@@ -107,7 +107,7 @@ def test_an_iteration_costs_the_passes_of_the_card(method):
 def test_the_ledger_counts_each_networks_forward_passes(method):
     trainer = trainer_of(method)
     trainer.iteration()
-    found = {role: passes["forward"] / BATCH for role, passes in trainer.ledger.evaluations.items()}
+    found = {role: passes.forward / BATCH for role, passes in trainer.ledger.evaluations.items()}
     stated = card(registry.methods.get(method)).passes
     assert found == {role: p.forward + p.jvp for role, p in stated.items() if p.forward + p.jvp}
 
@@ -130,4 +130,4 @@ def test_the_nominal_price_is_that_of_the_papers_passes(method):
 def test_other_settings_take_other_passes(method, settings, forward):
     trainer = make_trainer(method, batch=BATCH, **settings)
     trainer.iteration()
-    assert {role: passes["forward"] / BATCH for role, passes in trainer.ledger.evaluations.items()} == forward
+    assert {role: passes.forward / BATCH for role, passes in trainer.ledger.evaluations.items()} == forward
