@@ -1,4 +1,6 @@
-"""distill-bench: distil pretrained diffusion models into one-step generators, and compare the methods at matched compute."""
+"""distill-bench: distil pretrained diffusion models into one-step generators, and compare the
+methods at matched compute.
+"""
 
 from __future__ import annotations
 

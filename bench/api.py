@@ -1,7 +1,7 @@
 """The suite from Python: ``bench.run(...)``, ``bench.compare(...)`` and ``bench.results(...)``.
 
-The command line calls the same functions. What computes is imported where it is first needed, so that a finished run is answered
-without torch, and its numbers without pandas.
+The command line calls the same functions. What computes is imported where it is first needed, so
+that a finished run is answered without torch, and its numbers without pandas.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from bench.training.job import Job
 
 
-def run(method: str, teacher: str, *, results: Path | str | None = None, fresh: bool = False, **request: Any) -> Record:
+def run(
+    method: str, teacher: str, *, results: Path | str | None = None, fresh: bool = False, **request: Any
+) -> Record:
     """Carry out one run and return its record; a finished one is returned at once.
 
     Args:
@@ -34,9 +36,10 @@ def run(method: str, teacher: str, *, results: Path | str | None = None, fresh: 
         teacher: a teacher of ``bench list teachers``.
         results: the folder of runs; by default ``$BENCH_RESULTS`` or ``results/runs``.
         fresh: start over, whatever there is.
-        request: the fields of a request: ``budget="images=200k"``, ``seed=0``, ``settings={"alpha": 1.0}``, ``eval=["fid"]``,
-            ``eval_samples``, ``eval_repeats``, ``eval_points``, ``protocol``, ``reference``, ``extractor_path``, ``fast``,
-            ``data``, ``teacher_path``, ``plugins`` and ``device``.
+        request: the fields of a request: ``budget="images=200k"``, ``seed=0``,
+            ``settings={"alpha": 1.0}``, ``eval=["fid"]``, ``eval_samples``, ``eval_repeats``,
+            ``eval_points``, ``protocol``, ``reference``, ``extractor_path``, ``fast``, ``data``,
+            ``teacher_path``, ``plugins`` and ``device``.
 
     Raises BenchError or one of its kinds. Training seeds torch's global generators.
     """
@@ -54,7 +57,8 @@ def carry_out(
 ) -> Record:
     """Find the finished run that answers the request, or make a job of the request and carry it out.
 
-    ``with_teacher`` first measures the teacher by the same protocol, as a run of its own, unless that has been done.
+    ``with_teacher`` first measures the teacher by the same protocol, as a run of its own, unless
+    that has been done.
     """
     if not fresh and (finished := find_finished(request, results)):
         return finished
@@ -76,7 +80,9 @@ def carry_out(
 
 
 def _measure_teacher(job: Job, results: Path, observe: Observer) -> Record | None:
-    """The row everything is compared with. A failure here is told, and does not stop the run that wanted it."""
+    """The row everything is compared with. A failure here is told, and does not stop the run that
+    wanted it.
+    """
     same = {*EvaluationOptions.model_fields, "teacher", "teacher_path", "plugins", "device"}
     request = make_request(method="teacher", **job.request.model_dump(include=same))
     try:
@@ -103,19 +109,28 @@ def compare(
         results: the folder of runs; by default ``$BENCH_RESULTS`` or ``results/runs``.
         processes: runs at a time; by default one a GPU, or one a core.
         retry: take failed runs up again, which are left out otherwise.
-        fields: those of a suite, in place of the file's: ``methods``, ``teachers``, ``seeds``, ``budget`` and what ``run`` takes.
+        fields: those of a suite, in place of the file's: ``methods``, ``teachers``, ``seeds``,
+            ``budget`` and what ``run`` takes.
     """
     chosen = read_suite(Path(suite), fields) if suite else make_suite(fields)
-    runs = carry_out_suite(chosen, results_folder(Path(results) if results else None), processes, retry=retry)
+    runs = carry_out_suite(
+        chosen, results_folder(Path(results) if results else None), processes, retry=retry
+    )
     return frame([run.record for run in runs if run.state == "done" and run.record is not None])
 
 
 def carry_out_suite(
-    suite: Suite, results: Path, processes: int | None = None, *, retry: bool = False, observe: Observer = ignore
+    suite: Suite,
+    results: Path,
+    processes: int | None = None,
+    *,
+    retry: bool = False,
+    observe: Observer = ignore,
 ) -> list[GridRun]:
     """Carry out a suite and return how each of its runs stands.
 
-    Raises UsageError, before any run begins, for a name, setting, budget, metric or protocol that cannot be.
+    Raises UsageError, before any run begins, for a name, setting, budget, metric or protocol that
+    cannot be.
     """
     from bench.training.job import check_suite  # torch
     from bench.training.launch import Launcher, runs_at_once, visible_gpus

@@ -1,6 +1,8 @@
-"""Several processes that share one piece of work, as ``torchrun`` starts them: which this is, and what they add up.
+"""Several processes that share one piece of work, as ``torchrun`` starts them: which this is, and
+what they add up.
 
-How many there are and which one prints is known without torch, which a command that only answers does not import.
+How many there are and which one prints is known without torch, which a command that only answers
+does not import.
 """
 
 from __future__ import annotations
@@ -45,7 +47,9 @@ def require_one(what: str) -> None:
 
 @contextmanager
 def process_group(device: torch.device) -> Iterator[None]:
-    """Connect the processes for as long as this lasts: by NCCL on GPUs, by gloo on CPUs. Nothing with one process."""
+    """Connect the processes for as long as this lasts: by NCCL on GPUs, by gloo on CPUs. Nothing
+    with one process.
+    """
     if world_size() == 1:
         yield
         return

@@ -50,7 +50,10 @@ def choose_device(name: str) -> torch.device:
     if device.type not in ("cpu", "cuda"):
         raise UsageError(f"the device {name!r} is not supported; expected auto, cpu, cuda or cuda:N.")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UsageError(f"the device {name!r} is not there, torch sees {torch.cuda.device_count()} GPUs; use --device cpu.")
+        raise UsageError(
+            f"the device {name!r} is not there, torch sees {torch.cuda.device_count()} GPUs; use "
+            "--device cpu."
+        )
     return device
 
 
@@ -62,7 +65,9 @@ def choose_precision(name: str, device: torch.device) -> str:
     if name == "auto":
         name = "tf32" if device.type == "cuda" else "fp32"
     if name != "fp32" and device.type != "cuda":
-        raise UsageError(f"the precision {name!r} needs a GPU, the device is a CPU; use --precision fp32.")
+        raise UsageError(
+            f"the precision {name!r} needs a GPU, the device is a CPU; use --precision fp32."
+        )
     return name
 
 

@@ -27,7 +27,9 @@ HALF_TYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "bf16-forced": torc
 
 @dataclass(frozen=True)
 class Components:
-    """What the names in a request stand for, before anything is read: classes, hyper-parameters and the budget."""
+    """What the names in a request stand for, before anything is read: classes, hyper-parameters and
+    the budget.
+    """
 
     method_class: type[Method]
     teacher_class: type[Teacher]
@@ -76,7 +78,8 @@ class ImageGenerator:
 def look_up(request: Request) -> Components:
     """Look up every name of a request and choose its settings and budget.
 
-    Raises UsageError for a name that does not exist and for a value out of range. Plugins are loaded, weights are not.
+    Raises UsageError for a name that does not exist and for a value out of range. Plugins are
+    loaded, weights are not.
     """
     for plugin in request.plugins:
         registry.load_plugin(plugin)
@@ -90,15 +93,16 @@ def look_up(request: Request) -> Components:
 def set_up(request: Request, components: Components) -> Setup:
     """Load the teacher and settle device and precision.
 
-    Raises UsageError for a device that is not there, for a precision that does not suit device or method, and for weights that
-    are not those that the request names by digest.
+    Raises UsageError for a device that is not there, for a precision that does not suit device or
+    method, and for weights that are not those that the request names by digest.
     """
     method_class, chosen = components.method_class, components.hyperparameters.settings
     device = environment.choose_device(request.device)
     precision = environment.choose_precision(chosen.precision, device)
     if precision == "bf16" and method_class.score_difference:
         raise UsageError(
-            f"the gradient of {request.method!r} is a small difference of two networks, which bf16 rounds away; use --precision "
+            f"the gradient of {request.method!r} is a small difference of two networks, which "
+            "bf16 rounds away; use --precision "
             "fp16 or tf32, or bf16-forced if that is what you study."
         )
     path = Path(request.teacher_path) if request.teacher_path else None
@@ -108,7 +112,8 @@ def set_up(request: Request, components: Components) -> Setup:
     if request.teacher_digest not in (None, digest := teacher.digest()):
         raise UsageError(
             f"the weights of {request.teacher!r} are {digest[:12]}, the recipe was made with "
-            f"{str(request.teacher_digest)[:12]}; give those with --teacher-path, or leave the recipe file out."
+            f"{str(request.teacher_digest)[:12]}; give those with --teacher-path, or leave the "
+            "recipe file out."
         )
     settings = chosen.model_copy(update={"precision": precision})
     return Setup(method_class, settings, teacher, device)
@@ -122,9 +127,13 @@ def find_teacher_class(name: str) -> tuple[type[Teacher], str]:
     base, _, source = name.partition(":")
     teacher_class = registry.teachers.get(base)
     if source and not teacher_class.takes_source:
-        raise UsageError(f"the teacher {base!r} stands for one model, given {name!r}; leave the colon and the rest out.")
+        raise UsageError(
+            f"the teacher {base!r} stands for one model, given {name!r}; leave the colon and the rest out."
+        )
     if teacher_class.takes_source and not source:
-        raise UsageError(f"the teacher {base!r} stands for many models; say which, as in --teacher {base}:FOLDER.")
+        raise UsageError(
+            f"the teacher {base!r} stands for many models; say which, as in --teacher {base}:FOLDER."
+        )
     return teacher_class, source
 
 
@@ -132,21 +141,29 @@ def _choose_budget(request: Request, method_class: type[Method], default: str | 
     if not method_class.trains:
         if request.budget:
             raise UsageError(
-                f"method {request.method!r} does not train and takes no budget, given {request.budget!r}; leave it out."
+                f"method {request.method!r} does not train and takes no budget, given "
+                f"{request.budget!r}; leave it out."
             )
         return None
     text = request.budget or default
     if text is None:
         raise UsageError(
-            f"method {request.method!r} has no default budget for {request.teacher!r}; give one, such as --budget images=200k."
+            f"method {request.method!r} has no default budget for {request.teacher!r}; give one, "
+            "such as --budget images=200k."
         )
     return Budget.parse(text)
 
 
 def open_generator(
-    name: str, results: Path, *, device: str = "auto", settings: Mapping[str, Any] | None = None, path: str | None = None
+    name: str,
+    results: Path,
+    *,
+    device: str = "auto",
+    settings: Mapping[str, Any] | None = None,
+    path: str | None = None,
 ) -> ImageGenerator:
-    """Open what ``name`` means: ``teacher:NAME``, ``released:NAME``, a weights file, or a run by its folder or id.
+    """Open what ``name`` means: ``teacher:NAME``, ``released:NAME``, a weights file, or a run by
+    its folder or id.
 
     Args:
         name: what to open.
@@ -159,11 +176,16 @@ def open_generator(
     """
     kind, _, rest = name.partition(":")
     if settings and kind != "teacher":
-        raise UsageError(f"the sampler can be chosen for teacher:NAME, given {name!r}; a generator has its own number of steps.")
+        raise UsageError(
+            f"the sampler can be chosen for teacher:NAME, given {name!r}; a generator has its own "
+            "number of steps."
+        )
     if name in registry.teachers.entries():
         raise UsageError(f"{name!r} is a teacher; say teacher:{name}.")
     if kind == "teacher":
-        request = make_request(method="teacher", teacher=rest, settings=settings or {}, teacher_path=path, device=device)
+        request = make_request(
+            method="teacher", teacher=rest, settings=settings or {}, teacher_path=path, device=device
+        )
         return _from_request(request)
     if kind == "released":
         return _open_released(rest, path, device)
@@ -182,7 +204,9 @@ def _from_request(request: Request, weights: Path | None = None) -> ImageGenerat
             method.begin_stage(stage, method.generator)
         load_weights(method.generator, tensors, f"the weights file {str(weights)!r}")
     method.generator.eval().to(setup.device)
-    return ImageGenerator(method.sample, method.nfe, method.generator, setup.teacher.to(setup.device), setup.device)
+    return ImageGenerator(
+        method.sample, method.nfe, method.generator, setup.teacher.to(setup.device), setup.device
+    )
 
 
 def _open_released(name: str, path: str | None, device_name: str) -> ImageGenerator:
@@ -201,13 +225,16 @@ def _open_released(name: str, path: str | None, device_name: str) -> ImageGenera
 
 
 def _open_trained(name: str, teacher_path: str | None, results: Path, device: str) -> ImageGenerator:
-    """A run by its id or folder, or a generator's safetensors file, which carries its recipe; its teacher may have moved."""
+    """A run by its id or folder, or a generator's safetensors file, which carries its recipe; its
+    teacher may have moved.
+    """
     file, folder = Path(name), None
     if file.is_file():
         meta = load_tensors(file)[1] if file.suffix == ".safetensors" else {}
         if "recipe" not in meta:
             raise UsageError(
-                f"the weights file {name!r} does not say which run made it; give a run's checkpoints/generator.safetensors, "
+                f"the weights file {name!r} does not say which run made it; give a run's "
+                "checkpoints/generator.safetensors, "
                 "or name what it is, as in `teacher:edm-cifar10 --path FILE`."
             )
         recipe = read_recorded(meta["recipe"], f"the weights file {name!r}")
@@ -215,10 +242,15 @@ def _open_trained(name: str, teacher_path: str | None, results: Path, device: st
         folder, record = find_run(name, results)
         recipe, file = read_recorded(record.recipe, f"the run {record.run_id}"), folder.weights
         if recipe.budget is not None and not file.exists():
-            raise UsageError(f"the run {record.run_id} has no generator yet, its status is {record.status!r}; finish it first.")
+            raise UsageError(
+                f"the run {record.run_id} has no generator yet, its status is {record.status!r}; "
+                "finish it first."
+            )
     registry.require_plugins(recipe.plugins, f"{name!r}")
     request = recipe.sampling_request(device, teacher_path)
-    if environment.choose_device(device).type == "cpu":  # trained on a GPU, perhaps, in an arithmetic that is not there
+    if (
+        environment.choose_device(device).type == "cpu"
+    ):  # trained on a GPU, perhaps, in an arithmetic that is not there
         request = request.model_copy(update={"settings": request.settings | {"precision": "auto"}})
     generator = _from_request(request, file if recipe.budget is not None else None)
     run = folder.path if folder else file.absolute().parents[1]

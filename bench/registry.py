@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from bench.errors import BenchError, UsageError, unknown
 from bench.files.atomic import sha256
-from bench.files.modules import first_docstring_line, source_file
+from bench.files.modules import first_docstring_line, source_file, summary_of
 from bench.files.yaml_files import read_yaml
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Entry:
         module, _, attribute = self.target.partition(":")
         if attribute:
             return first_docstring_line(module, attribute)
-        return (inspect.getdoc(self.load()) or "").partition("\n")[0]
+        return summary_of(inspect.getdoc(self.load()))
 
     def source_file(self) -> Path | None:
         """Return the Python file that defines it, found without importing it, or None."""
@@ -148,11 +148,21 @@ class Registry(Generic[T]):
         make = partial(Entry, self.kind, origin=_origin(point), target=point.value)
         try:
             return [
-                make(name, load=partial(self._from_table, name, facts), description=facts.get("summary", ""))
+                make(
+                    name,
+                    load=partial(self._from_table, name, facts),
+                    description=facts.get("summary", ""),
+                )
                 for name, facts in _read_table(point.value).items()
             ]
         except (OSError, ValueError) as error:
-            return [make(point.name, load=point.load, problem=f"the table {point.value} cannot be read: {error}")]
+            return [
+                make(
+                    point.name,
+                    load=point.load,
+                    problem=f"the table {point.value} cannot be read: {error}",
+                )
+            ]
 
     def _from_table(self, name: str, facts: Mapping[str, Any]) -> T:
         contract = EntryPoint(self.kind, self.contract, "").load()
@@ -188,16 +198,23 @@ class Registry(Generic[T]):
 
 methods: Registry[type[Method]] = Registry("method", "bench.methods", "bench.plugin.method:Method")
 teachers: Registry[type[Teacher]] = Registry("teacher", "bench.teachers", "bench.plugin.teacher:Teacher")
-datasets: Registry[Callable[[Path | None], Dataset]] = Registry("dataset", "bench.datasets", "bench.plugin.dataset:Dataset")
+datasets: Registry[Callable[[Path | None], Dataset]] = Registry(
+    "dataset", "bench.datasets", "bench.plugin.dataset:Dataset"
+)
 released: Registry[Released] = Registry("released", "bench.released", "bench.plugin.released:Released")
-metrics: Registry[Callable[..., Metric]] = Registry("metric", "bench.evals", "bench.plugin.metric:Metric", "metric.")
+metrics: Registry[Callable[..., Metric]] = Registry(
+    "metric", "bench.evals", "bench.plugin.metric:Metric", "metric."
+)
 extractors: Registry[type[FeatureExtractor]] = Registry(
     "extractor", "bench.evals", "bench.plugin.extractor:FeatureExtractor", "extractor."
 )
-protocols: Registry[Protocol] = Registry("protocol", "bench.evals", "bench.plugin.protocol:Protocol", "protocol.")
+protocols: Registry[Protocol] = Registry(
+    "protocol", "bench.evals", "bench.plugin.protocol:Protocol", "protocol."
+)
 
 REGISTRIES: dict[str, Registry[Any]] = {
-    registry.kind: registry for registry in (methods, teachers, datasets, released, metrics, extractors, protocols)
+    registry.kind: registry
+    for registry in (methods, teachers, datasets, released, metrics, extractors, protocols)
 }
 """Every registry by its kind."""
 
@@ -211,14 +228,18 @@ def load_plugin(path: str | Path) -> None:
     """
     file = Path(path).expanduser().absolute()
     if not file.is_file():
-        raise UsageError(f"the plugin file {str(path)!r} does not exist; give --plugin the path of a Python file.")
+        raise UsageError(
+            f"the plugin file {str(path)!r} does not exist; give --plugin the path of a Python file."
+        )
     digest = sha256(file)
     if _loaded_files.get(file) == digest:
         return
     name = _module_name(file)
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
-        raise UsageError(f"the plugin file {str(path)!r} is not a Python file; its name must end in .py.")
+        raise UsageError(
+            f"the plugin file {str(path)!r} is not a Python file; its name must end in .py."
+        )
     module = importlib.util.module_from_spec(spec)
     origin, before = f"the plugin file {file}", dict(_from_files)
     for key in [key for key, entry in _from_files.items() if entry.origin == origin]:
@@ -227,9 +248,13 @@ def load_plugin(path: str | Path) -> None:
     sys.modules[name] = module  # dataclasses and pydantic look their module up there
     _loading.append(origin)
     try:
-        exec(compile(file.read_bytes(), file, "exec"), module.__dict__)  # the loader may read a stale .pyc
+        exec(
+            compile(file.read_bytes(), file, "exec"), module.__dict__
+        )  # the loader may read a stale .pyc
         if _from_files == others:
-            raise UsageError(f"{origin} registers nothing; decorate a class with @register_method or its kin.")
+            raise UsageError(
+                f"{origin} registers nothing; decorate a class with @register_method or its kin."
+            )
     except Exception as error:
         _from_files.clear()
         _from_files.update(before)
@@ -295,14 +320,20 @@ def _read_table(place: str) -> dict[str, dict[str, Any]]:
 
 
 def _origin(point: EntryPoint) -> str:
-    return f"package {point.dist.name} {point.dist.version}" if point.dist else f"entry point {point.value}"
+    return (
+        f"package {point.dist.name} {point.dist.version}" if point.dist else f"entry point {point.value}"
+    )
 
 
 def _broken_contract(registry: Registry[Any], thing: Any) -> str:
     """Say how ``thing`` breaks the contract of its kind; empty if it does not."""
     contract = EntryPoint(registry.kind, registry.contract, "").load()
     if registry.kind in ("protocol", "released"):
-        return "" if isinstance(thing, contract) else f"expected an instance of bench.plugin.{contract.__name__}."
+        return (
+            ""
+            if isinstance(thing, contract)
+            else f"expected an instance of bench.plugin.{contract.__name__}."
+        )
     if not (isinstance(thing, type) and issubclass(thing, contract)):
         return f"expected a subclass of bench.plugin.{contract.__name__}."
     missing = sorted(getattr(thing, "__abstractmethods__", ()))

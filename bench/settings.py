@@ -61,7 +61,9 @@ def choose_settings(method: type[Method], teacher: str, overrides: Mapping[str, 
     values = data.values(teacher)
     budget = values.pop("budget", None)
     sources = dict.fromkeys(fields, "default in the code") | {k: v.source for k, v in values.items()}
-    missing = [f for f, info in fields.items() if info.is_required() and f not in values and f not in overrides]
+    missing = [
+        f for f, info in fields.items() if info.is_required() and f not in values and f not in overrides
+    ]
     if missing:
         raise UsageError(
             f"method {name!r} has no value for {', '.join(missing)} on {teacher!r}; give each "
@@ -69,15 +71,28 @@ def choose_settings(method: type[Method], teacher: str, overrides: Mapping[str, 
             f"defaults into {card_file(method).name} beside its source."
         )
     note = ""
-    if method.trains and values and teacher.partition(":")[0] not in {*data.teachers, *data.defaults_for}:
+    if (
+        method.trains
+        and values
+        and teacher.partition(":")[0] not in {*data.teachers, *data.defaults_for}
+    ):
         whose = f", those for {' and '.join(data.defaults_for)}" if data.defaults_for else ""
         note = f"{name} has no settings of its own for {teacher}; these are its defaults{whose} "
         note += f"(`bench show method {name}`)"
     try:
-        settings = method.Settings.model_validate({k: v.value for k, v in values.items()} | dict(overrides))
+        settings = method.Settings.model_validate(
+            {k: v.value for k, v in values.items()} | dict(overrides)
+        )
     except ValidationError as error:
         raise UsageError(
-            f"method {name!r}: {explain(error)}; `bench show method {name} --teacher {teacher}` lists the settings."
+            f"method {name!r}: {explain(error)}; `bench show method {name} --teacher {teacher}` "
+            "lists the settings."
         ) from error
     tuning = data.tuning[teacher].model_dump() if teacher in data.tuning else {}
-    return Hyperparameters(settings, budget.value if budget else None, sources | dict.fromkeys(overrides, "given"), tuning, note)
+    return Hyperparameters(
+        settings,
+        budget.value if budget else None,
+        sources | dict.fromkeys(overrides, "given"),
+        tuning,
+        note,
+    )

@@ -1,22 +1,27 @@
-"""A whole evaluation against those of torch-fidelity and clean-fid, on the same images, weights and statistics of real images.
+"""A whole evaluation against those of torch-fidelity and clean-fid, on the same images, weights and
+statistics of real images.
 
-    python benchmarks/evaluate.py [--images 256] [--size 32] [--blocks 3] [--device cuda] [--weights FILE] [--peer-batch 8]
-    python benchmarks/evaluate.py --peers none --images 50000 --device cuda [--half]
+    python benchmarks/evaluate.py [--images 256] [--size 32] [--blocks 3] [--device cuda] [--weights
+    FILE] [--peer-batch 8] python benchmarks/evaluate.py --peers none --images 50000 --device cuda
+    [--half]
 
-FID and IS of torch-fidelity against ``edm-50k``, FID of clean-fid against ``clean-50k``, both on this number of images, in
-alternating blocks. Each side has its network and the statistics of real images in memory before the clock starts:
-torch-fidelity's ``calculate_metrics`` would load the one and compute the other anew, so its own functions are called one by one;
-clean-fid, which needs a scipy before 1.18, is given the same network as TorchScript. This suite and torch-fidelity read a uint8
-tensor, clean-fid a folder of PNG files, which are there already. The others work in batches of 64 and 128 images as they do by
-default, or of ``--peer-batch``: 8 are faster for them on a CPU. The threads are those of OMP_NUM_THREADS for all; set it to 1
-where the machine is shared.
+FID and IS of torch-fidelity against ``edm-50k``, FID of clean-fid against ``clean-50k``, both on
+this number of images, in alternating blocks. Each side has its network and the statistics of real
+images in memory before the clock starts: torch-fidelity's ``calculate_metrics`` would load the one
+and compute the other anew, so its own functions are called one by one; clean-fid, which needs a
+scipy before 1.18, is given the same network as TorchScript. This suite and torch-fidelity read a
+uint8 tensor, clean-fid a folder of PNG files, which are there already. The others work in batches
+of 64 and 128 images as they do by default, or of ``--peer-batch``: 8 are faster for them on a CPU.
+The threads are those of OMP_NUM_THREADS for all; set it to 1 where the machine is shared.
 
-Prints a Markdown table of median seconds, on the clock and of the processor by all processes, of the medians of the pairwise
-ratios, and of the relative differences of the numbers; for the whole, and for features alone, because the distance takes
-as long for 256 images as for 50,000. Then all of it as JSON.
+Prints a Markdown table of median seconds, on the clock and of the processor by all processes, of
+the medians of the pairwise ratios, and of the relative differences of the numbers; for the whole,
+and for features alone, because the distance takes as long for 256 images as for 50,000. Then all of
+it as JSON.
 
-With ``--peers none`` a generator of edm-cifar10's architecture makes the images in one step, with random weights: images a second
-of generating and of measuring, on a GPU also in fast mode and how far its FID is off. ``--half`` generates in float16.
+With ``--peers none`` a generator of edm-cifar10's architecture makes the images in one step, with
+random weights: images a second of generating and of measuring, on a GPU also in fast mode and how
+far its FID is off. ``--half`` generates in float16.
 """
 
 from __future__ import annotations
@@ -75,7 +80,9 @@ class Contender:
 
 @dataclass(frozen=True)
 class Taken:
-    """Seconds on the clock, and of the processor by this process and those that it started and that have ended."""
+    """Seconds on the clock, and of the processor by this process and those that it started and that
+    have ended.
+    """
 
     wall: float
     cpu: float
@@ -91,11 +98,13 @@ def clocked(function: Callable[[], Any]) -> tuple[Any, Taken]:
     return result, Taken(time.perf_counter() - clock, sum(os.times()[:4]) - processor)
 
 
-# -- what is measured ------------------------------------------------------------------------------------------------------------
+# -- what is measured ------------------------------------------------------------------------------
 
 
 def make_images(count: int, size: int, seed: int) -> Tensor:
-    """Smooth coloured blots with a little noise, uint8 (N, 3, size, size); white noise would have nearly equal features."""
+    """Smooth coloured blots with a little noise, uint8 (N, 3, size, size); white noise would have
+    nearly equal features.
+    """
     draw = torch.Generator().manual_seed(seed)
     blots = torch.randn(count, 3, 6, 6, generator=draw) * torch.rand(count, 1, 1, 1, generator=draw)
     smooth = nn.functional.interpolate(blots, (size, size), mode="bicubic")
@@ -103,7 +112,9 @@ def make_images(count: int, size: int, seed: int) -> Tensor:
 
 
 def write_weights(file: Path) -> Path:
-    """Random weights of Inception in the published layout, under which its activations stay of a healthy size."""
+    """Random weights of Inception in the published layout, under which its activations stay of a
+    healthy size.
+    """
     torch.manual_seed(0)
     network = inception_v3()
     for module in network.modules():
@@ -114,8 +125,12 @@ def write_weights(file: Path) -> Path:
     return file
 
 
-def evaluator(protocol: str, given: argparse.Namespace, weights: Path, *, fast: bool = False) -> Evaluator:
-    """One with the statistics of made-up real images: a mean, and a covariance of full rank as that of many images would be."""
+def evaluator(
+    protocol: str, given: argparse.Namespace, weights: Path, *, fast: bool = False
+) -> Evaluator:
+    """One with the statistics of made-up real images: a mean, and a covariance of full rank as that
+    of many images would be.
+    """
     device, moments = torch.device(given.device), Moments(REAL)
     kind, metrics = PROTOCOLS[protocol]
     moments.update(features(kind(weights).to(device), make_images(REAL, given.size, seed=1), device), 0)
@@ -132,7 +147,9 @@ def evaluator(protocol: str, given: argparse.Namespace, weights: Path, *, fast: 
             reference=str(file),
             extractor_path=str(weights),
         )
-        return Evaluator(plan_evaluation(wanted, TargetSpec("benchmark", ImageSpec(3, given.size), None)), device)
+        return Evaluator(
+            plan_evaluation(wanted, TargetSpec("benchmark", ImageSpec(3, given.size), None)), device
+        )
 
 
 def features(extractor: FeatureExtractor, images: Tensor, device: torch.device) -> Tensor:
@@ -141,7 +158,7 @@ def features(extractor: FeatureExtractor, images: Tensor, device: torch.device) 
         return torch.cat([extractor(part.to(device))["pool"] for part in images.split(250)]).cpu()
 
 
-# -- who measures ----------------------------------------------------------------------------------------------------------------
+# -- who measures ----------------------------------------------------------------------------------
 
 
 def own(images: Tensor, by: Evaluator) -> Contender:
@@ -150,7 +167,9 @@ def own(images: Tensor, by: Evaluator) -> Contender:
     return Contender(
         features=lambda: features(extractor, images, by.device),
         numbers=lambda kept: {},
-        whole=lambda: {n: m.value for n, m in by.measure_images(lambda at: images[at.start : at.stop], [0]).items()},
+        whole=lambda: {
+            n: m.value for n, m in by.measure_images(lambda at: images[at.start : at.stop], [0]).items()
+        },
     )
 
 
@@ -173,7 +192,11 @@ def by_torch_fidelity(
     """FID and IS; without its worker processes, which would only copy a tensor that is in memory."""
     layers, cuda = ["2048", "logits_unbiased"], device.type == "cuda"
     network = create_feature_extractor(
-        "inception-v3-compat", layers, cuda=cuda, feature_extractor_weights_path=str(weights), verbose=False
+        "inception-v3-compat",
+        layers,
+        cuda=cuda,
+        feature_extractor_weights_path=str(weights),
+        verbose=False,
     )
 
     def numbers(features: Mapping[str, Tensor]) -> Numbers:
@@ -184,7 +207,9 @@ def by_torch_fidelity(
         return {"fid": fid[metric_fid.KEY_METRIC_FID], "is": score[metric_isc.KEY_METRIC_ISC_MEAN]}
 
     return Contender(
-        lambda: get_featuresdict_from_dataset(Tensors(images), network, batch or 64, cuda, save_cpu_ram=True, verbose=False),
+        lambda: get_featuresdict_from_dataset(
+            Tensors(images), network, batch or 64, cuda, save_cpu_ram=True, verbose=False
+        ),
         numbers,
     )
 
@@ -202,12 +227,21 @@ class Scripted(nn.Module):
 
 
 def by_clean_fid(
-    images: Tensor, device: torch.device, weights: Path, real: dict[str, np.ndarray], batch: int | None, folder: Path
+    images: Tensor,
+    device: torch.device,
+    weights: Path,
+    real: dict[str, np.ndarray],
+    batch: int | None,
+    folder: Path,
 ) -> Contender:
-    """FID, from PNG files that are there already, with a worker process for each core, at most its usual twelve."""
+    """FID, from PNG files that are there already, with a worker process for each core, at most its
+    usual twelve.
+    """
     for i, image in enumerate(images):
         Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / f"{i:06}.png")
-    torch.jit.trace(Scripted(weights), torch.zeros(2, 3, 299, 299)).save(str(folder / "inception-2015-12-05.pt"))
+    torch.jit.trace(Scripted(weights), torch.zeros(2, 3, 299, 299)).save(
+        str(folder / "inception-2015-12-05.pt")
+    )
     network = InceptionV3W(str(folder), download=False).to(device).eval()
     workers = min(12, os.cpu_count() or 1)
 
@@ -219,12 +253,14 @@ def by_clean_fid(
     return Contender(partial(cleanfid.get_folder_features, str(folder), network, **how), numbers)
 
 
-# -- the comparison --------------------------------------------------------------------------------------------------------------
+# -- the comparison --------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Block:
-    """Both sides measured once, one after the other; ``whole`` and ``features`` are what ours and theirs took."""
+    """Both sides measured once, one after the other; ``whole`` and ``features`` are what ours and
+    theirs took.
+    """
 
     whole: tuple[Taken, Taken]
     features: tuple[Taken, Taken]
@@ -245,7 +281,9 @@ def measured(ours: Contender, theirs: Contender) -> Block:
         whole=(own_whole, peer_features + rest),
         features=(own_features, peer_features),
         values=own_numbers,
-        differences={name: float(f"{peer_numbers[name] / own_numbers[name] - 1:.1e}") for name in own_numbers},
+        differences={
+            name: float(f"{peer_numbers[name] / own_numbers[name] - 1:.1e}") for name in own_numbers
+        },
     )
 
 
@@ -262,18 +300,25 @@ def against_peers(given: argparse.Namespace, weights: Path, folder: Path) -> lis
         ours, theirs = own(images, by), make(images, device, weights, real, given.peer_batch)
         ours.features(), theirs.features()  # a first time, which does not count
         pairs[peer, by.protocol.id] = ours, theirs
-    blocks = [{pair: measured(*contenders) for pair, contenders in pairs.items()} for _ in range(given.blocks)]
+    blocks = [
+        {pair: measured(*contenders) for pair, contenders in pairs.items()} for _ in range(given.blocks)
+    ]
     return [
         {"peer": peer, "protocol": protocol, "part": part}
         | medians([getattr(block[peer, protocol], part) for block in blocks])
-        | {"values": blocks[0][peer, protocol].values, "differences": blocks[0][peer, protocol].differences}
+        | {
+            "values": blocks[0][peer, protocol].values,
+            "differences": blocks[0][peer, protocol].differences,
+        }
         for peer, protocol in pairs
         for part in ("whole", "features")
     ]
 
 
 def medians(taken: list[tuple[Taken, Taken]]) -> dict[str, float]:
-    """Of the seconds of each side, and of the ratios of theirs to ours within a block; on the clock and of the processor."""
+    """Of the seconds of each side, and of the ratios of theirs to ours within a block; on the clock
+    and of the processor.
+    """
     row: dict[str, float] = {}
     for kind in ("wall", "cpu"):
         each = [(getattr(ours, kind), getattr(theirs, kind)) for ours, theirs in taken]
@@ -283,11 +328,13 @@ def medians(taken: list[tuple[Taken, Taken]]) -> dict[str, float]:
     return row
 
 
-# -- a generator -----------------------------------------------------------------------------------------------------------------
+# -- a generator -----------------------------------------------------------------------------------
 
 
 class OneStepGenerator:
-    """The images of the first seeds by a network of edm-cifar10's architecture with random weights, in one step."""
+    """The images of the first seeds by a network of edm-cifar10's architecture with random weights,
+    in one step.
+    """
 
     def __init__(self, device: torch.device, half: bool) -> None:
         self.device, self.seconds = device, 0.0
@@ -311,7 +358,9 @@ class OneStepGenerator:
         return images
 
     def _generate(self, z: Tensor, labels: Tensor | None) -> Tensor:
-        blots = nn.functional.interpolate(z[:, :, :6, :6], z.shape[2:], mode="bicubic")  # so that features do vary
+        blots = nn.functional.interpolate(
+            z[:, :, :6, :6], z.shape[2:], mode="bicubic"
+        )  # so that features do vary
         return blots + 0.1 * self.network(2.5 * z, 2.5)
 
     def _wait(self) -> None:
@@ -325,19 +374,36 @@ def with_generator(given: argparse.Namespace, weights: Path) -> list[dict[str, A
     given.size = EDMCifar10.image_spec.resolution
     environment.set_precision(environment.choose_precision("auto", device))
     generator = OneStepGenerator(device, given.half)
-    rows = [generated(given, weights, generator, fast=fast) for fast in ([False, True] if device.type == "cuda" else [False])]
+    rows = [
+        generated(given, weights, generator, fast=fast)
+        for fast in ([False, True] if device.type == "cuda" else [False])
+    ]
     return [row | {"fid_difference": row["fid"] - rows[0]["fid"]} for row in rows]
 
 
-def generated(given: argparse.Namespace, weights: Path, generator: OneStepGenerator, *, fast: bool) -> dict[str, Any]:
-    """What it takes to make the images and to measure them, after a first batch, which may compile the network."""
+def generated(
+    given: argparse.Namespace, weights: Path, generator: OneStepGenerator, *, fast: bool
+) -> dict[str, Any]:
+    """What it takes to make the images and to measure them, after a first batch, which may compile
+    the network.
+    """
     by = evaluator("edm-50k", given, weights, fast=fast)
-    _, first = clocked(lambda: features(by.extractors["inception"], generator(range(by.batch)), by.device))
+    _, first = clocked(
+        lambda: features(by.extractors["inception"], generator(range(by.batch)), by.device)
+    )
     generator.seconds = 0.0
     numbers, taken = clocked(lambda: by.measure_images(generator, [0]))
-    seconds = {"generating": generator.seconds, "measuring": taken.wall - generator.seconds, "whole": taken.wall}
+    seconds = {
+        "generating": generator.seconds,
+        "measuring": taken.wall - generator.seconds,
+        "whole": taken.wall,
+    }
     return (
-        {"protocol": by.protocol.id, "first_batch_s": round(first.wall, 1), "whole_s": round(taken.wall, 2)}
+        {
+            "protocol": by.protocol.id,
+            "first_batch_s": round(first.wall, 1),
+            "whole_s": round(taken.wall, 2),
+        }
         | {f"{part}_images_s": round(given.images / spent, 1) for part, spent in seconds.items()}
         | {"peak_memory_gb": round(environment.peak_memory(by.device) / 1e9, 2)}
         | {name: measurement.value for name, measurement in numbers.items()}
@@ -346,7 +412,9 @@ def generated(given: argparse.Namespace, weights: Path, generator: OneStepGenera
 
 def arguments() -> argparse.Namespace:
     """Those of the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--images", type=int, default=256)
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--blocks", type=int, default=3)
@@ -365,7 +433,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         weights = given.weights or write_weights(folder / "inception.pth")
-        rows = against_peers(given, weights, folder) if given.peers == "all" else with_generator(given, weights)
+        rows = (
+            against_peers(given, weights, folder)
+            if given.peers == "all"
+            else with_generator(given, weights)
+        )
     print("| " + " | ".join(rows[0]) + " |\n" + "|---" * len(rows[0]) + "|")
     for row in rows:
         print("| " + " | ".join(str(value) for value in row.values()) + " |")

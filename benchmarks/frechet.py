@@ -1,11 +1,13 @@
-"""The Frechet distance from statistics of 2048 features: this suite against scipy's sqrtm and torch-fidelity's eigvals.
+"""The Frechet distance from statistics of 2048 features: this suite against scipy's sqrtm and
+torch-fidelity's eigvals.
 
     python benchmarks/frechet.py [--threads 1] [--blocks 5] [--slow-blocks 3] [--device cuda]
 
-Made-up features whose variances fall like those of Inception; statistics of 10,000 images and of 256, which is fewer than
-dimensions, against a reference of 10,000. All work in float64, on the same number of threads, in alternating blocks; sqrtm, which
-takes long, in the first few. Prints a Markdown table of median seconds, on the clock and of the processor, of the median of the
-pairwise ratios of each, and of how far the values are apart; then all of it as JSON.
+Made-up features whose variances fall like those of Inception; statistics of 10,000 images and of
+256, which is fewer than dimensions, against a reference of 10,000. All work in float64, on the same
+number of threads, in alternating blocks; sqrtm, which takes long, in the first few. Prints a
+Markdown table of median seconds, on the clock and of the processor, of the median of the pairwise
+ratios of each, and of how far the values are apart; then all of it as JSON.
 """
 
 from __future__ import annotations
@@ -32,7 +34,12 @@ from evals.fid import FID
 DIMENSIONS, IMAGES, FEW = 2048, 10_000, 256
 TRACE, DECAY = 100.0, 1.2
 """Total variance, and the power with which the variances along the axes of a Gaussian fall."""
-OWN, ALONE, SQRTM, EIGVALS = "own", "own, reference not prepared", "scipy sqrtm", "torch-fidelity eigvals"
+OWN, ALONE, SQRTM, EIGVALS = (
+    "own",
+    "own, reference not prepared",
+    "scipy sqrtm",
+    "torch-fidelity eigvals",
+)
 
 Distance = Callable[[], float]
 
@@ -40,7 +47,9 @@ Distance = Callable[[], float]
 def measure(images: int, seed: int, shift: float = 0.0) -> Statistics:
     """Statistics of made-up features of this many images; another seed turns the axes by a little."""
     draw = torch.Generator().manual_seed(seed)
-    axes = torch.linalg.qr(torch.randn(DIMENSIONS, DIMENSIONS, generator=torch.Generator().manual_seed(0)))[0]
+    axes = torch.linalg.qr(
+        torch.randn(DIMENSIONS, DIMENSIONS, generator=torch.Generator().manual_seed(0))
+    )[0]
     axes = torch.linalg.qr(axes + 0.003 * torch.randn(axes.shape, generator=draw))[0]
     variances = torch.arange(1, DIMENSIONS + 1) ** -DECAY
     scale = (TRACE * variances / variances.sum()).sqrt()
@@ -54,7 +63,12 @@ def measure(images: int, seed: int, shift: float = 0.0) -> Statistics:
 def by_sqrtm(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> float:
     """As clean-fid, EDM and SiD do it, less the estimate of its error that they also ask for."""
     root = scipy.linalg.sqrtm(a["sigma"] @ b["sigma"])
-    return float(np.square(a["mu"] - b["mu"]).sum() + np.trace(a["sigma"]) + np.trace(b["sigma"]) - 2 * np.trace(root).real)
+    return float(
+        np.square(a["mu"] - b["mu"]).sum()
+        + np.trace(a["sigma"])
+        + np.trace(b["sigma"])
+        - 2 * np.trace(root).real
+    )
 
 
 def ways(generated: Statistics, reference: Statistics, device: torch.device) -> dict[str, Distance]:
@@ -86,11 +100,17 @@ def seconds(distance: Distance, device: torch.device) -> tuple[float, float, flo
     return time.perf_counter() - clock, time.process_time() - processor, value
 
 
-def compare(images: int, reference: Statistics, given: argparse.Namespace, device: torch.device) -> list[dict[str, object]]:
+def compare(
+    images: int, reference: Statistics, given: argparse.Namespace, device: torch.device
+) -> list[dict[str, object]]:
     """One row for each way."""
     distances = ways(measure(images, 2, shift=0.02), reference, device)
     blocks = [
-        {way: seconds(f, device) for way, f in distances.items() if way != SQRTM or block < given.slow_blocks}
+        {
+            way: seconds(f, device)
+            for way, f in distances.items()
+            if way != SQRTM or block < given.slow_blocks
+        }
         for block in range(given.blocks)
     ]
     own = blocks[0][OWN][2]
@@ -101,8 +121,14 @@ def compare(images: int, reference: Statistics, given: argparse.Namespace, devic
             value = pairs[0][0][2]
             rows.append(
                 {"images": images, "way": way, "blocks": len(pairs)}
-                | {name: round(statistics.median(p[i] for p, _ in pairs), 3) for i, name in enumerate(("wall_s", "cpu_s"))}
-                | {name: round(statistics.median(p[i] / o[i] for p, o in pairs), 2) for i, name in enumerate(("wall", "cpu"))}
+                | {
+                    name: round(statistics.median(p[i] for p, _ in pairs), 3)
+                    for i, name in enumerate(("wall_s", "cpu_s"))
+                }
+                | {
+                    name: round(statistics.median(p[i] / o[i] for p, o in pairs), 2)
+                    for i, name in enumerate(("wall", "cpu"))
+                }
                 | {"value": value, "difference": float(f"{value / own - 1:.1e}")}
             )
     return rows
@@ -110,7 +136,9 @@ def compare(images: int, reference: Statistics, given: argparse.Namespace, devic
 
 def main() -> None:
     """Measure, print a table and JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--blocks", type=int, default=5)
     parser.add_argument("--slow-blocks", type=int, default=3)
@@ -121,9 +149,17 @@ def main() -> None:
     with threadpool_limits(given.threads):
         reference = measure(IMAGES, 1)
         rows = [row for images in (IMAGES, FEW) for row in compare(images, reference, given, device)]
-    print("| images | way | wall s | CPU s | wall ratio | CPU ratio | value | relative difference |\n" + "|---" * 8 + "|")
+    print(
+        "| images | way | wall s | CPU s | wall ratio | CPU ratio | value | relative difference |\n"
+        + "|---" * 8
+        + "|"
+    )
     for row in rows:
-        shown = [f"{row['value']:.6f}" if name == "value" else str(row[name]) for name in row if name != "blocks"]
+        shown = [
+            f"{row['value']:.6f}" if name == "value" else str(row[name])
+            for name in row
+            if name != "blocks"
+        ]
         print("| " + " | ".join(shown) + " |")
     facts = {
         "command": shlex.join(["python", *sys.argv]),

@@ -1,4 +1,5 @@
-"""Seconds and memory to load a published network: the first time from its own format, then from the verified copy.
+"""Seconds and memory to load a published network: the first time from its own format, then from the
+verified copy.
 
     python benchmarks/loading.py edm-cifar10-32x32-uncond-vp.pkl
 
@@ -29,7 +30,13 @@ def main(file: str) -> None:
     with tempfile.TemporaryDirectory() as cache:
         for what in ("first", "again", "again"):
             command = [sys.executable, "-c", LOAD, file]
-            run = subprocess.run(command, env=os.environ | {"BENCH_CACHE": cache}, check=True, capture_output=True, text=True)
+            run = subprocess.run(
+                command,
+                env=os.environ | {"BENCH_CACHE": cache},
+                check=True,
+                capture_output=True,
+                text=True,
+            )
             seconds, memory = json.loads(run.stdout)
             print(f"{what:<6} {seconds:5.2f} s  {memory / 1e9:.2f} GB at the most")
 

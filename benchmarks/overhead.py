@@ -2,9 +2,9 @@
 
     python benchmarks/overhead.py [--images 128k] [--blocks 5]
 
-A bare SiD loop, written out below with the same networks, optimizers and weight average, alternates with ``bench run`` of
-the same recipe without evaluation, in one process on one thread. Prints the seconds of each block, the median of the
-pairwise ratios.
+A bare SiD loop, written out below with the same networks, optimizers and weight average, alternates
+with ``bench run`` of the same recipe without evaluation, in one process on one thread. Prints the
+seconds of each block, the median of the pairwise ratios.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ def bare_loop(request: Request) -> float:
     fake, generator, average = (job.teacher.trainable_copy() for _ in range(3))
     average.requires_grad_(False)
     optimizers = [
-        torch.optim.AdamW(net.parameters(), s.lr, betas=(0.0, 0.999), weight_decay=0, fused=True) for net in (fake, generator)
+        torch.optim.AdamW(net.parameters(), s.lr, betas=(0.0, 0.999), weight_decay=0, fused=True)
+        for net in (fake, generator)
     ]
     total, seen = int(job.budget.amount), 0
     started = time.perf_counter()
@@ -74,9 +75,15 @@ def step(optimizer: torch.optim.Optimizer) -> None:
 
 
 def suite_run(request: Request) -> float:
-    """The same through the suite, with its display; returns the seconds of the whole call, start-up and files included."""
+    """The same through the suite, with its display; returns the seconds of the whole call, start-up
+    and files included.
+    """
     os.environ["FORCE_COLOR"] = "1"  # the live display of a terminal, drawn into nothing
-    with tempfile.TemporaryDirectory() as folder, Path(os.devnull).open("w") as nowhere, contextlib.redirect_stderr(nowhere):
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Path(os.devnull).open("w") as nowhere,
+        contextlib.redirect_stderr(nowhere),
+    ):
         started = time.perf_counter()
         with RunObserver() as observer:
             carry_out(request, Path(folder), observe=observer)
@@ -85,13 +92,17 @@ def suite_run(request: Request) -> float:
 
 def main() -> None:
     """Measure and print JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--images", default="128k")
     parser.add_argument("--blocks", type=int, default=5)
     given = parser.parse_args()
     torch.set_num_threads(1)
     Budget.parse(f"images={given.images}")
-    request = make_request(method="sid", teacher="edm-digits", budget=f"images={given.images}", eval=[], device="cpu")
+    request = make_request(
+        method="sid", teacher="edm-digits", budget=f"images={given.images}", eval=[], device="cpu"
+    )
     warm = request.model_copy(update={"budget": "images=8k"})
     bare_loop(warm), suite_run(warm)
     blocks = [(bare_loop(request), suite_run(request)) for _ in range(given.blocks)]

@@ -2,8 +2,9 @@
 
     python -m benchmarks.report [--runs 200]
 
-Needs Chromium. The runs are made up, four seeds a method, and have sample grids of noise, which no format makes smaller. Prints
-bytes and seconds on the clock; of five openings the fastest and the median, until a frame is ready to be painted.
+Needs Chromium. The runs are made up, four seeds a method, and have sample grids of noise, which no
+format makes smaller. Prints bytes and seconds on the clock; of five openings the fastest and the
+median, until a frame is ready to be painted.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ def seconds(function: Callable[..., Any], *arguments: Any) -> float:
 
 def main() -> None:
     """Make the runs and their report, and open it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--runs", type=int, default=200)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -41,8 +44,13 @@ def main() -> None:
         browser.size(1280, 900)
         opening = [seconds(browser.open, file) for _ in range(5)]
         browser.close()
-        print(f"a report of {given.runs} runs: {file.stat().st_size / 1e6:.1f} MB, made in {making:.2f} s,")
-        print(f"shown after {min(opening):.2f} s at the fastest, {statistics.median(opening):.2f} s in the middle")
+        print(
+            f"a report of {given.runs} runs: {file.stat().st_size / 1e6:.1f} MB, made in {making:.2f} s,"
+        )
+        print(
+            f"shown after {min(opening):.2f} s at the fastest, {statistics.median(opening):.2f} s "
+            "in the middle"
+        )
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
-"""The resizes to 299 pixels against those of torch-fidelity and clean-fid, and Inception's whole extraction.
+"""The resizes to 299 pixels against those of torch-fidelity and clean-fid, and Inception's whole
+extraction.
 
     python benchmarks/resize.py [--threads 1] [--blocks 9] [--weights FILE]
 
-Blocks of 8 images, as the extractor works on a CPU, alternate between this suite and the peer on the same uint8 images. Prints
-Markdown tables of the median milliseconds an image, the median of the pairwise ratios and the largest difference in levels, then
-all of it as JSON. With a file of Inception's weights, the same for images of 32 pixels to features.
+Blocks of 8 images, as the extractor works on a CPU, alternate between this suite and the peer on
+the same uint8 images. Prints Markdown tables of the median milliseconds an image, the median of the
+pairwise ratios and the largest difference in levels, then all of it as JSON. With a file of
+Inception's weights, the same for images of 32 pixels to features.
 """
 
 from __future__ import annotations
@@ -32,12 +34,16 @@ Extract = Callable[[Tensor], Tensor]
 def by_clean_fid(mode: str) -> Extract:
     """clean-fid's resize, one image after another as it does."""
     resizer = build_resizer(mode)
-    return lambda images: torch.stack([torch.from_numpy(resizer(x.permute(1, 2, 0).numpy())) for x in images]).permute(0, 3, 1, 2)
+    return lambda images: torch.stack(
+        [torch.from_numpy(resizer(x.permute(1, 2, 0).numpy())) for x in images]
+    ).permute(0, 3, 1, 2)
 
 
 def by_torch_fidelity(images: Tensor) -> Tensor:
     """torch-fidelity's resize."""
-    return interpolate_bilinear_2d_like_tensorflow1x(images.float(), size=(299, 299), align_corners=False)
+    return interpolate_bilinear_2d_like_tensorflow1x(
+        images.float(), size=(299, 299), align_corners=False
+    )
 
 
 PEERS: dict[str, tuple[resize.Kernel, str, Extract]] = {
@@ -68,7 +74,9 @@ def milliseconds(function: Extract, images: Tensor) -> float:
 
 def main() -> None:
     """Measure, print tables and JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--blocks", type=int, default=9)
     parser.add_argument("--weights", type=Path)
@@ -84,18 +92,34 @@ def main() -> None:
                 def own(images: Tensor, kernel: resize.Kernel = kernel) -> Tensor:
                     return resize.resize(images, kernel)
 
-                rows.append({"what": f"{name}, {size}", "peer": peer} | compare(own, by_peer, images, given.blocks))
+                rows.append(
+                    {"what": f"{name}, {size}", "peer": peer}
+                    | compare(own, by_peer, images, given.blocks)
+                )
         if given.weights:
             ours = Inception(given.weights)
             theirs = ours.by_others()["torch-fidelity"]
             images = torch.randint(0, 256, (4 * IMAGES, 3, 32, 32), dtype=torch.uint8)
             found = compare(lambda x: ours(x)["pool"], lambda x: theirs(x)["pool"], images, given.blocks)
             rows.append({"what": "Inception, 32", "peer": "torch-fidelity"} | found)
-    print("| what, pixels | peer | own ms | peer ms | ratio | largest difference |\n|---|---|---|---|---|---|")
+    print(
+        "| what, pixels | peer | own ms | peer ms | ratio | largest difference |\n|---|---|---|---|---|---|"
+    )
     for row in rows:
-        print("| " + " | ".join(str(row[key]) for key in ("what", "peer", "own_ms", "peer_ms", "ratio", "difference")) + " |")
+        print(
+            "| "
+            + " | ".join(
+                str(row[key]) for key in ("what", "peer", "own_ms", "peer_ms", "ratio", "difference")
+            )
+            + " |"
+        )
     command = f"python benchmarks/resize.py --threads {given.threads} --blocks {given.blocks}"
-    print("\n" + json.dumps({"command": command, "torch": torch.__version__, "images": IMAGES, "rows": rows}, indent=1))
+    print(
+        "\n"
+        + json.dumps(
+            {"command": command, "torch": torch.__version__, "images": IMAGES, "rows": rows}, indent=1
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
     python benchmarks/startup.py [--times 9]
 
-Each is a process of its own, started again and again in turn with the others and with a bare Python, which is the floor.
-Prints for each the smallest and the median seconds on the clock, and which large libraries it has imported.
+Each is a process of its own, started again and again in turn with the others and with a bare
+Python, which is the floor. Prints for each the smallest and the median seconds on the clock, and
+which large libraries it has imported.
 """
 
 from __future__ import annotations
@@ -37,7 +38,11 @@ main()
 
 def seconds(arguments: list[str] | None) -> float:
     """From the start of the process to its end."""
-    command = [sys.executable, "-c", "pass"] if arguments is None else [sys.executable, "-m", "bench", *arguments]
+    command = (
+        [sys.executable, "-c", "pass"]
+        if arguments is None
+        else [sys.executable, "-m", "bench", *arguments]
+    )
     started = time.perf_counter()
     subprocess.run(command, check=True, capture_output=True)
     return time.perf_counter() - started
@@ -54,7 +59,9 @@ def imported(arguments: list[str] | None) -> str:
 
 def main() -> None:
     """Measure and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--times", type=int, default=9)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as results:
@@ -63,7 +70,10 @@ def main() -> None:
         taken = [[seconds(arguments) for arguments in COMMANDS.values()] for _ in range(given.times)]
         print("| command | smallest, s | median, s | large libraries imported |\n|---|---|---|---|")
         for (name, arguments), each in zip(COMMANDS.items(), zip(*taken, strict=True), strict=True):
-            print(f"| {name} | {min(each):.2f} | {statistics.median(each):.2f} | {imported(arguments) or 'none'} |")
+            print(
+                f"| {name} | {min(each):.2f} | {statistics.median(each):.2f} | "
+                f"{imported(arguments) or 'none'} |"
+            )
     print(f"\nload {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
 
 

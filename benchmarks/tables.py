@@ -2,8 +2,9 @@
 
     python -m benchmarks.tables [--runs 10000]
 
-The runs are made up: three methods of three seeds under many settings, with a curve of eight points each, and the teacher.
-Prints seconds of the processor, which other work on the machine lengthens little.
+The runs are made up: three methods of three seeds under many settings, with a curve of eight points
+each, and the teacher. Prints seconds of the processor, which other work on the machine lengthens
+little.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ def timed(what: str, function: Callable[[], Any]) -> Any:
 
 def main() -> None:
     """Make the records, measure, and print a line for each part."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--runs", type=int, default=10_000)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -41,7 +44,10 @@ def main() -> None:
     board = timed("ranking", lambda: leaderboard(records))
     for form in FORMATS:
         timed(f"the table as {form}", lambda form=form: render(board, form))
-    print(f"{'all of it':<24} {time.process_time() - started:6.2f} s: {len(records):,} runs in {len(board.rows):,} rows")
+    print(
+        f"{'all of it':<24} {time.process_time() - started:6.2f} s: {len(records):,} runs in "
+        f"{len(board.rows):,} rows"
+    )
 
 
 if __name__ == "__main__":

@@ -71,7 +71,9 @@ class DigitFeatures(FeatureExtractor, Trainable):
         return self
 
     @classmethod
-    def train(cls, images: int, seed: int, report: Callable[[int, float], None]) -> tuple[dict[str, Tensor], dict[str, float]]:
+    def train(
+        cls, images: int, seed: int, report: Callable[[int, float], None]
+    ) -> tuple[dict[str, Tensor], dict[str, float]]:
         """Train by AdamW with batch 128, noise of 0.1 on the images, and label smoothing 0.05.
 
         The learning rate is 2e-3, and falls linearly to 0.

@@ -65,7 +65,11 @@ class Block(nn.Module):
         self.attn = Attention(width, heads)
         self.ls1 = LayerScale(width)
         self.norm2 = nn.LayerNorm(width, EPS)
-        layers = {"fc1": nn.Linear(width, 4 * width), "gelu": nn.GELU(), "fc2": nn.Linear(4 * width, width)}
+        layers = {
+            "fc1": nn.Linear(width, 4 * width),
+            "gelu": nn.GELU(),
+            "fc2": nn.Linear(4 * width, width),
+        }
         self.mlp = nn.Sequential(OrderedDict(layers))
         self.ls2 = LayerScale(width)
 
@@ -135,15 +139,21 @@ class DINOv2(FeatureExtractor):
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in self.channels:
             shape = f"{str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}"
-            raise UsageError(f"DINOv2 takes uint8 images (N, 1 or 3, height, width), given {shape}; convert them first.")
+            raise UsageError(
+                f"DINOv2 takes uint8 images (N, 1 or 3, height, width), given {shape}; convert them first."
+            )
         return {"dinov2": torch.cat([self._features(part) for part in images.split(AT_ONCE)])}
 
     def _features(self, images: Tensor) -> Tensor:
-        pixels = F.interpolate(images.float(), (GRID * PATCH, GRID * PATCH), mode="bicubic", antialias=True)
+        pixels = F.interpolate(
+            images.float(), (GRID * PATCH, GRID * PATCH), mode="bicubic", antialias=True
+        )
         normalised = (pixels / 255 - self.mean) / self.std  # repeats grey
         fast = self.fast and (images.is_cuda or has_bfloat16())
         network = self.compiled if fast and images.is_cuda else self.network
-        with torch.autocast(images.device.type, torch.float16 if images.is_cuda else torch.bfloat16, enabled=fast):
+        with torch.autocast(
+            images.device.type, torch.float16 if images.is_cuda else torch.bfloat16, enabled=fast
+        ):
             return network(normalised)
 
     @cached_property

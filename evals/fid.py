@@ -36,10 +36,14 @@ class FID(FeatureMetric):
     def value(self, generated: Statistics, reference: Statistics | None) -> float:
         assert reference is not None
         reference = self.prepare(reference)
-        return frechet_distance(generated, {name: reference[name].to(generated["mu"]) for name in ("mu", "sigma", "factor")})
+        return frechet_distance(
+            generated, {name: reference[name].to(generated["mu"]) for name in ("mu", "sigma", "factor")}
+        )
 
     def by_others(self, features: Tensor, reference: Statistics | None) -> Mapping[str, float]:
-        from cleanfid import fid as cleanfid  # here: torch-fidelity and clean-fid bring torchvision, 1.7 s
+        from cleanfid import (
+            fid as cleanfid,
+        )  # here: torch-fidelity and clean-fid bring torchvision, 1.7 s
         from torch_fidelity import metric_fid as fidelity
 
         assert reference is not None
@@ -50,7 +54,9 @@ class FID(FeatureMetric):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of singular matrices and of a deprecated argument
             with suppress(TypeError):  # from scipy 1.18 on, which has dropped that argument
-                values["clean-fid"] = float(cleanfid.frechet_distance(own["mu"], own["sigma"], real["mu"], real["sigma"]))
+                values["clean-fid"] = float(
+                    cleanfid.frechet_distance(own["mu"], own["sigma"], real["mu"], real["sigma"])
+                )
         return values
 
 
@@ -100,12 +106,21 @@ def frechet_distance(generated: Statistics, reference: Statistics) -> float:
             "give a reference made with the same extractor."
         )
     if not all(t.isfinite().all() for t in (mu, sigma, mu_ref, sigma_ref)):
-        raise BenchError("the statistics of the features are not finite; the extractor's weights or the reference are damaged.")
+        raise BenchError(
+            "the statistics of the features are not finite; the extractor's weights or the "
+            "reference are damaged."
+        )
     if "root" in generated:
         roots = torch.linalg.svdvals(generated["root"] @ factor)
     else:
-        roots = torch.linalg.eigvalsh(congruence(factor, sigma)).clamp_min(0).sqrt()  # of the lower triangle
-    distance = ((mu - mu_ref).square().sum() + sigma.trace() + sigma_ref.trace() - 2 * roots.sum()).item()
+        roots = (
+            torch.linalg.eigvalsh(congruence(factor, sigma)).clamp_min(0).sqrt()
+        )  # of the lower triangle
+    distance = (
+        (mu - mu_ref).square().sum() + sigma.trace() + sigma_ref.trace() - 2 * roots.sum()
+    ).item()
     if not distance >= -1e-6 * max(1.0, sigma_ref.trace().item()):
-        raise BenchError(f"the Frechet distance came out as {distance}; the reference's covariance may be damaged.")
+        raise BenchError(
+            f"the Frechet distance came out as {distance}; the reference's covariance may be damaged."
+        )
     return max(distance, 0.0)

@@ -43,6 +43,8 @@ class FIDInfinity(FID):
         values = []
         for count in counts:
             moments = Moments(int(count))
-            moments.update(features[torch.from_numpy(draw.choice(n, count, replace=False)).to(features.device)], 0)
+            moments.update(
+                features[torch.from_numpy(draw.choice(n, count, replace=False)).to(features.device)], 0
+            )
             values.append(super().value(moments.statistics(), reference))
         return float(np.polyfit(1 / counts, values, 1)[1])

@@ -46,7 +46,8 @@ AT_ONCE = {"cpu": 8, "cuda": 125}
 
 
 class Inception(FeatureExtractor):
-    """Inception-v3 as torch-fidelity and EDM use it: TensorFlow's resize, and pixels as ``(x - 128) / 128``.
+    """Inception-v3 as torch-fidelity and EDM use it: TensorFlow's resize, and pixels as
+    ``(x - 128) / 128``.
 
     One forward pass gives the 2048 means of the last feature map, and the 1008 logits without their
     bias, which the inception score needs. Images may have any size; grey ones are repeated to three
@@ -72,9 +73,14 @@ class Inception(FeatureExtractor):
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
         require_images(images)
         n, at_once = len(images), AT_ONCE[images.device.type]
-        full = torch.arange(-(-n // at_once) * at_once, device=images.device) % n  # the last part is filled up
+        full = (
+            torch.arange(-(-n // at_once) * at_once, device=images.device) % n
+        )  # the last part is filled up
         pools = [self.body(self._inputs(part)).float() for part in images[full].split(at_once)]
-        return {"pool": torch.cat(pools)[:n], "logits": torch.cat([pool @ self.head.T for pool in pools])[:n]}
+        return {
+            "pool": torch.cat(pools)[:n],
+            "logits": torch.cat([pool @ self.head.T for pool in pools])[:n],
+        }
 
     def _inputs(self, images: Tensor) -> Tensor:
         """Map uint8 images to the network's inputs, (N, 3, 299, 299) in [-1, 1]."""
@@ -142,7 +148,10 @@ class CleanInception(Inception):
         return {"clean-fid": self._by_clean_fid}
 
     def _by_clean_fid(self, images: Tensor) -> dict[str, Tensor]:
-        resized = [torch.from_numpy(self._resizer(image.permute(1, 2, 0).cpu().numpy())) for image in rgb(images)]
+        resized = [
+            torch.from_numpy(self._resizer(image.permute(1, 2, 0).cpu().numpy()))
+            for image in rgb(images)
+        ]
         network = self._unfolded.to(images.device)
         pool = network[:-1](torch.stack(resized).permute(0, 3, 1, 2).to(images.device) * self.factor - 1)
         return {"pool": pool, "logits": pool @ network.get_parameter("fc.weight").T}
@@ -232,6 +241,13 @@ def rgb(images: Tensor) -> Tensor:
 
 def require_images(images: Tensor) -> None:
     """Raise UsageError for anything but uint8 images (N, 1 or 3, H, W)."""
-    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3) or 0 in images.shape[2:]:
+    if (
+        images.dtype != torch.uint8
+        or images.ndim != 4
+        or images.shape[1] not in (1, 3)
+        or 0 in images.shape[2:]
+    ):
         shape = f"{str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}"
-        raise UsageError(f"Inception takes uint8 images (N, 1 or 3, height, width), given {shape}; convert them first.")
+        raise UsageError(
+            f"Inception takes uint8 images (N, 1 or 3, height, width), given {shape}; convert them first."
+        )

@@ -24,7 +24,11 @@ class SplitProbabilities(Accumulator):
 
     def __init__(self, samples: int, splits: int, permutation: int | None) -> None:
         super().__init__(samples)
-        order = np.arange(samples) if permutation is None else np.random.RandomState(permutation).permutation(samples)
+        order = (
+            np.arange(samples)
+            if permutation is None
+            else np.random.RandomState(permutation).permutation(samples)
+        )
         self.splits, self.split_of = splits, torch.empty(samples, dtype=torch.int64)
         for split in range(splits):
             self.split_of[order[split * samples // splits : (split + 1) * samples // splits]] = split

@@ -32,7 +32,8 @@ class KID(SetMetric):
     def __post_init__(self) -> None:
         if self.subsets < 1 or self.size < 2:
             raise UsageError(
-                f"KID is a mean over subsets of images, given {self.subsets} of {self.size}; take 1 or more of at least 2 images."
+                f"KID is a mean over subsets of images, given {self.subsets} of {self.size}; take "
+                "1 or more of at least 2 images."
             )
 
     @property
@@ -60,7 +61,9 @@ class KID(SetMetric):
             "rng_seed": self.seed,
             "verbose": False,
         }
-        values = fidelity.kid_features_to_metric(features.float(), reference["features"].float(), **kwargs)
+        values = fidelity.kid_features_to_metric(
+            features.float(), reference["features"].float(), **kwargs
+        )
         return {"torch-fidelity": values[fidelity.KEY_METRIC_KID_MEAN]}
 
 

@@ -34,7 +34,11 @@ class Memorization(SetMetric):
         if held_out is None:
             distances = kth_distance(training, 1)
         else:
-            if not len(held_out) or held_out.shape[1] != training.shape[1] or not held_out.isfinite().all():
+            if (
+                not len(held_out)
+                or held_out.shape[1] != training.shape[1]
+                or not held_out.isfinite().all()
+            ):
                 raise BenchError(
                     f"the reference has held-out features of shape {tuple(held_out.shape)}, which "
                     "are none, not "

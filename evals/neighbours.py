@@ -36,7 +36,9 @@ class SetMetric(FeatureMetric):
         """Check the real images; a metric adds what it computes of them once."""
         self._require_enough(len(reference["features"]), "real", "give a reference of more")
         if not reference["features"].isfinite().all():
-            raise BenchError("the features of the reference are not finite; its file may be damaged, so make it again.")
+            raise BenchError(
+                "the features of the reference are not finite; its file may be damaged, so make it again."
+            )
         return reference
 
     def value(self, generated: Statistics, reference: Statistics | None) -> float:
@@ -59,7 +61,9 @@ class SetMetric(FeatureMetric):
     def _require_enough(self, images: int, kind: str, advice: str) -> None:
         if images < self.fewest:
             name = type(self).__name__
-            raise BenchError(f"{name} needs at least {self.fewest:,} {kind} images, given {images:,}; {advice}.")
+            raise BenchError(
+                f"{name} needs at least {self.fewest:,} {kind} images, given {images:,}; {advice}."
+            )
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,9 @@ class BallMetric(SetMetric):
 
     def __post_init__(self) -> None:
         if self.k < 1:
-            raise UsageError(f"{type(self).__name__} looks at the k-th nearest image, given k = {self.k}; take 1 or more.")
+            raise UsageError(
+                f"{type(self).__name__} looks at the k-th nearest image, given k = {self.k}; take 1 or more."
+            )
 
     @property
     def fewest(self) -> int:  # type: ignore[override]

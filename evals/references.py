@@ -12,15 +12,21 @@ _CLEAN = "https://www.cs.cmu.edu/~clean-fid/stats"
 def edm(file: str, dataset: str, images: int) -> PublishedStatistics:
     """Return mean and covariance of a whole training set, by EDM's own tool."""
     licence = "CC BY-NC-SA 4.0 (NVIDIA): not for commercial use"
-    asset = Asset(f"fid-ref-{file.removesuffix('.npz')}", file, f"{_EDM}/{file}", licence, "NVlabs/edm README")
+    asset = Asset(
+        f"fid-ref-{file.removesuffix('.npz')}", file, f"{_EDM}/{file}", licence, "NVlabs/edm README"
+    )
     return PublishedStatistics(asset, dataset, "train", images, "NVlabs/edm fid.py ref", "inception")
 
 
-def clean_fid(dataset: str, mode: str, split: str, images: int, extractor: str, kind: str = "moments") -> PublishedStatistics:
+def clean_fid(
+    dataset: str, mode: str, split: str, images: int, extractor: str, kind: str = "moments"
+) -> PublishedStatistics:
     """Return mean and covariance by clean-fid, or with ``bank`` the features themselves."""
     file = f"{dataset}_{mode}_{split}_32{'_kid' if kind == 'bank' else ''}.npz"
     source = "GaParmar/clean-fid README, and cleanfid.features.get_reference_statistics"
-    asset = Asset(f"clean-fid-{file.removesuffix('.npz')}", file, f"{_CLEAN}/{file}", "MIT (clean-fid)", source)
+    asset = Asset(
+        f"clean-fid-{file.removesuffix('.npz')}", file, f"{_CLEAN}/{file}", "MIT (clean-fid)", source
+    )
     return PublishedStatistics(asset, dataset, split, images, f"clean-fid {mode}", extractor, kind)
 
 

@@ -68,7 +68,12 @@ def _bilinear(inputs: int, outputs: int, shift: float) -> Tensor:
     others by 0.001.)
     """
     scale = (torch.tensor(inputs, dtype=torch.float32) / outputs).double()
-    positions = ((torch.arange(outputs, dtype=torch.float64) + shift) * scale - shift).float().double().clamp(0, inputs - 1)
+    positions = (
+        ((torch.arange(outputs, dtype=torch.float64) + shift) * scale - shift)
+        .float()
+        .double()
+        .clamp(0, inputs - 1)
+    )
     return (1 - (positions[:, None] - torch.arange(inputs)).abs()).clamp_min(0)
 
 

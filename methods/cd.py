@@ -29,14 +29,21 @@ SOLVERS = {"heun": heun_step, "euler": euler_step}
 
 
 class CD(ConsistencyModel):
-    """Consistency distillation: the same image from both ends of a step of the teacher's (Song et al., ICML 2023)."""
+    """Consistency distillation: the same image from both ends of a step of the teacher's (Song et
+    al., ICML 2023).
+    """
 
     class Settings(ConsistencyModel.Settings):
-        levels: int = Field(gt=1, description="noise levels of Karras' grid, between neighbours of which the teacher steps")
+        levels: int = Field(
+            gt=1,
+            description="noise levels of Karras' grid, between neighbours of which the teacher steps",
+        )
         solver: Literal["heun", "euler"] = Field(description="of the teacher's step")
         distance: DistanceName = Field(description="of the student's image from the target's")
         target_decay: float = Field(
-            ge=0, lt=1, description="decay of the target network's weight average; 0 is the student itself"
+            ge=0,
+            lt=1,
+            description="decay of the target network's weight average; 0 is the student itself",
         )
 
     settings: Settings
@@ -58,18 +65,24 @@ class CD(ConsistencyModel):
         self.image_distance = distance(self.settings.distance, teacher)
 
     def steps(self) -> Sequence[Step]:
-        return [Step("generator", self.generator, self.loss, self.settings.adam(), after=self.move_target)]
+        return [
+            Step("generator", self.generator, self.loss, self.settings.adam(), after=self.move_target)
+        ]
 
     def move_target(self) -> None:
         """Let the target network follow the student."""
         if self.target is not None:
             weight = 1 - self.settings.target_decay
-            torch._foreach_lerp_(tuple(self.target.parameters()), tuple(self.generator.parameters()), weight)
+            torch._foreach_lerp_(
+                tuple(self.target.parameters()), tuple(self.generator.parameters()), weight
+            )
 
     def student(self, y: Tensor, sigma: Tensor | float, labels: Tensor | None = None) -> Tensor:
         return self.consistent(self.generator, y, sigma, labels)
 
-    def consistent(self, network: Denoiser, y: Tensor, sigma: Tensor | float, labels: Tensor | None) -> Tensor:
+    def consistent(
+        self, network: Denoiser, y: Tensor, sigma: Tensor | float, labels: Tensor | None
+    ) -> Tensor:
         """The clean image by the network's F, with coefficients that leave ``y`` itself at ``sigma_min``.
 
         They are those of the paper's appendix C.

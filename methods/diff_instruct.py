@@ -24,7 +24,9 @@ class DiffInstruct(FakeScoreMethod):
 
     def build(self, teacher: Teacher) -> None:
         super().build(teacher)
-        set_dropout(self.teacher, self.settings.dropout)  # it has no effect but where the teacher is asked to drop
+        set_dropout(
+            self.teacher, self.settings.dropout
+        )  # it has no effect but where the teacher is asked to drop
 
     def steps(self) -> Sequence[Step]:
         s = self.settings
@@ -39,7 +41,8 @@ class DiffInstruct(FakeScoreMethod):
         return denoising_loss(self.fake, x, self.noise, batch.labels, augment_labels)
 
     def generator_loss(self, batch: Batch) -> Tensor:
-        """``<sg[D_fake(y) - D_real(y)], x>`` of each generated image ``x``, (N,), where ``y`` is ``x`` with noise.
+        """``<sg[D_fake(y) - D_real(y)], x>`` of each generated image ``x``, (N,), where ``y`` is
+        ``x`` with noise.
 
         Its gradient is sigma^2 times that of KL(fake || real) at each noise level.
         """

@@ -1,4 +1,6 @@
-"""Distribution Matching Distillation: Yin, Gharbi, Zhang, Shechtman, Durand, Freeman, Park, CVPR 2024, arXiv 2311.18828."""
+"""Distribution Matching Distillation: Yin, Gharbi, Zhang, Shechtman, Durand, Freeman, Park, CVPR
+2024, arXiv 2311.18828.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +23,17 @@ from methods.parts.fake_score import FakeScoreMethod
 
 
 class DMD(FakeScoreMethod):
-    """Distribution matching distillation with regression on the teacher's noise-image pairs (Yin et al., CVPR 2024)."""
+    """Distribution matching distillation with regression on the teacher's noise-image pairs (Yin et
+    al., CVPR 2024).
+    """
 
     class Settings(MatchingSettings):
-        regression: float = Field(ge=0, description="weight of the regression on pairs; 0 needs no pairs and is data-free")
-        distance: DistanceName = Field(description="of the regression: lpips for colour images, l2, or l1")
+        regression: float = Field(
+            ge=0, description="weight of the regression on pairs; 0 needs no pairs and is data-free"
+        )
+        distance: DistanceName = Field(
+            description="of the regression: lpips for colour images, l2, or l1"
+        )
         pairs: int = Field(gt=0, description="noise-image pairs that the teacher makes")
         pair_steps: int = Field(gt=0, description="Heun steps of the teacher for each pair")
 
@@ -49,7 +57,9 @@ class DMD(FakeScoreMethod):
         ]
 
     def generator_loss(self, batch: Batch) -> Tensor:
-        """Distribution matching of each generated image plus regression on a pair of the teacher's, (N,)."""
+        """Distribution matching of each generated image plus regression on a pair of the teacher's,
+        (N,).
+        """
         x = self.generate(batch.z, batch.labels)
         batch.memo["x"] = x.detach()
         with torch.no_grad():
@@ -61,7 +71,9 @@ class DMD(FakeScoreMethod):
         if self.settings.regression:
             assert batch.pairs is not None
             z, images, labels = batch.pairs
-            loss = loss + self.settings.regression * self.image_distance(self.generate(z, labels), images)
+            loss = loss + self.settings.regression * self.image_distance(
+                self.generate(z, labels), images
+            )
         return loss
 
     def fake_loss(self, batch: Batch) -> Tensor:

@@ -22,10 +22,14 @@ from methods.parts.fake_score import FakeScoreMethod
 
 
 class DMD2(FakeScoreMethod):
-    """DMD without pairs: five fake-score updates for one, and a discriminator on its encoder (Yin et al., NeurIPS 2024)."""
+    """DMD without pairs: five fake-score updates for one, and a discriminator on its encoder (Yin
+    et al., NeurIPS 2024).
+    """
 
     class Settings(FewStepSettings):
-        guidance: float = Field(ge=0, description="weight of the discriminator's loss in the fake-score step")
+        guidance: float = Field(
+            ge=0, description="weight of the discriminator's loss in the fake-score step"
+        )
 
     settings: Settings
 
@@ -46,7 +50,15 @@ class DMD2(FakeScoreMethod):
         fake = s.adam(s.fake_lr)
         return [
             Step("generator", self.generator, self.generator_loss, s.adam(s.lr)),
-            Step("fake", self.fake, self.fake_loss, fake, repeat=s.fake_updates, reuse=True, head=self.head),
+            Step(
+                "fake",
+                self.fake,
+                self.fake_loss,
+                fake,
+                repeat=s.fake_updates,
+                reuse=True,
+                head=self.head,
+            ),
         ]
 
     def generator_loss(self, batch: Batch) -> Tensor:
@@ -67,7 +79,9 @@ class DMD2(FakeScoreMethod):
         return loss
 
     def fake_loss(self, batch: Batch) -> Tensor:
-        """The denoising loss of each generated image plus the discriminator's on it and a real one, (N,)."""
+        """The denoising loss of each generated image plus the discriminator's on it and a real one,
+        (N,).
+        """
         x = batch.memo.get("x")
         if x is None:
             with torch.no_grad():
@@ -76,7 +90,9 @@ class DMD2(FakeScoreMethod):
         if self.head is not None:
             assert batch.real is not None
             real, labels = batch.real
-            separation = loss_as_fake(self.logits(x, batch.labels)) + loss_as_real(self.logits(real, labels))
+            separation = loss_as_fake(self.logits(x, batch.labels)) + loss_as_real(
+                self.logits(real, labels)
+            )
             batch.logs["separation"] = separation.detach().mean()
             loss = loss + self.settings.guidance * separation
         return loss

@@ -13,14 +13,20 @@ from methods.parts.trajectory import ConsistencyModel
 
 
 class ECT(ConsistencyModel):
-    """Easy consistency tuning: from the teacher's weights, on real images, without the teacher (Geng et al., 2024)."""
+    """Easy consistency tuning: from the teacher's weights, on real images, without the teacher
+    (Geng et al., 2024).
+    """
 
     class Settings(ConsistencyModel.Settings):
         p_mean: float = Field(description="mean of the logarithm of the noise levels")
         p_std: float = Field(gt=0, description="their standard deviation")
-        ratio: float = Field(gt=1, description="q: the gap between the two levels shrinks by it from stage to stage")
+        ratio: float = Field(
+            gt=1, description="q: the gap between the two levels shrinks by it from stage to stage"
+        )
         stage_images: int = Field(gt=0, description="images of each stage")
-        huber_c: float = Field(ge=0, description="c of sqrt(|.|^2 + c^2) - c, the distance of two images; 0 is the norm")
+        huber_c: float = Field(
+            ge=0, description="c of sqrt(|.|^2 + c^2) - c, the distance of two images; 0 is the norm"
+        )
 
     settings: Settings
 

@@ -20,7 +20,15 @@ from methods.parts.distribution_matching import (
 )
 from methods.parts.fake_score import FakeScoreMethod
 
-Divergence = Literal["reverse-kl", "forward-kl", "jensen-shannon", "softened-reverse-kl", "neyman", "hellinger", "jeffreys"]
+Divergence = Literal[
+    "reverse-kl",
+    "forward-kl",
+    "jensen-shannon",
+    "softened-reverse-kl",
+    "neyman",
+    "hellinger",
+    "jeffreys",
+]
 WEIGHTS: dict[str, Callable[[Tensor], Tensor]] = {
     "reverse-kl": torch.ones_like,
     "forward-kl": lambda r: r,
@@ -38,7 +46,9 @@ FLOOR = 1e-6
 
 
 class RatioHead(Head):
-    """A discriminator's head with the running means of its density ratios, (BINS,), which checkpoints keep."""
+    """A discriminator's head with the running means of its density ratios, (BINS,), which
+    checkpoints keep.
+    """
 
     def __init__(self, channels: int, size: int) -> None:
         super().__init__(channels, size)
@@ -46,14 +56,17 @@ class RatioHead(Head):
 
 
 class FDistill(FakeScoreMethod):
-    """f-distill: distribution matching for any f-divergence, weighted by a discriminator's ratio (Xu et al., 2025).
+    """f-distill: distribution matching for any f-divergence, weighted by a discriminator's ratio
+    (Xu et al., 2025).
 
     The discriminator is a head on the encoder of the frozen teacher.
     """
 
     class Settings(FewStepSettings):
         divergence: Divergence = Field(description="f-divergence that the generator descends")
-        ratio_memory: float = Field(ge=0, lt=1, description="decay of the running mean ratios; 0 takes those of the batch")
+        ratio_memory: float = Field(
+            ge=0, lt=1, description="decay of the running mean ratios; 0 takes those of the batch"
+        )
 
     settings: Settings
 
@@ -89,19 +102,26 @@ class FDistill(FakeScoreMethod):
             fake = self.fake(y, sigma, labels)
         batch.logs["score_gap"] = (real - fake).detach().square().mean()
         logits = self.head(features)
-        weighted = per_image(self.weights(logits.detach(), sigma), x) * direction(x, real.detach(), fake, FLOOR)
+        weighted = per_image(self.weights(logits.detach(), sigma), x) * direction(
+            x, real.detach(), fake, FLOOR
+        )
         return distribution_matching_loss(x, weighted) + self.settings.gan * loss_as_real(logits)
 
     @torch.no_grad()
     def weights(self, logits: Tensor, sigma: Tensor) -> Tensor:
-        """``h(r)`` of each image over its mean, (N,), where the ratio ``r`` has mean 1 at every noise level.
+        """``h(r)`` of each image over its mean, (N,), where the ratio ``r`` has mean 1 at every
+        noise level.
 
         Moves the running means of the ratios towards those of this batch.
         """
         ratio = logits.clamp(-10, 10).exp().clamp(0.1, 20)
-        edges = torch.linspace(self.noise.sigma_min, self.noise.sigma_max, BINS + 1, device=sigma.device, dtype=sigma.dtype)
+        edges = torch.linspace(
+            self.noise.sigma_min, self.noise.sigma_max, BINS + 1, device=sigma.device, dtype=sigma.dtype
+        )
         place = torch.bucketize(sigma, edges[1:-1])
-        count = torch.zeros(BINS, device=sigma.device, dtype=ratio.dtype).index_add(0, place, torch.ones_like(ratio))
+        count = torch.zeros(BINS, device=sigma.device, dtype=ratio.dtype).index_add(
+            0, place, torch.ones_like(ratio)
+        )
         mean = torch.zeros_like(count).index_add(0, place, ratio) / count.clamp_min(1)
         memory, means = self.settings.ratio_memory, self.head.mean_ratios
         means.copy_(torch.where(count > 0, memory * means + (1 - memory) * mean, means))
@@ -109,7 +129,8 @@ class FDistill(FakeScoreMethod):
         return h / (h.mean() + FLOOR)
 
     def fake_loss(self, batch: Batch) -> Tensor:
-        """The squared error of each generated image plus the discriminator's loss of it and of a real one, (N,).
+        """The squared error of each generated image plus the discriminator's loss of it and of a
+        real one, (N,).
 
         Both read the same noise on the generated images.
         """

@@ -13,15 +13,21 @@ from methods.parts.distance import DistanceName, distance, weights_of
 
 
 class KD(Method):
-    """Regression of the teacher's image on the noise that it came from; pairs and nothing else (Luhman and Luhman, 2021)."""
+    """Regression of the teacher's image on the noise that it came from; pairs and nothing else
+    (Luhman and Luhman, 2021).
+    """
 
     class Settings(TrainingSettings):
         pairs: int = Field(gt=0, description="noise-image pairs that the teacher makes")
         pair_steps: int = Field(gt=0, description="Heun steps of the teacher for each pair")
-        distance: DistanceName = Field(description="of the regression: l1, l2, or lpips for colour images")
+        distance: DistanceName = Field(
+            description="of the regression: l1, l2, or lpips for colour images"
+        )
         beta1: float = Field(ge=0, lt=1, description="Adam's decay of the first moment")
         beta2: float = Field(ge=0, lt=1, description="Adam's decay of the second moment")
-        warmup_updates: int = Field(ge=0, description="updates over which the learning rate rises linearly")
+        warmup_updates: int = Field(
+            ge=0, description="updates over which the learning rate rises linearly"
+        )
 
     settings: Settings
 

@@ -11,13 +11,24 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from bench.plugin import Batch, Method, RealImages, Requirement, Step, Teacher, add_noise, euler_step, per_image
+from bench.plugin import (
+    Batch,
+    Method,
+    RealImages,
+    Requirement,
+    Step,
+    Teacher,
+    add_noise,
+    euler_step,
+    per_image,
+)
 from methods.parts.distance import DistanceName, distance, weights_of
 from methods.parts.trajectory import TrajectorySettings
 
 
 class PD(Method):
-    """Progressive distillation: one step learns two of the teacher's, again and again (Salimans and Ho, ICLR 2022).
+    """Progressive distillation: one step learns two of the teacher's, again and again (Salimans and
+    Ho, ICLR 2022).
 
     Each stage has half the steps of the one before, and its student is the next one's teacher. The
     budget is shared equally, but the stages of two steps and of one get twice as much as the others.
@@ -25,8 +36,13 @@ class PD(Method):
 
     class Settings(TrajectorySettings):
         first_steps: int = Field(gt=0, description="steps of the first stage's student")
-        last_steps: int = Field(gt=0, description="steps of the last stage's student, which are its evaluations for one image")
-        weight: Literal["truncated-snr", "uniform"] = Field(description="of a noise level: max(1 / sigma^2, 1), or 1")
+        last_steps: int = Field(
+            gt=0,
+            description="steps of the last stage's student, which are its evaluations for one image",
+        )
+        weight: Literal["truncated-snr", "uniform"] = Field(
+            description="of a noise level: max(1 / sigma^2, 1), or 1"
+        )
         distance: DistanceName = Field(description="of the student's image from its target")
         clip_norm: float = Field(gt=0, description="largest L2 norm of the gradient")
 
@@ -34,7 +50,9 @@ class PD(Method):
         def _halving(self) -> Self:
             ratio, rest = divmod(self.first_steps, self.last_steps)
             if rest or ratio & (ratio - 1):
-                raise ValueError("first_steps must be last_steps doubled some number of times, such as 64 and 1")
+                raise ValueError(
+                    "first_steps must be last_steps doubled some number of times, such as 64 and 1"
+                )
             return self
 
     settings: Settings
@@ -94,15 +112,27 @@ class PD(Method):
         start, middle, end = (self.level(step + part) for part in (0, 0.5, 1))
         y = add_noise(x, start)
         target = two_steps_in_one(self.stage_teacher, y, start, middle, end, labels)
-        weight = (1 / start**2).clamp_min(1) if self.settings.weight == "truncated-snr" else torch.ones_like(start)
-        return weight.to(x.dtype) * self.image_distance(self.generator(y, start.to(x.dtype), labels), target)
+        weight = (
+            (1 / start**2).clamp_min(1)
+            if self.settings.weight == "truncated-snr"
+            else torch.ones_like(start)
+        )
+        return weight.to(x.dtype) * self.image_distance(
+            self.generator(y, start.to(x.dtype), labels), target
+        )
 
 
 @torch.no_grad()
 def two_steps_in_one(
-    teacher: nn.Module, y: Tensor, start: Tensor, middle: Tensor, end: Tensor, labels: Tensor | None = None
+    teacher: nn.Module,
+    y: Tensor,
+    start: Tensor,
+    middle: Tensor,
+    end: Tensor,
+    labels: Tensor | None = None,
 ) -> Tensor:
-    """``y - start (y3 - y) / (end - start)``, like ``y``, where two Euler steps of the teacher lead from ``y`` to ``y3``.
+    """``y - start (y3 - y) / (end - start)``, like ``y``, where two Euler steps of the teacher lead
+    from ``y`` to ``y3``.
 
     Everything but the network computes in float64.
     """

@@ -17,7 +17,8 @@ from methods.parts.trajectory import ConsistencyModel
 
 
 class SCD(ConsistencyModel):
-    """Continuous-time consistency distillation: the student's derivative along the teacher's flow (Lu and Song, ICLR 2025).
+    """Continuous-time consistency distillation: the student's derivative along the teacher's flow
+    (Lu and Song, ICLR 2025).
 
     Written in TrigFlow: ``x_t = cos(t) x_0 + sin(t) z`` with ``t = atan(sigma / sigma_data)`` and
     ``z`` of deviation ``sigma_data``; the clean image is ``cos(t) x_t - sin(t) sigma_data F``.
@@ -26,10 +27,16 @@ class SCD(ConsistencyModel):
     class Settings(ConsistencyModel.Settings):
         p_mean: float = Field(description="mean of the logarithm of the noise levels")
         p_std: float = Field(gt=0, description="their standard deviation")
-        warmup_images: int = Field(ge=0, description="images over which the tangent's second part comes in")
-        clip_norm: float | None = Field(gt=0, description="largest L2 norm of the gradient; null leaves it as it is")
+        warmup_images: int = Field(
+            ge=0, description="images over which the tangent's second part comes in"
+        )
+        clip_norm: float | None = Field(
+            gt=0, description="largest L2 norm of the gradient; null leaves it as it is"
+        )
         eps: float = Field(gt=0, description="Adam's")
-        normaliser: float = Field(gt=0, description="c of g / (|g| + c), |g| the root mean square of an image's tangent")
+        normaliser: float = Field(
+            gt=0, description="c of g / (|g| + c), |g| the root mean square of an image's tangent"
+        )
 
     settings: Settings
 
@@ -61,13 +68,20 @@ class SCD(ConsistencyModel):
             predicted = velocity(self.generator, x_t, t, data, labels)
         tangent = self.tangent(x_t, t, predicted.detach(), flow, ramp, labels)
         batch.logs["tangent"] = tangent.square().mean()
-        error = ((predicted.double() - predicted.detach().double()) / data - tangent).square().mean(pixels(x))
+        error = (
+            ((predicted.double() - predicted.detach().double()) / data - tangent)
+            .square()
+            .mean(pixels(x))
+        )
         w = self.log_variance(t).double()
         return (-w).exp() * error / (sigma.double() * x[0].numel()) + w
 
     @torch.no_grad()
-    def tangent(self, x_t: Tensor, t: Tensor, own: Tensor, flow: Tensor, ramp: float, labels: Tensor | None) -> Tensor:
-        """``cos(t) df/dt`` along the flow, normalised, in float64, like ``x_t``; its second part times ``ramp``.
+    def tangent(
+        self, x_t: Tensor, t: Tensor, own: Tensor, flow: Tensor, ramp: float, labels: Tensor | None
+    ) -> Tensor:
+        """``cos(t) df/dt`` along the flow, normalised, in float64, like ``x_t``; its second part
+        times ``ramp``.
 
         ``own`` is the student's velocity at ``x_t`` and ``flow`` the teacher's.
         """
@@ -92,16 +106,25 @@ def velocity(denoiser: Denoiser, x_t: Tensor, t: Tensor, data: float, labels: Te
     return (cos * x_t - denoiser(x_t / cos, data * t.tan(), labels)) / sin
 
 
-def derivative(function: Callable[..., Tensor], at: tuple[Tensor, ...], along: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+def derivative(
+    function: Callable[..., Tensor], at: tuple[Tensor, ...], along: tuple[Tensor, ...]
+) -> tuple[Tensor, Tensor]:
     """The function's value at a point and its derivative along a direction, in one pass forward."""
-    with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():  # the only attention with a forward derivative
-        warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)  # torch's own, at its first use
+    with (
+        sdpa_kernel(SDPBackend.MATH),
+        warnings.catch_warnings(),
+    ):  # the only attention with a forward derivative
+        warnings.filterwarnings(
+            "ignore", "`torch.jit.script` is deprecated", FutureWarning
+        )  # torch's own, at its first use
         value, change, *_ = torch.func.jvp(function, at, along)
     return value.detach(), change.detach()
 
 
 class LogVariance(nn.Module):
-    """The learned ``w(t)``, (N,) to (N,): Fourier features of ``t`` and one linear layer that starts at zero."""
+    """The learned ``w(t)``, (N,) to (N,): Fourier features of ``t`` and one linear layer that
+    starts at zero.
+    """
 
     def __init__(self, frequencies: int = 16) -> None:
         super().__init__()
@@ -111,5 +134,9 @@ class LogVariance(nn.Module):
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, t: Tensor) -> Tensor:
-        angles = t[:, None] * torch.arange(1, self.frequencies + 1, device=t.device, dtype=t.dtype) * (2 / math.pi)
+        angles = (
+            t[:, None]
+            * torch.arange(1, self.frequencies + 1, device=t.device, dtype=t.dtype)
+            * (2 / math.pi)
+        )
         return self.linear(torch.cat([angles.cos(), angles.sin()], dim=1)).flatten()

@@ -20,7 +20,11 @@ class SiD(FakeScoreMethod):
 
     class Settings(DenoisingSettings):
         alpha: float = Field(description="weight of the quadratic term")
-        tmax: float = Field(gt=0, le=1, description="noisiest level used, as a fraction of Karras' curve from its clean end")
+        tmax: float = Field(
+            gt=0,
+            le=1,
+            description="noisiest level used, as a fraction of Karras' curve from its clean end",
+        )
 
     settings: Settings
 

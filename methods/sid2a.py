@@ -14,18 +14,26 @@ from methods.sida import SiDA
 
 
 class SiD2A(Method):
-    """SiDA started from SiD's generator, its own first stage or one made before (Zhou et al., ICLR 2025)."""
+    """SiDA started from SiD's generator, its own first stage or one made before (Zhou et al., ICLR
+    2025).
+    """
 
     class Settings(SiDA.Settings):
-        start: str | None = Field(description="SiD's generator: a run's folder, its weights file, or released:NAME")
+        start: str | None = Field(
+            description="SiD's generator: a run's folder, its weights file, or released:NAME"
+        )
         sid_share: float = Field(
-            ge=0, lt=1, description="first part of the budget, in which SiD makes that generator if start is null"
+            ge=0,
+            lt=1,
+            description="first part of the budget, in which SiD makes that generator if start is null",
         )
 
         @model_validator(mode="after")
         def _one_origin(self) -> Self:
             if self.start is None and not self.sid_share:
-                raise ValueError("give start, or a sid_share above 0: SiD's generator comes from one of them")
+                raise ValueError(
+                    "give start, or a sid_share above 0: SiD's generator comes from one of them"
+                )
             return self
 
     settings: Settings

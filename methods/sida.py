@@ -17,18 +17,29 @@ from methods.sid import LOSS_SCALE, SiD, sid_loss, sid_weight
 
 
 class SiDA(FakeScoreMethod):
-    """SiD with real images: the encoder of the fake-score network is a discriminator as well (Zhou et al., ICLR 2025).
+    """SiD with real images: the encoder of the fake-score network is a discriminator as well (Zhou
+    et al., ICLR 2025).
 
     The logits are the mean over channels of the encoder's last output, one for each of its places;
     there is no head.
     """
 
     class Settings(SiD.Settings):
-        adversarial: float = Field(ge=0, description="weight of the generator's adversarial term, per pixel of an image")
-        discriminator: float = Field(ge=0, description="weight of the discriminator's loss in the fake-score step")
-        micro_batch: int = Field(gt=0, description="images whose adversarial losses are averaged before they are weighted")
-        generator_starts_at: int = Field(ge=0, description="images before the first update of the generator")
-        adversarial_starts_at: int = Field(ge=0, description="images before the generator's adversarial term counts")
+        adversarial: float = Field(
+            ge=0, description="weight of the generator's adversarial term, per pixel of an image"
+        )
+        discriminator: float = Field(
+            ge=0, description="weight of the discriminator's loss in the fake-score step"
+        )
+        micro_batch: int = Field(
+            gt=0, description="images whose adversarial losses are averaged before they are weighted"
+        )
+        generator_starts_at: int = Field(
+            ge=0, description="images before the first update of the generator"
+        )
+        adversarial_starts_at: int = Field(
+            ge=0, description="images before the generator's adversarial term counts"
+        )
 
     settings: Settings
 
@@ -46,7 +57,13 @@ class SiDA(FakeScoreMethod):
         fake, generator = replace(s.adam(s.fake_lr), clip_value=1.0), s.adam(s.lr, s.beta1)
         return [
             Step("fake", self.fake, self.fake_loss, fake),
-            Step("generator", self.generator, self.generator_loss, generator, starts_at=s.generator_starts_at),
+            Step(
+                "generator",
+                self.generator,
+                self.generator_loss,
+                generator,
+                starts_at=s.generator_starts_at,
+            ),
         ]
 
     def fake_loss(self, batch: Batch) -> Tensor:
@@ -85,7 +102,9 @@ class SiDA(FakeScoreMethod):
         return (score + adversarial.nan_to_num()) / 2
 
     def averaged(self, losses: Tensor) -> Tensor:
-        """The losses (N, h, w) averaged over the places and images of each micro-batch, for each image, (N,)."""
+        """The losses (N, h, w) averaged over the places and images of each micro-batch, for each
+        image, (N,).
+        """
         groups = losses.flatten(1).mean(1).split(self.settings.micro_batch)
         return torch.cat([group.mean().expand(len(group)) for group in groups])
 

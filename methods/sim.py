@@ -15,12 +15,22 @@ from methods.parts.fake_score import DenoisingSettings, FakeScoreMethod
 
 
 class SIM(FakeScoreMethod):
-    """Score implicit matching: data-free, any smooth distance of the two scores (Luo et al., NeurIPS 2024)."""
+    """Score implicit matching: data-free, any smooth distance of the two scores (Luo et al.,
+    NeurIPS 2024).
+    """
 
     class Settings(DenoisingSettings):
-        distance: Literal["pseudo-huber", "l2"] = Field(description="of the two denoisers' outputs, over all pixels of an image")
-        huber_c: float = Field(ge=0, description="pseudo-Huber's c, in units of the root of an image's number of pixels")
-        tmax: float = Field(gt=0, le=1, description="noisiest level used, as a fraction of Karras' curve from its clean end")
+        distance: Literal["pseudo-huber", "l2"] = Field(
+            description="of the two denoisers' outputs, over all pixels of an image"
+        )
+        huber_c: float = Field(
+            ge=0, description="pseudo-Huber's c, in units of the root of an image's number of pixels"
+        )
+        tmax: float = Field(
+            gt=0,
+            le=1,
+            description="noisiest level used, as a fraction of Karras' curve from its clean end",
+        )
 
     settings: Settings
 

@@ -13,13 +13,21 @@ from bench.plugin import Draw, Method, Sampler, Step, Teacher
 
 
 class TeacherSampling(Method):
-    """The teacher itself, by its own sampler or by other steps; nothing is trained (Karras et al., NeurIPS 2022)."""
+    """The teacher itself, by its own sampler or by other steps; nothing is trained (Karras et al.,
+    NeurIPS 2022).
+    """
 
     class Settings(plugin.Settings):
-        steps: int | None = Field(ge=1, description="noise levels; null is the teacher's own number, as for the next two")
-        solver: Literal["heun", "euler"] | None = Field(description="heun (NFE 2 * steps - 1) or euler (NFE steps)")
+        steps: int | None = Field(
+            ge=1, description="noise levels; null is the teacher's own number, as for the next two"
+        )
+        solver: Literal["heun", "euler"] | None = Field(
+            description="heun (NFE 2 * steps - 1) or euler (NFE steps)"
+        )
         churn: float | None = Field(
-            ge=0, description="S_churn, fresh noise along the way; null with steps or solver chosen is 0, deterministic"
+            ge=0,
+            description="S_churn, fresh noise along the way; "
+            "null with steps or solver chosen is 0, deterministic",
         )
 
     settings: Settings

@@ -117,7 +117,10 @@ class GMMRing(Teacher):
 def refuse_weights(name: str, path: Path | None) -> None:
     """Raise UsageError if ``path`` is not None: an analytic teacher has no weights to read."""
     if path is not None:
-        raise UsageError(f"the teacher {name!r} has a closed form and reads no weights, given {str(path)!r}; leave the path out.")
+        raise UsageError(
+            f"the teacher {name!r} has a closed form and reads no weights, given {str(path)!r}; "
+            "leave the path out."
+        )
 
 
 class GaussianImages(InMemory):

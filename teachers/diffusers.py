@@ -97,13 +97,17 @@ class DiffusersTeacher(Teacher):
 
     def load(self, path: Path | None) -> nn.Module:
         if not self.source:
-            raise UsageError("the teacher 'diffusers' needs a model; name one as diffusers:FOLDER or diffusers:REPOSITORY.")
+            raise UsageError(
+                "the teacher 'diffusers' needs a model; name one as diffusers:FOLDER or diffusers:REPOSITORY."
+            )
         folder = _snapshot(self.source, "*.json")
         files = _configuration_files(folder, self.source)
         network, process = map(_read_json, files)
         if network.get("_class_name") != MODEL:
             class_name = one_line(network.get("_class_name"), 60)
-            raise UsageError(f"the network of {self.source!r} is a {class_name}; only {MODEL} can be a teacher.")
+            raise UsageError(
+                f"the network of {self.source!r} is a {class_name}; only {MODEL} can be a teacher."
+            )
         _check_ranges(network, NETWORK_RANGES, f"the network of {self.source!r}")
         _check_ranges(process, SCHEDULER_RANGES, f"the scheduler of {self.source!r}")
         unet = _build(MODEL, network, on_meta=True)  # nothing grows larger than the weights
@@ -112,7 +116,9 @@ class DiffusersTeacher(Teacher):
         denoiser = _denoiser(labelled, process, self.source)
         weights = path or _weights(folder, files[0].parent, self.source)
         tensors, _ = load_tensors(weights)
-        tensors = {_new_name(name): tensor.float() for name, tensor in tensors.items()}  # some are published in float16
+        tensors = {
+            _new_name(name): tensor.float() for name, tensor in tensors.items()
+        }  # some are published in float16
         load_weights(unet, tensors, f"the weights file {str(weights)!r}")
         if any(buffer.is_meta for buffer in unet.buffers()):  # of filters that are in no file
             labelled.unet = _build(MODEL, network)
@@ -125,7 +131,9 @@ class DiffusersTeacher(Teacher):
 
     def digest(self) -> str:
         """Return the SHA-256 of the weights and both configurations, since the schedule matters too."""
-        return hashlib.sha256((tensors_digest(self.denoiser.state_dict()) + self._settings).encode()).hexdigest()
+        return hashlib.sha256(
+            (tensors_digest(self.denoiser.state_dict()) + self._settings).encode()
+        ).hexdigest()
 
 
 class LabelledUNet(nn.Module):
@@ -139,7 +147,9 @@ class LabelledUNet(nn.Module):
         if not self.label_dim:
             return self.unet(x, t, return_dict=False)[0]
         if labels is None:
-            raise UsageError(f"this model knows {self.label_dim} classes, and no labels were given; give one-hot labels.")
+            raise UsageError(
+                f"this model knows {self.label_dim} classes, and no labels were given; give one-hot labels."
+            )
         return self.unet(x, t, labels.argmax(1), return_dict=False)[0]
 
 
@@ -148,7 +158,8 @@ def _library() -> Any:
         import diffusers  # here: an optional dependency that takes seconds to import
     except ImportError as error:
         raise UsageError(
-            f"the teacher 'diffusers' needs the library diffusers ({error}); pip install 'distill-bench[diffusers]'."
+            f"the teacher 'diffusers' needs the library diffusers ({error}); pip install "
+            "'distill-bench[diffusers]'."
         ) from None
     return diffusers
 
@@ -165,9 +176,15 @@ def _snapshot(source: str, pattern: str, revision: str | None = None) -> Path:
     from huggingface_hub import snapshot_download  # here: comes with the optional diffusers
 
     try:
-        folder = snapshot_download(source, revision=revision, allow_patterns=[pattern], local_files_only=offline())
+        folder = snapshot_download(
+            source, revision=revision, allow_patterns=[pattern], local_files_only=offline()
+        )
     except (OSError, ValueError) as error:  # the hub's errors are of these kinds
-        why = "BENCH_OFFLINE=1 and the hub's cache does not have it" if offline() else str(error).partition("\n")[0]
+        why = (
+            "BENCH_OFFLINE=1 and the hub's cache does not have it"
+            if offline()
+            else str(error).partition("\n")[0]
+        )
         raise UsageError(
             f"{source!r} is neither a folder nor a repository that the hub gives ({why}); give "
             "diffusers:FOLDER or "
@@ -181,7 +198,9 @@ def _configuration_files(folder: Path, source: str) -> tuple[Path, Path]:
     index = _read_json(folder / "model_index.json") if (folder / "model_index.json").is_file() else {}
     latent = [name for name in ("vae", "vqvae", "movq") if index.get(name) not in (None, [None, None])]
     if latent:
-        raise UsageError(f"{source!r} works in the latents of its {latent[0]!r}; give a model of the images themselves.")
+        raise UsageError(
+            f"{source!r} works in the latents of its {latent[0]!r}; give a model of the images themselves."
+        )
     network = _first(folder, source, "config.json", "unet", "transformer")
     return network, _first(folder, source, "scheduler_config.json", "scheduler")
 
@@ -193,14 +212,18 @@ def _first(folder: Path, source: str, file: str, *parts: str) -> Path:
         if place.is_file():
             return place
     names = ", ".join(str(place.relative_to(folder)) for place in places)
-    raise UsageError(f"{source!r} has no {file}, looked for at {names}; give what diffusers' save_pretrained wrote.")
+    raise UsageError(
+        f"{source!r} has no {file}, looked for at {names}; give what diffusers' save_pretrained wrote."
+    )
 
 
 def _weights(folder: Path, model: Path, source: str) -> Path:
     """Return the safetensors file in the folder ``model`` below ``folder``, downloading it if needed."""
     file = model / WEIGHTS
     if not file.is_file():
-        file = _snapshot(source, str(file.relative_to(folder)), revision=folder.name) / file.relative_to(folder)
+        file = _snapshot(source, str(file.relative_to(folder)), revision=folder.name) / file.relative_to(
+            folder
+        )
     if not file.is_file():
         raise UsageError(
             f"{source!r} has no {WEIGHTS} beside its network's config.json, and pickled weights "
@@ -219,7 +242,9 @@ def _read_json(file: Path) -> dict[str, Any]:
         content = json.loads(text)
     except (OSError, ValueError, RecursionError, MemoryError) as error:
         why = one_line(error) or type(error).__name__
-        raise UsageError(f"the configuration {str(file)!r} cannot be read ({why}); save the model again.") from None
+        raise UsageError(
+            f"the configuration {str(file)!r} cannot be read ({why}); save the model again."
+        ) from None
     if not isinstance(content, dict):
         raise UsageError(f"the configuration {str(file)!r} holds no JSON object; save the model again.")
     return content
@@ -235,7 +260,8 @@ def _check_ranges(config: dict[str, Any], ranges: dict[str, tuple[int, int]], wh
             wrong = shown(odd[0]) if odd else f"{len(values):,} times"
             several = f", or 1 to {MOST_ENTRIES} of them" if name in LISTS else ""
             raise UsageError(
-                f"{what} has {name} {wrong}, expected an integer from {low} to {high:,}{several}; save the model again."
+                f"{what} has {name} {wrong}, expected an integer from {low} to {high:,}{several}; "
+                "save the model again."
             )
 
 
@@ -255,7 +281,9 @@ def _build(name: str, config: dict[str, Any], *, on_meta: bool = False) -> Any:
         ValueError,
     ) as error:
         why = one_line(error) or type(error).__name__
-        raise UsageError(f"diffusers cannot build a {name} from its configuration ({why}); save the model again.") from None
+        raise UsageError(
+            f"diffusers cannot build a {name} from its configuration ({why}); save the model again."
+        ) from None
 
 
 def _image_spec(config: Any, source: str) -> ImageSpec:
@@ -270,13 +298,16 @@ def _image_spec(config: Any, source: str) -> ImageSpec:
     )
     unfit = {
         f"images of size {size}, expected one square": len(sizes) != 1,
-        f"{channels} channels in and {out} out, expected as many or twice as many": out not in (channels, 2 * channels),
+        f"{channels} channels in and {out} out, expected as many or twice as many": out
+        not in (channels, 2 * channels),
         f"time_embedding_type {shown(times)}, expected 'positional'": times != "positional",
         f"class_embed_type {shown(classes)}, expected none or class indices": classes is not None,
     }
     for reason, applies in unfit.items():
         if applies:
-            raise UsageError(f"the network of {source!r} has {reason}; such a model cannot be a teacher.")
+            raise UsageError(
+                f"the network of {source!r} has {reason}; such a model cannot be a teacher."
+            )
     return ImageSpec(channels, sizes.pop(), config.num_class_embeds or 0)
 
 
@@ -293,12 +324,15 @@ def _denoiser(network: nn.Module, config: dict[str, Any], source: str) -> VPDeno
         return FlowDenoiser(network, time_scale=config.get("num_train_timesteps", 1000))
     if name not in VP_SCHEDULERS:
         known = ", ".join(VP_SCHEDULERS + FLOW_SCHEDULERS)
-        raise UsageError(f"the scheduler of {source!r} is a {one_line(name, 60)}; expected one of {known}.")
+        raise UsageError(
+            f"the scheduler of {source!r} is a {one_line(name, 60)}; expected one of {known}."
+        )
     betas = config.get("trained_betas")
     most = SCHEDULER_RANGES["num_train_timesteps"][1]
     if isinstance(betas, list) and len(betas) > most:
         raise UsageError(
-            f"the scheduler of {source!r} has {len(betas):,} trained_betas, expected at most {most:,}; save it again."
+            f"the scheduler of {source!r} has {len(betas):,} trained_betas, expected at most "
+            f"{most:,}; save it again."
         )
     scheduler = _build(name, config)
     alphas = scheduler.alphas_cumprod.clone()
@@ -314,4 +348,6 @@ def _new_name(tensor: str) -> str:
 
 def _identity(config: dict[str, Any]) -> dict[str, Any]:
     """Return a configuration without the entries that only say who wrote it."""
-    return {key: value for key, value in config.items() if key not in ("_diffusers_version", "_name_or_path")}
+    return {
+        key: value for key, value in config.items() if key not in ("_diffusers_version", "_name_or_path")
+    }

@@ -35,7 +35,9 @@ class EDMDigits(Teacher, Trainable):
     sampler = Sampler(steps=18)
     dataset = "digits"
     protocol = "digits-5k"
-    published: ClassVar[ReportedFID | None] = ReportedFID(1.48, 35, "results/digits/README.md, replicates 1 to 4", "digits-5k")
+    published: ClassVar[ReportedFID | None] = ReportedFID(
+        1.48, 35, "results/digits/README.md, replicates 1 to 4", "digits-5k"
+    )
     training_images = 1_536_000
     shipped = Path(__file__).with_name("edm_digits.safetensors")
 
@@ -51,7 +53,9 @@ class EDMDigits(Teacher, Trainable):
         return network
 
     @classmethod
-    def train(cls, images: int, seed: int, report: Callable[[int, float], None]) -> tuple[dict[str, Tensor], dict[str, float]]:
+    def train(
+        cls, images: int, seed: int, report: Callable[[int, float], None]
+    ) -> tuple[dict[str, Tensor], dict[str, float]]:
         """Train by EDM's loss with AdamW, batch 256, and a weight average of decay 0.999.
 
         The learning rate is 2e-3, and falls linearly to 0 from half way.

@@ -31,7 +31,9 @@ from teachers.networks.config import NetworkConfig
 _SITE = "https://nvlabs-fi-cdn.nvidia.com/edm"
 _LICENCE = "CC BY-NC-SA 4.0 (NVIDIA): not for commercial use"
 _SOURCE = "NVlabs/edm README, example.py and generate.py"
-_TABLE_2 = "EDM paper, Table 2, and NVlabs/edm example.py: the smallest of three FIDs of 50,000 images each"
+_TABLE_2 = (
+    "EDM paper, Table 2, and NVlabs/edm example.py: the smallest of three FIDs of 50,000 images each"
+)
 
 
 def published_network(file: str) -> Asset:
@@ -125,7 +127,9 @@ class EDMCifar10VE(EDMCifar10):
 
     network = ncsnpp(32)
     weights = published_network("edm-cifar10-32x32-uncond-ve.pkl")
-    published: ClassVar[ReportedFID | None] = ReportedFID(1.98, 35, "README of D2O (github.com/Zyriix/GDD)")
+    published: ClassVar[ReportedFID | None] = ReportedFID(
+        1.98, 35, "README of D2O (github.com/Zyriix/GDD)"
+    )
 
 
 class EDMCifar10CondVE(EDMCifar10Cond):
@@ -177,7 +181,9 @@ class EDMAFHQv2VE(EDMAFHQv2):
 
 
 class EDMImageNet64(EDMTeacher):
-    """EDM on ImageNet 64x64, by class: ADM, 295.9M parameters, published FID 1.36 at NFE 511 (stochastic)."""
+    """EDM on ImageNet 64x64, by class: ADM, 295.9M parameters, published FID 1.36 at NFE 511
+    (stochastic).
+    """
 
     network = NetworkConfig(
         model_type="DhariwalUNet",

@@ -11,7 +11,9 @@ import torch
 # No example has to be quick: how long one takes says more about what else the machine does than about the code.
 UNHURRIED = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
 hypothesis.settings.register_profile("default", **UNHURRIED)
-hypothesis.settings.register_profile("ci", **UNHURRIED, derandomize=True)  # it fails for a change, never by chance
+hypothesis.settings.register_profile(
+    "ci", **UNHURRIED, derandomize=True
+)  # it fails for a change, never by chance
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 
@@ -22,7 +24,9 @@ def _own_folders(tmp_path, monkeypatch):
     monkeypatch.setenv("BENCH_OFFLINE", "1")
     monkeypatch.setenv("COLUMNS", "200")
     torch.set_num_threads(1)
-    monkeypatch.setattr("bench.environment._ALL_THREADS", 1)  # the tests themselves are run on all of them
+    monkeypatch.setattr(
+        "bench.environment._ALL_THREADS", 1
+    )  # the tests themselves are run on all of them
 
 
 @pytest.fixture(autouse=True)

@@ -16,18 +16,36 @@ ROOT = Path(__file__).parents[1]
 GROUND = ["errors", "units", "distributed", "files", "registry"]
 COMPUTING = ["environment", "plugin", "settings", "factory", "evaluation", "training"]
 READING = ["leaderboard", "render"]
-ORDER = [*GROUND, "environment", "plugin", "runs", "settings", "factory", "evaluation", "training", *READING, "api", "cli"]
-"""Parts of ``bench`` from the ground up. What computes and what reads records meet in ``runs``, and again in ``api``."""
+ORDER = [
+    *GROUND,
+    "environment",
+    "plugin",
+    "runs",
+    "settings",
+    "factory",
+    "evaluation",
+    "training",
+    *READING,
+    "api",
+    "cli",
+]
+"""Parts of ``bench`` from the ground up. What computes and what reads records meet in ``runs``, and
+again in ``api``.
+"""
 TYPES_ONLY = {"registry"}
 """Parts that name types from above for the type checker alone."""
 Import = tuple[str, int, bool, bool]
-"""The module imported, its line, whether it stands within a function, and whether it is for the type checker alone."""
+"""The module imported, its line, whether it stands within a function, and whether it is for the
+type checker alone.
+"""
 
 
 def modules() -> dict[str, Path]:
     """Every module of the product by its name."""
     files = [f for top in ("bench", "methods", "teachers", "evals") for f in (ROOT / top).rglob("*.py")]
-    return {".".join(f.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): f for f in files}
+    return {
+        ".".join(f.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): f for f in files
+    }
 
 
 MODULES = modules()
@@ -64,7 +82,9 @@ def arrows(*, types: bool = False) -> Iterator[tuple[str, str, str]]:
     """Imports of the suite's own modules: who, whom, and where."""
     for name, found in IMPORTS.items():
         for target, line, _, for_types in found:
-            if target.partition(".")[0] in ("bench", "methods", "teachers", "evals") and (types or not for_types):
+            if target.partition(".")[0] in ("bench", "methods", "teachers", "evals") and (
+                types or not for_types
+            ):
                 yield name, target, f"{MODULES[name].relative_to(ROOT)}:{line} imports {target}"
 
 
@@ -73,7 +93,8 @@ def test_within_bench_imports_point_down():
     wrong = [
         where
         for name, target, where in arrows(types=True)
-        if height.get(part(target), -1) > height.get(part(name), len(height)) and part(name) not in TYPES_ONLY
+        if height.get(part(target), -1) > height.get(part(name), len(height))
+        and part(name) not in TYPES_ONLY
     ]
     assert not wrong
 
@@ -84,7 +105,9 @@ def test_every_part_of_bench_has_its_place():
 
 def test_what_reads_records_and_what_computes_meet_in_runs_alone():
     sides = dict.fromkeys(COMPUTING, READING) | dict.fromkeys(("runs", *READING), COMPUTING)
-    assert not [where for name, target, where in arrows(types=True) if part(target) in sides.get(part(name), ())]
+    assert not [
+        where for name, target, where in arrows(types=True) if part(target) in sides.get(part(name), ())
+    ]
 
 
 def test_what_reads_records_never_imports_torch():
@@ -101,7 +124,11 @@ def test_what_reads_records_never_imports_torch():
 
 
 def test_what_is_shown_is_imported_by_the_command_line_alone():
-    assert not [w for name, target, w in arrows() if part(target) == "render" and part(name) not in ("render", "cli")]
+    assert not [
+        w
+        for name, target, w in arrows()
+        if part(target) == "render" and part(name) not in ("render", "cli")
+    ]
 
 
 def test_plugins_see_the_plugin_page_and_the_readers_of_files_and_bench_sees_no_plugin():
@@ -132,7 +159,11 @@ def test_an_import_within_a_function_says_why():
             if not within:
                 continue
             said = any("#" in lines[name][i] for i in range(max(0, line - 4), line))
-            wrong += [] if said else [f"{MODULES[name].relative_to(ROOT)}:{line} imports {target} and does not say why"]
+            wrong += (
+                []
+                if said
+                else [f"{MODULES[name].relative_to(ROOT)}:{line} imports {target} and does not say why"]
+            )
     assert not wrong
 
 
@@ -148,7 +179,11 @@ def test_no_module_hides_a_function_of_the_python_interface(name):
 
 
 def test_no_module_is_longer_than_350_lines_and_no_body_longer_than_60():
-    large = [name for name, file in MODULES.items() if len(file.read_text(encoding="utf-8").splitlines()) > 350]
+    large = [
+        name
+        for name, file in MODULES.items()
+        if len(file.read_text(encoding="utf-8").splitlines()) > 350
+    ]
     for name, file in MODULES.items():
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):

@@ -32,14 +32,28 @@ def test_the_example_method_runs_by_the_command_beside_it(bench, tmp_path, monke
 def test_the_example_metric_measures(bench, tmp_path):
     plugin = tmp_path / "mean_distance.py"
     plugin.write_text(next(block for block in blocks("python") if "@register_metric" in block))
-    asked = ["eval", "teacher:edm-digits", "--plugin", str(plugin), "--metrics", "mean-distance", "--eval-samples", "50"]
+    asked = [
+        "eval",
+        "teacher:edm-digits",
+        "--plugin",
+        str(plugin),
+        "--metrics",
+        "mean-distance",
+        "--eval-samples",
+        "50",
+    ]
     status, out, err = bench(*asked, "--eval-repeats", "1")
     assert status == 0, err
     assert out.startswith("mean-distance ↓")
 
 
 def test_every_command_in_the_readme_exists():
-    commands = set(re.findall(r"\bbench (run|table|list|show|sample|train|stats|fetch|eval|doctor|[a-z]+) ", "\n".join(blocks())))
+    commands = set(
+        re.findall(
+            r"\bbench (run|table|list|show|sample|train|stats|fetch|eval|doctor|[a-z]+) ",
+            "\n".join(blocks()),
+        )
+    )
     known = {c.name for c in app.registered_commands}
     assert commands <= known
     assert {"run", "table", "list", "show", "sample", "eval", "fetch", "stats", "doctor"} <= commands

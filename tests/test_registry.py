@@ -12,7 +12,22 @@ from bench import registry
 from bench.errors import UsageError
 from tests.helpers.plugins import METHOD, plugin
 
-BUILT_IN = {"sid", "sida", "sid2a", "diff-instruct", "sim", "dmd", "dmd2", "f-distill", "kd", "pd", "cd", "ect", "scd", "teacher"}
+BUILT_IN = {
+    "sid",
+    "sida",
+    "sid2a",
+    "diff-instruct",
+    "sim",
+    "dmd",
+    "dmd2",
+    "f-distill",
+    "kd",
+    "pd",
+    "cd",
+    "ect",
+    "scd",
+    "teacher",
+}
 
 
 def test_the_built_ins_come_through_entry_points_and_fulfil_their_contracts():
@@ -26,14 +41,21 @@ def test_the_built_ins_come_through_entry_points_and_fulfil_their_contracts():
 
 def imported_by(code: str) -> set[str]:
     """The modules that a fresh interpreter has imported after running ``code``."""
-    done = subprocess.run([sys.executable, "-c", f"{code}\nprint(*sys.modules)"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\nprint(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     return set(done.stdout.split())
 
 
 def test_listing_imports_neither_torch_nor_any_plugin():
     code = "import sys; from bench.cli import app; from bench import registry\n"
-    code += "[e.summary() for k in registry.REGISTRIES for e in registry.REGISTRIES[k].entries().values()]"
+    code += (
+        "[e.summary() for k in registry.REGISTRIES for e in registry.REGISTRIES[k].entries().values()]"
+    )
     modules = imported_by(code)
     assert "bench.registry" in modules
     assert not {"torch", "pandas", "methods.sid", "teachers.digits", "evals.fid"} & modules
@@ -60,7 +82,10 @@ def test_a_plugin_file_registers_a_method(tmp_path):
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        (METHOD.format(name="sid"), "registers the method 'sid', but package distill-bench .* already provides"),
+        (
+            METHOD.format(name="sid"),
+            "registers the method 'sid', but package distill-bench .* already provides",
+        ),
         ("import nothing_of_this_name", "does not import: ModuleNotFoundError"),
         ("def broken(:", "does not import: SyntaxError"),
         ("x = 1", "registers nothing"),
@@ -107,10 +132,18 @@ def test_a_class_that_breaks_its_contract_is_named_when_used(tmp_path, text, com
 
 
 def test_two_packages_with_one_name_are_both_named_and_the_rest_works(monkeypatch):
-    points = (EntryPoint("sid", "methods.sid:SiD", "bench.methods"), EntryPoint("sid", "other.sid:SiD", "bench.methods"))
-    points += (EntryPoint("broken", "no_such_module:X", "bench.methods"), EntryPoint("dmd", "methods.dmd:DMD", "bench.methods"))
+    points = (
+        EntryPoint("sid", "methods.sid:SiD", "bench.methods"),
+        EntryPoint("sid", "other.sid:SiD", "bench.methods"),
+    )
+    points += (
+        EntryPoint("broken", "no_such_module:X", "bench.methods"),
+        EntryPoint("dmd", "methods.dmd:DMD", "bench.methods"),
+    )
     monkeypatch.setattr(registry, "_installed", lambda group: points)
-    with pytest.raises(UsageError, match=r"methods.sid:SiD and .*other.sid:SiD both provide the method 'sid'"):
+    with pytest.raises(
+        UsageError, match=r"methods.sid:SiD and .*other.sid:SiD both provide the method 'sid'"
+    ):
         registry.methods.get("sid")
     with pytest.raises(UsageError, match=r"the method 'broken' of .* does not import"):
         registry.methods.get("broken")
@@ -136,19 +169,33 @@ def test_a_package_lists_released_generators_in_a_table(monkeypatch, tmp_path):
     (tmp_path / "tabled" / "mine.yaml").write_text(TABLE)
     (tmp_path / "tabled" / "list.yaml").write_text("- a")
     monkeypatch.syspath_prepend(tmp_path)
-    points = [("a", "tabled:mine.yaml"), ("b", "tabled:list.yaml"), ("c", "tabled:none.yaml"), ("d", "teachers:released.yaml")]
+    points = [
+        ("a", "tabled:mine.yaml"),
+        ("b", "tabled:list.yaml"),
+        ("c", "tabled:none.yaml"),
+        ("d", "teachers:released.yaml"),
+    ]
     installed = tuple(EntryPoint(name, value, "bench.released") for name, value in points)
     monkeypatch.setattr(registry, "_installed", lambda group: installed)
     entries = registry.released.entries()
     assert entries["mine"].summary() == "One."
     mine = registry.released.get("mine")
-    assert (mine.name, mine.weights.url, mine.published) == ("mine", "https://example.org/deep/mine.pkl", None)
+    assert (mine.name, mine.weights.url, mine.published) == (
+        "mine",
+        "https://example.org/deep/mine.pkl",
+        None,
+    )
     assert registry.released.get("sid-cifar10-alpha1.0").method == "sid"
-    with pytest.raises(UsageError, match=r"mine.yaml and .*released.yaml both provide the released 'sid-cifar10-alpha1.2'"):
+    with pytest.raises(
+        UsageError,
+        match=r"mine.yaml and .*released.yaml both provide the released 'sid-cifar10-alpha1.2'",
+    ):
         registry.released.get("sid-cifar10-alpha1.2")
     with pytest.raises(UsageError, match="file: field required"):
         registry.released.get("half")
-    with pytest.raises(UsageError, match=r"the table tabled:list.yaml cannot be read: it does not hold families"):
+    with pytest.raises(
+        UsageError, match=r"the table tabled:list.yaml cannot be read: it does not hold families"
+    ):
         registry.released.get("b")
     assert "none.yaml" in entries["c"].problem
 
@@ -158,12 +205,16 @@ def test_a_plugin_file_registers_a_released_generator_once(tmp_path):
     text += "known = registry.released.get('sid-cifar10-alpha1.2')\nregister_released({name!r})(known)"
     registry.load_plugin(plugin(tmp_path, text.format(name="again")))
     assert registry.released.get("again").teacher == "edm-cifar10"
-    with pytest.raises(UsageError, match=r"registers the released 'sid-cifar10-alpha1.0', but package distill-bench .* already"):
+    with pytest.raises(
+        UsageError,
+        match=r"registers the released 'sid-cifar10-alpha1.0', but package distill-bench .* already",
+    ):
         registry.load_plugin(plugin(tmp_path, text.format(name="sid-cifar10-alpha1.0"), "taken.py"))
 
 
 @pytest.mark.parametrize(
-    ("given", "hint"), [("sidd", "'sid'"), ("diff-instuct", "'diff-instruct'"), ("zzz", "known: cd, diff-instruct")]
+    ("given", "hint"),
+    [("sidd", "'sid'"), ("diff-instuct", "'diff-instruct'"), ("zzz", "known: cd, diff-instruct")],
 )
 def test_an_unknown_name_suggests_the_nearest(given, hint):
     with pytest.raises(UsageError, match=hint):
@@ -174,7 +225,11 @@ def test_an_installed_plugin_that_cannot_be_read_does_not_take_the_listing_down(
     (tmp_path / "unreadable.py").write_text("def broken(:")
     monkeypatch.syspath_prepend(tmp_path)
     point = EntryPoint("broken", "unreadable:X", "bench.methods")
-    monkeypatch.setattr(registry, "_installed", lambda group: (point, EntryPoint("dmd", "methods.dmd:DMD", "bench.methods")))
+    monkeypatch.setattr(
+        registry,
+        "_installed",
+        lambda group: (point, EntryPoint("dmd", "methods.dmd:DMD", "bench.methods")),
+    )
     assert "cannot be read" in registry.methods.entries()["broken"].summary()
     assert registry.methods.entries()["dmd"].summary().startswith("Distribution matching")
 
@@ -185,7 +240,9 @@ def test_two_plugin_files_of_one_name_keep_their_own_hyper_parameters(tmp_path):
     for name, rate in (("a", 1), ("b", 2)):
         (tmp_path / name).mkdir()
         registry.load_plugin(plugin(tmp_path / name, METHOD.format(name=name)))
-        (tmp_path / name / "plugin.yaml").write_text(f"defaults: {{lr: {{value: {rate}, source: here}}}}")
+        (tmp_path / name / "plugin.yaml").write_text(
+            f"defaults: {{lr: {{value: {rate}, source: here}}}}"
+        )
     assert [card(registry.methods.get(name)).defaults["lr"].value for name in "ab"] == [1, 2]
 
 
@@ -206,7 +263,9 @@ register_protocol(Protocol("rows", 200, ("rows",), ("fid",)))
     registry.load_plugin(plugin(tmp_path, text))
     import bench as suite
 
-    record = suite.run("teacher", "edm-digits", settings={"steps": 2}, protocol="rows-200", eval_repeats=1)
+    record = suite.run(
+        "teacher", "edm-digits", settings={"steps": 2}, protocol="rows-200", eval_repeats=1
+    )
     assert record.evaluations[0].metrics["fid"].protocol == "rows-200"
 
 

@@ -12,22 +12,29 @@ from bench.cli.lazy import STYLE, LazyGroup, announce
 from bench.errors import BenchError, Interrupted
 
 COMMANDS = {
-    "run": "Distil a teacher by a method. The same command continues an interrupted run and answers at once from a finished one.",
-    "compare": "Carry out a grid of runs at matched compute and print its table. The same command goes on where it was stopped.",
+    "run": "Distil a teacher by a method. The same command continues an interrupted run and "
+    "answers at once from a finished one.",
+    "compare": "Carry out a grid of runs at matched compute and print its table. The same command "
+    "goes on where it was stopped.",
     "table": "Print the leaderboard of all finished runs; runs that differ only in their seed make one row.",
     "plot": "Draw the finished runs; those that differ only in their seed make one line, "
     "with a band from the smallest to the largest.",
     "report": "Write one HTML file with the leaderboard, curves, sample grids, "
     "and each run's recipe, protocol, environment and cost.",
-    "merge": "Copy finished runs into the results folder. The same run is taken once; with two different records it is refused.",
+    "merge": "Copy finished runs into the results folder. The same run is taken once; with two "
+    "different records it is refused.",
     "list": "List methods, teachers, released generators, data sets, evals or runs.",
     "show": "Show what a method will use and where each value comes from, or the facts of anything else.",
     "sample": "Write a grid of samples as a PNG, or each into a folder; image i depends on its seed alone.",
-    "eval": "Measure a run, a weights file, a teacher, a released generator or a folder of images; each number has its protocol.",
-    "verify": "Measure a teacher's FID by the protocol of its published one, and compare. Exit code 1 if they do not agree.",
-    "train": "Train an embedded network from nothing; the same machine gives the shipped weights again, to the bit.",
+    "eval": "Measure a run, a weights file, a teacher, a released generator or a folder of "
+    "images; each number has its protocol.",
+    "verify": "Measure a teacher's FID by the protocol of its published one, and compare. Exit "
+    "code 1 if they do not agree.",
+    "train": "Train an embedded network from nothing; the same machine gives the shipped weights "
+    "again, to the bit.",
     "stats": "Write the reference statistics of a data set under a protocol.",
-    "fetch": "Download and verify the files that a teacher, data set or other part needs. Exit code 1 if one cannot be had.",
+    "fetch": "Download and verify the files that a teacher, data set or other part needs. Exit "
+    "code 1 if one cannot be had.",
     "doctor": "Check the installation: versions, devices, folders, and that every registered thing imports. "
     "Exit code 1 on a problem.",
 }
@@ -36,7 +43,8 @@ COMMANDS = {
 app = typer.Typer(
     name="bench",
     cls=LazyGroup,
-    help="Distil pretrained diffusion models into one-step generators, and compare the methods at matched compute.",
+    help="Distil pretrained diffusion models into one-step generators, "
+    "and compare the methods at matched compute.",
     epilog="Start with: bench run --method sid --teacher edm-digits",
     no_args_is_help=True,
     **STYLE,
@@ -56,7 +64,9 @@ def global_options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop."),
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and stop."
+        ),
     ] = False,
 ) -> None:
     """Take the options that stand before the command's name."""

@@ -30,5 +30,7 @@ def require_known(known: Mapping[str, set[str]], choice: Mapping[str, Iterable[s
 
 def unfinished(records: Sequence[Record], teachers: Sequence[str] | None) -> list[str]:
     """Write which runs of these teachers, or of all, are not finished: one sentence, or none."""
-    ids = [r.run_id for r in records if r.status != "done" and (teachers is None or r.teacher in teachers)]
+    ids = [
+        r.run_id for r in records if r.status != "done" and (teachers is None or r.teacher in teachers)
+    ]
     return [f"not finished: {', '.join(ids)}."] if ids else []

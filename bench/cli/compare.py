@@ -25,21 +25,34 @@ from bench.runs.suite import Suite, make_suite, read_suite
 
 @takes(RunFlags, EvaluationFlags)
 def command(
-    suite: Annotated[Path | None, typer.Argument(metavar="[SUITE.yaml]", help="A suite file; flags override it.")] = None,
-    methods: Annotated[str | None, typer.Option(metavar="A,B", help="Methods, as in `bench list methods`.")] = None,
-    teacher: Annotated[str | None, typer.Option(metavar="T,U", help="Teachers, as in `bench list teachers`.")] = None,
-    seeds: Annotated[str | None, typer.Option(metavar="N|A,B", help="How many seeds, or which. [default: 3]")] = None,
+    suite: Annotated[
+        Path | None, typer.Argument(metavar="[SUITE.yaml]", help="A suite file; flags override it.")
+    ] = None,
+    methods: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Methods, as in `bench list methods`.")
+    ] = None,
+    teacher: Annotated[
+        str | None, typer.Option(metavar="T,U", help="Teachers, as in `bench list teachers`.")
+    ] = None,
+    seeds: Annotated[
+        str | None, typer.Option(metavar="N|A,B", help="How many seeds, or which. [default: 3]")
+    ] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="One hyper-parameter of all methods; repeatable."),
+        typer.Option(
+            "--set", metavar="NAME=VALUE", help="One hyper-parameter of all methods; repeatable."
+        ),
     ] = None,
     *,
     flags: dict[str, Any],
     processes: Annotated[
-        int | None, typer.Option(min=1, help="Runs at a time [default: one a GPU, or one a processor core].")
+        int | None,
+        typer.Option(min=1, help="Runs at a time [default: one a GPU, or one a processor core]."),
     ] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Take up again what failed before.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the grid with estimated costs; run nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the grid with estimated costs; run nothing.")
+    ] = False,
     results: Results = None,
     format_: Annotated[
         str, typer.Option("--format", help="Of the table at the end: terminal, md, latex, csv or json.")
@@ -50,7 +63,8 @@ def command(
 
     Example: bench compare suites/digits.yaml
 
-    Or without a file: bench compare --methods sid,diff-instruct,dmd --teacher edm-digits --budget flops=2T --seeds 3
+    Or without a file: bench compare --methods sid,diff-instruct,dmd --teacher edm-digits --budget
+    flops=2T --seeds 3
     """
     one_of("format", format_, FORMATS)
     distributed.require_one("bench compare")
@@ -60,7 +74,9 @@ def command(
         "seeds": _seeds(seeds),
     }
     flags |= without_none(grid)
-    chosen = read_suite(suite, flags) if suite else make_suite(flags, "without a suite file the comparison")
+    chosen = (
+        read_suite(suite, flags) if suite else make_suite(flags, "without a suite file the comparison")
+    )
     chosen = _with_settings(chosen, set_ or [])
     folder = results_folder(results)
     if dry_run:
@@ -73,7 +89,9 @@ def command(
     if records:
         typer.echo(render(leaderboard(records), format_))
     note(*(f"{sentence}." for sentence in budget_mismatches(runs)))
-    failed = [(run, label) for run, label in zip(runs, labels(runs), strict=True) if run.state == "failed"]
+    failed = [
+        (run, label) for run, label in zip(runs, labels(runs), strict=True) if run.state == "failed"
+    ]
     note(*(f"{label} seed {run.request.seed} failed: {run.error}" for run, label in failed))
     if failed:
         raise BenchError(f"{len(failed)} of {len(runs)} runs failed; `--retry` takes them up again.")
@@ -85,7 +103,10 @@ def _seeds(text: str | None) -> list[int] | None:
         return None
     parts = text.split(",")
     if not all(part.strip().isdigit() for part in parts) or (len(parts) == 1 and int(parts[0]) == 0):
-        raise UsageError(f"--seeds {text!r} is neither a number of seeds above 0, such as 3, nor a list of them, such as 0,1,2.")
+        raise UsageError(
+            f"--seeds {text!r} is neither a number of seeds above 0, such as 3, nor a list of "
+            "them, such as 0,1,2."
+        )
     return list(range(int(parts[0]))) if len(parts) == 1 else [int(part) for part in parts]
 
 

@@ -29,7 +29,9 @@ def command(results: Results = None, plugin: PluginFiles = None) -> None:
     _line(True, "python", platform.python_version())
     for package in PACKAGES:
         version = installed(package)
-        checks.append(_line(version is not None, package, version or "not installed; reinstall distill-bench"))
+        checks.append(
+            _line(version is not None, package, version or "not installed; reinstall distill-bench")
+        )
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     _line(True, "devices", ", ".join(["cpu", *gpus]) + f" ({os.cpu_count()} cores)")
     for what, folder in (("results", results_folder(results)), ("cache", cache_folder())):

@@ -39,7 +39,10 @@ def command(
     flags: dict[str, Any],
     batch: Batch = None,
     check: Annotated[
-        bool, typer.Option("--cross-check", help="Measure the same images by torch-fidelity and clean-fid too.")
+        bool,
+        typer.Option(
+            "--cross-check", help="Measure the same images by torch-fidelity and clean-fid too."
+        ),
     ] = False,
     path: SourcePath = None,
     device: Device = "auto",
@@ -61,7 +64,9 @@ def command(
 
     options = make_evaluation_options(**flags)
     if not options.measures:
-        raise UsageError("an evaluation without metrics measures nothing; give some, such as --metrics fid,is.")
+        raise UsageError(
+            "an evaluation without metrics measures nothing; give some, such as --metrics fid,is."
+        )
     folder = writable_results(results)
     target = open_target(source, options, folder, device=device, path=path, observe=observe_notes)
     if check:

@@ -15,6 +15,7 @@ from bench.errors import BenchError, UsageError
 from bench.evaluation.plan import make_metric
 from bench.factory import find_teacher_class
 from bench.files.assets import Asset
+from bench.files.modules import summary_of
 from bench.files.tensors import load_tensors
 from bench.plugin.method import Method
 from bench.plugin.metric import FeatureMetric
@@ -41,7 +42,9 @@ def method_facts(name: str, teacher: str = "") -> Facts:
         "teacher": teacher if teacher in {*data.teachers, *data.defaults_for} else None,
         "needs": _needs(method, teacher),
         "update": data.price(),
-        "settings": {key: _setting(fields.get(key), values.get(key)) for key in dict.fromkeys([*fields, *values])},
+        "settings": {
+            key: _setting(fields.get(key), values.get(key)) for key in dict.fromkeys([*fields, *values])
+        },
         "tuning": tuning.model_dump() if tuning else None,
         "bibtex": data.bibtex,
     }
@@ -69,9 +72,16 @@ def _needs(method: type[Method], teacher: str) -> list[str] | None:
 def teacher_facts(name: str) -> Facts:
     """Collect a teacher's facts, and those of its weights if they are at hand: nothing is downloaded."""
     teacher_class, source = find_teacher_class(name)
-    at_hand = Path(source).exists() if source else all(asset.path.exists() for asset in teacher_class.assets[:1])
+    at_hand = (
+        Path(source).exists()
+        if source
+        else all(asset.path.exists() for asset in teacher_class.assets[:1])
+    )
     if source and not at_hand:
-        return {"teacher": name, "weights": "not in a folder here; they are fetched when the teacher is used"}
+        return {
+            "teacher": name,
+            "weights": "not in a folder here; they are fetched when the teacher is used",
+        }
     teacher = teacher_class(None, source) if at_hand else teacher_class
     facts: Facts = {
         "teacher": name,
@@ -89,7 +99,10 @@ def teacher_facts(name: str) -> Facts:
     if isinstance(teacher, type):
         fetch = f"`bench fetch teacher:{name}`"
         return facts | {"weights": f"not at hand; get them by {fetch}, or give --teacher-path FILE"}
-    facts |= {"parameters": sum(p.numel() for p in teacher.denoiser.parameters()), "digest": teacher.digest()}
+    facts |= {
+        "parameters": sum(p.numel() for p in teacher.denoiser.parameters()),
+        "digest": teacher.digest(),
+    }
     if teacher.note:
         facts["note"] = teacher.note
     if shipped := getattr(teacher_class, "shipped", None):
@@ -135,7 +148,9 @@ def protocol_facts(name: str) -> Facts:
         "extractors": {e: list(registry.extractors.get(e).features) for e in protocol.extractors},
         "measured unless others are asked for": list(protocol.metrics),
         "metrics": _measurable(protocol),
-        "references": {dataset: [_reference_facts(place) for place in places] for dataset, places in references},
+        "references": {
+            dataset: [_reference_facts(place) for place in places] for dataset, places in references
+        },
     }
 
 
@@ -187,7 +202,7 @@ def _protocols(fits: Callable[[Protocol], bool]) -> list[str]:
 
 
 def _summary(thing: object) -> str:
-    return (inspect.getdoc(thing) or "").partition("\n")[0]
+    return summary_of(inspect.getdoc(thing))
 
 
 def _meaning(thing: object) -> str:
@@ -205,4 +220,7 @@ def _reference_facts(place: Any) -> Facts:
 def _asset_facts(asset: Asset) -> Facts:
     """Describe a file that can be fetched, and where it lies."""
     facts = {name: getattr(asset, name) for name in ("file", "url", "licence", "source")}
-    return facts | {"sha256": asset.digest(), "at": str(asset.path) if asset.path.exists() else "not fetched"}
+    return facts | {
+        "sha256": asset.digest(),
+        "at": str(asset.path) if asset.path.exists() else "not fetched",
+    }

@@ -20,7 +20,10 @@ from bench.settings import choose_settings
 
 
 def command(
-    names: Annotated[list[str], typer.Argument(metavar="KIND:NAME", help="What needs files, such as teacher:edm-cifar10.")],
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="KIND:NAME", help="What needs files, such as teacher:edm-cifar10."),
+    ],
     format_: Json = "terminal",
     plugin: Plugins = None,
 ) -> None:
@@ -50,7 +53,9 @@ def _assets(name: str) -> tuple[Asset, ...]:
     """Find the files that ``KIND:NAME`` needs. Raises UsageError if there is no such thing."""
     kind, colon, part = name.partition(":")
     if not colon:
-        meant = [f"{kind}:{name}" for kind, things in registry.REGISTRIES.items() if name in things.entries()]
+        meant = [
+            f"{kind}:{name}" for kind, things in registry.REGISTRIES.items() if name in things.entries()
+        ]
         example = " or ".join(meant) or "for example teacher:edm-cifar10"
         raise UsageError(f"{name!r} is not of the form KIND:NAME; say {example}.")
     if kind not in registry.REGISTRIES:
@@ -74,7 +79,9 @@ def _assets_of(kind: str, name: str) -> tuple[Asset, ...]:
         case "method":
             method = registry.methods.get(name)
             requirements = method.requires(choose_settings(method, "", {}).settings)
-            return tuple(required.asset for required in requirements if isinstance(required, PublishedFile))
+            return tuple(
+                required.asset for required in requirements if isinstance(required, PublishedFile)
+            )
         case "protocol":
             protocol = registry.protocols.get(name)
             places = [place for places in protocol.references.values() for place in places]

@@ -22,7 +22,9 @@ What = StrEnum("What", "methods teachers datasets evals metrics extractors proto
 
 
 def command(
-    what: Annotated[What, typer.Argument(help="What to list; evals are metrics, extractors and protocols together.")],
+    what: Annotated[
+        What, typer.Argument(help="What to list; evals are metrics, extractors and protocols together.")
+    ],
     format_: Json = "terminal",
     results: Results = None,
     plugin: Plugins = None,
@@ -51,7 +53,14 @@ def _entries(what: What) -> list[dict[str, str]]:
     rows = []
     for entry in (entry for kind in kinds for entry in registry.REGISTRIES[kind].entries().values()):
         kind = {"kind": entry.kind} if len(kinds) > 1 else {}
-        rows.append({"name": entry.name, **kind, "summary": entry.problem or entry.summary(), "from": entry.origin})
+        rows.append(
+            {
+                "name": entry.name,
+                **kind,
+                "summary": entry.problem or entry.summary(),
+                "from": entry.origin,
+            }
+        )
     return rows
 
 
@@ -74,7 +83,9 @@ def _runs(results: Path | None) -> list[dict[str, str]]:
 
 
 def _standing(record: Record, digests: dict[Path, str]) -> str:
-    """Say whether a finished run still answers its request, or which of the files behind it have changed."""
+    """Say whether a finished run still answers its request, or which of the files behind it have
+    changed.
+    """
     if record.status != "done":
         return "-"
     changed = changed_inputs(record, digests)

@@ -13,7 +13,9 @@ from bench.runs.merge import merge
 
 
 def command(
-    sources: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of runs, such as another machine's.")],
+    sources: Annotated[
+        list[Path], typer.Argument(metavar="DIR...", help="Folders of runs, such as another machine's.")
+    ],
     results: Results = None,
 ) -> None:
     """Copy finished runs into the results folder. The same run is taken once; with two
@@ -26,5 +28,7 @@ def command(
     note(*merged.left)
     for name in merged.taken:
         typer.echo(name)
-    counts = f"{len(merged.taken)} runs taken, {len(merged.there)} there already, {len(merged.left)} left"
+    counts = (
+        f"{len(merged.taken)} runs taken, {len(merged.there)} there already, {len(merged.left)} left"
+    )
     typer.echo(counts, err=True)

@@ -76,7 +76,9 @@ Plugins = Annotated[
 """Plugin files, which are loaded as soon as the command line is read."""
 Results = Annotated[
     Path | None,
-    typer.Option("--results", metavar="DIR", help="Folder of runs [default: $BENCH_RESULTS or results/runs]."),
+    typer.Option(
+        "--results", metavar="DIR", help="Folder of runs [default: $BENCH_RESULTS or results/runs]."
+    ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 TeacherPath = Annotated[
@@ -106,7 +108,9 @@ ExtractorPath = Annotated[
     str | None,
     typer.Option(metavar="FILE", help="Weights of the protocol's feature extractor [default: fetched]."),
 ]
-Json = Annotated[str, typer.Option("--format", parser=terminal_or_json, metavar="<str>", help="terminal or json.")]
+Json = Annotated[
+    str, typer.Option("--format", parser=terminal_or_json, metavar="<str>", help="terminal or json.")
+]
 
 
 class EvaluationFlags:
@@ -122,14 +126,21 @@ class EvaluationFlags:
             help="fid,is and so on, or none [default: the protocol's].",
         ),
     ]
-    eval_samples: Annotated[int | None, typer.Option(metavar="N", help="Images per evaluation; part of the protocol.")]
-    eval_repeats: Annotated[int | None, typer.Option(metavar="R", help="Replicates of the final evaluation, on disjoint seeds.")]
+    eval_samples: Annotated[
+        int | None, typer.Option(metavar="N", help="Images per evaluation; part of the protocol.")
+    ]
+    eval_repeats: Annotated[
+        int | None,
+        typer.Option(metavar="R", help="Replicates of the final evaluation, on disjoint seeds."),
+    ]
     protocol: Annotated[str | None, typer.Option(help="Evaluation protocol [default: the teacher's].")]
     reference: Reference
     extractor_path: ExtractorPath
     fast: Annotated[
         bool | None,
-        typer.Option("--fast", help="Features in 16 bits; near the exact numbers, and another protocol."),
+        typer.Option(
+            "--fast", help="Features in 16 bits; near the exact numbers, and another protocol."
+        ),
     ]
 
 
@@ -143,7 +154,9 @@ class RunFlags:
             help="images, updates, flops or seconds; suffixes k, M, G, T [default: the method's].",
         ),
     ]
-    eval_points: Annotated[int | None, typer.Option(metavar="N", help="Evaluations: at zero, then log-spaced. [default: 8]")]
+    eval_points: Annotated[
+        int | None, typer.Option(metavar="N", help="Evaluations: at zero, then log-spaced. [default: 8]")
+    ]
     data: Annotated[
         str | None,
         typer.Option(
@@ -161,9 +174,15 @@ def takes(*groups: type) -> Callable[[Callable[..., None]], Callable[..., None]]
 
     The command receives a dictionary of those that are on the command line, by the names of the fields.
     """
-    hints = {name: hint for group in groups for name, hint in get_type_hints(group, include_extras=True).items()}
+    hints = {
+        name: hint
+        for group in groups
+        for name, hint in get_type_hints(group, include_extras=True).items()
+    }
     keyword = inspect.Parameter.KEYWORD_ONLY
-    added = [inspect.Parameter(name, keyword, default=None, annotation=hint) for name, hint in hints.items()]
+    added = [
+        inspect.Parameter(name, keyword, default=None, annotation=hint) for name, hint in hints.items()
+    ]
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         parameters = []

@@ -28,19 +28,28 @@ def command(
         str,
         typer.Argument(
             metavar="[curves|nfe|cost|samples]",
-            help="The metric along the runs, against NFE, or against the whole cost; or samples from the same noise.",
+            help="The metric along the runs, against NFE, or against the whole cost; "
+            "or samples from the same noise.",
         ),
     ] = "curves",
-    teacher: Annotated[str | None, typer.Option(help="Only this teacher [default: a panel for each].")] = None,
+    teacher: Annotated[
+        str | None, typer.Option(help="Only this teacher [default: a panel for each].")
+    ] = None,
     metric: Annotated[str, typer.Option(help="What is drawn, such as is or recall.")] = "fid",
     x: Annotated[
         str | None,
-        typer.Option("--x", help="images, flops or seconds [default: images for curves, flops for cost]."),
+        typer.Option(
+            "--x", help="images, flops or seconds [default: images for curves, flops for cost]."
+        ),
     ] = None,
     methods: Annotated[str | None, typer.Option(help="Only these, such as sid,dmd.")] = None,
-    protocol: Annotated[str | None, typer.Option(help="Only this protocol [default: a panel for each].")] = None,
+    protocol: Annotated[
+        str | None, typer.Option(help="Only this protocol [default: a panel for each].")
+    ] = None,
     width: Annotated[str, typer.Option(help="column (3.35 in) or page (6.9 in).")] = "page",
-    count: Annotated[int, typer.Option("-n", help="Images of each method, for samples: a square of up to 64.")] = 16,
+    count: Annotated[
+        int, typer.Option("-n", help="Images of each method, for samples: a square of up to 64.")
+    ] = 16,
     output: Annotated[
         list[Path] | None,
         typer.Option(
@@ -75,12 +84,15 @@ def command(
     note(*(f"there is no finished run of {method!r} to draw." for method in missing))
     with paper_style():
         samples = kind == "samples"
-        drawing = side_by_side(curves, folder, width, across) if samples else draw(kind, curves, axis, width)
+        drawing = (
+            side_by_side(curves, folder, width, across) if samples else draw(kind, curves, axis, width)
+        )
         if drawing is None:
             choice = {"teacher": teacher, "metric": metric, "methods": methods, "protocol": protocol}
             wishes = ", ".join(f"{what} {value!r}" for what, value in choice.items() if value)
             raise BenchError(
-                f"nothing in {str(folder)!r} makes a figure of {kind} with {wishes}; finish a run that does, {FIRST_RUN}"
+                f"nothing in {str(folder)!r} makes a figure of {kind} with {wishes}; finish a run "
+                f"that does, {FIRST_RUN}"
             )
         contents = [(file, encoded(drawing.figure, form, drawing.caption)) for file, form in files]
     for file, content in contents:
@@ -88,7 +100,10 @@ def command(
         typer.echo(f"{file}: {len(content):,} bytes", err=True)
     note(*drawing.notes)
     if letters := missing_letters(drawing.figure):
-        note(f"the font of the figures lacks {letters!r}; an SVG takes them from its reader's fonts, PDF and PNG show boxes.")
+        note(
+            f"the font of the figures lacks {letters!r}; an SVG takes them from its reader's "
+            "fonts, PDF and PNG show boxes."
+        )
     typer.echo(drawing.caption)
 
 
@@ -96,7 +111,9 @@ def _axis(kind: str, x: str | None) -> str:
     """Choose the horizontal axis of a kind of figure. Raises UsageError for one that there is not."""
     one_of("kind of figure", kind, KINDS)
     if x is not None and kind not in _DEFAULT_AXIS:
-        raise UsageError(f"--x {x} is for curves and cost; a figure of {kind} has no such axis, leave it out.")
+        raise UsageError(
+            f"--x {x} is for curves and cost; a figure of {kind} has no such axis, leave it out."
+        )
     return one_of("axis", x or _DEFAULT_AXIS.get(kind, "images"), X_LABELS)
 
 

@@ -21,7 +21,9 @@ from bench.runs.store import read_runs, results_folder
 
 def command(
     teacher: Annotated[str | None, typer.Option(help="Only this teacher.")] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The page to write.")] = Path("report.html"),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="The page to write.")
+    ] = Path("report.html"),
     results: Results = None,
 ) -> None:
     """Write one HTML file with the leaderboard, curves, sample grids, and each run's recipe,
@@ -35,14 +37,20 @@ def command(
     require_writable(output.parent, "folder")
     folder = results_folder(results)
     runs, skipped = read_runs(folder)
-    require_known(known_names([record for _, record in runs]), {"teacher": [teacher] if teacher else None})
+    require_known(
+        known_names([record for _, record in runs]), {"teacher": [teacher] if teacher else None}
+    )
     with progress_bar("writing the report") as observe:
-        facts = content(runs, skipped, teacher, report=lambda done: observe(Working("writing", done, 1.0)))
+        facts = content(
+            runs, skipped, teacher, report=lambda done: observe(Working("writing", done, 1.0))
+        )
     note(*facts["skipped"])
     if not facts["rows"]:
         of_teacher = f" of teacher {teacher!r}" if teacher else ""
         raise BenchError(f"no finished run{of_teacher} in {str(folder)!r}; make one, {FIRST_RUN}")
-    facts["skipped"] = [sentence.replace(f"{folder}/", "") for sentence in facts["skipped"]]  # others read it
+    facts["skipped"] = [
+        sentence.replace(f"{folder}/", "") for sentence in facts["skipped"]
+    ]  # others read it
     text = page(facts)
     write_atomic(output, text)
     counts = f"{len(facts['rows'])} rows of {len(facts['runs'])} runs, {len(text) / 1e6:.1f} MB"

@@ -24,9 +24,12 @@ def command(
     teacher: Annotated[str | None, typer.Option(help="Teacher, as in `bench list teachers`.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of training. [default: 0]")] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="One hyper-parameter; repeatable.")
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="One hyper-parameter; repeatable."),
     ] = None,
-    recipe: Annotated[Path | None, typer.Option(metavar="FILE", help="A run's recipe.yaml; flags override it.")] = None,
+    recipe: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A run's recipe.yaml; flags override it.")
+    ] = None,
     precision: Annotated[
         str | None,
         typer.Option(help="auto, fp32, tf32, fp16 or bf16; short for --set precision=..."),
@@ -34,12 +37,18 @@ def command(
     *,
     flags: dict[str, Any],
     no_teacher: Annotated[
-        bool, typer.Option("--no-teacher", help="Do not measure the teacher first where it has not been.")
+        bool,
+        typer.Option("--no-teacher", help="Do not measure the teacher first where it has not been."),
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print recipe, evaluation points and estimated cost; write nothing.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Print recipe, evaluation points and estimated cost; write nothing."
+        ),
     ] = False,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Start over, even if the run is finished.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start over, even if the run is finished.")
+    ] = False,
     results: Results = None,
     format_: Json = "terminal",
 ) -> None:
@@ -74,7 +83,9 @@ def command(
         print_result(record, folder, own)
 
 
-def _make_request(flags: dict[str, Any], settings: list[str], precision: str | None, recipe: Path | None) -> Request:
+def _make_request(
+    flags: dict[str, Any], settings: list[str], precision: str | None, recipe: Path | None
+) -> Request:
     """Make a request of the recipe file, if there is one, and of the flags, which override it."""
     fields = (read_recipe(recipe) if recipe else {}) | flags
     fields["settings"] = (fields.get("settings") or {}) | dict(parse_setting(text) for text in settings)

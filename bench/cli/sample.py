@@ -19,13 +19,25 @@ def command(
     count: Annotated[int, typer.Option("-n", min=1, help="How many images.")] = 64,
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", metavar="FILE|FOLDER", help="PNG of all; or a folder, for a PNG of each."),
+        typer.Option(
+            "--output", "-o", metavar="FILE|FOLDER", help="PNG of all; or a folder, for a PNG of each."
+        ),
     ] = Path("grid.png"),
-    first_seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the first image; the others follow.")] = 0,
-    steps: Annotated[int | None, typer.Option(min=1, help="Noise levels, for a teacher [default: its own].")] = None,
-    solver: Annotated[str | None, typer.Option(help="heun or euler, for a teacher [default: its own].")] = None,
-    churn: Annotated[float | None, typer.Option(min=0, help="S_churn, for a teacher; 0 is deterministic.")] = None,
-    columns: Annotated[int | None, typer.Option(min=1, help="Images in a row [default: a square].")] = None,
+    first_seed: Annotated[
+        int, typer.Option("--seed", min=0, help="Seed of the first image; the others follow.")
+    ] = 0,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Noise levels, for a teacher [default: its own].")
+    ] = None,
+    solver: Annotated[
+        str | None, typer.Option(help="heun or euler, for a teacher [default: its own].")
+    ] = None,
+    churn: Annotated[
+        float | None, typer.Option(min=0, help="S_churn, for a teacher; 0 is deterministic.")
+    ] = None,
+    columns: Annotated[
+        int | None, typer.Option(min=1, help="Images in a row [default: a square].")
+    ] = None,
     path: SourcePath = None,
     device: Device = "auto",
     results: Results = None,
@@ -43,7 +55,9 @@ def command(
     require_writable(output.parent, "folder")
     sampler = {"steps": steps, "solver": solver, "churn": churn}
     seeds = range(first_seed, first_seed + count)
-    generator = open_generator(source, results_folder(results), device=device, settings=without_none(sampler), path=path)
+    generator = open_generator(
+        source, results_folder(results), device=device, settings=without_none(sampler), path=path
+    )
     if generator.note:
         note(generator.note)
     with progress_bar(f"sampling {source}, NFE {generator.nfe}") as observe:
@@ -52,4 +66,6 @@ def command(
         save_samples(images, output, columns)
     else:
         save_images(images, output, first_seed)
-    typer.echo(f"{output}: {count} images of {source}, NFE {generator.nfe}, seeds {seeds.start}-{seeds.stop - 1}")
+    typer.echo(
+        f"{output}: {count} images of {source}, NFE {generator.nfe}, seeds {seeds.start}-{seeds.stop - 1}"
+    )

@@ -20,7 +20,9 @@ What = StrEnum("What", "method teacher released protocol metric extractor run")
 def command(
     what: Annotated[What, typer.Argument(help="Kind of thing.")],
     name: Annotated[str, typer.Argument(help="Its name; a run's id or the beginning of it.")],
-    teacher: Annotated[str | None, typer.Option(help="For a method: the teacher whose settings are meant.")] = None,
+    teacher: Annotated[
+        str | None, typer.Option(help="For a method: the teacher whose settings are meant.")
+    ] = None,
     format_: Json = "terminal",
     results: Results = None,
     plugin: Plugins = None,

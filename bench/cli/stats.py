@@ -14,11 +14,13 @@ from bench.render.terminal.live import progress_bar
 def command(
     dataset: Annotated[
         str,
-        typer.Argument(metavar="DATASET|PATH", help="Name (`bench list datasets`), or a file or folder."),
+        typer.Argument(
+            metavar="DATASET|PATH", help="Name (`bench list datasets`), or a file or folder."
+        ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="File to write.")] = Path(
-        "reference.safetensors"
-    ),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="File to write.")
+    ] = Path("reference.safetensors"),
     protocol: Annotated[
         str | None,
         typer.Option(metavar="ID", help="Protocol [default: that of the teachers of this data set]."),
@@ -33,15 +35,25 @@ def command(
     extractor_path: ExtractorPath = None,
     path: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="File or folder of the named data set in place of its usual one."),
+        typer.Option(
+            metavar="FILE", help="File or folder of the named data set in place of its usual one."
+        ),
     ] = None,
     held_out: Annotated[
         str | None,
-        typer.Option(metavar="DATASET|PATH", help="Real images that are not among these, for memorization."),
+        typer.Option(
+            metavar="DATASET|PATH", help="Real images that are not among these, for memorization."
+        ),
     ] = None,
-    xflip: Annotated[bool, typer.Option("--xflip", help="Add every image mirrored left to right, as EDM does.")] = False,
-    max_size: Annotated[int | None, typer.Option(min=1, metavar="N", help="At most N images, chosen by EDM's rule.")] = None,
-    device: Annotated[str, typer.Option(help="cpu, auto, cuda or cuda:N; last bits differ between devices.")] = "cpu",
+    xflip: Annotated[
+        bool, typer.Option("--xflip", help="Add every image mirrored left to right, as EDM does.")
+    ] = False,
+    max_size: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="At most N images, chosen by EDM's rule.")
+    ] = None,
+    device: Annotated[
+        str, typer.Option(help="cpu, auto, cuda or cuda:N; last bits differ between devices.")
+    ] = "cpu",
     plugin: Plugins = None,
 ) -> None:
     """Write the reference statistics of a data set under a protocol.

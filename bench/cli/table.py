@@ -25,28 +25,51 @@ from bench.runs.store import read_records, results_folder, uncollected
 
 
 def command(
-    teacher: Annotated[str | None, typer.Option(help="Only these teachers, such as edm-cifar10.")] = None,
-    method: Annotated[str | None, typer.Option(help="Only these methods, such as sid,dmd,teacher.")] = None,
-    one_step: Annotated[bool, typer.Option("--one-step", help="Only what takes one network evaluation.")] = False,
-    data_free: Annotated[bool, typer.Option("--data-free", help="Only what needs neither real images nor pairs.")] = False,
-    metrics: Annotated[str | None, typer.Option(help="Metrics to show, the first one ranks, such as fid,is.")] = None,
+    teacher: Annotated[
+        str | None, typer.Option(help="Only these teachers, such as edm-cifar10.")
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option(help="Only these methods, such as sid,dmd,teacher.")
+    ] = None,
+    one_step: Annotated[
+        bool, typer.Option("--one-step", help="Only what takes one network evaluation.")
+    ] = False,
+    data_free: Annotated[
+        bool, typer.Option("--data-free", help="Only what needs neither real images nor pairs.")
+    ] = False,
+    metrics: Annotated[
+        str | None, typer.Option(help="Metrics to show, the first one ranks, such as fid,is.")
+    ] = None,
     columns: Annotated[
         str | None,
         typer.Option(
-            help="Columns to show, of those there are by default, or all: interval, evaluation-noise, training-noise, "
-            "tied, area, to-2x, to-1.2x, to-1x (FLOPs until so many times the teacher's FID), updates, source."
+            help="Columns to show, of those there are by default, or all: "
+            "interval, evaluation-noise, training-noise, "
+            "tied, area, to-2x, to-1.2x, to-1x (FLOPs until so many times the teacher's FID), "
+            "updates, source."
         ),
     ] = None,
-    sort: Annotated[str | None, typer.Option(metavar="COLUMN", help="Order within each teacher; -COLUMN reverses it.")] = None,
+    sort: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="Order within each teacher; -COLUMN reverses it."),
+    ] = None,
     published: Annotated[
         bool, typer.Option("--published", help="Published numbers as well, set apart and without rank.")
     ] = False,
     format_: Annotated[
         str | None,
-        typer.Option("--format", help="terminal, md, latex, html, csv or json [default: FILE's suffix, or terminal]."),
+        typer.Option(
+            "--format",
+            help="terminal, md, latex, html, csv or json [default: FILE's suffix, or terminal].",
+        ),
     ] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to a file.")] = None,
-    bib: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the BibTeX entries of what is in the table.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to a file.")
+    ] = None,
+    bib: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the BibTeX entries of what is in the table."),
+    ] = None,
     results: Results = None,
     plugin: Plugins = None,
 ) -> None:
@@ -70,7 +93,11 @@ def command(
             "one-step": one_step,
             "data-free": data_free,
         }
-        wishes = [f"{name} {value!r}" if value is not True else f"--{name}" for name, value in flags.items() if value]
+        wishes = [
+            f"{name} {value!r}" if value is not True else f"--{name}"
+            for name, value in flags.items()
+            if value
+        ]
         of = f" of {' with '.join(wishes)}" if wishes else ""
         raise BenchError(f"no finished run{of} in {str(folder)!r}; make one, {FIRST_RUN}")
     with uncollected():
@@ -79,13 +106,17 @@ def command(
     _write(board, text, output, bib)
 
 
-def _board(folder: Path, choice: Choice, metrics: Sequence[str] | None, published: bool) -> tuple[Leaderboard, list[str]]:
+def _board(
+    folder: Path, choice: Choice, metrics: Sequence[str] | None, published: bool
+) -> tuple[Leaderboard, list[str]]:
     """Rank the runs of a folder, and write what is left out. Raises UsageError for an unknown name."""
     records, skipped = read_records(folder)
     others = _published(records, choice.teachers) if published else []
     known = known_names(records)
     known["metric"] |= {name for record in records for name in smallest_of(record)}
-    known["method"] |= {name for row in others if row.published for name in (row.method, row.published.method)}
+    known["method"] |= {
+        name for row in others if row.published for name in (row.method, row.published.method)
+    }
     require_known(known, {"metric": metrics, "teacher": choice.teachers, "method": choice.methods})
     notes = [*skipped, *unfinished(records, choice.teachers)]
     return leaderboard(records, metrics=metrics, choice=choice, published=others), notes

@@ -13,9 +13,14 @@ from bench.render.terminal.live import progress_bar
 
 def command(
     name: Annotated[str, typer.Argument(help="Teacher or extractor, such as edm-digits or digits.")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write [default: NAME.safetensors here].")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="File to write [default: NAME.safetensors here]."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
-    images: Annotated[int | None, typer.Option(min=1, help="Images to train on [default: as for the shipped weights].")] = None,
+    images: Annotated[
+        int | None, typer.Option(min=1, help="Images to train on [default: as for the shipped weights].")
+    ] = None,
     plugin: Plugins = None,
 ) -> None:
     """Train an embedded network from nothing; the same machine gives the shipped weights

@@ -24,8 +24,12 @@ from bench.render.terminal.live import progress_bar
 
 
 def command(
-    source: Annotated[str, typer.Argument(metavar="teacher:NAME|released:NAME", help="What has a published FID.")],
-    tolerance: Annotated[float, typer.Option(min=0, metavar="0.05", help="Allowed difference, a share.")] = 0.05,
+    source: Annotated[
+        str, typer.Argument(metavar="teacher:NAME|released:NAME", help="What has a published FID.")
+    ],
+    tolerance: Annotated[
+        float, typer.Option(min=0, metavar="0.05", help="Allowed difference, a share.")
+    ] = 0.05,
     reference: Reference = None,
     extractor_path: ExtractorPath = None,
     batch: Batch = None,
@@ -70,7 +74,9 @@ def command(
         if format_ == "json":
             typer.echo(json.dumps(content, indent=1))
         else:
-            numbers = f"{verdict.measured:.2f} measured, {published.fid:.2f} published ({published.source})"
+            numbers = (
+                f"{verdict.measured:.2f} measured, {published.fid:.2f} published ({published.source})"
+            )
             within = "within" if verdict.passed else "NOT within"
             protocol = content["protocol"]["id"]
             typer.echo(f"fid {numbers}, {verdict.difference:+.1%}, {within} {tolerance:.1%}; {protocol}")

@@ -1,4 +1,6 @@
-"""The same images measured by this suite and by the libraries that others use, and how far the numbers are apart."""
+"""The same images measured by this suite and by the libraries that others use, and how far the
+numbers are apart.
+"""
 
 from __future__ import annotations
 
@@ -46,11 +48,14 @@ def require_checkable(target: Target) -> None:
     metrics = target.plan.feature_metrics
     if all(type(metric).by_others is FeatureMetric.by_others for metric in metrics.values()):
         names = ", ".join(target.plan.metrics)
-        raise UsageError(f"no other library here computes {names}; cross-check fid, is, kid, precision or recall.")
+        raise UsageError(
+            f"no other library here computes {names}; cross-check fid, is, kid, precision or recall."
+        )
 
 
 def cross_check(target: Target, evaluator: Evaluator) -> list[dict[str, Any]]:
-    """One replicate by this suite; by others' formulas on its features; and by others from the uint8 images on.
+    """One replicate by this suite; by others' formulas on its features; and by others from the
+    uint8 images on.
 
     Holds the replicate's images and features in memory.
     """
@@ -64,26 +69,39 @@ def cross_check(target: Target, evaluator: Evaluator) -> list[dict[str, Any]]:
     rows = []
     for extractor, ours in evaluator.extractors.items():
         implementations: dict[str, Extract] = {OWN: ours, **ours.by_others()}
-        features_of = {who: _features(implementation, images, evaluator) for who, implementation in implementations.items()}
+        features_of = {
+            who: _features(implementation, images, evaluator)
+            for who, implementation in implementations.items()
+        }
         for name, metric in _of(metrics, evaluator.extractors[extractor].features):
             rows.append(Comparison(name, OWN, OWN, own[name].value, 0.0))
             for who, features in features_of.items():
-                values = metric.by_others(features[metric.feature], evaluator.references.prepared.get(name))
+                values = metric.by_others(
+                    features[metric.feature], evaluator.references.prepared.get(name)
+                )
                 rows += [
                     Comparison(name, library, who, value, value - own[name].value)
                     for library, value in values.items()
                     if who in (OWN, library)
                 ]
     if evaluator.protocol.fast:
-        exact = dataclasses.replace(evaluator.plan, protocol=dataclasses.replace(evaluator.protocol, fast=False))
-        for name, m in Evaluator(exact, evaluator.device, batch=evaluator.batch).measure_images(read, [0]).items():
+        exact = dataclasses.replace(
+            evaluator.plan, protocol=dataclasses.replace(evaluator.protocol, fast=False)
+        )
+        for name, m in (
+            Evaluator(exact, evaluator.device, batch=evaluator.batch).measure_images(read, [0]).items()
+        ):
             rows.append(Comparison(name, OWN, f"{OWN} in float32", m.value, m.value - own[name].value))
     return [asdict(row) for row in rows]
 
 
 def _images(target: Target, evaluator: Evaluator) -> Tensor:
     """All images of the first replicate, uint8, on the CPU."""
-    n, batch, first = evaluator.protocol.samples, evaluator.batch, target.replicates[0] * evaluator.protocol.samples
+    n, batch, first = (
+        evaluator.protocol.samples,
+        evaluator.batch,
+        target.replicates[0] * evaluator.protocol.samples,
+    )
     images = []
     for start in range(0, n, batch):
         evaluator.observe(Working("measuring", start, n))
@@ -95,12 +113,20 @@ def _features(extract: Extract, images: Tensor, evaluator: Evaluator) -> dict[st
     """All features of the images by one implementation, on the CPU."""
     banks: dict[str, FeatureBank] = {}
     for start in range(0, len(images), evaluator.batch):
-        with torch.no_grad(), without_tf32(), all_threads(any(e.large for e in evaluator.extractors.values())):
-            found: Mapping[str, Tensor] = extract(images[start : start + evaluator.batch].to(evaluator.device))
+        with (
+            torch.no_grad(),
+            without_tf32(),
+            all_threads(any(e.large for e in evaluator.extractors.values())),
+        ):
+            found: Mapping[str, Tensor] = extract(
+                images[start : start + evaluator.batch].to(evaluator.device)
+            )
         for name, features in found.items():
             banks.setdefault(name, FeatureBank(len(images))).update(features.cpu(), start)
     return {name: bank.statistics()["features"] for name, bank in banks.items()}
 
 
-def _of(metrics: Mapping[str, FeatureMetric], features: tuple[str, ...]) -> list[tuple[str, FeatureMetric]]:
+def _of(
+    metrics: Mapping[str, FeatureMetric], features: tuple[str, ...]
+) -> list[tuple[str, FeatureMetric]]:
     return [(name, metric) for name, metric in metrics.items() if metric.feature in features]

@@ -1,4 +1,6 @@
-"""Generating and measuring in one pass: every metric asked for sees every image once, and no image is kept."""
+"""Generating and measuring in one pass: every metric asked for sees every image once, and no image
+is kept.
+"""
 
 from __future__ import annotations
 
@@ -28,9 +30,9 @@ class Evaluator:
     Args:
         plan: what is measured, and by which protocol.
         device: where it is done.
-        batch: images made and measured at once. Kernels may differ in their last bits with it, and with
-            nothing else: the batches are the same for any number of processes, and the last is filled up with
-            images that do not count.
+        batch: images made and measured at once. Kernels may differ in their last bits with it, and
+            with nothing else: the batches are the same for any number of processes, and the last is
+            filled up with images that do not count.
         observe: told how far the work is, and what a person should know. It ends an evaluation by raising.
     """
 
@@ -48,22 +50,28 @@ class Evaluator:
         self.batch = batch or batch_size(self.image_spec, device)
         self.warned_of_few_images = False
         self.feature_metrics = plan.feature_metrics
-        self.extractors = {name: extractor.to(device) for name, extractor in plan.load_extractors().items()}
+        self.extractors = {
+            name: extractor.to(device) for name, extractor in plan.load_extractors().items()
+        }
         if self.protocol.fast and device.type != "cuda":
-            raise UsageError("--fast computes features in 16 bits, which only a GPU does faster; leave it out on a CPU.")
+            raise UsageError(
+                "--fast computes features in 16 bits, which only a GPU does faster; leave it out on a CPU."
+            )
         if self.protocol.fast:
             for extractor in self.extractors.values():
                 extractor.use_fast()
         processes = distributed.world_size()
         if -(-self.protocol.samples // self.batch) < processes:
             raise UsageError(
-                f"{self.protocol.samples:,} images in batches of {self.batch} are too few for {processes} processes; "
+                f"{self.protocol.samples:,} images in batches of {self.batch} are too few for "
+                f"{processes} processes; "
                 "start fewer, or give a smaller --batch."
             )
         self.references = References(plan, self.extractors, device, observe)
 
     def measure(self, generate: Generate, replicates: Sequence[int]) -> dict[str, Measurement]:
-        """Measure every metric of a generator over replicates; replicate r has the seeds r N to (r + 1) N - 1.
+        """Measure every metric of a generator over replicates; replicate r has the seeds r N to (r
+        + 1) N - 1.
 
         The training random state is left as it was.
         """
@@ -71,11 +79,15 @@ class Evaluator:
         for name, metric in self.plan.metrics.items():
             if isinstance(metric, GeneratorMetric):
                 value = metric.measure(at_once(generate, self.image_spec, self.device), self.device)
-                measured[name] = Measurement(value=_finite(name, value), protocol=metric.conditions(self.device))
+                measured[name] = Measurement(
+                    value=_finite(name, value), protocol=metric.conditions(self.device)
+                )
         return {name: measured[name] for name in self.plan.metrics}
 
     def measure_images(self, images: Images, replicates: Sequence[int]) -> dict[str, Measurement]:
-        """Measure the metrics of features: their mean over replicates and, of several, deviation and values."""
+        """Measure the metrics of features: their mean over replicates and, of several, deviation
+        and values.
+        """
         if not self.feature_metrics:
             return {}
         share = 1 / len(replicates)
@@ -83,7 +95,9 @@ class Evaluator:
             self._replicate(self.feature_metrics, images, replicate, begun=i * share, share=share)
             for i, replicate in enumerate(replicates)
         ]
-        return {name: self._summary(name, [each[name] for each in values]) for name in self.feature_metrics}
+        return {
+            name: self._summary(name, [each[name] for each in values]) for name in self.feature_metrics
+        }
 
     def watch(self, generate: Generate) -> float:
         """Measure the first metric of features on replicate 0, by which the best checkpoint is chosen."""
@@ -91,7 +105,9 @@ class Evaluator:
         return self._replicate({name: metric}, self._images_of(generate), 0)[name]
 
     def best(self, evaluations: Sequence[Evaluation]) -> Evaluation:
-        """Choose the best by the watched value, the earliest of equals, among those of as many steps as the last."""
+        """Choose the best by the watched value, the earliest of equals, among those of as many
+        steps as the last.
+        """
         comparable = [e for e in evaluations if e.nfe == evaluations[-1].nfe]
         first = next(iter(self.feature_metrics.values()))
         sign = 1 if first.direction == "lower" else -1
@@ -113,7 +129,9 @@ class Evaluator:
         begun: float = 0.0,
         share: float = 1.0,
     ) -> dict[str, float]:
-        """The metrics of one replicate, which is this share of the work and comes after what has begun it."""
+        """The metrics of one replicate, which is this share of the work and comes after what has
+        begun it.
+        """
         n = self.protocol.samples
         needs = {
             name: FeatureStatistics(self.plan.extractor_of(metric), metric.feature, metric.statistics)
@@ -137,7 +155,10 @@ class Evaluator:
             self.warned_of_few_images = True
             n = self.protocol.samples
             self.observe(
-                Note(f"{n:,} images are not more than the {dimensions:,} dimensions of their features: FID is far too high")
+                Note(
+                    f"{n:,} images are not more than the {dimensions:,} dimensions of their "
+                    "features: FID is far too high"
+                )
             )
 
     def _summary(self, name: str, values: list[float]) -> Measurement:
@@ -155,5 +176,8 @@ class Evaluator:
 
 def _finite(name: str, value: float) -> float:
     if not math.isfinite(value):
-        raise BenchError(f"the metric {name!r} came out as {value}, which is no number; the run has diverged, or it is wrong.")
+        raise BenchError(
+            f"the metric {name!r} came out as {value}, which is no number; the run has diverged, "
+            "or it is wrong."
+        )
     return value

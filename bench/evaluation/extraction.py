@@ -1,4 +1,5 @@
-"""One pass over images, generated or real: every extractor sees each once, and accumulators keep what metrics need.
+"""One pass over images, generated or real: every extractor sees each once, and accumulators keep
+what metrics need.
 
 Several processes may share the pass; what each has kept is added up at its end.
 """
@@ -20,7 +21,9 @@ from bench.plugin.extractor import FeatureExtractor
 
 
 class FeatureStatistics(NamedTuple):
-    """Which statistics of which feature: an extractor, its feature, and the kind of accumulator that keeps them."""
+    """Which statistics of which feature: an extractor, its feature, and the kind of accumulator
+    that keeps them.
+    """
 
     extractor: str
     feature: str
@@ -35,17 +38,30 @@ class FeatureStatistics(NamedTuple):
 class Extraction:
     """Accumulates features of ``samples`` images, which several processes may share."""
 
-    def __init__(self, extractors: Mapping[str, FeatureExtractor], needs: Collection[FeatureStatistics], samples: int) -> None:
+    def __init__(
+        self,
+        extractors: Mapping[str, FeatureExtractor],
+        needs: Collection[FeatureStatistics],
+        samples: int,
+    ) -> None:
         self.extractors = extractors
-        self.accumulators: dict[FeatureStatistics, Accumulator] = {need: need.kind(samples) for need in needs}
+        self.accumulators: dict[FeatureStatistics, Accumulator] = {
+            need: need.kind(samples) for need in needs
+        }
         self.first_image: Tensor | None = None
         self.varied: Tensor | None = None
 
     def see(self, images: Tensor, first: int, count: int | None = None) -> None:
-        """Take in uint8 images (N, C, H, W), the first of which has the number ``first``; only ``count`` of them count."""
+        """Take in uint8 images (N, C, H, W), the first of which has the number ``first``; only
+        ``count`` of them count.
+        """
         count = len(images) if count is None else count
         padded = images[torch.arange(max(len(images), FEWEST), device=images.device) % len(images)]
-        with torch.no_grad(), without_tf32(), all_threads(any(e.large for e in self.extractors.values())):
+        with (
+            torch.no_grad(),
+            without_tf32(),
+            all_threads(any(e.large for e in self.extractors.values())),
+        ):
             features = {name: extractor(padded) for name, extractor in self.extractors.items()}
             for need, accumulator in self.accumulators.items():
                 accumulator.update(features[need.extractor][need.feature][:count], first)
@@ -54,7 +70,9 @@ class Extraction:
         self.varied = varied if self.varied is None else self.varied + varied
 
     def statistics(self) -> dict[FeatureStatistics, Statistics]:
-        """Return what was kept of the images that all processes have seen. Raises BenchError if all are the same image."""
+        """Return what was kept of the images that all processes have seen. Raises BenchError if all
+        are the same image.
+        """
         sums = [sum_ for accumulator in self.accumulators.values() for sum_ in accumulator.sums.values()]
         distributed.all_reduce(sums if self.varied is None else [*sums, self.varied])
         if self.varied is not None and not self.varied.any():
@@ -63,5 +81,7 @@ class Extraction:
 
 
 def tiles(samples: int, size: int) -> range:
-    """Return where this process's batches of ``size`` images begin: every ``world_size``-th, the same on any number."""
+    """Return where this process's batches of ``size`` images begin: every ``world_size``-th, the
+    same on any number.
+    """
     return range(distributed.rank() * size, samples, distributed.world_size() * size)

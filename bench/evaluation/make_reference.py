@@ -1,4 +1,6 @@
-"""Making a file of reference statistics: a data set measured once under a protocol, in a file that says how it was made."""
+"""Making a file of reference statistics: a data set measured once under a protocol, in a file that
+says how it was made.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,8 @@ def write_reference(
         protocol_id: by default that of the teachers trained on this data set.
         metrics: those that are to compare with the statistics; by default the protocol's own.
         extractor_path: weights of the protocol's extractor, in place of the usual ones.
-        held_out: a data set, by name or path, of real images that are not in this one; memorization compares with them.
+        held_out: a data set, by name or path, of real images that are not in this one; memorization
+            compares with them.
         xflip, max_size: EDM's options, see ``prepared``.
         plugins: plugin files that were loaded, for the command that the file states.
         device: where features are computed.
@@ -60,19 +63,28 @@ def write_reference(
     distributed.require_one("bench stats")
     require_writable(output.parent, "folder")
     if output.suffix != ".safetensors" or output.is_dir():
-        raise UsageError(f"statistics are written as safetensors, given {str(output)!r}; name a file that ends in .safetensors.")
+        raise UsageError(
+            f"statistics are written as safetensors, given {str(output)!r}; name a file that ends "
+            "in .safetensors."
+        )
     open_dataset, open_held_out = find_dataset(name, path), find_dataset(held_out) if held_out else None
     protocol = registry.protocols.get(protocol_id or usual_protocol(name))
     comparing = _comparing(protocol, metrics)
     needs = _needs(protocol, comparing)
     banks = [need for need in needs if need.kind is FeatureBank]
     if held_out and not banks:
-        raise UsageError("held-out images are for metrics that compare images one by one; add --metrics memorization.")
+        raise UsageError(
+            "held-out images are for metrics that compare images one by one; add --metrics memorization."
+        )
     classes = {need.extractor: registry.extractors.get(need.extractor) for need in needs}
-    dataset = prepared(open_dataset(), max_size=max_size, xflip=xflip)  # only now, as it may have to be downloaded
+    dataset = prepared(
+        open_dataset(), max_size=max_size, xflip=xflip
+    )  # only now, as it may have to be downloaded
     _require_measurable(name, dataset, protocol, classes, comparing)
     weights = Path(extractor_path) if extractor_path else None
-    extractors = {n: cls(weights if n == next(iter(classes)) else None).to(device) for n, cls in classes.items()}
+    extractors = {
+        n: cls(weights if n == next(iter(classes)) else None).to(device) for n, cls in classes.items()
+    }
     digest, seen = ContentDigest(), 0
 
     def see(images: Tensor, labels: Tensor | None) -> None:
@@ -110,19 +122,28 @@ def write_reference(
         "tensors_sha256": tensors_digest(tensors),
     }
     save_tensors(output, tensors, meta)
-    parts = [f"{len(dataset):,} images of {_short(name)}", *sorted(need.key for need in needs), protocol.id]
+    parts = [
+        f"{len(dataset):,} images of {_short(name)}",
+        *sorted(need.key for need in needs),
+        protocol.id,
+    ]
     return ", ".join([*parts, *(f"{n} {sha256[:12]}" for n, sha256 in digests.items())])
 
 
 def _comparing(protocol: Protocol, names: Sequence[str] | None) -> dict[str, FeatureMetric]:
-    """Those of the named metrics, or of the protocol's, that compare with real images; an error if none does."""
+    """Those of the named metrics, or of the protocol's, that compare with real images; an error if
+    none does.
+    """
     metrics = {name: make_metric(name, protocol) for name in names or protocol.metrics}
     comparing = {
-        name: metric for name, metric in metrics.items() if isinstance(metric, FeatureMetric) and metric.reference_statistics
+        name: metric
+        for name, metric in metrics.items()
+        if isinstance(metric, FeatureMetric) and metric.reference_statistics
     }
     if not comparing:
         raise UsageError(
-            f"none of the metrics {', '.join(metrics)} of {protocol.id} compares with real images; choose --metrics."
+            f"none of the metrics {', '.join(metrics)} of {protocol.id} compares with real "
+            "images; choose --metrics."
         )
     return comparing
 
@@ -130,7 +151,9 @@ def _comparing(protocol: Protocol, names: Sequence[str] | None) -> dict[str, Fea
 def _needs(protocol: Protocol, metrics: Mapping[str, FeatureMetric]) -> list[FeatureStatistics]:
     """The statistics that metrics compare with, each once."""
     needs = (
-        FeatureStatistics(extractors_with(protocol, metric.feature)[0], metric.feature, metric.reference_statistics)
+        FeatureStatistics(
+            extractors_with(protocol, metric.feature)[0], metric.feature, metric.reference_statistics
+        )
         for metric in metrics.values()
         if metric.reference_statistics
     )
@@ -150,7 +173,8 @@ def _require_measurable(
     for metric_name, metric in metrics.items():
         if len(dataset) < metric.fewest:
             raise UsageError(
-                f"the metric {metric_name!r} needs at least {metric.fewest} images, and {name!r} has {len(dataset)}; "
+                f"the metric {metric_name!r} needs at least {metric.fewest} images, and {name!r} "
+                f"has {len(dataset)}; "
                 "give a larger data set or raise --max-size."
             )
 
@@ -164,7 +188,12 @@ def _tensors(
 ) -> dict[str, Tensor]:
     """The statistics of a data set under the names that they have in a file."""
     statistics = measure_dataset(dataset, extractors, needs, device, see)
-    return {f"{need.key}.{part}": t for need, own in statistics.items() for part, t in own.items() if part != "root"}
+    return {
+        f"{need.key}.{part}": t
+        for need, own in statistics.items()
+        for part, t in own.items()
+        if part != "root"
+    }
 
 
 def _short(name: str) -> str:
@@ -185,7 +214,9 @@ def _command(dataset: str, options: Mapping[str, object], plugins: Sequence[str]
 
 
 def usual_protocol(dataset: str) -> str:
-    """Find the protocol of the teachers trained on a data set. Raises UsageError if there is none, or more than one."""
+    """Find the protocol of the teachers trained on a data set. Raises UsageError if there is none,
+    or more than one.
+    """
     protocols = set()
     for name in registry.teachers.entries():
         try:
@@ -199,7 +230,8 @@ def usual_protocol(dataset: str) -> str:
         several = f"its teachers use several protocols, {', '.join(sorted(protocols))}"
         why = several if protocols else "no teacher was trained on it"
         raise UsageError(
-            f"no protocol follows from the data set {dataset!r}, as {why}; choose one with --protocol ({', '.join(known)})."
+            f"no protocol follows from the data set {dataset!r}, as {why}; choose one with "
+            f"--protocol ({', '.join(known)})."
         )
     usual = protocols.pop()
     if usual not in known:

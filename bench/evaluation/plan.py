@@ -1,4 +1,6 @@
-"""The plan of an evaluation: metrics, protocol and references, settled and checked before anything is fetched or made."""
+"""The plan of an evaluation: metrics, protocol and references, settled and checked before anything
+is fetched or made.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ STATISTICS = (".safetensors", ".npz")
 
 @dataclass(frozen=True)
 class TargetSpec:
-    """What an evaluation must know of its target: the size of its images, and the data set that they are to be like."""
+    """What an evaluation must know of its target: the size of its images, and the data set that
+    they are to be like.
+    """
 
     name: str
     image_spec: ImageSpec
@@ -53,7 +57,9 @@ class EvaluationPlan:
 
     @property
     def label(self) -> str:
-        """The protocol's id; with a digest of the reference and weights that were given in place of the protocol's own."""
+        """The protocol's id; with a digest of the reference and weights that were given in place of
+        the protocol's own.
+        """
         own = self.reference in (None, *self.protocol.references)
         digests = [] if own else [identity(self)]
         digests += [content_digest(self.extractor_path)] if self.extractor_path else []
@@ -72,13 +78,17 @@ class EvaluationPlan:
 
     @property
     def sources(self) -> Sequence[Path | PublishedStatistics | str]:
-        """Places of statistics of real images, in the order in which they are looked at; a text is a file or a data set."""
+        """Places of statistics of real images, in the order in which they are looked at; a text is
+        a file or a data set.
+        """
         place = self.reference or self.target.dataset
         return [*self.protocol.references.get(place, ()), place] if place else []
 
     @property
     def assets(self) -> list[Asset]:
-        """The files that have to be fetched: extractors' weights, and published statistics that a metric compares with."""
+        """The files that have to be fetched: extractors' weights, and published statistics that a
+        metric compares with.
+        """
         extractors = list(self.extractors.values())
         fetched = extractors[1:] if self.extractor_path else extractors
         weights = [asset for extractor in fetched for asset in extractor.assets]
@@ -87,13 +97,18 @@ class EvaluationPlan:
             for m in self.feature_metrics.values()
             if m.reference_statistics
         }
-        return weights + [s.asset for s in self.sources if isinstance(s, PublishedStatistics) and s.key in needed]
+        return weights + [
+            s.asset for s in self.sources if isinstance(s, PublishedStatistics) and s.key in needed
+        ]
 
     def load_extractors(self) -> dict[str, FeatureExtractor]:
         """Load the extractors; a path given is for the only one, or else for the protocol's first."""
         used = self.extractors
         meant = next(iter(used)) if len(used) == 1 else self.protocol.extractors[0]
-        return {name: extractor(self.extractor_path if name == meant else None) for name, extractor in used.items()}
+        return {
+            name: extractor(self.extractor_path if name == meant else None)
+            for name, extractor in used.items()
+        }
 
 
 def plan_evaluation(options: EvaluationOptions, target: TargetSpec) -> EvaluationPlan:
@@ -117,15 +132,20 @@ def plan_evaluation(options: EvaluationOptions, target: TargetSpec) -> Evaluatio
     for name, metric in plan.feature_metrics.items():
         if protocol.samples < metric.fewest:
             raise UsageError(
-                f"the metric {name!r} needs at least {metric.fewest:,} images, not {protocol.samples:,}; raise --eval-samples."
+                f"the metric {name!r} needs at least {metric.fewest:,} images, not "
+                f"{protocol.samples:,}; raise --eval-samples."
             )
         if metric.reference_statistics and not plan.sources:
             known = f"{', '.join(protocol.references)}, or " if protocol.references else ""
             raise UsageError(
-                f"the metric {name!r} compares with real images, and {target.name!r} names no data set; say --reference and "
+                f"the metric {name!r} compares with real images, and {target.name!r} names no "
+                "data set; say --reference and "
                 f"one of {known}a data set or a file of statistics."
             )
-    for place in (options.extractor_path, options.reference if Path(options.reference or "").suffix in STATISTICS else None):
+    for place in (
+        options.extractor_path,
+        options.reference if Path(options.reference or "").suffix in STATISTICS else None,
+    ):
         if place and not Path(place).is_file():
             raise UsageError(f"the file {place!r} does not exist; check the path.")
     return plan
@@ -134,10 +154,13 @@ def plan_evaluation(options: EvaluationOptions, target: TargetSpec) -> Evaluatio
 def _protocol(options: EvaluationOptions, target: TargetSpec) -> Protocol:
     name = options.protocol or target.protocol
     if name is None:
-        raise UsageError(f"{target.name!r} names no protocol; give one with --protocol, or a run --eval none.")
+        raise UsageError(
+            f"{target.name!r} names no protocol; give one with --protocol, or a run --eval none."
+        )
     if name not in registry.protocols.entries() and name == target.protocol:
         raise UsageError(
-            f"{target.name!r} is measured by the protocol {name!r}, which is not there; give another --protocol of "
+            f"{target.name!r} is measured by the protocol {name!r}, which is not there; give "
+            "another --protocol of "
             "`bench list protocols`, or a run --eval none."
         )
     protocol: Protocol = registry.protocols.get(name)
@@ -147,19 +170,36 @@ def _protocol(options: EvaluationOptions, target: TargetSpec) -> Protocol:
 
 
 def make_metric(name: str, protocol: Protocol) -> Metric:
-    """Make a metric with its protocol's parameters. Raises UsageError if the protocol has no such feature."""
+    """Make a metric with its protocol's parameters. Raises UsageError if the protocol has no such
+    feature.
+    """
     try:
         metric = registry.metrics.get(name)(**protocol.parameters.get(name, {}))
     except TypeError as error:
-        raise UsageError(f"the metric {name!r} cannot be made as {protocol.id} asks: {one_line(error)}.") from None
-    if not isinstance(metric, FeatureMetric | GeneratorMetric):
-        raise UsageError(f"the metric {name!r} breaks its contract: expected a subclass of FeatureMetric or GeneratorMetric.")
-    if isinstance(metric, FeatureMetric) and not extractors_with(protocol, metric.feature):
-        features = [feature for extractor in protocol.extractors for feature in registry.extractors.get(extractor).features]
-        others = [p for p in registry.protocols.entries() if extractors_with(registry.protocols.get(p), metric.feature)]
         raise UsageError(
-            f"the metric {name!r} needs the feature {metric.feature!r}, and the extractor of {protocol.id} gives only "
-            f"{', '.join(features)}; choose another metric, or a --protocol that has it ({', '.join(others) or 'none here'})."
+            f"the metric {name!r} cannot be made as {protocol.id} asks: {one_line(error)}."
+        ) from None
+    if not isinstance(metric, FeatureMetric | GeneratorMetric):
+        raise UsageError(
+            f"the metric {name!r} breaks its contract: expected a subclass of FeatureMetric or "
+            "GeneratorMetric."
+        )
+    if isinstance(metric, FeatureMetric) and not extractors_with(protocol, metric.feature):
+        features = [
+            feature
+            for extractor in protocol.extractors
+            for feature in registry.extractors.get(extractor).features
+        ]
+        others = [
+            p
+            for p in registry.protocols.entries()
+            if extractors_with(registry.protocols.get(p), metric.feature)
+        ]
+        raise UsageError(
+            f"the metric {name!r} needs the feature {metric.feature!r}, and the extractor of "
+            f"{protocol.id} gives only "
+            f"{', '.join(features)}; choose another metric, or a --protocol that has it "
+            f"({', '.join(others) or 'none here'})."
         )
     return metric
 
@@ -176,7 +216,9 @@ def registered(protocol: Protocol) -> str:
 
 
 def identity(plan: EvaluationPlan) -> str:
-    """Identify the reference before anything is fetched: by digests of what is there, by names of the rest."""
+    """Identify the reference before anything is fetched: by digests of what is there, by names of
+    the rest.
+    """
     parts = []
     for place in plan.sources:
         if isinstance(place, PublishedStatistics):
@@ -194,7 +236,9 @@ def describe(plan: EvaluationPlan, extractors: Mapping[str, FeatureExtractor]) -
         "extractors": {name: extractor.digest() for name, extractor in extractors.items()},
         "extractor_precision": "16 bits, compiled" if protocol.fast else "fp32",
         "directions": {name: metric.direction for name, metric in plan.metrics.items()},
-        "compares": [name for name, metric in plan.feature_metrics.items() if metric.reference_statistics],
+        "compares": [
+            name for name, metric in plan.feature_metrics.items() if metric.reference_statistics
+        ],
         "units": {name: metric.unit for name, metric in plan.metrics.items() if metric.unit},
         "parameters": {
             name: parameters

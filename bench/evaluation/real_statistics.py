@@ -1,4 +1,6 @@
-"""Statistics of real images as they are found: in a file of this suite or of others, or to be measured from a data set."""
+"""Statistics of real images as they are found: in a file of this suite or of others, or to be
+measured from a data set.
+"""
 
 from __future__ import annotations
 
@@ -27,20 +29,28 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True)
 class RealStatistics:
-    """Statistics of real images from one source, and the images themselves where others can be measured from them."""
+    """Statistics of real images from one source, and the images themselves where others can be
+    measured from them.
+    """
 
     name: str
     facts: dict[str, Any]
-    """Builder, data set, split, number of images, and digests: of the file, and of the extractors behind it."""
+    """Builder, data set, split, number of images, and digests: of the file, and of the extractors
+    behind it.
+    """
     statistics: Mapping[str, Statistics] = field(default_factory=dict)
     """By kind, extractor and feature, such as ``moments.inception.pool``."""
     open_dataset: Callable[[], Dataset] | None = None
 
 
 def open_statistics(
-    place: Path | PublishedStatistics | str, plan: EvaluationPlan, extractors: Mapping[str, FeatureExtractor]
+    place: Path | PublishedStatistics | str,
+    plan: EvaluationPlan,
+    extractors: Mapping[str, FeatureExtractor],
 ) -> RealStatistics:
-    """Open one place in which to look for statistics. Raises UsageError if it cannot be read or is of another protocol."""
+    """Open one place in which to look for statistics. Raises UsageError if it cannot be read or is
+    of another protocol.
+    """
     if isinstance(place, PublishedStatistics):
         source = _from_npz(fetch(place.asset), place, plan)
     elif Path(place).suffix == ".safetensors":
@@ -59,21 +69,31 @@ def _from_safetensors(file: Path) -> RealStatistics:
     tensors, meta = load_tensors(file)
     texts = all(isinstance(meta.get(name), str) for name in ("protocol", "dataset", "tensors_sha256"))
     if not texts or not isinstance(meta.get("extractors"), dict):
-        raise UsageError(f"the file {str(file)!r} holds no reference statistics; make some with `bench stats`.")
+        raise UsageError(
+            f"the file {str(file)!r} holds no reference statistics; make some with `bench stats`."
+        )
     if tensors_digest(tensors) != meta["tensors_sha256"]:
-        raise UsageError(f"the reference {str(file)!r} is damaged, its numbers are not those it was written with; make it again.")
+        raise UsageError(
+            f"the reference {str(file)!r} is damaged, its numbers are not those it was written "
+            "with; make it again."
+        )
     statistics: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         key, _, part = name.rpartition(".")
         statistics.setdefault(key, {})[part] = tensor
     for key, parts in statistics.items():
         if not _are_statistics(key, parts):
-            raise UsageError(f"the file {str(file)!r} holds {shown(key)}, which are no statistics; make it with `bench stats`.")
+            raise UsageError(
+                f"the file {str(file)!r} holds {shown(key)}, which are no statistics; make it "
+                "with `bench stats`."
+            )
     facts = {k: v for k, v in meta.items() if k not in ("tensors_sha256", "made_by")}
     options = {"max_size": meta.get("max_size"), "xflip": meta.get("xflip", False)}
     named = meta["dataset"] in registry.datasets.entries()
     dataset = _from_dataset(meta["dataset"], **options).open_dataset if named else None
-    return RealStatistics(str(file), {"builder": "bench stats", "sha256": sha256(file)} | facts, statistics, dataset)
+    return RealStatistics(
+        str(file), {"builder": "bench stats", "sha256": sha256(file)} | facts, statistics, dataset
+    )
 
 
 def _are_statistics(key: str, parts: Mapping[str, Tensor]) -> bool:
@@ -113,7 +133,9 @@ def _from_dataset(name: str, **options: Any) -> RealStatistics:
 
 
 def _published_under_name(file: Path) -> PublishedStatistics | None:
-    """The published statistics of this file's name, in whichever protocol; None if the file is known to be another."""
+    """The published statistics of this file's name, in whichever protocol; None if the file is
+    known to be another.
+    """
     for name in registry.protocols.entries():
         try:
             references = registry.protocols.get(name).references
@@ -131,14 +153,19 @@ def _published_digest(extractor: str) -> str | None:
     return assets[0].sha256 if assets else None
 
 
-def _require_same_extractors(source: RealStatistics, plan: EvaluationPlan, extractors: Mapping[str, FeatureExtractor]) -> None:
+def _require_same_extractors(
+    source: RealStatistics, plan: EvaluationPlan, extractors: Mapping[str, FeatureExtractor]
+) -> None:
     """Raise UsageError if statistics are of another extractor than the plan's, or of other weights."""
     protocol, digests = plan.protocol, source.facts.get("extractors")
     if digests is None:
         return
     shared = digests.keys() & extractors.keys()
     if not shared:
-        theirs = source.facts.get("protocol") or f"{source.facts['builder']} with the extractor {', '.join(digests)}"
+        theirs = (
+            source.facts.get("protocol")
+            or f"{source.facts['builder']} with the extractor {', '.join(digests)}"
+        )
         raise UsageError(
             f"the reference {source.name} is of another protocol, {theirs}; {protocol.id} uses the extractor "
             f"{', '.join(extractors)}, and its numbers would not compare."
@@ -146,18 +173,23 @@ def _require_same_extractors(source: RealStatistics, plan: EvaluationPlan, extra
     for name in shared:
         if digests[name] not in (None, extractors[name].digest()):
             raise UsageError(
-                f"the reference {source.name} was made with weights {digests[name][:12]} of the extractor {name!r}, those "
-                f"of {protocol.id} here are {extractors[name].digest()[:12]}; make it again with `bench stats`."
+                f"the reference {source.name} was made with weights {digests[name][:12]} of the "
+                f"extractor {name!r}, those "
+                f"of {protocol.id} here are {extractors[name].digest()[:12]}; make it again with "
+                "`bench stats`."
             )
 
 
 def _require_same_images(source: RealStatistics, plan: EvaluationPlan) -> None:
-    """Raise UsageError if statistics are of another data set than the target's, or of images of another size."""
+    """Raise UsageError if statistics are of another data set than the target's, or of images of
+    another size.
+    """
     dataset, target = source.facts.get("dataset"), plan.target
     names = registry.datasets.entries()
     if dataset in names and target.dataset in names and dataset != target.dataset:
         raise UsageError(
-            f"the reference {source.name} is of the data set {dataset!r}, the images of {target.name!r} are to be like "
+            f"the reference {source.name} is of the data set {dataset!r}, the images of "
+            f"{target.name!r} are to be like "
             f"{target.dataset!r}; give a reference of that."
         )
     if (shape := source.facts.get("shape")) is not None:
@@ -169,4 +201,6 @@ def require_shape(name: str, shape: tuple[int, ...], plan: EvaluationPlan) -> No
     target = plan.target
     if shape != target.image_spec.shape:
         theirs, ours = ("x".join(map(str, s)) for s in (shape, target.image_spec.shape))
-        raise UsageError(f"the reference {name} is of {theirs} images, those of {target.name!r} are {ours}.")
+        raise UsageError(
+            f"the reference {name} is of {theirs} images, those of {target.name!r} are {ours}."
+        )

@@ -1,4 +1,6 @@
-"""What the metrics of an evaluation compare with: statistics of real images, read from files or measured."""
+"""What the metrics of an evaluation compare with: statistics of real images, read from files or
+measured.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +30,9 @@ KINDS = {"moments": "mean and covariance", "bank": "all features"}
 class References:
     """The statistics of real images that each metric of a plan compares with, prepared for it.
 
-    Sources are asked in the plan's order until nothing is missing. What no file has is measured from the data set. Raises
-    UsageError for a source that does not fit the plan, and for statistics that none has.
+    Sources are asked in the plan's order until nothing is missing. What no file has is measured
+    from the data set. Raises UsageError for a source that does not fit the plan, and for statistics
+    that none has.
     """
 
     def __init__(
@@ -42,7 +45,9 @@ class References:
         self.facts: list[dict[str, Any]] = []
         """What each source that was used says of itself, as it is stored with the numbers."""
         needs = {
-            name: FeatureStatistics(plan.extractor_of(metric), metric.feature, metric.reference_statistics)
+            name: FeatureStatistics(
+                plan.extractor_of(metric), metric.feature, metric.reference_statistics
+            )
             for name, metric in plan.feature_metrics.items()
             if metric.reference_statistics
         }
@@ -51,7 +56,9 @@ class References:
         for place in plan.sources:
             if not missing:
                 break
-            if isinstance(place, PublishedStatistics) and place.key not in [need.key for need in missing]:
+            if isinstance(place, PublishedStatistics) and place.key not in [
+                need.key for need in missing
+            ]:
                 continue  # not worth a download
             source = open_statistics(place, plan, extractors)
             statistics = _collect(source, missing, plan, extractors, device, observe)
@@ -64,9 +71,12 @@ class References:
             if need in missing:
                 kind, _, _ = need.key.partition(".")
                 raise UsageError(
-                    f"the metric {name!r} needs {KINDS[kind]} of real images in the feature {need.feature!r} of "
-                    f"{need.extractor}, and {plan.reference!r} has none; make a file that has them by `bench stats "
-                    f"DATASET --protocol {registered(plan.protocol)} --metrics {','.join(needs)} -o FILE.safetensors`."
+                    f"the metric {name!r} needs {KINDS[kind]} of real images in the feature "
+                    f"{need.feature!r} of "
+                    f"{need.extractor}, and {plan.reference!r} has none; make a file that has "
+                    "them by `bench stats "
+                    f"DATASET --protocol {registered(plan.protocol)} --metrics {','.join(needs)} "
+                    "-o FILE.safetensors`."
                 )
         metrics = plan.feature_metrics
         self.prepared = {name: metrics[name].prepare(collected[need]) for name, need in needs.items()}
@@ -80,7 +90,9 @@ def _collect(
     device: torch.device,
     observe: Observer,
 ) -> dict[FeatureStatistics, Statistics]:
-    """The missing statistics that a source has in its file, and those that can be measured from its images."""
+    """The missing statistics that a source has in its file, and those that can be measured from its
+    images.
+    """
     statistics: dict[FeatureStatistics, Statistics] = {
         need: {name: t.to(device) for name, t in source.statistics[need.key].items()}
         for need in missing
@@ -95,13 +107,27 @@ def _collect(
     return statistics
 
 
-def _warn(source: RealStatistics, statistics: Mapping[FeatureStatistics, Statistics], observe: Observer) -> None:
+def _warn(
+    source: RealStatistics, statistics: Mapping[FeatureStatistics, Statistics], observe: Observer
+) -> None:
     """Say what a person must know of statistics that were given."""
     if source.facts["builder"] == UNKNOWN:
-        observe(Note(f"{source.name} does not say which images and extractor it is of; it is taken to be of this protocol"))
-    few = [int(s["count"]) for s in statistics.values() if "count" in s and int(s["count"]) <= len(s["mu"])]
+        observe(
+            Note(
+                f"{source.name} does not say which images and extractor it is of; it is taken to "
+                "be of this protocol"
+            )
+        )
+    few = [
+        int(s["count"]) for s in statistics.values() if "count" in s and int(s["count"]) <= len(s["mu"])
+    ]
     if few:
-        observe(Note(f"the reference has {few[0]:,} images, not more than their features have dimensions: FID means little"))
+        observe(
+            Note(
+                f"the reference has {few[0]:,} images, not more than their features have "
+                "dimensions: FID means little"
+            )
+        )
 
 
 def measure_dataset(
@@ -131,14 +157,17 @@ def _measure_source(
     extractors: Mapping[str, FeatureExtractor],
     device: torch.device,
 ) -> dict[FeatureStatistics, Statistics]:
-    """Measure a source's images. Raises UsageError if they are of another size, or not those of its statistics."""
+    """Measure a source's images. Raises UsageError if they are of another size, or not those of its
+    statistics.
+    """
     digest = ContentDigest()
     require_shape(source.name, dataset.image_spec.shape, plan)
     statistics = measure_dataset(dataset, extractors, needs, device, digest.update)
     known = source.facts.get("dataset_digest")
     if known and distributed.world_size() == 1 and digest.hexdigest() != known:
         raise UsageError(
-            f"the data set {source.facts['dataset']!r} here is not the one that {source.name} was made from; make it "
+            f"the data set {source.facts['dataset']!r} here is not the one that {source.name} was "
+            "made from; make it "
             "again, with --metrics for all that you measure."
         )
     return statistics

@@ -17,17 +17,20 @@ from bench.plugin.sampler import Draw
 from bench.runs.events import Observer, Working, ignore
 
 FEWEST = 8
-"""Images computed at once at the least: kernels add up a few rows in another order, which last bits would show."""
+"""Images computed at once at the least: kernels add up a few rows in another order, which last bits
+would show.
+"""
 
 Images = Callable[[range], Tensor]
 """Uint8 images (N, C, H, W) of these seeds, or of these places in a data set."""
 
 
 def seeded_noise(seeds: range, image_spec: ImageSpec) -> tuple[Tensor, Tensor | None]:
-    """Draw noise (N, C, H, W) and one-hot labels (N, label_dim) or None, on the CPU, each image's from its own seed.
+    """Draw noise (N, C, H, W) and one-hot labels (N, label_dim) or None, on the CPU, each image's
+    from its own seed.
 
-    As in EDM's ``generate.py``: one generator per seed draws the noise and then a uniform class. The images therefore
-    do not depend on the batch size, the number of devices or the order.
+    As in EDM's ``generate.py``: one generator per seed draws the noise and then a uniform class.
+    The images therefore do not depend on the batch size, the number of devices or the order.
     """
     z = torch.empty(len(seeds), *image_spec.shape)
     classes = torch.empty(len(seeds), dtype=torch.int64)
@@ -41,7 +44,8 @@ def seeded_noise(seeds: range, image_spec: ImageSpec) -> tuple[Tensor, Tensor | 
 
 
 def seeded_draw(seeds: range, image_spec: ImageSpec, device: torch.device) -> Draw:
-    """Return what draws further noise for the same images: (N, C, H, W) in float64, each image's from its own seed.
+    """Return what draws further noise for the same images: (N, C, H, W) in float64, each image's
+    from its own seed.
 
     The streams go on where ``seeded_noise`` left them, as those of EDM's stochastic sampler do.
     """
@@ -60,11 +64,15 @@ def seeded_draw(seeds: range, image_spec: ImageSpec, device: torch.device) -> Dr
 
 
 def batch_size(image_spec: ImageSpec, device: torch.device) -> int:
-    """Choose how many images are made at once: many on a GPU, on a CPU what caches and activations allow."""
+    """Choose how many images are made at once: many on a GPU, on a CPU what caches and activations
+    allow.
+    """
     return 250 if device.type == "cuda" else max(FEWEST, min(250, 2**14 // image_spec.resolution**2))
 
 
-def generate_images(generate: Generate, seeds: range, image_spec: ImageSpec, device: torch.device) -> Tensor:
+def generate_images(
+    generate: Generate, seeds: range, image_spec: ImageSpec, device: torch.device
+) -> Tensor:
     """Generate images in [-1, 1] (N, C, H, W) from these seeds, and leave the random state as it was.
 
     Raises BenchError for images of another shape, or that are not finite.
@@ -75,14 +83,20 @@ def generate_images(generate: Generate, seeds: range, image_spec: ImageSpec, dev
         torch.manual_seed(seeds.start)  # for a generator that draws noise of its own
         images = generate(z.to(device), None if labels is None else labels.to(device), draw)
     if images.shape != z.shape:
-        raise BenchError(f"the generator returned images of shape {tuple(images.shape)}, expected {tuple(z.shape)}.")
+        raise BenchError(
+            f"the generator returned images of shape {tuple(images.shape)}, expected {tuple(z.shape)}."
+        )
     if not images.isfinite().all():
-        raise BenchError("the generator returns NaN or infinite values: the run has diverged; lower the learning rates.")
+        raise BenchError(
+            "the generator returns NaN or infinite values: the run has diverged; lower the learning rates."
+        )
     return images
 
 
 def quantised(generate: Generate, image_spec: ImageSpec, device: torch.device, seeds: range) -> Tensor:
-    """Generate uint8 images from these seeds; a few are made among more, so that their last bits are the same."""
+    """Generate uint8 images from these seeds; a few are made among more, so that their last bits
+    are the same.
+    """
     enough = range(seeds.start, seeds.start + max(len(seeds), FEWEST))
     return to_uint8(generate_images(generate, enough, image_spec, device))[: len(seeds)]
 
@@ -99,7 +113,9 @@ def sample_images(generator: ImageGenerator, seeds: range, observe: Observer = i
 
 
 def at_once(generate: Generate, image_spec: ImageSpec, device: torch.device) -> Callable[[int], Tensor]:
-    """Return the generator as a function of the number of images, whose noise is drawn on the device at once."""
+    """Return the generator as a function of the number of images, whose noise is drawn on the
+    device at once.
+    """
 
     def make(count: int) -> Tensor:
         generator = torch.Generator(device).manual_seed(0)

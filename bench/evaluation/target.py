@@ -1,4 +1,6 @@
-"""The thing that is measured: whatever generates, or a folder of images; and the file in which its numbers are kept."""
+"""The thing that is measured: whatever generates, or a folder of images; and the file in which its
+numbers are kept.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +67,9 @@ class Generated(Target):
 
     @property
     def images(self) -> Images:
-        return lambda seeds: quantised(self.generator.generate, self.plan.target.image_spec, self.device, seeds)
+        return lambda seeds: quantised(
+            self.generator.generate, self.plan.target.image_spec, self.device, seeds
+        )
 
     @property
     def replicates(self) -> range:
@@ -93,7 +97,9 @@ class Stored(Target):
 
     @property
     def images(self) -> Images:
-        return lambda places: self.dataset.read(range(places.start, min(places.stop, len(self.dataset))))[0]
+        return lambda places: self.dataset.read(
+            range(places.start, min(places.stop, len(self.dataset)))
+        )[0]
 
     @property
     def replicates(self) -> range:
@@ -115,7 +121,8 @@ def open_target(
     path: str | None = None,
     observe: Observer = ignore,
 ) -> Target:
-    """Open what ``name`` means and plan its measurement, checked as far as possible before anything is fetched.
+    """Open what ``name`` means and plan its measurement, checked as far as possible before anything
+    is fetched.
 
     Args:
         name: a run, a weights file, a folder or zip of images, ``teacher:NAME`` or ``released:NAME``.
@@ -136,7 +143,9 @@ def open_target(
     generator = open_generator(name, results, device=device, path=path)
     if generator.note:
         observe(Note(generator.note))
-    return Generated(name, plan_evaluation(options, spec_of(generator.teacher)), generator.device, generator)
+    return Generated(
+        name, plan_evaluation(options, spec_of(generator.teacher)), generator.device, generator
+    )
 
 
 def _open_folder(place: Path, options: EvaluationOptions, device: str, observe: Observer) -> Stored:
@@ -144,23 +153,36 @@ def _open_folder(place: Path, options: EvaluationOptions, device: str, observe: 
     if not place.exists():
         raise UsageError(f"there is no file {str(place)!r}; check the path.")
     if options.eval_repeats and options.eval_repeats > 1:
-        raise UsageError(f"{str(place)!r} holds one set of images, so that there is one replicate; leave --eval-repeats out.")
+        raise UsageError(
+            f"{str(place)!r} holds one set of images, so that there is one replicate; leave "
+            "--eval-repeats out."
+        )
     if options.protocol is None:
-        raise UsageError(f"the images in {str(place)!r} name no protocol; give one with --protocol (`bench list protocols`).")
+        raise UsageError(
+            f"the images in {str(place)!r} name no protocol; give one with --protocol (`bench "
+            "list protocols`)."
+        )
     dataset = find_dataset(str(place))()
     spec = TargetSpec(str(place), ImageSpec(*dataset.image_spec.shape[:2]), None)
     plan = plan_evaluation(options.model_copy(update={"eval_repeats": 1}), spec)
     if speed := [name for name, metric in plan.metrics.items() if isinstance(metric, GeneratorMetric)]:
-        raise UsageError(f"a folder makes no images, so that it has no {' or '.join(speed)}; leave that metric out.")
+        raise UsageError(
+            f"a folder makes no images, so that it has no {' or '.join(speed)}; leave that metric out."
+        )
     samples = plan.protocol.samples
     if len(dataset) < samples:
         raise UsageError(
-            f"{str(place)!r} holds {len(dataset):,} images, {plan.protocol.id} takes {samples:,}; give more, or say "
+            f"{str(place)!r} holds {len(dataset):,} images, {plan.protocol.id} takes {samples:,}; "
+            "give more, or say "
             f"--eval-samples {len(dataset)}, which makes it another protocol."
         )
     if len(dataset) > samples:
-        observe(Note(f"{samples:,} of its {len(dataset):,} images are measured, drawn as EDM draws them"))
-    return Stored(str(place), plan, environment.choose_device(device), prepared(dataset, max_size=samples))
+        observe(
+            Note(f"{samples:,} of its {len(dataset):,} images are measured, drawn as EDM draws them")
+        )
+    return Stored(
+        str(place), plan, environment.choose_device(device), prepared(dataset, max_size=samples)
+    )
 
 
 def _require_measurable(name: str, options: EvaluationOptions) -> None:
@@ -175,7 +197,9 @@ def _require_measurable(name: str, options: EvaluationOptions) -> None:
 
 
 def evaluate(target: Target, evaluator: Evaluator) -> dict[str, Any]:
-    """Measure a target, and return all that is stored of it: the numbers, of what, by which protocol, where and when."""
+    """Measure a target, and return all that is stored of it: the numbers, of what, by which
+    protocol, where and when.
+    """
     metrics = target.measure(evaluator)
     protocol = {"id": evaluator.label} | evaluator.describe()
     if isinstance(target, Stored):
@@ -197,7 +221,11 @@ def evaluate(target: Target, evaluator: Evaluator) -> dict[str, Any]:
 
 def _precision(target: Target) -> str:
     """The arithmetic in which the images were made."""
-    half = getattr(target.generator.teacher.denoiser, "half_type", None) if isinstance(target, Generated) else None
+    half = (
+        getattr(target.generator.teacher.denoiser, "half_type", None)
+        if isinstance(target, Generated)
+        else None
+    )
     if half is not None:
         return {torch.float16: "fp16", torch.bfloat16: "bf16"}[half]
     return "tf32" if torch.backends.cuda.matmul.allow_tf32 else "fp32"

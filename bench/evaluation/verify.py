@@ -1,4 +1,6 @@
-"""The gate before any comparison: does a teacher's own FID by this harness come out as its authors published it?"""
+"""The gate before any comparison: does a teacher's own FID by this harness come out as its authors
+published it?
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ from bench.runs.events import Observer, ignore
 from bench.runs.recipe import EvaluationOptions
 
 TOLERANCE = 0.05
-"""Share of the published value. Three times 50,000 images scatter by a percent or two; another resize moves FID by far more."""
+"""Share of the published value. Three times 50,000 images scatter by a percent or two; another
+resize moves FID by far more.
+"""
 
 
 @dataclass(frozen=True)
@@ -41,13 +45,20 @@ class Verdict:
 
 
 def reported_fid(name: str) -> ReportedFID:
-    """Look up the FID that is published of ``teacher:NAME`` or ``released:NAME``. Raises UsageError if nothing is."""
+    """Look up the FID that is published of ``teacher:NAME`` or ``released:NAME``. Raises UsageError
+    if nothing is.
+    """
     kind, _, rest = name.partition(":")
     if kind not in ("teacher", "released"):
-        raise UsageError(f"only what has a published FID can be verified, given {name!r}; say teacher:NAME or released:NAME.")
+        raise UsageError(
+            f"only what has a published FID can be verified, given {name!r}; say teacher:NAME or "
+            "released:NAME."
+        )
     thing = find_teacher_class(rest)[0] if kind == "teacher" else registry.released.get(rest)
     if thing.published is None:
-        raise UsageError(f"no FID of {name!r} is known to be published; measure it with `bench eval {name}`.")
+        raise UsageError(
+            f"no FID of {name!r} is known to be published; measure it with `bench eval {name}`."
+        )
     published: ReportedFID = thing.published
     return published
 
@@ -64,12 +75,18 @@ def verify(
     batch: int | None = None,
     observe: Observer = ignore,
 ) -> Verdict:
-    """Measure FID by the protocol of the published number, and compare: the smallest of replicates where it is one."""
+    """Measure FID by the protocol of the published number, and compare: the smallest of replicates
+    where it is one.
+    """
     published = reported_fid(name)
-    options = EvaluationOptions(protocol=published.protocol, eval=["fid"], reference=reference, extractor_path=extractor_path)
+    options = EvaluationOptions(
+        protocol=published.protocol, eval=["fid"], reference=reference, extractor_path=extractor_path
+    )
     target = open_target(name, options, results, device=device, path=path, observe=observe)
     if (nfe := target.facts()["nfe"]) != published.nfe:
-        raise UsageError(f"the published FID of {name!r} took NFE {published.nfe}, this takes {nfe}; they do not compare.")
+        raise UsageError(
+            f"the published FID of {name!r} took NFE {published.nfe}, this takes {nfe}; they do not compare."
+        )
     with distributed.process_group(target.device):
         evaluator = Evaluator(target.plan, target.device, batch=batch, observe=observe)
         content = evaluate(target, evaluator)

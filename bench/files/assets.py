@@ -59,7 +59,9 @@ class Asset:
         except FileNotFoundError:
             return None
         except (IndexError, UnicodeDecodeError):
-            raise BenchError(f"the recorded digest {self.record} is damaged; remove it if {self.path} is right.") from None
+            raise BenchError(
+                f"the recorded digest {self.record} is damaged; remove it if {self.path} is right."
+            ) from None
 
 
 def fetch(asset: Asset) -> Path:
@@ -72,7 +74,8 @@ def fetch(asset: Asset) -> Path:
         _ensure(asset)
     except ConnectionError as error:
         raise BenchError(
-            f"cannot download {asset.file} from {asset.url} ({error}); run the same command again, or {_by_hand(asset)}."
+            f"cannot download {asset.file} from {asset.url} ({error}); run the same command "
+            f"again, or {_by_hand(asset)}."
         ) from error
     except OSError as error:
         raise BenchError(
@@ -117,7 +120,11 @@ def _mismatch(asset: Asset, file: Path, *, with_md5: bool) -> str:
     """Say how a file differs from what the asset must be; empty if it does not."""
     expected = asset.digest()
     if expected and (digest := sha256(file)) != expected:
-        origin = "" if asset.sha256 else f", as {asset.record} recorded at first use: remove that if the change is meant"
+        origin = (
+            ""
+            if asset.sha256
+            else f", as {asset.record} recorded at first use: remove that if the change is meant"
+        )
         return f"its SHA-256 is {digest}, expected {expected}{origin}"
     if with_md5 and asset.md5 and (digest := _md5(file)) != asset.md5.lower():
         return f"its MD5 is {digest}, expected {asset.md5}"
@@ -135,7 +142,9 @@ def _require_download(asset: Asset, problem: str) -> None:
     if not asset.url:
         raise UsageError(f"{what}, and it cannot be downloaded by this suite; {_by_hand(asset)}.")
     if offline():
-        raise UsageError(f"{what}, and BENCH_OFFLINE=1 forbids downloading it; unset that, or {_by_hand(asset)}.")
+        raise UsageError(
+            f"{what}, and BENCH_OFFLINE=1 forbids downloading it; unset that, or {_by_hand(asset)}."
+        )
 
 
 def _by_hand(asset: Asset) -> str:

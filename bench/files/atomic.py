@@ -60,7 +60,10 @@ def locked(path: Path, when_held: Callable[[str], None] | None = None) -> Iterat
                 when_held(file.read().strip() or "another process")
             fcntl.flock(file, fcntl.LOCK_EX)
         file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()} since {datetime.now(UTC).isoformat(timespec='seconds')}")
+        file.write(
+            f"process {os.getpid()} on {socket.gethostname()} since "
+            f"{datetime.now(UTC).isoformat(timespec='seconds')}"
+        )
         file.flush()
         yield
 
@@ -90,7 +93,9 @@ def require_writable(folder: Path, what: str) -> None:
         with tempfile.TemporaryFile(dir=nearest):
             pass
     except OSError as error:
-        raise UsageError(f"cannot write to the {what} {str(folder)!r}: {error.strerror}; name another folder.") from error
+        raise UsageError(
+            f"cannot write to the {what} {str(folder)!r}: {error.strerror}; name another folder."
+        ) from error
 
 
 def cache_folder() -> Path:

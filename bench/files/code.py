@@ -1,4 +1,6 @@
-"""What a Python file computes, apart from how it is written: a digest of its code without comments, docstrings and layout."""
+"""What a Python file computes, apart from how it is written: a digest of its code without comments,
+docstrings and layout.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +21,11 @@ def input_digest(path: Path) -> str:
 
 
 def code_digest(file: Path) -> str:
-    """Digest the syntax tree of a Python file without statements that are nothing but a text, as docstrings are.
+    """Digest the syntax tree of a Python file without statements that are nothing but a text, as
+    docstrings are.
 
-    Every Python that reads the file gives the same digest: empty fields, of which newer ones have more, do not count. Of a file
-    that does not parse, the bytes are digested.
+    Every Python that reads the file gives the same digest: empty fields, of which newer ones have
+    more, do not count. Of a file that does not parse, the bytes are digested.
     """
     try:
         tree = ast.parse(file.read_bytes())
@@ -56,4 +59,8 @@ def _words(node: ast.AST) -> Iterator[str]:
 
 def _is_text(node: object) -> bool:
     """Whether a statement is nothing but a text: a docstring, of whatever it documents."""
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )

@@ -58,7 +58,9 @@ def download(url: str, part: Path, report: Report) -> None:
         if _size(part) <= before:
             break
     kept, _ = _kept(url, part)
-    raise ConnectionError(_reason(broken) + (f"; {quantity(kept)}B are kept to continue from" if kept else "")) from broken
+    raise ConnectionError(
+        _reason(broken) + (f"; {quantity(kept)}B are kept to continue from" if kept else "")
+    ) from broken
 
 
 @contextmanager
@@ -72,7 +74,9 @@ def download_bar(file: str) -> Iterator[Report]:
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as progress:
         task = progress.add_task(file, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
@@ -89,11 +93,17 @@ def _receive(url: str, part: Path, report: Report) -> None:
     headers = {"Accept-Encoding": "identity"}  # uncompressed, so that bytes can be counted
     if have:
         headers |= {"Range": f"bytes={have}-", "If-Range": validator}
-    with requests.get(url, headers=headers, stream=True, timeout=(CONNECT_TIMEOUT, READ_TIMEOUT)) as response:
+    with requests.get(
+        url, headers=headers, stream=True, timeout=(CONNECT_TIMEOUT, READ_TIMEOUT)
+    ) as response:
         status, extent = response.status_code, response.headers.get("Content-Range", "")
         if status == 416 and extent == f"bytes */{have}":
             return  # the file was complete already
-        continues = status == 206 and extent.startswith(f"bytes {have}-") and _validator(response) in ("", validator)
+        continues = (
+            status == 206
+            and extent.startswith(f"bytes {have}-")
+            and _validator(response) in ("", validator)
+        )
         if have and status in (206, 416) and not continues:
             discard(part)  # the published file has changed
             _receive(url, part, report)

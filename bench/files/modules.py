@@ -21,8 +21,8 @@ def first_docstring_line(module: str, attribute: str) -> str:
         return "(its source cannot be read)"
     for node in tree.body:
         if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == attribute:
-            return _first_line(ast.get_docstring(node))
-    return _first_line(_docstring_below(tree, attribute) or ast.get_docstring(tree))
+            return summary_of(ast.get_docstring(node))
+    return summary_of(_docstring_below(tree, attribute) or ast.get_docstring(tree))
 
 
 def _docstring_below(tree: ast.Module, attribute: str) -> str | None:
@@ -42,9 +42,12 @@ def source_file(module: str) -> Path | None:
     for depth in range(1, len(rest) + 1):
         if spec is None or spec.submodule_search_locations is None:
             return None
-        spec = PathFinder.find_spec(".".join([top, *rest[:depth]]), list(spec.submodule_search_locations))
+        spec = PathFinder.find_spec(
+            ".".join([top, *rest[:depth]]), list(spec.submodule_search_locations)
+        )
     return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
 
 
-def _first_line(text: str | None) -> str:
-    return (text or "").strip().partition("\n")[0]
+def summary_of(docstring: str | None) -> str:
+    """Return the first paragraph of a docstring on one line; the empty string if there is none."""
+    return " ".join((docstring or "").strip().partition("\n\n")[0].split())

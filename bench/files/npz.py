@@ -75,7 +75,9 @@ def read_npz(path: Path) -> StatisticsFile:
     with _arrays(path) as arrays:
         layout = next((layout for name, layout in _LAYOUTS.items() if name in arrays), None)
         if layout is None:
-            names = ", ".join(shown(name) for name in list(arrays)[:3]) + (" and others" if len(arrays) > 3 else "")
+            names = ", ".join(shown(name) for name in list(arrays)[:3]) + (
+                " and others" if len(arrays) > 3 else ""
+            )
             raise ValueError(f"it holds {names or 'nothing'}, expected mu and sigma, or arr_0, or feats")
         if has_images := "arr_0" in arrays:
             _images(arrays)
@@ -92,7 +94,9 @@ def _moments(arrays: Mapping[str, _Array]) -> dict[str, Tensor]:
         raise ValueError("it holds one of mu and sigma, expected both")
     mu, sigma = arrays["mu"], arrays["sigma"]
     d = math.prod(mu.shape)
-    mu.require(_ROUNDING, mu.shape == (d,) and 1 <= d <= MOST_FEATURES, f"(d,) with d at most {MOST_FEATURES:,}")
+    mu.require(
+        _ROUNDING, mu.shape == (d,) and 1 <= d <= MOST_FEATURES, f"(d,) with d at most {MOST_FEATURES:,}"
+    )
     sigma.require(_ROUNDING, sigma.shape == (d, d), f"({d}, {d}) since mu has {d}")
     moments = {array.name: _finite(array).double() for array in (mu, sigma)}
     _require_covariance(moments["sigma"], _ROUNDING[sigma.dtype.name])
@@ -159,7 +163,9 @@ def _arrays(path: Path) -> Iterator[dict[str, _Array]]:
             yield named
     except Exception as error:  # zipfile and numpy raise some ten unrelated types on damaged bytes
         reason = one_line(error, 200) or f"it is damaged ({type(error).__name__})"
-        raise UsageError(f"{what} is refused: {reason}; fetch it again, or make statistics with `bench stats`.") from None
+        raise UsageError(
+            f"{what} is refused: {reason}; fetch it again, or make statistics with `bench stats`."
+        ) from None
 
 
 class _File(io.FileIO):
@@ -174,15 +180,22 @@ class _Array:
 
     def __init__(self, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
         self.name = member.filename.removesuffix(".npy")
-        if member.flag_bits & 1 or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise ValueError(f"its member {shown(member.filename)} is encrypted, or packed as numpy packs none")
+        if member.flag_bits & 1 or member.compress_type not in (
+            zipfile.ZIP_STORED,
+            zipfile.ZIP_DEFLATED,
+        ):
+            raise ValueError(
+                f"its member {shown(member.filename)} is encrypted, or packed as numpy packs none"
+            )
         self.stream = archive.open(member)
         self.start = io.BytesIO(self.stream.read(_HEADER))
         try:
             with warnings.catch_warnings(action="ignore"):  # of headers by Python 2
                 self.shape, fortran, dtype = _READERS[npy.read_magic(self.start)](self.start)
         except Exception:  # Python's parser raises many types, with messages of no use to a person
-            raise ValueError(f"its member {shown(member.filename)} does not begin as numpy begins an array") from None
+            raise ValueError(
+                f"its member {shown(member.filename)} does not begin as numpy begins an array"
+            ) from None
         self.order: Literal["F", "C"] = "F" if fortran else "C"
         self.dtype: np.dtype[Any] = dtype
         self.size = member.file_size - self.start.tell()

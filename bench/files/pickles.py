@@ -84,9 +84,13 @@ def parse(
     try:
         return machine.run(operations), machine.position
     except (IndexError, struct.error):
-        raise Malformed(f"the pickle is damaged at byte {machine.position:,}: its stack is empty or its end is missing") from None
+        raise Malformed(
+            f"the pickle is damaged at byte {machine.position:,}: its stack is empty or its end is missing"
+        ) from None
     except UnicodeDecodeError:
-        raise Malformed(f"the pickle is damaged at byte {machine.position:,}: a text is not UTF-8") from None
+        raise Malformed(
+            f"the pickle is damaged at byte {machine.position:,}: a text is not UTF-8"
+        ) from None
 
 
 class _Machine:
@@ -126,7 +130,9 @@ class _Machine:
 
     def take(self, count: int) -> memoryview:
         if count > len(self.data) - self.position:
-            raise self.damaged(f"it declares {count:,} bytes and {len(self.data) - self.position:,} are left")
+            raise self.damaged(
+                f"it declares {count:,} bytes and {len(self.data) - self.position:,} are left"
+            )
         self.position += count
         return self.data[self.position - count : self.position]
 
@@ -188,7 +194,9 @@ class _Machine:
         if not (isinstance(module, str) and isinstance(name, str)):
             raise self.damaged("a name is not text")
         if (module, name) not in self.allowed:
-            raise self.damaged(f"it mentions {shown(f'{module}.{name}')}, which no checkpoint needs and which could run code")
+            raise self.damaged(
+                f"it mentions {shown(f'{module}.{name}')}, which no checkpoint needs and which could run code"
+            )
         self.push(Global(module, name))
 
     def stack_global(self) -> None:

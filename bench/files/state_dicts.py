@@ -41,7 +41,9 @@ def read_state_dict(data: memoryview) -> dict[str, Tensor]:
         reference = Reference.of(node)
         numbers = storages.get(reference.key)
         if numbers is None or len(numbers) != reference.size:
-            raise Malformed(f"the storage {shown(reference.key)} is missing or not of {reference.count:,} numbers")
+            raise Malformed(
+                f"the storage {shown(reference.key)} is missing or not of {reference.count:,} numbers"
+            )
         return reference, numbers
 
     tensors = {}
@@ -56,7 +58,11 @@ def _read_zip(data: memoryview) -> tuple[Any, dict[str, memoryview]]:
     """Return the object in ``data.pkl``, and by key the raw storages beside it."""
     members = _members(data)
     archive = next(
-        (name.removesuffix("data.pkl") for name in members if name.count("/") == 1 and name.endswith("/data.pkl")),
+        (
+            name.removesuffix("data.pkl")
+            for name in members
+            if name.count("/") == 1 and name.endswith("/data.pkl")
+        ),
         "",
     )
     if not archive or f"{archive}constants.pkl" in members:
@@ -67,7 +73,11 @@ def _read_zip(data: memoryview) -> tuple[Any, dict[str, memoryview]]:
     content, end = parse(stream, _ALLOWED, references=[])
     if end != len(stream):
         raise Malformed(f"{len(stream) - end:,} bytes follow its end")
-    return content, {name.removeprefix(f"{archive}data/"): m for name, m in members.items() if name.startswith(f"{archive}data/")}
+    return content, {
+        name.removeprefix(f"{archive}data/"): m
+        for name, m in members.items()
+        if name.startswith(f"{archive}data/")
+    }
 
 
 def _members(data: memoryview) -> Mapping[str, memoryview]:
@@ -98,7 +108,9 @@ def _directory(data: memoryview) -> tuple[int, int]:
     end = tail.rfind(_END)
     if end < 0:
         raise Malformed("it begins as a zip and has no directory at its end; the file is cut")
-    count, _size, start = struct.unpack("<H I I", tail[end + 10 : end + 20]) if len(tail) >= end + 20 else (0, 0, 0)
+    count, _size, start = (
+        struct.unpack("<H I I", tail[end + 10 : end + 20]) if len(tail) >= end + 20 else (0, 0, 0)
+    )
     position = len(data) - len(tail) + end
     if position >= 20 and data[position - 20 : position - 16] == _LOCATOR64:
         (at,) = struct.unpack("<Q", data[position - 12 : position - 4])
@@ -112,11 +124,17 @@ def _member(data: memoryview, at: int, left: int) -> tuple[str, memoryview, int]
     """Read one entry of the directory: name, bytes (at most ``left``), and the next position."""
     if at + 46 > len(data) or bytes(data[at : at + 4]) != b"PK\x01\x02":
         raise Malformed("its zip directory is damaged")
-    flags, method, _time, crc, packed, size, n, extra, comment = struct.unpack("<8x H H I I I I H H H", data[at : at + 34])
+    flags, method, _time, crc, packed, size, n, extra, comment = struct.unpack(
+        "<8x H H I I I I H H H", data[at : at + 34]
+    )
     (header,) = struct.unpack("<I", data[at + 42 : at + 46])
     name = str(data[at + 46 : at + 46 + n], "utf-8")
     field = data[at + 46 + n : at + 46 + n + extra]
-    wide = [v for v, known in zip(("size", "packed", "header"), (size, packed, header), strict=True) if known == 0xFFFFFFFF]
+    wide = [
+        v
+        for v, known in zip(("size", "packed", "header"), (size, packed, header), strict=True)
+        if known == 0xFFFFFFFF
+    ]
     values = dict(zip(wide, _zip64(field, len(wide)), strict=True))
     size, packed, header = (
         values.get("size", size),

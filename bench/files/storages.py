@@ -49,10 +49,17 @@ class Reference:
         Raises Malformed for anything but a whole storage of a known type.
         """
         id_ = node.id if isinstance(node, Persistent) else None
-        if not (isinstance(id_, tuple) and len(id_) in (5, 6) and id_[0] == "storage" and id_[5:] in ((), (None,))):
+        if not (
+            isinstance(id_, tuple)
+            and len(id_) in (5, 6)
+            and id_[0] == "storage"
+            and id_[5:] in ((), (None,))
+        ):
             raise Malformed("it refers to something else than a storage")
         _, type_, key, _location, count = id_[:5]
-        if not (isinstance(type_, Global) and type_ in TYPES and isinstance(key, str) and len(key) <= 64):
+        if not (
+            isinstance(type_, Global) and type_ in TYPES and isinstance(key, str) and len(key) <= 64
+        ):
             raise Malformed("it refers to a storage of an unknown type or key")
         if type(count) is not int or not 0 <= count < 2**40:
             raise Malformed(f"a storage declares {shown(count)} numbers")
@@ -78,19 +85,30 @@ def read_legacy(
         part, at = parse(data, (), at, operations=FEW)
         header.append(part)
     magic, version, system = header
-    if magic != _MAGIC or version != _VERSION or not isinstance(system, dict) or system.get("little_endian") is not True:
+    if (
+        magic != _MAGIC
+        or version != _VERSION
+        or not isinstance(system, dict)
+        or system.get("little_endian") is not True
+    ):
         raise Malformed("it is not a little-endian stream of torch.save")
     references: list[Persistent] = []
     content, at = parse(data, allowed, at, references=references, operations=operations)
     known = {r.key: r for r in map(Reference.of, references)}
     keys, at = parse(data, (), at, operations=FEW + 4 * len(known))
-    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys) or sorted(keys) != sorted(known):
+    if (
+        not isinstance(keys, list)
+        or not all(isinstance(key, str) for key in keys)
+        or sorted(keys) != sorted(known)
+    ):
         raise Malformed("its storages are not those that it refers to")
     storages = {}
     for key in keys:
         end = at + 8 + known[key].size
         if end > len(data) or struct.unpack("<q", data[at : at + 8])[0] != known[key].count:
-            raise Malformed(f"the storage {shown(key)} declares {known[key].count:,} numbers and does not hold them")
+            raise Malformed(
+                f"the storage {shown(key)} declares {known[key].count:,} numbers and does not hold them"
+            )
         storages[key], at = data[at + 8 : end], end
     if at != len(data):
         raise Malformed(f"{len(data) - at:,} bytes follow its end")
@@ -134,4 +152,8 @@ def entries(node: Any, what: str, dicts: Collection[Global] = (ORDERED_DICT,)) -
 
 
 def _whole(values: Any) -> bool:
-    return isinstance(values, tuple) and len(values) <= 8 and all(type(v) is int and 0 <= v < 2**40 for v in values)
+    return (
+        isinstance(values, tuple)
+        and len(values) <= 8
+        and all(type(v) is int and 0 <= v < 2**40 for v in values)
+    )

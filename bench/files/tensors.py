@@ -80,7 +80,9 @@ def load_weights(network: nn.Module, tensors: dict[str, Tensor], where: str) -> 
     ]
     if any(names for _, names in misfits):
         parts = [f"{what} {_some(names)}" for what, names in misfits if names]
-        raise UsageError(f"{where} does not fit its network of {len(own)} tensors: it {'; it '.join(parts)}.")
+        raise UsageError(
+            f"{where} does not fit its network of {len(own)} tensors: it {'; it '.join(parts)}."
+        )
     for name, tensor in tensors.items():
         if not tensor.isfinite().all():
             raise UsageError(f"{where} has NaN or infinite values in {name!r}; the weights are damaged.")
@@ -120,12 +122,16 @@ def converted(
         save_tensors(copy, tensors, meta)
     except (OSError, safetensors.SafetensorError) as error:
         raise BenchError(
-            f"cannot keep a copy of {str(path)!r} in the cache ({one_line(error)}); make room, or set BENCH_CACHE elsewhere."
+            f"cannot keep a copy of {str(path)!r} in the cache ({one_line(error)}); make room, or "
+            "set BENCH_CACHE elsewhere."
         ) from None
     del tensors
     tensors, _ = load_tensors(copy)
     if tensors_digest(tensors) != meta["tensors_sha256"]:
-        raise BenchError(f"the copy {str(copy)!r} does not read back as it was written; check the disk, or set BENCH_CACHE.")
+        raise BenchError(
+            f"the copy {str(copy)!r} does not read back as it was written; check the disk, or set "
+            "BENCH_CACHE."
+        )
     return tensors, meta
 
 

@@ -26,12 +26,16 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if is_safetensors(data):
         return load_tensors(path)[0]
     if not is_state_dict(data):
-        raise UsageError(f"the weights file {str(path)!r} is neither a state dict of torch (.pt, .pth, .bin) nor safetensors.")
+        raise UsageError(
+            f"the weights file {str(path)!r} is neither a state dict of torch (.pt, .pth, .bin) "
+            "nor safetensors."
+        )
     try:
         return read_state_dict(data)
     except Malformed as error:
         raise UsageError(
-            f"the weights file {str(path)!r} is refused, and nothing in it was run: {error}; fetch it again, or give another."
+            f"the weights file {str(path)!r} is refused, and nothing in it was run: {error}; "
+            "fetch it again, or give another."
         ) from None
 
 
@@ -62,7 +66,9 @@ def require_weights(path: Path) -> None:
         if stat.S_ISREG(status.st_mode):
             path.open("rb").close()  # raises if it may not be read
     except OSError as error:
-        raise UsageError(f"the weights file {str(path)!r} cannot be read ({error.strerror}); check the path.") from None
+        raise UsageError(
+            f"the weights file {str(path)!r} cannot be read ({error.strerror}); check the path."
+        ) from None
     if not stat.S_ISREG(status.st_mode):
         raise UsageError(f"the weights file {str(path)!r} is not a file; check the path.")
     if not 0 < status.st_size <= MOST_BYTES:

@@ -20,7 +20,9 @@ def read_yaml(path: Path, *, installed: bool = False) -> Any:
     read.
     """
     text = path.read_text(encoding="utf-8")
-    return parse_yaml(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader) if installed else yaml.SafeLoader)
+    return parse_yaml(
+        text, getattr(yaml, "CSafeLoader", yaml.SafeLoader) if installed else yaml.SafeLoader
+    )
 
 
 def parse_yaml(text: str, loader: type[Any] = yaml.SafeLoader) -> Any:

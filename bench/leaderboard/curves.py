@@ -94,7 +94,9 @@ class Comparison:
         """The teacher by its own sampler, with the very weights that the lines distil."""
         distilled = {_weights(run) for line in self.lines for run in line.runs}
         firsts = ((line, line.runs[0]) for line in self.teachers)
-        return [line for line, run in firsts if own_way(run.recipe.settings) and _weights(run) in distilled]
+        return [
+            line for line, run in firsts if own_way(run.recipe.settings) and _weights(run) in distilled
+        ]
 
     @property
     def shared(self) -> tuple[str, ...]:

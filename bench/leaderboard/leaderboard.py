@@ -65,7 +65,9 @@ def _standings(rows: list[Row], columns: list[MetricColumn]) -> list[Row]:
             if len(places) > 1:
                 best, second, *_ = sorted(places, key=lambda i: rows[i].order(column))
                 for i, close in zip(places, tied(values, column.direction), strict=True):
-                    number = replace(rows[i].numbers[column], best=i == best, second=i == second, tied=close)
+                    number = replace(
+                        rows[i].numbers[column], best=i == best, second=i == second, tied=close
+                    )
                     rows[i] = replace(rows[i], numbers={**rows[i].numbers, column: number})
             if column == columns[0]:
                 ranked = [i for i, own in zip(places, values, strict=True) if len(own) > 1]
@@ -127,7 +129,9 @@ def _row(
         flops=_mean(run.cost.flops for run in runs),
         seconds=_mean(run.cost.seconds for run in runs),
         area=Number(_mean(areas), _std(areas), areas) if areas and len(areas) == len(curves) else None,
-        reached=tuple((times, reach(curves, times * target)) for times in TARGETS) if curves and target else (),
+        reached=tuple((times, reach(curves, times * target)) for times in TARGETS)
+        if curves and target
+        else (),
         runs=tuple(run.run_id for run in runs),
     )
 
@@ -173,7 +177,9 @@ def published_rows(results: Sequence[Result], teacher_of: Mapping[str, str]) -> 
     directions: dict[str, Direction] = {"fid": "lower"}
     directions |= dict.fromkeys(("is", "precision", "recall"), "higher")
     columns = {name: MetricColumn(name, PUBLISHED, PUBLISHED, way) for name, way in directions.items()}
-    return [_published_row(r, teacher_of[r.dataset], columns) for r in results if r.dataset in teacher_of]
+    return [
+        _published_row(r, teacher_of[r.dataset], columns) for r in results if r.dataset in teacher_of
+    ]
 
 
 def _published_row(result: Result, teacher: str, columns: Mapping[str, MetricColumn]) -> Row:

@@ -125,10 +125,14 @@ class PublishedNumbers(BaseModel):
         rows: list[Result | Milestone] = [*self.results, *self.milestones]
         for row in rows:
             if row.dataset not in self.datasets:
-                raise ValueError(f"{row.method} names the data set {row.dataset!r}, which is not among datasets")
+                raise ValueError(
+                    f"{row.method} names the data set {row.dataset!r}, which is not among datasets"
+                )
         for result in self.results:
             if result.source not in self.sources:
-                raise ValueError(f"{result.label} names the source {result.source!r}, which is not among sources")
+                raise ValueError(
+                    f"{result.label} names the source {result.source!r}, which is not among sources"
+                )
         return self
 
     def shown_under(self, teachers: Sequence[str]) -> dict[str, str]:

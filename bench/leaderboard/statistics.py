@@ -142,7 +142,9 @@ def variance_components(
     spread = [(std, count - 1) for std, count in pairs if std is not None and count > 1]
     if not spread:
         return VarianceComponents(None, None)
-    within = math.fsum(std**2 * degrees for std, degrees in spread) / sum(degrees for _, degrees in spread)
+    within = math.fsum(std**2 * degrees for std, degrees in spread) / sum(
+        degrees for _, degrees in spread
+    )
     if len(values) < 2:
         return VarianceComponents(math.sqrt(within), None)
     of_means = math.fsum(within / count for count in replicates) / len(replicates)

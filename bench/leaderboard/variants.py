@@ -21,7 +21,9 @@ def group_of(record: Record) -> str:
     The columns of a table tell apart how they were measured.
     """
     same = without_places(record.recipe.as_given())
-    return fingerprint({name: value for name, value in same.items() if name not in ("seed", "evaluation")})
+    return fingerprint(
+        {name: value for name, value in same.items() if name not in ("seed", "evaluation")}
+    )
 
 
 def one_of_each_seed(records: Iterable[Record]) -> list[Record]:

@@ -36,7 +36,15 @@ from bench.files.tensors import converted, load_tensors, load_weights, tensors_d
 from bench.files.weights import read_weights
 from bench.plugin.accumulators import Accumulator, FeatureBank, Moments, Statistics
 from bench.plugin.adapters import FlowDenoiser, VPDenoiser
-from bench.plugin.dataset import Dataset, InMemory, Mirrored, Subset, label_dim, open_dataset, refuse_path
+from bench.plugin.dataset import (
+    Dataset,
+    InMemory,
+    Mirrored,
+    Subset,
+    label_dim,
+    open_dataset,
+    refuse_path,
+)
 from bench.plugin.diffusion import (
     Denoiser,
     EDMPrecond,

@@ -45,7 +45,9 @@ class Accumulator(ABC):
         if seen != self.samples:
             raise BenchError(f"{self.samples:,} images were to be measured, and {seen:,} have been.")
         if not all(sum_.isfinite().all() for sum_ in self.sums.values()):
-            raise BenchError("the features of these images are not finite; the extractor's weights may be damaged.")
+            raise BenchError(
+                "the features of these images are not finite; the extractor's weights may be damaged."
+            )
         return self.sums
 
 
@@ -67,7 +69,9 @@ class Moments(Accumulator):
         if not self.sums:
             d = x.shape[1]
             shape = {"rows": (self.samples, d)} if self.samples <= d else {"sum": (d,), "outer": (d, d)}
-            self.sums = {name: x.new_zeros(s) for name, s in shape.items()} | {"count": x.new_zeros((), dtype=torch.int64)}
+            self.sums = {name: x.new_zeros(s) for name, s in shape.items()} | {
+                "count": x.new_zeros((), dtype=torch.int64)
+            }
         self.sums["count"] += len(x)
         if "rows" in self.sums:
             self.sums["rows"][first : first + len(x)] = x
@@ -81,7 +85,9 @@ class Moments(Accumulator):
         From no more images than dimensions also ``root`` (N, d), with ``root' root = sigma``.
         """
         if self.samples < 2:
-            raise BenchError(f"a covariance needs at least 2 images, given {self.samples}; ask for more samples.")
+            raise BenchError(
+                f"a covariance needs at least 2 images, given {self.samples}; ask for more samples."
+            )
         sums = self.complete()
         count = self.samples
         if "rows" in sums:
@@ -101,7 +107,10 @@ class FeatureBank(Accumulator):
     def update(self, features: Tensor, first: int) -> None:
         if not self.sums:
             rows = features.new_zeros(self.samples, features.shape[1], dtype=torch.float32)
-            self.sums = {"features": rows, "count": torch.zeros((), dtype=torch.int64, device=rows.device)}
+            self.sums = {
+                "features": rows,
+                "count": torch.zeros((), dtype=torch.int64, device=rows.device),
+            }
         self.sums["count"] += len(features)
         self.sums["features"][first : first + len(features)] = features
 

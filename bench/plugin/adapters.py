@@ -50,20 +50,33 @@ class VPDenoiser(nn.Module):
     times: Tensor
     log_sigmas: Tensor
 
-    def __init__(self, model: nn.Module, alphas_cumprod: Tensor, prediction: Prediction = "epsilon") -> None:
+    def __init__(
+        self, model: nn.Module, alphas_cumprod: Tensor, prediction: Prediction = "epsilon"
+    ) -> None:
         super().__init__()
         if prediction not in get_args(Prediction):
-            raise UsageError(f"the prediction {prediction!r} is not known; expected one of {', '.join(get_args(Prediction))}.")
+            raise UsageError(
+                f"the prediction {prediction!r} is not known; expected one of "
+                f"{', '.join(get_args(Prediction))}."
+            )
         alphas = alphas_cumprod.detach().double().cpu()
         times = ((alphas != 0) & (alphas != 1)).nonzero().flatten()
         sigmas = ((1 - alphas[times]) / alphas[times]).sqrt()
         if len(times) < 2 or not (sigmas.diff() > 0).all():  # NaN among them
-            raise UsageError(f"the {len(alphas)} alphas_cumprod do not fall from 1 towards 0; expected two or more that do.")
+            raise UsageError(
+                f"the {len(alphas)} alphas_cumprod do not fall from 1 towards 0; expected two or "
+                "more that do."
+            )
         self.model, self.prediction = model, prediction
-        self.register_buffer("times", times.double(), persistent=False)  # the schedule is no weight of the network
+        self.register_buffer(
+            "times", times.double(), persistent=False
+        )  # the schedule is no weight of the network
         self.register_buffer("log_sigmas", sigmas.log(), persistent=False)
         within = sigmas[sigmas <= SIGMA_CEILING].tolist()
-        self.noise = NoiseLevels(sigma_min=max(SIGMA_FLOOR, sigmas[0].item()), sigma_max=within[-1] if within else SIGMA_CEILING)
+        self.noise = NoiseLevels(
+            sigma_min=max(SIGMA_FLOOR, sigmas[0].item()),
+            sigma_max=within[-1] if within else SIGMA_CEILING,
+        )
 
     def time(self, sigma: Tensor) -> Tensor:
         """Map noise levels ``sigma`` (N,) to the network's times (N,)."""

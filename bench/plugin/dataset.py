@@ -151,7 +151,10 @@ def open_dataset(name: str, path: Path | None = None) -> Dataset:
 def refuse_path(name: str, path: Path | None) -> None:
     """Raise UsageError if ``path`` is not None, for a data set that is made and not read."""
     if path is not None:
-        raise UsageError(f"the data set {name!r} is made and not read from a file, given {str(path)!r}; leave the path out.")
+        raise UsageError(
+            f"the data set {name!r} is made and not read from a file, given {str(path)!r}; leave "
+            "the path out."
+        )
 
 
 class ContentDigest:

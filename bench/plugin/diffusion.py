@@ -1,7 +1,9 @@
-"""The mathematics every method shares: noise levels, EDM preconditioning, the denoising loss, the weight average.
+"""The mathematics every method shares: noise levels, EDM preconditioning, the denoising loss, the
+weight average.
 
-Equations and symbols follow Karras et al., "Elucidating the Design Space of Diffusion-Based Generative Models"
-(NeurIPS 2022, arXiv 2206.00364), called "EDM" below. Images are (N, C, H, W) in [-1, 1]; sigma is in image units.
+Equations and symbols follow Karras et al., "Elucidating the Design Space of Diffusion-Based
+Generative Models" (NeurIPS 2022, arXiv 2206.00364), called "EDM" below. Images are (N, C, H, W) in
+[-1, 1]; sigma is in image units.
 """
 
 from __future__ import annotations
@@ -15,7 +17,9 @@ import torch
 from torch import Tensor, nn
 
 Denoiser = Callable[..., Tensor]
-"""``D(x, sigma, labels=None, augment_labels=None) -> x0``: noisy images and their noise levels to clean images."""
+"""``D(x, sigma, labels=None, augment_labels=None) -> x0``: noisy images and their noise levels to
+clean images.
+"""
 
 
 def pixels(values: Tensor) -> tuple[int, ...]:
@@ -24,7 +28,9 @@ def pixels(values: Tensor) -> tuple[int, ...]:
 
 
 def per_image(sigma: Tensor | float, x: Tensor) -> Tensor:
-    """One noise level for all images, or one each (N,), shaped (N, 1, 1, 1) to multiply the images ``x``."""
+    """One noise level for all images, or one each (N,), shaped (N, 1, 1, 1) to multiply the images
+    ``x``.
+    """
     if not isinstance(sigma, Tensor):
         sigma = x.new_full((len(x),), sigma)  # a fill on the device: no copy from the host
     return sigma.to(x.dtype).reshape(-1, *[1] * (x.ndim - 1))
@@ -32,7 +38,9 @@ def per_image(sigma: Tensor | float, x: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class NoiseLevels:
-    """The noise levels a teacher knows: its range, Karras' grid over it, and the law it was trained under (EDM Table 1)."""
+    """The noise levels a teacher knows: its range, Karras' grid over it, and the law it was trained
+    under (EDM Table 1).
+    """
 
     sigma_data: float = 0.5
     sigma_min: float = 0.002
@@ -42,16 +50,21 @@ class NoiseLevels:
     p_std: float = 1.2
 
     def karras(self, u: Tensor) -> Tensor:
-        """Noise level at position ``u`` in [0, 1] of Karras' curve: 0 is ``sigma_max``, 1 is ``sigma_min`` (EDM eq. 5)."""
+        """Noise level at position ``u`` in [0, 1] of Karras' curve: 0 is ``sigma_max``, 1 is
+        ``sigma_min`` (EDM eq. 5).
+        """
         high, low = self.sigma_max ** (1 / self.rho), self.sigma_min ** (1 / self.rho)
         return (high + u * (low - high)) ** self.rho
 
     def sample(self, x: Tensor) -> Tensor:
-        """One training noise level for each image of ``x``, (N,): ``ln sigma ~ N(p_mean, p_std^2)`` (EDM sec. 5)."""
+        """One training noise level for each image of ``x``, (N,): ``ln sigma ~ N(p_mean, p_std^2)``
+        (EDM sec. 5).
+        """
         return lognormal(x, self.p_mean, self.p_std)
 
     def grid(self, x: Tensor, lowest: int, highest: int, points: int = 1000) -> Tensor:
-        """A level for each image of ``x``, (N,), uniform over points ``lowest`` to ``highest`` of Karras' grid, 0 the cleanest.
+        """A level for each image of ``x``, (N,), uniform over points ``lowest`` to ``highest`` of
+        Karras' grid, 0 the cleanest.
 
         How DMD and its successors draw noise levels.
         """
@@ -59,7 +72,9 @@ class NoiseLevels:
         return self.karras(1 - index.to(x.dtype) / (points - 1))
 
     def below(self, x: Tensor, tmax: float) -> Tensor:
-        """A level for each image of ``x``, (N,), uniform over the clean part ``tmax`` of Karras' curve (SiD)."""
+        """A level for each image of ``x``, (N,), uniform over the clean part ``tmax`` of Karras'
+        curve (SiD).
+        """
         return self.karras(1 - tmax * torch.rand(len(x), device=x.device, dtype=x.dtype))
 
     def weight(self, sigma: Tensor) -> Tensor:
@@ -73,7 +88,9 @@ def lognormal(x: Tensor, mean: float, std: float) -> Tensor:
 
 
 def add_noise(x: Tensor, sigma: Tensor | float) -> Tensor:
-    """The images ``x`` with fresh Gaussian noise of level ``sigma``, one for all images or one each, (N,)."""
+    """The images ``x`` with fresh Gaussian noise of level ``sigma``, one for all images or one
+    each, (N,).
+    """
     return x + per_image(sigma, x) * torch.randn_like(x)
 
 
@@ -87,11 +104,13 @@ def fork_rng(device: torch.device) -> AbstractContextManager[None]:
 
 
 class EDMPrecond(nn.Module):
-    """EDM preconditioning: ``D(y; sigma) = c_skip y + c_out F(c_in y; ln(sigma) / 4)`` (EDM eq. 7 and Table 1).
+    """EDM preconditioning: ``D(y; sigma) = c_skip y + c_out F(c_in y; ln(sigma) / 4)`` (EDM eq. 7
+    and Table 1).
 
-    ``model`` is F: it takes the scaled images (N, C, H, W), the noise label (N,), and the class and augmentation labels. If it
-    has ``encode`` and ``decode``, of which it is the composition, then the denoiser gives its ``features`` too.
-    With ``half_type`` the images reach it in that type, and it computes in the type of its images; all else is as before.
+    ``model`` is F: it takes the scaled images (N, C, H, W), the noise label (N,), and the class and
+    augmentation labels. If it has ``encode`` and ``decode``, of which it is the composition, then
+    the denoiser gives its ``features`` too. With ``half_type`` the images reach it in that type,
+    and it computes in the type of its images; all else is as before.
     """
 
     half_type: torch.dtype | None = None
@@ -110,7 +129,9 @@ class EDMPrecond(nn.Module):
         *,
         features: bool = False,
     ) -> Any:
-        """Clean images, like ``x``; with ``features`` also the output of the encoder on the way (N, F, h, w), in float32."""
+        """Clean images, like ``x``; with ``features`` also the output of the encoder on the way
+        (N, F, h, w), in float32.
+        """
         s = per_image(sigma, x)
         variance = s**2 + self.sigma_data**2
         c_skip, c_out = self.sigma_data**2 / variance, s * self.sigma_data * variance.rsqrt()
@@ -121,12 +142,22 @@ class EDMPrecond(nn.Module):
         return denoised if encoded is None else (denoised, _images(encoded.features))
 
     def features(
-        self, x: Tensor, sigma: Tensor | float, labels: Tensor | None = None, augment_labels: Tensor | None = None
+        self,
+        x: Tensor,
+        sigma: Tensor | float,
+        labels: Tensor | None = None,
+        augment_labels: Tensor | None = None,
     ) -> Tensor:
-        """The output of the network's encoder alone, (N, F, h, w), in float32: what a discriminator reads."""
-        return _images(self.model.encode(*self._inputs(x, per_image(sigma, x), labels, augment_labels)).features)
+        """The output of the network's encoder alone, (N, F, h, w), in float32: what a discriminator
+        reads.
+        """
+        return _images(
+            self.model.encode(*self._inputs(x, per_image(sigma, x), labels, augment_labels)).features
+        )
 
-    def _inputs(self, x: Tensor, s: Tensor, labels: Tensor | None, augment_labels: Tensor | None) -> tuple[Any, ...]:
+    def _inputs(
+        self, x: Tensor, s: Tensor, labels: Tensor | None, augment_labels: Tensor | None
+    ) -> tuple[Any, ...]:
         scaled = x * (s**2 + self.sigma_data**2).rsqrt()
         return scaled.to(self.half_type or x.dtype), s.flatten().log() / 4, labels, augment_labels
 
@@ -144,7 +175,9 @@ class Encoded:
 
 
 def _images(features: Tensor) -> Tensor:
-    return (features if features.ndim == 4 else features[:, :, None, None]).to(torch.promote_types(features.dtype, torch.float32))
+    return (features if features.ndim == 4 else features[:, :, None, None]).to(
+        torch.promote_types(features.dtype, torch.float32)
+    )
 
 
 def denoising_loss(
@@ -161,9 +194,10 @@ def denoising_loss(
 
 
 def ema_decay(images: int, batch: int, halflife: float, rampup: float = 0.05) -> float:
-    """Decay of the weight average for one step: half the weight is younger than ``halflife`` images (EDM's training loop).
+    """Decay of the weight average for one step: half the weight is younger than ``halflife`` images
+    (EDM's training loop).
 
-    ``images`` are those counted before this step; early on the half-life is at most ``rampup * images``, so that the
-    average forgets the initial weights.
+    ``images`` are those counted before this step; early on the half-life is at most
+    ``rampup * images``, so that the average forgets the initial weights.
     """
     return 0.5 ** (batch / max(min(halflife, rampup * images), 1e-8)) if images else 0.0

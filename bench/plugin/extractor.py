@@ -42,7 +42,9 @@ class FeatureExtractor(ABC):
 
     def __init__(self, path: Path | None = None) -> None:
         if path is not None:
-            raise UsageError(f"this feature extractor reads no file of weights, given {str(path)!r}; leave the path out.")
+            raise UsageError(
+                f"this feature extractor reads no file of weights, given {str(path)!r}; leave the path out."
+            )
 
     @abstractmethod
     def __call__(self, images: Tensor) -> Features:
@@ -77,5 +79,6 @@ class FeatureExtractor(ABC):
         else:
             return
         raise UsageError(
-            f"the protocol {protocol} takes {accepted}, those of {whose!r} are {image_spec}; choose another --protocol."
+            f"the protocol {protocol} takes {accepted}, those of {whose!r} are {image_spec}; "
+            "choose another --protocol."
         )

@@ -1,4 +1,6 @@
-"""What a distillation method is: its settings, the update steps of one training iteration, and how it generates."""
+"""What a distillation method is: its settings, the update steps of one training iteration, and how
+it generates.
+"""
 
 from __future__ import annotations
 
@@ -35,25 +37,34 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     precision: Literal["auto", "fp32", "tf32", "fp16", "bf16", "bf16-forced"] = Field(
         "auto",
-        description="fp32, or on a GPU tf32, or networks in fp16 or bf16; auto is fp32 on a CPU and tf32 on a GPU",
+        description="fp32, or on a GPU tf32, or networks in fp16 or bf16; "
+        "auto is fp32 on a CPU and tf32 on a GPU",
     )
 
 
 class TrainingSettings(Settings):
-    """What every trained method has, under one name each. Values and their sources stand in the method's YAML file."""
+    """What every trained method has, under one name each. Values and their sources stand in the
+    method's YAML file.
+    """
 
     batch: int = Field(gt=0, description="images per update, over all devices")
     lr: float = Field(gt=0, description="learning rate of the generator")
     lr_decay: float = Field(
-        ge=0, le=1, description="last part of the budget over which learning rates fall linearly to 0; 0 is constant"
+        ge=0,
+        le=1,
+        description="last part of the budget over which learning rates fall linearly to 0; 0 is constant",
     )
-    ema_halflife: float = Field(gt=0, description="half-life of the generator's weight average, in images")
+    ema_halflife: float = Field(
+        gt=0, description="half-life of the generator's weight average, in images"
+    )
     dropout: float = Field(ge=0, lt=1, description="dropout probability of the networks in training")
 
 
 @dataclass(frozen=True)
 class Adam:
-    """How a step's network is updated: AdamW (plain Adam at ``weight_decay`` 0), or RAdam, after gradient sanitation."""
+    """How a step's network is updated: AdamW (plain Adam at ``weight_decay`` 0), or RAdam, after
+    gradient sanitation.
+    """
 
     lr: float
     betas: tuple[float, float] = (0.0, 0.999)
@@ -71,7 +82,9 @@ class Adam:
 
 @dataclass(frozen=True)
 class TeacherPairs:
-    """A requirement: pairs of noise and the image that the teacher's deterministic Heun sampler makes of it."""
+    """A requirement: pairs of noise and the image that the teacher's deterministic Heun sampler
+    makes of it.
+    """
 
     count: int
     steps: int
@@ -85,7 +98,9 @@ class TeacherPairs:
 
 @dataclass(frozen=True)
 class RealImages:
-    """A requirement: the images that the teacher was trained on, with their labels. They come as ``Batch.real``."""
+    """A requirement: the images that the teacher was trained on, with their labels. They come as
+    ``Batch.real``.
+    """
 
     training_set: ClassVar[bool] = True
 
@@ -96,7 +111,9 @@ class RealImages:
 
 @dataclass(frozen=True)
 class PublishedFile:
-    """A requirement: a file that others publish, fetched before anything is trained; ``fetch(asset)`` then gives its path."""
+    """A requirement: a file that others publish, fetched before anything is trained;
+    ``fetch(asset)`` then gives its path.
+    """
 
     asset: Asset
     channels: int | None = None
@@ -111,7 +128,9 @@ class PublishedFile:
 
 @dataclass(frozen=True)
 class StartingGenerator:
-    """A requirement: the generator that another run made, or that its authors released; what it cost is counted where known."""
+    """A requirement: the generator that another run made, or that its authors released; what it
+    cost is counted where known.
+    """
 
     source: str
     """A run's folder, a generator's weights file, or ``released:NAME``."""
@@ -126,7 +145,8 @@ class StartingGenerator:
 Requirement = TeacherPairs | RealImages | PublishedFile | StartingGenerator
 """What a method may need beside the frozen teacher.
 
-``training_set`` is True of those that give a method images to learn from which were there before its training began:
+``training_set`` is True of those that give a method images to learn from which were there before
+its training began:
 pairs and real images. A method that requires none of them is data-free.
 """
 
@@ -155,8 +175,8 @@ class Batch:
 class Step:
     """One kind of update: which network it trains, by which loss, with which optimizer.
 
-    ``loss`` takes a Batch and returns one value for each of its images, (N,); the engine averages them over the batch.
-    During the step every other network is frozen and in evaluation mode.
+    ``loss`` takes a Batch and returns one value for each of its images, (N,); the engine averages
+    them over the batch. During the step every other network is frozen and in evaluation mode.
     """
 
     role: str
@@ -181,10 +201,11 @@ class Step:
 
 
 class Method(ABC):
-    """A distillation method: networks, losses, and the map from noise to images. The engine owns all the rest.
+    """A distillation method: networks, losses, and the map from noise to images. The engine owns
+    all the rest.
 
-    A trained method calls the network that makes its images ``self.generator``: that is the one whose weights are
-    averaged, evaluated and saved.
+    A trained method calls the network that makes its images ``self.generator``: that is the one
+    whose weights are averaged, evaluated and saved.
     """
 
     name: ClassVar[str] = ""
@@ -195,19 +216,25 @@ class Method(ABC):
     """False for what only samples, such as the teacher itself: it has no steps and takes no budget."""
 
     score_difference: ClassVar[bool] = False
-    """True if its gradient is a difference of two networks' outputs, which the 8 bits of bf16 cannot hold."""
+    """True if its gradient is a difference of two networks' outputs, which the 8 bits of bf16
+    cannot hold.
+    """
 
     draws: ClassVar[bool] = False
     """True if ``generate`` takes a third argument, ``draw``, because it may need more noise on the way."""
 
     generator: nn.Module
     stages: Sequence[float] = ()
-    """Parts of the budget after which a new stage begins, rising, each below 1: optimizers, learning rate and average anew."""
+    """Parts of the budget after which a new stage begins, rising, each below 1: optimizers,
+    learning rate and average anew.
+    """
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         if "draw" in signature(cls.generate).parameters and not cls.draws:
-            raise TypeError(f"the generate of {cls.__name__} takes draw; say draws = True, so that it is given")
+            raise TypeError(
+                f"the generate of {cls.__name__} takes draw; say draws = True, so that it is given"
+            )
 
     def __init__(self, settings: Any, teacher: Teacher) -> None:
         self.settings, self.noise, self.image_spec = settings, teacher.noise, teacher.image_spec
@@ -220,7 +247,9 @@ class Method(ABC):
 
     @classmethod
     def data_free(cls, settings: Any) -> bool:
-        """True if the method needs neither pairs nor real images under these settings: it learns from the network alone."""
+        """True if the method needs neither pairs nor real images under these settings: it learns
+        from the network alone.
+        """
         return not any(requirement.training_set for requirement in cls.requires(settings))
 
     @property
@@ -243,19 +272,24 @@ class Method(ABC):
         """The updates of one training iteration, in order."""
 
     def networks(self) -> Mapping[str, nn.Module]:
-        """Networks by name that are neither the teacher nor trained by a step: they are kept in checkpoints all the same."""
+        """Networks by name that are neither the teacher nor trained by a step: they are kept in
+        checkpoints all the same.
+        """
         return {}
 
     def begin_stage(self, stage: int, average: nn.Module) -> None:
-        """What changes when stage 1, 2, ... begins; ``average`` is the weight average of the generator so far."""
+        """What changes when stage 1, 2, ... begins; ``average`` is the weight average of the
+        generator so far.
+        """
         raise NotImplementedError(f"{type(self).__name__} has stages but no begin_stage")
 
     @abstractmethod
     def generate(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """Images in [-1, 1] from unit Gaussian noise, both (N, C, H, W).
 
-        With ``draws`` there is a third argument, ``draw``: a function that returns fresh unit Gaussian noise like ``z``, or
-        None, for torch's own. In an evaluation each image's noise comes from its own seed.
+        With ``draws`` there is a third argument, ``draw``: a function that returns fresh unit
+        Gaussian noise like ``z``, or None, for torch's own. In an evaluation each image's noise
+        comes from its own seed.
         """
 
     def sample(self, z: Tensor, labels: Tensor | None = None, draw: Draw | None = None) -> Tensor:

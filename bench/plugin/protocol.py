@@ -70,7 +70,9 @@ class Protocol:
 
     def __post_init__(self) -> None:
         if isinstance(self.extractors, str) or isinstance(self.metrics, str):
-            raise UsageError(f"the protocol {self.family!r} has a text for its extractors or metrics, expected a tuple.")
+            raise UsageError(
+                f"the protocol {self.family!r} has a text for its extractors or metrics, expected a tuple."
+            )
 
     @property
     def id(self) -> str:

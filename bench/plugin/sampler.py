@@ -1,6 +1,7 @@
 """Samplers: from noise to images in many evaluations of a denoiser, in a few, or in one.
 
-Noise is unit Gaussian; a sampler that needs more of it on the way calls ``draw``, which returns a fresh tensor like ``z``.
+Noise is unit Gaussian; a sampler that needs more of it on the way calls ``draw``, which returns a
+fresh tensor like ``z``.
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ Draw = Callable[[], Tensor]
 
 @dataclass(frozen=True)
 class Sampler:
-    """EDM's sampler (Karras et al. 2022, algorithms 1 and 2): Heun's or Euler's method, deterministic unless it churns.
+    """EDM's sampler (Karras et al. 2022, algorithms 1 and 2): Heun's or Euler's method,
+    deterministic unless it churns.
 
-    ``churn`` is S_churn: at levels between ``churn_min`` and ``churn_max`` each step first raises the noise level by the factor
-    ``1 + min(churn / steps, sqrt(2) - 1)`` with fresh noise of deviation ``churn_noise``.
+    ``churn`` is S_churn: at levels between ``churn_min`` and ``churn_max`` each step first raises
+    the noise level by the factor ``1 + min(churn / steps, sqrt(2) - 1)`` with fresh noise of
+    deviation ``churn_noise``.
     """
 
     steps: int = 18
@@ -42,13 +45,24 @@ class Sampler:
 
     def levels(self, noise: NoiseLevels) -> list[float]:
         """``steps`` Karras levels from ``sigma_max`` down to ``sigma_min``, and the final 0 (EDM eq. 5)."""
-        u = torch.linspace(0, 1, self.steps, dtype=torch.float64) if self.steps > 1 else torch.zeros(1, dtype=torch.float64)
+        u = (
+            torch.linspace(0, 1, self.steps, dtype=torch.float64)
+            if self.steps > 1
+            else torch.zeros(1, dtype=torch.float64)
+        )
         return [*noise.karras(u).tolist(), 0.0]
 
     def __call__(
-        self, denoiser: Denoiser, z: Tensor, noise: NoiseLevels, labels: Tensor | None = None, draw: Draw | None = None
+        self,
+        denoiser: Denoiser,
+        z: Tensor,
+        noise: NoiseLevels,
+        labels: Tensor | None = None,
+        draw: Draw | None = None,
     ) -> Tensor:
-        """Images from ``z``, integrated from ``sigma_max * z``: the state in float64, the denoiser in the type of ``z``."""
+        """Images from ``z``, integrated from ``sigma_max * z``: the state in float64, the denoiser
+        in the type of ``z``.
+        """
         draw = draw or (lambda: torch.randn_like(z))
 
         def float64(x: Tensor, sigma: Tensor | float, labels: Tensor | None) -> Tensor:
@@ -58,7 +72,9 @@ class Sampler:
         x = z.double() * sigmas[0]
         for sigma, sigma_next in itertools.pairwise(sigmas):
             sigma_hat = sigma
-            if self.churn:  # the noise is drawn at every step, as in EDM, so that the streams are the same
+            if (
+                self.churn
+            ):  # the noise is drawn at every step, as in EDM, so that the streams are the same
                 eps, sigma_hat = draw().double(), sigma * (1 + self._gamma(sigma))
                 x = x + math.sqrt(sigma_hat**2 - sigma**2) * self.churn_noise * eps
             step = euler_step if sigma_next == 0 or self.solver == "euler" else heun_step
@@ -67,7 +83,11 @@ class Sampler:
 
     def _gamma(self, sigma: float) -> float:
         """The part of itself by which a step first raises its noise level (EDM algorithm 2)."""
-        return min(self.churn / self.steps, math.sqrt(2) - 1) if self.churn_min <= sigma <= self.churn_max else 0.0
+        return (
+            min(self.churn / self.steps, math.sqrt(2) - 1)
+            if self.churn_min <= sigma <= self.churn_max
+            else 0.0
+        )
 
 
 def euler_step(
@@ -103,12 +123,17 @@ def heun_step(
 
 
 def few_steps(
-    denoiser: Denoiser, z: Tensor, sigmas: Sequence[float], labels: Tensor | None = None, draw: Draw | None = None
+    denoiser: Denoiser,
+    z: Tensor,
+    sigmas: Sequence[float],
+    labels: Tensor | None = None,
+    draw: Draw | None = None,
 ) -> Tensor:
-    """Images by denoising from ``sigmas[0] * z``, then noising to each further level and denoising again; one level is one step.
+    """Images by denoising from ``sigmas[0] * z``, then noising to each further level and denoising
+    again; one level is one step.
 
-    The multistep sampling of consistency models (Song et al. 2023, arXiv 2303.01469, algorithm 1) but for sigma_min, which the
-    paper takes off the noise.
+    The multistep sampling of consistency models (Song et al. 2023, arXiv 2303.01469, algorithm 1)
+    but for sigma_min, which the paper takes off the noise.
     """
     draw = draw or (lambda: torch.randn_like(z))
     x = denoiser(sigmas[0] * z, sigmas[0], labels)

@@ -82,7 +82,9 @@ class Teacher(ABC):
         super().__init_subclass__()
         late = [name for name in cls.REQUIRED if isinstance(getattr(cls, name, None), property)]
         if late and cls.known_before_loading:
-            raise TypeError(f"{cls.__name__} learns its {late[0]} by loading; say known_before_loading = False")
+            raise TypeError(
+                f"{cls.__name__} learns its {late[0]} by loading; say known_before_loading = False"
+            )
 
     def __init__(self, path: Path | None = None, source: str = "") -> None:
         self.source = source
@@ -154,7 +156,9 @@ class Trainable(ABC):
 
     @classmethod
     @abstractmethod
-    def train(cls, images: int, seed: int, report: Callable[[int, float], None]) -> tuple[dict[str, Tensor], dict[str, float]]:
+    def train(
+        cls, images: int, seed: int, report: Callable[[int, float], None]
+    ) -> tuple[dict[str, Tensor], dict[str, float]]:
         """Train from a random start on ``images`` images; return the weights by name, and measurements.
 
         ``report(images_seen, loss)`` is called now and then. The same arguments on the same machine

@@ -71,7 +71,9 @@ class Card(BaseModel):
         """
         passes = self.passes.values()
         whole = sum(p.forward + 2 * p.backward + p.input_backward + 2 * p.jvp for p in passes)
-        encoder = sum(p.encoder_forward + 2 * p.encoder_backward + p.encoder_input_backward for p in passes)
+        encoder = sum(
+            p.encoder_forward + 2 * p.encoder_backward + p.encoder_input_backward for p in passes
+        )
         return " + ".join(f"{count} {unit}" for count, unit in ((whole, "F"), (encoder, "E")) if count)
 
     def values(self, teacher: str) -> dict[str, Value]:

@@ -10,7 +10,9 @@ from bench.runs.recipe import Recipe
 
 @dataclass(frozen=True)
 class Cost:
-    """What a run would cost on every axis, what of that comes before training, and the memory that it needs, in bytes."""
+    """What a run would cost on every axis, what of that comes before training, and the memory that
+    it needs, in bytes.
+    """
 
     totals: dict[str, float]
     before_training: dict[str, float]
@@ -33,7 +35,9 @@ class RunEstimate:
 
 @dataclass(frozen=True)
 class GridEstimate:
-    """The runs of a grid that differ in their seed alone: how many there are and are done, and what each would cost."""
+    """The runs of a grid that differ in their seed alone: how many there are and are done, and what
+    each would cost.
+    """
 
     label: str
     runs: int

@@ -1,4 +1,5 @@
-"""What work tells those who watch it: the command line, the Python interface and the tests see the same events.
+"""What work tells those who watch it: the command line, the Python interface and the tests see the
+same events.
 
 Whatever takes a while takes an ``Observer`` as its argument ``observe``, which does nothing by default.
 """
@@ -38,7 +39,9 @@ class Working:
 
 @dataclass(frozen=True)
 class Started:
-    """A run begins to work. ``teacher`` is the record of the teacher itself under the same protocol, if there is one."""
+    """A run begins to work. ``teacher`` is the record of the teacher itself under the same
+    protocol, if there is one.
+    """
 
     record: Record
     trains: bool
@@ -47,7 +50,9 @@ class Started:
 
 @dataclass(frozen=True)
 class Training:
-    """How far a run's training is, twice a second. ``seconds_left`` goes by the speed since this process began."""
+    """How far a run's training is, twice a second. ``seconds_left`` goes by the speed since this
+    process began.
+    """
 
     fraction: float
     ledger: Ledger

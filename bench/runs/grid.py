@@ -40,7 +40,9 @@ class GridRun:
 
 
 def grid_runs(requests: Sequence[Request], results: Path, *, retry: bool = False) -> list[GridRun]:
-    """Find how the runs of a grid stand: finished, failed, or still to do. ``retry`` takes failed ones up again."""
+    """Find how the runs of a grid stand: finished, failed, or still to do. ``retry`` takes failed
+    ones up again.
+    """
     runs = []
     for request in requests:
         run = GridRun(request, record=find_finished(request, results))
@@ -49,13 +51,18 @@ def grid_runs(requests: Sequence[Request], results: Path, *, retry: bool = False
         elif (record := find_asked(request, results)) is not None:
             run.record = record
             if record.status == "failed" and not retry:
-                run.state, run.error = "failed", record.error or "for a reason that its record does not give"
+                run.state, run.error = (
+                    "failed",
+                    record.error or "for a reason that its record does not give",
+                )
         runs.append(run)
     return runs
 
 
 def labels(runs: Sequence[GridRun]) -> list[str]:
-    """Label each run by method, what was set by hand, the budget where not all have the same, and the teacher."""
+    """Label each run by method, what was set by hand, the budget where not all have the same, and
+    the teacher.
+    """
     budgets = {run.request.budget for run in runs if run.request.method != "teacher"}
     texts = []
     for request in (run.request for run in runs):
@@ -67,7 +74,9 @@ def labels(runs: Sequence[GridRun]) -> list[str]:
 
 
 def budget_mismatches(runs: Sequence[GridRun]) -> list[str]:
-    """Write a sentence for each finished run whose cost is not within 1 % of its budget on the budget's axis."""
+    """Write a sentence for each finished run whose cost is not within 1 % of its budget on the
+    budget's axis.
+    """
     sentences = []
     for record in (run.record for run in runs if run.state == "done"):
         if record is None or not record.recipe.budget:

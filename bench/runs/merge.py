@@ -35,10 +35,14 @@ def merge(sources: Sequence[Path], results: Path) -> Merged:
     merged, folders = Merged(), dict[str, Path]()
     for source in sources:
         if not source.is_dir():
-            raise UsageError(f"{str(source)!r} is no folder of runs; give one that holds <run id>/record.json.")
+            raise UsageError(
+                f"{str(source)!r} is no folder of runs; give one that holds <run id>/record.json."
+            )
         files = sorted(source.glob("*/record.json"))
         if not files:
-            raise UsageError(f"{str(source)!r} holds no run; give a folder that holds <run id>/record.json.")
+            raise UsageError(
+                f"{str(source)!r} holds no run; give a folder that holds <run id>/record.json."
+            )
         for file in files:
             if sentence := _unfit(file.parent):
                 merged.left.append(sentence)
@@ -85,7 +89,8 @@ def _differs(known: Path, other: Path) -> str:
         return f"the run {str(known)!r} {standing}; finish it, or remove it first."
     if (ours.recipe_hash, ours.final) != (theirs.recipe_hash, theirs.final):
         raise UsageError(
-            f"{str(known)!r} and {str(other)!r} are one run with two different results; keep the one that you trust, "
+            f"{str(known)!r} and {str(other)!r} are one run with two different results; keep the "
+            "one that you trust, "
             "and move the other away. Nothing was copied."
         )
     return f"the run {str(other)!r} is there already with the same result, from another time or machine."
@@ -98,7 +103,9 @@ def _copy(folder: Path, to: Path) -> None:
     """
     to.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=to.parent, prefix=".merging-") as scratch:
-        copy = shutil.copytree(folder, Path(scratch) / folder.name, ignore=shutil.ignore_patterns(".lock"))
+        copy = shutil.copytree(
+            folder, Path(scratch) / folder.name, ignore=shutil.ignore_patterns(".lock")
+        )
         if to.exists():  # without a record: what an interrupted run has left
             raise UsageError(f"{str(to)!r} is in the way and has no record; remove it.")
         copy.rename(to)

@@ -1,7 +1,7 @@
 """What to run: the request as a person makes it, and the recipe in which every choice is settled.
 
-A recipe decides the run's id: equal recipes are one run, which is resumed or reused and never repeated. Nothing here
-imports torch, so that a finished run can be found and shown at once.
+A recipe decides the run's id: equal recipes are one run, which is resumed or reused and never
+repeated. Nothing here imports torch, so that a finished run can be found and shown at once.
 """
 
 from __future__ import annotations
@@ -125,7 +125,9 @@ def _absolute(path: str | None) -> str | None:
 
 
 def _absolute_if_there(path: str | None) -> str | None:
-    """A path that leads somewhere from here, in words that lead there from everywhere; anything else as it is."""
+    """A path that leads somewhere from here, in words that lead there from everywhere; anything
+    else as it is.
+    """
     return _absolute(path) if path and Path(path).expanduser().exists() else path
 
 
@@ -155,7 +157,9 @@ class SettledEvaluation(RecordedEvaluation):
 
 
 class Recipe(RecordedRecipe):
-    """Every choice of a run, settled. Written to ``recipe.yaml``, from which ``bench run --recipe`` repeats the run."""
+    """Every choice of a run, settled. Written to ``recipe.yaml``, from which ``bench run --recipe``
+    repeats the run.
+    """
 
     model_config = ConfigDict(extra="forbid")
     method: str
@@ -168,7 +172,9 @@ class Recipe(RecordedRecipe):
     teacher_digest: str
 
     def hash(self) -> str:
-        """Return the SHA-256 of what determines the result: contents of files count, their places do not."""
+        """Return the SHA-256 of what determines the result: contents of files count, their places
+        do not.
+        """
         places: Any = {"evaluation": {"extractor_path", "reference"}}
         identity = without_places(self.model_dump(exclude=places))
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
@@ -180,18 +186,33 @@ class Recipe(RecordedRecipe):
 
     def as_request(self) -> dict[str, Any]:
         """Return the fields of the request that this recipe settles."""
-        same = ("method", "teacher", "seed", "budget", "settings", "data", "supplies", "teacher_path", "teacher_digest")
+        same = (
+            "method",
+            "teacher",
+            "seed",
+            "budget",
+            "settings",
+            "data",
+            "supplies",
+            "teacher_path",
+            "teacher_digest",
+        )
         evaluation = self.evaluation.as_options() if self.evaluation else {"eval": []}
-        return {name: getattr(self, name) for name in same} | {"plugins": list(self.plugins)} | evaluation
+        return (
+            {name: getattr(self, name) for name in same} | {"plugins": list(self.plugins)} | evaluation
+        )
 
     def sampling_request(self, device: str, teacher_path: str | None = None) -> Request:
-        """Return the request by which the run's generator is made again, without what training and measuring need.
+        """Return the request by which the run's generator is made again, without what training and
+        measuring need.
 
         Plugins are left out and must have been loaded: a file that names a plugin does not make it run.
         """
         same = ("method", "teacher", "seed", "budget", "settings", "teacher_digest")
         fields = {name: getattr(self, name) for name in same}
-        return make_request(**fields, teacher_path=teacher_path or self.teacher_path, eval=[], device=device)
+        return make_request(
+            **fields, teacher_path=teacher_path or self.teacher_path, eval=[], device=device
+        )
 
 
 def without_places(recipe: dict[str, Any]) -> dict[str, Any]:
@@ -202,7 +223,9 @@ def without_places(recipe: dict[str, Any]) -> dict[str, Any]:
     else:  # made before code was told from its text
         same["plugins"] = sorted(recipe.get("plugins", {}).values())
     if "start" in recipe.get("supplies", {}):
-        same["settings"] = {name: value for name, value in recipe.get("settings", {}).items() if name != "start"}
+        same["settings"] = {
+            name: value for name, value in recipe.get("settings", {}).items() if name != "start"
+        }
     kind, colon, source = recipe.get("teacher", "").partition(":")
     if colon and Path(source).is_absolute():
         same["teacher"] = kind
@@ -220,7 +243,9 @@ def run_prefix(method: str, teacher: str, seed: int) -> str:
 
 
 def read_fields(path: Path, what: str, such_as: str) -> dict[str, Any]:
-    """The fields of a YAML file that a person may have written. Raises UsageError for a file that holds something else."""
+    """The fields of a YAML file that a person may have written. Raises UsageError for a file that
+    holds something else.
+    """
     try:
         content = read_yaml(path)
     except FileNotFoundError:
@@ -229,12 +254,15 @@ def read_fields(path: Path, what: str, such_as: str) -> dict[str, Any]:
         raise UsageError(f"the {what} file {str(path)!r} is not YAML: {error}") from None
     if not isinstance(content, dict):
         kind = type(content).__name__
-        raise UsageError(f"the {what} file {str(path)!r} holds {kind}, expected fields such as {such_as}.")
+        raise UsageError(
+            f"the {what} file {str(path)!r} holds {kind}, expected fields such as {such_as}."
+        )
     return content
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
-    """Return the fields of a request from a recipe file that the suite wrote, or from a hand-written request.
+    """Return the fields of a request from a recipe file that the suite wrote, or from a
+    hand-written request.
 
     Raises UsageError for a file that is neither.
     """
@@ -248,7 +276,9 @@ def read_recipe(path: Path) -> dict[str, Any]:
 
 
 def read_recorded(recorded: RecordedRecipe | Mapping[str, Any], whose: str) -> Recipe:
-    """Return the recipe in a record or in a weights file. Raises UsageError for one that this version cannot carry out."""
+    """Return the recipe in a record or in a weights file. Raises UsageError for one that this
+    version cannot carry out.
+    """
     content = recorded.as_given() if isinstance(recorded, RecordedRecipe) else recorded
     try:
         return Recipe.model_validate(content)
@@ -257,7 +287,9 @@ def read_recorded(recorded: RecordedRecipe | Mapping[str, Any], whose: str) -> R
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
-    """Split ``alpha=1.0`` into a name and a value, read as YAML. Raises UsageError if it is not of that form."""
+    """Split ``alpha=1.0`` into a name and a value, read as YAML. Raises UsageError if it is not of
+    that form.
+    """
     name, equals, value = text.partition("=")
     if not equals or not name:
         raise UsageError(f"--set {text!r} is not of the form NAME=VALUE, such as --set alpha=1.0.")

@@ -62,7 +62,9 @@ class RecordedRecipe(Part):
     """None where nothing was to be measured."""
     teacher_digest: str = ""
     teacher_code: str = ""
-    """Digest of the teacher's code, noise levels, sampler and augmentation: a changed teacher is another run."""
+    """Digest of the teacher's code, noise levels, sampler and augmentation: a changed teacher is
+    another run.
+    """
     teacher_path: str | None = None
     """File of the teacher's weights, where one was given in place of the usual one."""
     data: str | None = None

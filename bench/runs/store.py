@@ -124,7 +124,9 @@ def _read(file: Path) -> Record | None:
         reason = explain(error) if isinstance(error, ValidationError) else "it is not in UTF-8"
         raise _damaged(file, reason) from error
     except OSError as error:
-        raise BenchError(f"the record {file} cannot be read: {error.strerror}; see to its permissions.") from error
+        raise BenchError(
+            f"the record {file} cannot be read: {error.strerror}; see to its permissions."
+        ) from error
     if record.schema_ > SCHEMA:
         raise _of_newer_schema(file, record.schema_)
     if record.status == "done" and (missing := _missing(record)):
@@ -146,7 +148,9 @@ def _schema(file: Path) -> int:
 
 
 def _of_newer_schema(file: Path, schema: int) -> BenchError:
-    return BenchError(f"the record {file} has schema {schema}, this suite reads up to {SCHEMA}; update it.")
+    return BenchError(
+        f"the record {file} has schema {schema}, this suite reads up to {SCHEMA}; update it."
+    )
 
 
 def _missing(record: Record) -> str:
@@ -172,16 +176,24 @@ def find_asked(request: Request, results: Path) -> Record | None:
 
 
 def find_finished(request: Request, results: Path) -> Record | None:
-    """Find a finished run that answers exactly this request, without resolving it, which would import torch.
+    """Find a finished run that answers exactly this request, without resolving it, which would
+    import torch.
 
-    The run must have been asked for in the same words, and no file that the words' meaning depended on may have changed.
+    The run must have been asked for in the same words, and no file that the words' meaning depended
+    on may have changed.
     """
     return next((record for record in _finished(request, results) if not changed_inputs(record)), None)
 
 
 def find_outdated(request: Request, results: Path) -> tuple[Record, list[Path]] | None:
-    """Find the latest finished run that was asked for in these words, and which of its files have changed since."""
-    outdated = [(record, changed) for record in _finished(request, results) if (changed := changed_inputs(record))]
+    """Find the latest finished run that was asked for in these words, and which of its files have
+    changed since.
+    """
+    outdated = [
+        (record, changed)
+        for record in _finished(request, results)
+        if (changed := changed_inputs(record))
+    ]
     return max(outdated, key=lambda pair: pair[0].started, default=None)
 
 
@@ -203,7 +215,9 @@ def _is_answer(record: Record, request: Request) -> bool:
 
 
 def input_name(path: Path) -> str:
-    """Name a file that a run depends on: one of this suite's own by its place in it, any other by its path."""
+    """Name a file that a run depends on: one of this suite's own by its place in it, any other by
+    its path.
+    """
     own = any(path.is_relative_to(SUITE / package) for package in PACKAGES)
     return str(path.relative_to(SUITE)) if own else str(path)
 
@@ -219,7 +233,11 @@ def changed_inputs(record: Record, digests: dict[Path, str] | None = None) -> li
         path = SUITE / name  # which is the name itself if that is a whole path
         if path not in known:
             known[path] = input_digest(path) if path.exists() else ""
-        now_is = known[path] if digest.startswith(CODE) or not known[path].startswith(CODE) else content_digest(path)
+        now_is = (
+            known[path]
+            if digest.startswith(CODE) or not known[path].startswith(CODE)
+            else content_digest(path)
+        )
         if now_is != digest:
             changed.append(path)
     return changed
@@ -239,7 +257,10 @@ def find_teacher(results: Path, recipe: Recipe) -> Record | None:
             continue
         compared = ("protocol", "samples", "fast", "extractors", "references")
         same_protocol = all(getattr(own.evaluation, name) == getattr(plan, name) for name in compared)
-        same_teacher = (own.teacher_digest, own.teacher_code) == (recipe.teacher_digest, recipe.teacher_code)
+        same_teacher = (own.teacher_digest, own.teacher_code) == (
+            recipe.teacher_digest,
+            recipe.teacher_code,
+        )
         if same_protocol and same_teacher and set(plan.metrics) <= set(record.final):
             return record
     return None
@@ -269,7 +290,9 @@ def read_runs(results: Path, prefix: str = "") -> tuple[list[tuple[RunFolder, Re
             if record is not None:
                 runs.append((folder, record))
             elif any((folder.path / trace).exists() for trace in traces):
-                skipped.append(f"the run {folder.path} has no record.json; copy it again, or repeat the run.")
+                skipped.append(
+                    f"the run {folder.path} has no record.json; copy it again, or repeat the run."
+                )
     return runs, skipped
 
 
@@ -287,7 +310,9 @@ def find_run(name: str, results: Path) -> tuple[RunFolder, Record]:
     if (Path(name) / "record.json").is_file():
         matches = [Path(name)]
     else:
-        matches = [f.parent for f in sorted(results.glob("*/record.json")) if f.parent.name.startswith(name)]
+        matches = [
+            f.parent for f in sorted(results.glob("*/record.json")) if f.parent.name.startswith(name)
+        ]
         matches = [m for m in matches if m.name == name] or matches
     if len(matches) > 1:
         names = ", ".join(match.name for match in matches)

@@ -1,4 +1,6 @@
-"""A suite: which methods are compared on which teachers, with which seeds and settings, at which budget. Imports no torch."""
+"""A suite: which methods are compared on which teachers, with which seeds and settings, at which
+budget. Imports no torch.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from bench.runs.recipe import EvaluationOptions, Request, RunOptions, make_reque
 
 
 class Entry(BaseModel):
-    """One method of a suite. ``grid`` gives several values for a setting: every combination of them is a row of its own."""
+    """One method of a suite. ``grid`` gives several values for a setting: every combination of them
+    is a row of its own.
+    """
 
     model_config = ConfigDict(extra="forbid")
     method: str
@@ -25,7 +29,10 @@ class Entry(BaseModel):
 
     def variants(self) -> list[dict[str, Any]]:
         """The settings of each row."""
-        return [self.settings | dict(zip(self.grid, values, strict=True)) for values in itertools.product(*self.grid.values())]
+        return [
+            self.settings | dict(zip(self.grid, values, strict=True))
+            for values in itertools.product(*self.grid.values())
+        ]
 
 
 class Suite(RunOptions):
@@ -41,24 +48,45 @@ class Suite(RunOptions):
     @classmethod
     def _named(cls, methods: Any) -> Any:
         """A method's name alone is an entry."""
-        return [{"method": m} if isinstance(m, str) else m for m in methods] if isinstance(methods, list) else methods
+        return (
+            [{"method": m} if isinstance(m, str) else m for m in methods]
+            if isinstance(methods, list)
+            else methods
+        )
 
     def requests(self) -> list[Request]:
-        """Every run of the grid, the teachers' own first; no run twice. ``data`` is left out, which not all methods take."""
-        common = self.model_dump(include={*EvaluationOptions.model_fields, "teacher_path", "plugins", "device"})
-        requests = [make_request(method="teacher", teacher=t, **common) for t in self.teachers if self.with_teacher]
+        """Every run of the grid, the teachers' own first; no run twice. ``data`` is left out, which
+        not all methods take.
+        """
+        common = self.model_dump(
+            include={*EvaluationOptions.model_fields, "teacher_path", "plugins", "device"}
+        )
+        requests = [
+            make_request(method="teacher", teacher=t, **common)
+            for t in self.teachers
+            if self.with_teacher
+        ]
         for teacher, seed in itertools.product(self.teachers, self.seeds):
             for entry in self.methods:
                 own = {"budget": entry.budget or self.budget, "eval_points": self.eval_points}
                 requests += [
-                    make_request(method=entry.method, teacher=teacher, seed=seed, settings=settings, **own, **common)
+                    make_request(
+                        method=entry.method,
+                        teacher=teacher,
+                        seed=seed,
+                        settings=settings,
+                        **own,
+                        **common,
+                    )
                     for settings in entry.variants()
                 ]
         return list({request.model_dump_json(): request for request in requests}.values())
 
 
 def read_suite(path: Path, given: Mapping[str, Any]) -> Suite:
-    """A suite file with what flags give in place of its fields. Raises UsageError for a file or a field that does not hold."""
+    """A suite file with what flags give in place of its fields. Raises UsageError for a file or a
+    field that does not hold.
+    """
     content = read_fields(path, "suite", "methods and seeds")
     return make_suite(content | dict(given), f"the suite file {str(path)!r}")
 

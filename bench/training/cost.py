@@ -13,10 +13,14 @@ from bench.runs.budget import UpdateCost
 
 
 def measure(update: Callable[[], None], roles: Mapping[str, nn.Module]) -> UpdateCost:
-    """Run ``update`` once under torch's FLOP counter, counting the passes through the networks of each role."""
+    """Run ``update`` once under torch's FLOP counter, counting the passes through the networks of
+    each role.
+    """
     with _counted_passes(roles) as passes, FlopCounterMode(display=False) as counter:
         update()
-    return UpdateCost(counter.get_total_flops(), {role: (f, b) for role, (f, b) in passes.items() if f or b})
+    return UpdateCost(
+        counter.get_total_flops(), {role: (f, b) for role, (f, b) in passes.items() if f or b}
+    )
 
 
 @contextmanager
@@ -25,7 +29,9 @@ def _counted_passes(roles: Mapping[str, nn.Module]) -> Iterator[dict[str, list[i
 
     def watch(role: str) -> Callable[[nn.Module, Any, Any], None]:
         def forward(network: nn.Module, inputs: Any, result: Any) -> None:
-            output = result[0] if isinstance(result, tuple) else result  # images come first, features after them
+            output = (
+                result[0] if isinstance(result, tuple) else result
+            )  # images come first, features after them
             count = len(output)
             passes[role][0] += count
             if output.requires_grad:

@@ -28,19 +28,32 @@ def trainable(name: str) -> type[Trainable]:
     """The teacher or extractor of this name that can be trained. Raises UsageError if there is none."""
     kinds = [kind for kind in ("teacher", "extractor") if name in registry.REGISTRIES[kind].entries()]
     if not kinds:
-        raise unknown("teacher or extractor", name, [*registry.teachers.entries(), *registry.extractors.entries()])
-    found = [thing for kind in kinds if issubclass(thing := registry.REGISTRIES[kind].get(name), Trainable)]
+        raise unknown(
+            "teacher or extractor", name, [*registry.teachers.entries(), *registry.extractors.entries()]
+        )
+    found = [
+        thing for kind in kinds if issubclass(thing := registry.REGISTRIES[kind].get(name), Trainable)
+    ]
     if not found:
-        raise UsageError(f"the {kinds[0]} {name!r} is not trained by this suite; it has a closed form or published weights.")
+        raise UsageError(
+            f"the {kinds[0]} {name!r} is not trained by this suite; it has a closed form or "
+            "published weights."
+        )
     return found[0]
 
 
-def train_network(name: str, output: Path, *, seed: int = 0, images: int | None = None, observe: Observer = ignore) -> Trained:
-    """Train on the CPU with one thread, write the weights with their description, and compare them with the shipped ones."""
+def train_network(
+    name: str, output: Path, *, seed: int = 0, images: int | None = None, observe: Observer = ignore
+) -> Trained:
+    """Train on the CPU with one thread, write the weights with their description, and compare them
+    with the shipped ones.
+    """
     network = trainable(name)
     total = images or network.training_images
     require_writable(output.parent, "folder")
-    torch.set_num_threads(1)  # the order of additions, and so the last bit, depends on the number of threads
+    torch.set_num_threads(
+        1
+    )  # the order of additions, and so the last bit, depends on the number of threads
 
     def tell(seen: int, loss: float) -> None:
         observe(Working(f"training {name}", seen, total, f"loss {loss:.3f}"))
@@ -50,7 +63,11 @@ def train_network(name: str, output: Path, *, seed: int = 0, images: int | None 
     seconds = time.perf_counter() - started
     digest = tensors_digest(tensors)
     comparison = _against_shipped(network, digest)
-    command = f"bench train {name}" + (f" --seed {seed}" if seed else "") + (f" --images {images}" if images else "")
+    command = (
+        f"bench train {name}"
+        + (f" --seed {seed}" if seed else "")
+        + (f" --images {images}" if images else "")
+    )
     save_tensors(
         output,
         tensors,
@@ -62,16 +79,23 @@ def train_network(name: str, output: Path, *, seed: int = 0, images: int | None 
             "measured": measured,
             "tensors_sha256": digest,
             "environment": {
-                k: environment.describe(torch.device("cpu"), "fp32")[k] for k in ("python", "torch", "device", "threads")
+                k: environment.describe(torch.device("cpu"), "fp32")[k]
+                for k in ("python", "torch", "device", "threads")
             },
         },
     )
     facts = ", ".join(f"{k.replace('_', ' ')} {v:.4g}" for k, v in measured.items())
-    return Trained(digest, f"{total:,} images in {seconds:.0f} s, {facts}, sha256 {digest[:16]}{comparison}")
+    return Trained(
+        digest, f"{total:,} images in {seconds:.0f} s, {facts}, sha256 {digest[:16]}{comparison}"
+    )
 
 
 def _against_shipped(network: type[Trainable], digest: str) -> str:
     if not network.shipped.exists():
         return ""
     shipped = tensors_digest(load_tensors(network.shipped)[0])
-    return ", identical to the shipped weights" if shipped == digest else f", not the shipped weights ({shipped[:16]})"
+    return (
+        ", identical to the shipped weights"
+        if shipped == digest
+        else f", not the shipped weights ({shipped[:16]})"
+    )

@@ -1,4 +1,6 @@
-"""What a run would be and cost, without running it: the resolved recipe, the evaluation points, operations, memory and time."""
+"""What a run would be and cost, without running it: the resolved recipe, the evaluation points,
+operations, memory and time.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +76,9 @@ def _estimate(job: Job, budget: Budget) -> Cost:
         before = {"flops": before["flops"] + flops, "seconds": before["seconds"] + seconds}
     update = _cost_of_an_update(job, budget)
     if not update[budget.axis]:
-        raise UsageError(f"an update of {job.recipe.method!r} counts no {budget.axis} here; give --budget images=N.")
+        raise UsageError(
+            f"an update of {job.recipe.method!r} counts no {budget.axis} here; give --budget images=N."
+        )
     updates = max(budget.amount - before.get(budget.axis, 0.0), 0.0) / update[budget.axis]
     totals = {axis: update[axis] * updates + before.get(axis, 0.0) for axis in AXES}
     return Cost(totals, before, update["memory"])
@@ -85,7 +89,8 @@ def _cost_of_an_update(job: Job, budget: Budget) -> dict[str, float]:
 
     Noise stands in for pairs and real images, and costs as much to train on.
 
-    A large network is tried on few images: operations and time are proportional to them, memory is a constant and a slope.
+    A large network is tried on few images: operations and time are proportional to them, memory is
+    a constant and a slope.
     """
     device, teacher = job.device, job.teacher.to(job.device)
     pairs = real = None
@@ -107,14 +112,19 @@ def _cost_of_an_update(job: Job, budget: Budget) -> dict[str, float]:
         trainer.settings = trainer.settings.model_copy(update={"batch": images})
         trainer.iteration()  # the first of all measures the operations
         flops = flops or trainer.ledger.flops
-        seconds.append(statistics.median(_timed(trainer) for _ in range(2 if large else _TIMED_ITERATIONS)))
+        seconds.append(
+            statistics.median(_timed(trainer) for _ in range(2 if large else _TIMED_ITERATIONS))
+        )
         memory.append(float(environment.peak_memory(device)))
     updates = sum(step.repeat for step in trainer.steps if step.network is trainer.method.generator)
     return {
         "images": float(batch),
         "updates": 1.0,
         "flops": flops * batch / tried[0] / updates,
-        "seconds": seconds[-1] * batch / tried[-1] / updates,  # a slope would be at the mercy of one slow timing
+        "seconds": seconds[-1]
+        * batch
+        / tried[-1]
+        / updates,  # a slope would be at the mercy of one slow timing
         "memory": _extrapolated(tried, memory, batch) * _CHECKPOINT + _resident_bytes(job),
     }
 
@@ -125,11 +135,15 @@ def _resident_bytes(job: Job) -> float:
     pairs = 8 * pixels * job.requirements.pairs.count if job.requirements.pairs is not None else 0
     real = pixels * len(job.requirements.real) if job.requirements.real is not None else 0
     on_device = [size for size in (pairs, real) if size <= RESIDENT_BYTES]
-    return float(sum(on_device) if job.device.type == "cuda" else pairs + (real if real <= RESIDENT_BYTES else 0))
+    return float(
+        sum(on_device) if job.device.type == "cuda" else pairs + (real if real <= RESIDENT_BYTES else 0)
+    )
 
 
 def _extrapolated(at: list[int], values: list[float], to: int) -> float:
-    """The value at ``to`` on the rising line through two points; that of the one point if there is only one."""
+    """The value at ``to`` on the rising line through two points; that of the one point if there is
+    only one.
+    """
     if len(at) == 1:
         return values[0]
     return values[1] + max(values[1] - values[0], 0.0) / (at[1] - at[0]) * (to - at[1])
@@ -139,7 +153,9 @@ def _cost_of_pairs(job: Job, pairs: TeacherPairs) -> tuple[float, float]:
     """Measure operations and seconds of all pairs, on one small batch."""
     few = min(pairs.count, 50)
     teacher = job.teacher.to(job.device)
-    z, labels = (None if t is None else t.to(job.device) for t in seeded_noise(range(few), teacher.image_spec))
+    z, labels = (
+        None if t is None else t.to(job.device) for t in seeded_noise(range(few), teacher.image_spec)
+    )
     assert z is not None
     _, flops = sample_measured(teacher, z, labels, pairs.steps)  # and gets everything ready
     started = time.perf_counter()

@@ -1,6 +1,8 @@
-"""What code and files a run depends on, and digests of them: an edited method, teacher or metric makes another run.
+"""What code and files a run depends on, and digests of them: an edited method, teacher or metric
+makes another run.
 
-Code is digested without comments, docstrings and layout (``bench.files.code``), so that a better explanation orphans no result.
+Code is digested without comments, docstrings and layout (``bench.files.code``), so that a better
+explanation orphans no result.
 """
 
 from __future__ import annotations
@@ -33,8 +35,12 @@ def classes_of(plan: EvaluationPlan) -> list[type]:
 
 
 def files_behind(classes: Iterable[type]) -> list[Path]:
-    """List the source files of these classes and of those they build on, and what these use of their own package."""
-    return _files_behind([module for cls in classes for c in cls.__mro__ if (module := sys.modules.get(c.__module__))])
+    """List the source files of these classes and of those they build on, and what these use of
+    their own package.
+    """
+    return _files_behind(
+        [module for cls in classes for c in cls.__mro__ if (module := sys.modules.get(c.__module__))]
+    )
 
 
 def _files_behind(waiting: list[ModuleType]) -> list[Path]:
@@ -54,16 +60,25 @@ def _files_behind(waiting: list[ModuleType]) -> list[Path]:
 
 def _used_by(module: ModuleType) -> list[ModuleType]:
     """The modules that a module imports, or of which it imports something."""
-    names = {getattr(v, "__name__" if inspect.ismodule(v) else "__module__", "") for v in vars(module).values()}
+    names = {
+        getattr(v, "__name__" if inspect.ismodule(v) else "__module__", "")
+        for v in vars(module).values()
+    }
     return [sys.modules[name] for name in names if isinstance(name, str) and name in sys.modules]
 
 
 def _is_of(other: ModuleType, module: ModuleType) -> bool:
-    """Whether one module belongs to the code of another: to its package or, of a file by itself, to its folder."""
+    """Whether one module belongs to the code of another: to its package or, of a file by itself, to
+    its folder.
+    """
     if _top(other) == _top(module):
         return True
     place, home = getattr(other, "__file__", None), Path(module.__file__ or "").parent
-    return bool(place) and "site-packages" not in (path := Path(place or "")).parts and path.is_relative_to(home)
+    return (
+        bool(place)
+        and "site-packages" not in (path := Path(place or "")).parts
+        and path.is_relative_to(home)
+    )
 
 
 def _top(module: ModuleType) -> str:
@@ -82,21 +97,29 @@ def teacher_files(teacher: Teacher) -> list[Path]:
 
 def teacher_code(teacher: Teacher) -> str:
     """Digest a teacher's code, noise levels, sampler and augmentation."""
-    augment = teacher.augment if dataclasses.is_dataclass(teacher.augment) else None  # a function's repr is an address
+    augment = (
+        teacher.augment if dataclasses.is_dataclass(teacher.augment) else None
+    )  # a function's repr is an address
     facts = repr((teacher.image_spec, teacher.noise, teacher.sampler, augment))
     return hashlib.sha256((code_of(teacher_files(teacher)) + facts).encode()).hexdigest()
 
 
 def plugin_code(plugins: Sequence[str]) -> str:
-    """Digest the code of plugin files that have been loaded, and of their own helper modules; empty if there are none."""
-    return code_of(_files_behind([registry.plugin_module(plugin) for plugin in plugins])) if plugins else ""
+    """Digest the code of plugin files that have been loaded, and of their own helper modules; empty
+    if there are none.
+    """
+    return (
+        code_of(_files_behind([registry.plugin_module(plugin) for plugin in plugins])) if plugins else ""
+    )
 
 
-def inputs_of(setup: Setup, recipe: Recipe, plan: EvaluationPlan | None, required: Iterable[Path]) -> dict[str, str]:
+def inputs_of(
+    setup: Setup, recipe: Recipe, plan: EvaluationPlan | None, required: Iterable[Path]
+) -> dict[str, str]:
     """Digest every file that a request's meaning depends on, by its name.
 
-    They are code, cards, plugins, weights, statistics and images. A finished run answers its request for as long as all of them
-    are as they were.
+    They are code, cards, plugins, weights, statistics and images. A finished run answers its
+    request for as long as all of them are as they were.
     """
     method_files = files_behind([setup.method_class])
     files = [card_file(setup.method_class), *method_files, *teacher_files(setup.teacher), *required]

@@ -1,4 +1,6 @@
-"""From a request to everything that a run needs: names looked up, requirements found, and the recipe settled."""
+"""From a request to everything that a run needs: names looked up, requirements found, and the
+recipe settled.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ from bench.training.fingerprint import (
 from bench.training.requirements import Requirements, find_requirements
 
 POINTS = 8
-"""Evaluation points of a training run unless asked otherwise: zero and seven logarithmically spaced ones."""
+"""Evaluation points of a training run unless asked otherwise: zero and seven logarithmically spaced
+ones.
+"""
 
 
 @dataclass(frozen=True)
@@ -49,12 +53,15 @@ class Job(Setup):
 def make_job(request: Request) -> Job:
     """Settle every choice of a request; writes nothing.
 
-    Raises UsageError for a name that does not exist, a value out of range, or something required that is not there.
+    Raises UsageError for a name that does not exist, a value out of range, or something required
+    that is not there.
     """
     components = check_request(request)
     setup = set_up(request, components)
     method_class, teacher = setup.method_class, setup.teacher
-    requirements = find_requirements(method_class, method_class.requires(setup.settings), teacher, request.data)
+    requirements = find_requirements(
+        method_class, method_class.requires(setup.settings), teacher, request.data
+    )
     _require_same(request, requirements)
     plan = plan_evaluation(request, spec_of(teacher)) if request.measures else None
     recipe = _settle_recipe(request, components, setup, requirements, plan)
@@ -71,7 +78,9 @@ def make_job(request: Request) -> Job:
 
 
 def check_request(request: Request) -> Components:
-    """Check a request as far as that is possible without reading a teacher, and so before anything is downloaded."""
+    """Check a request as far as that is possible without reading a teacher, and so before anything
+    is downloaded.
+    """
     components = look_up(request)
     if request.measures and components.teacher_class.known_before_loading:
         plan_evaluation(request, spec_of(components.teacher_class))
@@ -79,7 +88,9 @@ def check_request(request: Request) -> Components:
 
 
 def check_suite(suite: Suite) -> list[Request]:
-    """List the runs of a suite, each checked; real images that are given go to those methods alone that learn from some."""
+    """List the runs of a suite, each checked; real images that are given go to those methods alone
+    that learn from some.
+    """
     for request in (requests := [_with_data(request, suite) for request in suite.requests()]):
         check_request(request)
     return requests
@@ -99,13 +110,18 @@ def _require_same(request: Request, requirements: Requirements) -> None:
     for kind, digest in request.supplies.items():
         if (found := requirements.digests.get(kind)) != digest:
             raise UsageError(
-                f"the recipe was made with other {kind} content ({digest[:12]}) than is found now ({str(found)[:12]}); "
+                f"the recipe was made with other {kind} content ({digest[:12]}) than is found now "
+                f"({str(found)[:12]}); "
                 "give that, or leave the recipe file out."
             )
 
 
 def _settle_recipe(
-    request: Request, components: Components, setup: Setup, requirements: Requirements, plan: EvaluationPlan | None
+    request: Request,
+    components: Components,
+    setup: Setup,
+    requirements: Requirements,
+    plan: EvaluationPlan | None,
 ) -> Recipe:
     return Recipe(
         method=request.method,
@@ -128,7 +144,9 @@ def _settle_recipe(
 def _settle_evaluation(request: Request, plan: EvaluationPlan, *, trains: bool) -> SettledEvaluation:
     """The plan as a recipe states it, which takes the extractors' weights: they are fetched."""
     if not plan.feature_metrics:
-        raise UsageError(f"a run is judged by its images, given {', '.join(plan.metrics)}; add a metric such as fid.")
+        raise UsageError(
+            f"a run is judged by its images, given {', '.join(plan.metrics)}; add a metric such as fid."
+        )
     for asset in plan.assets:
         fetch(asset)
     return SettledEvaluation(

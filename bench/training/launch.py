@@ -1,4 +1,6 @@
-"""Carrying out a grid of runs: each in a process of its own, several at a time; finished ones are reused."""
+"""Carrying out a grid of runs: each in a process of its own, several at a time; finished ones are
+reused.
+"""
 
 from __future__ import annotations
 
@@ -32,13 +34,16 @@ HELD_SECONDS = 5.0
 
 
 class Launcher:
-    """Carries out the waiting runs of a grid, ``processes`` at a time; one that fails is noted, and the others go on.
+    """Carries out the waiting runs of a grid, ``processes`` at a time; one that fails is noted, and
+    the others go on.
 
-    Each process has an equal share of the processor's threads and, if there are any, one of the ``gpus``, named as in
-    CUDA_VISIBLE_DEVICES.
+    Each process has an equal share of the processor's threads and, if there are any, one of the
+    ``gpus``, named as in CUDA_VISIBLE_DEVICES.
     """
 
-    def __init__(self, runs: list[GridRun], results: Path, processes: int, gpus: Sequence[str] = ()) -> None:
+    def __init__(
+        self, runs: list[GridRun], results: Path, processes: int, gpus: Sequence[str] = ()
+    ) -> None:
         self.runs, self.results, self.gpus = runs, results, gpus
         self.slots: list[_Process | None] = [None] * processes
         self.threads = max(1, cores() // processes)
@@ -47,8 +52,8 @@ class Launcher:
     def carry_out(self, observe: Observer = ignore) -> None:
         """Run all.
 
-        Raises Interrupted after SIGINT or SIGTERM, when every process has saved its checkpoint. If this process is killed, the
-        others save theirs and end (on Linux).
+        Raises Interrupted after SIGINT or SIGTERM, when every process has saved its checkpoint. If
+        this process is killed, the others save theirs and end (on Linux).
         """
         message = "stopping every run with its checkpoint; once more to stop at once"
         with tempfile.TemporaryDirectory() as scratch, stop_requests(message) as stop:
@@ -65,7 +70,9 @@ class Launcher:
                 raise Interrupted("stopped with every checkpoint saved; the same command continues.")
 
     def _step(self, stop: StopRequest, scratch: Path) -> bool:
-        """Take note of processes that have ended and start others in their place. Tells whether there is more to do."""
+        """Take note of processes that have ended and start others in their place. Tells whether
+        there is more to do.
+        """
         self._collect()
         waiting = [run for run in self.runs if run.state == "waiting"]
         ready = [run for run in waiting if run.not_before <= time.monotonic()]
@@ -81,7 +88,16 @@ class Launcher:
         recipe = scratch / f"{len(list(scratch.iterdir()))}.yaml"
         request = run.request.model_dump(exclude={"device"}, exclude_none=True)
         recipe.write_text(yaml.safe_dump(request), encoding="utf-8")
-        command = [sys.executable, "-m", "bench", "run", "--recipe", str(recipe), "--results", str(self.results)]
+        command = [
+            sys.executable,
+            "-m",
+            "bench",
+            "run",
+            "--recipe",
+            str(recipe),
+            "--results",
+            str(self.results),
+        ]
         command += ["--device", run.request.device, "--no-teacher", "--format", "json"]
         environment = os.environ | {"OMP_NUM_THREADS": str(self.threads)}
         if self.gpus:
@@ -104,7 +120,9 @@ class Launcher:
 class _Process:
     """One run's process, its messages, and the record that it prints at its end."""
 
-    def __init__(self, run: GridRun, command: list[str], environment: dict[str, str], recipe: Path) -> None:
+    def __init__(
+        self, run: GridRun, command: list[str], environment: dict[str, str], recipe: Path
+    ) -> None:
         self.run, self.started, self.stopped = run, time.monotonic(), False
         self.messages, self.record = recipe.with_suffix(".err"), recipe.with_suffix(".json")
         run.state, run.error = "running", ""
@@ -119,19 +137,27 @@ class _Process:
             )
 
     def has_ended(self) -> bool:
-        """Tell whether the process is over; then its run says how it went. One interrupted or held waits to go on."""
+        """Tell whether the process is over; then its run says how it went. One interrupted or held
+        waits to go on.
+        """
         self.run.seconds = time.monotonic() - self.started
         code = self.process.poll()
         if code is None:
             return False
         if code == 0:
-            self.run.state, self.run.record = "done", Record.model_validate_json(self.record.read_bytes())
+            self.run.state, self.run.record = (
+                "done",
+                Record.model_validate_json(self.record.read_bytes()),
+            )
         elif self.stopped or code == Interrupted.exit_code:
             self.run.state, self.run.not_before = "waiting", time.monotonic() + HELD_SECONDS
         else:
             lines = self.messages.read_text(encoding="utf-8", errors="replace").strip().splitlines()
             errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-            self.run.state, self.run.error = "failed", (errors or lines or [f"it ended with code {code}"])[-1]
+            self.run.state, self.run.error = (
+                "failed",
+                (errors or lines or [f"it ended with code {code}"])[-1],
+            )
         return True
 
     def stop(self) -> None:
@@ -142,7 +168,9 @@ class _Process:
 
 
 _PARENT_DIES = 1  # prctl's PR_SET_PDEATHSIG
-_prctl = getattr(ctypes.CDLL(None), "prctl", None) if sys.platform == "linux" else None  # bound here: after a fork is late
+_prctl = (
+    getattr(ctypes.CDLL(None), "prctl", None) if sys.platform == "linux" else None
+)  # bound here: after a fork is late
 
 
 def _die_together() -> None:
@@ -160,7 +188,8 @@ def visible_gpus(device: str) -> list[str]:
         return []
     if device.startswith("cuda:"):
         raise UsageError(
-            f"a comparison gives each run a GPU of its own, given --device {device}; set CUDA_VISIBLE_DEVICES instead."
+            f"a comparison gives each run a GPU of its own, given --device {device}; set "
+            "CUDA_VISIBLE_DEVICES instead."
         )
     names = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
     return names[:count] or [str(number) for number in range(count)]

@@ -1,4 +1,6 @@
-"""The training of a run: prepare, continue, and spend the budget, with evaluations and checkpoints on the way."""
+"""The training of a run: prepare, continue, and spend the budget, with evaluations and checkpoints
+on the way.
+"""
 
 from __future__ import annotations
 
@@ -26,17 +28,22 @@ from bench.units import quantity
 CHECKPOINT_SECONDS = 15.0
 """Between two checkpoints, at the least."""
 CHECKPOINT_SHARE = 0.05
-"""The part of the time that writing checkpoints may take, where a network is so large that writing takes seconds."""
+"""The part of the time that writing checkpoints may take, where a network is so large that writing
+takes seconds.
+"""
 LOG_EVERY = 50
 """Updates between two lines of the training curve."""
 PROGRESS_SECONDS = 0.5
 """Between two reports of progress."""
 
 
-def train(job: Job, budget: Budget, folder: RunFolder, record: Record, observe: Observer, stop: StopRequest) -> None:
+def train(
+    job: Job, budget: Budget, folder: RunFolder, record: Record, observe: Observer, stop: StopRequest
+) -> None:
     """Train a job's method until its budget is spent, and complete the record.
 
-    Raises Interrupted, with a checkpoint saved, once a stop is asked for; BenchError for training that can come to nothing.
+    Raises Interrupted, with a checkpoint saved, once a stop is asked for; BenchError for training
+    that can come to nothing.
     """
     # Networks first, then what is measured: training begins from the seed again and depends on neither.
     method = prepare_method(job, budget)
@@ -70,14 +77,17 @@ def train(job: Job, budget: Budget, folder: RunFolder, record: Record, observe: 
         # One iteration: every step of the method.
         timed_iteration(trainer, folder)
         if budget.axis == "flops" and not trainer.ledger.flops:
-            raise BenchError(f"an update of {record.method!r} counts no operations here; give --budget images=N.")
+            raise BenchError(
+                f"an update of {record.method!r} counts no operations here; give --budget images=N."
+            )
 
         # Save now and then, and before stopping.
         if stop.asked or checkpoint.is_due:
             checkpoint.save()
         if stop.asked:
             raise Interrupted(
-                f"stopped after {trainer.ledger.images:,} images with the checkpoint saved; the same command continues."
+                f"stopped after {trainer.ledger.images:,} images with the checkpoint saved; the "
+                "same command continues."
             )
         if pace.is_due:
             observe(pace.progress())
@@ -91,16 +101,21 @@ def train(job: Job, budget: Budget, folder: RunFolder, record: Record, observe: 
 
 
 def prepare_method(job: Job, budget: Budget) -> Method:
-    """Build the method as it starts. Raises UsageError, before any work, for a budget that could not train it."""
+    """Build the method as it starts. Raises UsageError, before any work, for a budget that could
+    not train it.
+    """
     method = job.make_method()
     if (initial := job.requirements.initial_generator) is not None:
-        load_weights(method.generator, initial.weights(), f"the starting generator {str(initial.file)!r}")
+        load_weights(
+            method.generator, initial.weights(), f"the starting generator {str(initial.file)!r}"
+        )
     if budget.axis == "flops":
         _require_more_than_pairs(job, budget)
     for step in checked_steps(method):
         if budget.axis == "images" and step.starts_at >= budget.amount:
             raise UsageError(
-                f"the {step.role} step begins after {step.starts_at:,} images and the budget is {budget}; give a larger "
+                f"the {step.role} step begins after {step.starts_at:,} images and the budget is "
+                f"{budget}; give a larger "
                 "--budget, or let the step begin earlier."
             )
     return method
@@ -116,7 +131,8 @@ def _require_more_than_pairs(job: Job, budget: Budget) -> None:
     cost = sample_measured(job.teacher, z.to(job.device), labels, pairs.steps)[1] * pairs.count / few
     if cost >= budget.amount:
         raise UsageError(
-            f"the teacher's {pairs.count:,} pairs alone cost {quantity(cost)} FLOPs and the budget is {quantity(budget.amount)}; "
+            f"the teacher's {pairs.count:,} pairs alone cost {quantity(cost)} FLOPs and the "
+            f"budget is {quantity(budget.amount)}; "
             "give a larger --budget, or fewer --set pairs=N."
         )
 
@@ -129,7 +145,9 @@ def prepare_pairs(job: Job, observe: Observer, stop: StopRequest) -> PairStream 
     def observe_until_stop(event: Event) -> None:
         observe(event)
         if stop.asked and isinstance(event, Working):
-            raise Interrupted("stopped while the teacher made pairs; the same command continues with what there is.")
+            raise Interrupted(
+                "stopped while the teacher made pairs; the same command continues with what there is."
+            )
 
     return teacher_pairs(job.teacher, job.requirements.pairs, job.device, observe_until_stop)
 
@@ -137,7 +155,11 @@ def prepare_pairs(job: Job, observe: Observer, stop: StopRequest) -> PairStream 
 def open_real_images(job: Job) -> RealStream | None:
     """Open the real images that the method requires, drawn from the run's seed."""
     dataset = job.requirements.real
-    return RealStream(dataset, job.teacher.image_spec, job.recipe.seed, job.device) if dataset is not None else None
+    return (
+        RealStream(dataset, job.teacher.image_spec, job.recipe.seed, job.device)
+        if dataset is not None
+        else None
+    )
 
 
 def charge_initial_generator(job: Job, trainer: Trainer) -> None:
@@ -177,11 +199,15 @@ def save_generator(trainer: Trainer, recorder: Recorder, name: str) -> None:
         "cost": {"flops": trainer.ledger.flops, "seconds": trainer.ledger.seconds},
         "recipe": recorder.record.recipe.as_given(),
     }
-    save_tensors(recorder.folder.weights.with_name(name), trainer.averaged().generator.state_dict(), meta)
+    save_tensors(
+        recorder.folder.weights.with_name(name), trainer.averaged().generator.state_dict(), meta
+    )
 
 
 def timed_iteration(trainer: Trainer, folder: RunFolder) -> None:
-    """Take one iteration on the training clock, and log the losses now and then, which waits for a GPU to catch up."""
+    """Take one iteration on the training clock, and log the losses now and then, which waits for a
+    GPU to catch up.
+    """
     log = (trainer.ledger.updates + 1) % LOG_EVERY == 0
     started = time.perf_counter()
     trainer.iteration()
@@ -203,7 +229,9 @@ class Checkpoint:
     @property
     def is_due(self) -> bool:
         """Whether the last one is old enough, and writing one does not take too much of the time."""
-        return time.perf_counter() - self.saved > max(CHECKPOINT_SECONDS, self.writing / CHECKPOINT_SHARE)
+        return time.perf_counter() - self.saved > max(
+            CHECKPOINT_SECONDS, self.writing / CHECKPOINT_SHARE
+        )
 
     def save(self) -> None:
         """Write the training state, and the record with what has been spent."""
@@ -221,7 +249,11 @@ class Pace:
     def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
         self.started = self.reported = time.perf_counter()
-        self.fraction, self.images, self.seconds = trainer.fraction, trainer.ledger.images, trainer.ledger.seconds
+        self.fraction, self.images, self.seconds = (
+            trainer.fraction,
+            trainer.ledger.images,
+            trainer.ledger.seconds,
+        )
 
     @property
     def is_due(self) -> bool:

@@ -1,4 +1,6 @@
-"""Pairs of noise and the image that the teacher makes of it: made once, cached, and their cost charged to every run."""
+"""Pairs of noise and the image that the teacher makes of it: made once, cached, and their cost
+charged to every run.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ from bench.training.fingerprint import teacher_code
 from bench.training.real_images import RESIDENT_BYTES
 
 FIRST_SEED = 2**31
-"""Seeds of the pairs start here (the CPU generator keeps 32 bits), so that no pair is an image of an evaluation."""
+"""Seeds of the pairs start here (the CPU generator keeps 32 bits), so that no pair is an image of
+an evaluation.
+"""
 PART = 5000
 """Pairs in one file of the cache."""
 Part = tuple[dict[str, Tensor], dict[str, Any]]
@@ -41,7 +45,13 @@ class PairStream:
     """
 
     def __init__(
-        self, z: Tensor, images: Tensor, labels: Tensor | None, flops: int, seconds: float, device: torch.device | None = None
+        self,
+        z: Tensor,
+        images: Tensor,
+        labels: Tensor | None,
+        flops: int,
+        seconds: float,
+        device: torch.device | None = None,
     ) -> None:
         self.z, self.images, self.labels = z, images, labels
         self.flops, self.seconds, self.device = flops, seconds, device or z.device
@@ -53,15 +63,19 @@ class PairStream:
         return z, images, None if self.labels is None else self.labels[chosen].to(self.device)
 
 
-def teacher_pairs(teacher: Teacher, required: TeacherPairs, device: torch.device, observe: Observer = ignore) -> PairStream:
+def teacher_pairs(
+    teacher: Teacher, required: TeacherPairs, device: torch.device, observe: Observer = ignore
+) -> PairStream:
     """Return the pairs that a method requires, from the cache or from the teacher's sampler.
 
-    They are kept in parts of 5,000 as they are made, so that making them continues with the part where it was stopped. Of two
-    processes that need the same part one makes it and the other waits.
+    They are kept in parts of 5,000 as they are made, so that making them continues with the part
+    where it was stopped. Of two processes that need the same part one makes it and the other waits.
     """
 
     def tell(made: int) -> None:
-        observe(Working(f"pairs of noise and image, {required.steps} Heun steps each", made, required.count))
+        observe(
+            Working(f"pairs of noise and image, {required.steps} Heun steps each", made, required.count)
+        )
 
     folder = cache_folder() / "pairs" / _key(teacher, required, device)
     shape = required.count, *teacher.image_spec.shape
@@ -72,7 +86,9 @@ def teacher_pairs(teacher: Teacher, required: TeacherPairs, device: torch.device
     flops, seconds = 0, 0.0
     for first in range(0, required.count, PART):
         file, last = folder / f"{first:09d}.safetensors", min(first + PART, required.count)
-        tensors, meta = _cached(file) or _make_once(file, teacher, range(first, last), required.steps, device, tell)
+        tensors, meta = _cached(file) or _make_once(
+            file, teacher, range(first, last), required.steps, device, tell
+        )
         for name, tensor in whole.items():
             tensor[first:last] = tensors[name].to(home)
         flops += meta["flops"]
@@ -82,7 +98,11 @@ def teacher_pairs(teacher: Teacher, required: TeacherPairs, device: torch.device
 
 def _key(teacher: Teacher, required: TeacherPairs, device: torch.device) -> str:
     """A name that differs wherever the images, or the time they take, may differ."""
-    arithmetic = device_name(device), torch.backends.cuda.matmul.allow_tf32, getattr(teacher.denoiser, "half_type", None)
+    arithmetic = (
+        device_name(device),
+        torch.backends.cuda.matmul.allow_tf32,
+        getattr(teacher.denoiser, "half_type", None),
+    )
     identity = repr((teacher.digest(), teacher_code(teacher), required, FIRST_SEED, arithmetic))
     return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
@@ -97,7 +117,12 @@ def _cached(file: Path) -> Part | None:
 
 
 def _make_once(
-    file: Path, teacher: Teacher, numbers: range, steps: int, device: torch.device, tell: Callable[[int], None]
+    file: Path,
+    teacher: Teacher,
+    numbers: range,
+    steps: int,
+    device: torch.device,
+    tell: Callable[[int], None],
 ) -> Part:
     """Make a part and keep it, unless another process has made it while this one waited."""
     with locked(file.with_suffix(".lock")):
@@ -107,7 +132,9 @@ def _make_once(
         return part
 
 
-def _make(teacher: Teacher, numbers: range, steps: int, device: torch.device, tell: Callable[[int], None]) -> Part:
+def _make(
+    teacher: Teacher, numbers: range, steps: int, device: torch.device, tell: Callable[[int], None]
+) -> Part:
     """Make the pairs of these numbers; ``tell`` is given how many there are then."""
     noise, images, classes, flops = [], [], [], 0
     started = time.perf_counter()
@@ -115,19 +142,25 @@ def _make(teacher: Teacher, numbers: range, steps: int, device: torch.device, te
     for first in range(numbers.start, numbers.stop, size):
         last = min(first + size, numbers.stop)
         z, labels = seeded_noise(range(FIRST_SEED + first, FIRST_SEED + last), teacher.image_spec)
-        batch, cost = sample_measured(teacher, z.to(device), None if labels is None else labels.to(device), steps)
+        batch, cost = sample_measured(
+            teacher, z.to(device), None if labels is None else labels.to(device), steps
+        )
         flops += cost
         noise.append(z)
         images.append(batch.cpu())
         classes += [] if labels is None else [labels]
         tell(last)
-    tensors = {"z": torch.cat(noise), "images": torch.cat(images)} | ({"labels": torch.cat(classes)} if classes else {})
+    tensors = {"z": torch.cat(noise), "images": torch.cat(images)} | (
+        {"labels": torch.cat(classes)} if classes else {}
+    )
     seconds = time.perf_counter() - started
     return tensors, {"flops": flops, "seconds": seconds, "digest": tensors_digest(tensors)}
 
 
 @torch.no_grad()
-def sample_measured(teacher: Teacher, z: Tensor, labels: Tensor | None, steps: int) -> tuple[Tensor, int]:
+def sample_measured(
+    teacher: Teacher, z: Tensor, labels: Tensor | None, steps: int
+) -> tuple[Tensor, int]:
     """Return the teacher's images of ``z``, and the operations that they cost."""
     images: list[Tensor] = []
     cost = measure(lambda: images.append(teacher.sample(z, labels, Sampler(steps))), {})

@@ -1,4 +1,6 @@
-"""Real images for the methods that learn from them: random batches, each from the seed and its own number alone."""
+"""Real images for the methods that learn from them: random batches, each from the seed and its own
+number alone.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from bench.plugin.dataset import Dataset
 from bench.plugin.images import ImageSpec, from_uint8
 
 RESIDENT_BYTES = 2**31
-"""A data set up to this size is kept on the device; a larger one is read from its files, one batch ahead."""
+"""A data set up to this size is kept on the device; a larger one is read from its files, one batch
+ahead.
+"""
 
 Pixels = tuple[Tensor, Tensor | None]
 """Uint8 images (N, C, H, W) with their labels, as a data set reads them."""
@@ -22,7 +26,8 @@ Pixels = tuple[Tensor, Tensor | None]
 class RealStream:
     """Batches of real images in [-1, 1] and their one-hot labels, sampled uniformly with replacement.
 
-    Batch k depends on the seed and on k, and on nothing else: ``batches_drawn`` is all there is to save and to continue from.
+    Batch k depends on the seed and on k, and on nothing else: ``batches_drawn`` is all there is to
+    save and to continue from.
     """
 
     def __init__(self, dataset: Dataset, image_spec: ImageSpec, seed: int, device: torch.device) -> None:
@@ -37,13 +42,19 @@ class RealStream:
             self._ahead: dict[tuple[int, int], Future[Pixels]] = {}
 
     def sample(self, count: int) -> tuple[Tensor, Tensor | None]:
-        """Return the next ``count`` images (N, C, H, W), and their labels (N, label_dim) if the teacher has classes."""
-        pixels, labels = self._from_memory(self.resident, count) if self.resident else self._from_files(count)
+        """Return the next ``count`` images (N, C, H, W), and their labels (N, label_dim) if the
+        teacher has classes.
+        """
+        pixels, labels = (
+            self._from_memory(self.resident, count) if self.resident else self._from_files(count)
+        )
         self.batches_drawn += 1
         return from_uint8(self._moved(pixels)), self._one_hot(labels)
 
     def _indices(self, batch: int, count: int) -> Tensor:
-        return torch.from_numpy(np.random.default_rng([self.seed, batch]).integers(len(self.dataset), size=count))
+        return torch.from_numpy(
+            np.random.default_rng([self.seed, batch]).integers(len(self.dataset), size=count)
+        )
 
     def _from_memory(self, resident: Pixels, count: int) -> Pixels:
         chosen = self._moved(self._indices(self.batches_drawn, count))
@@ -51,7 +62,9 @@ class RealStream:
         return pixels[chosen], None if labels is None else labels[chosen]
 
     def _from_files(self, count: int) -> Pixels:
-        batch = self._ahead.pop((self.batches_drawn, count), None) or self._read(self.batches_drawn, count)
+        batch = self._ahead.pop((self.batches_drawn, count), None) or self._read(
+            self.batches_drawn, count
+        )
         self._ahead = {(self.batches_drawn + 1, count): self._read(self.batches_drawn + 1, count)}
         return batch.result()
 
@@ -62,7 +75,9 @@ class RealStream:
         if labels is None or not self.image_spec.label_dim:
             return None
         labels = self._moved(labels)
-        return F.one_hot(labels, self.image_spec.label_dim).float() if labels.ndim == 1 else labels.float()
+        return (
+            F.one_hot(labels, self.image_spec.label_dim).float() if labels.ndim == 1 else labels.float()
+        )
 
     def _moved(self, tensor: Tensor) -> Tensor:
         """The tensor on the device, without making the host wait for a GPU."""

@@ -28,14 +28,20 @@ SAMPLES = 64
 class Recorder:
     """Writes one run's record as the run goes on, and evaluates its generator where the recipe says so."""
 
-    def __init__(self, job: Job, folder: RunFolder, record: Record, observe: Observer, stop: StopRequest) -> None:
+    def __init__(
+        self, job: Job, folder: RunFolder, record: Record, observe: Observer, stop: StopRequest
+    ) -> None:
         self.job, self.folder, self.record, self.observe = job, folder, record, observe
         self.judge = Judge(job, job.recipe.evaluation, observe, stop) if job.recipe.evaluation else None
         if self.judge is not None:
-            record.protocols = {self.judge.evaluator.label: UsedProtocol.model_validate(self.judge.evaluator.describe())}
+            record.protocols = {
+                self.judge.evaluator.label: UsedProtocol.model_validate(self.judge.evaluator.describe())
+            }
 
     def open(self, method: Method) -> None:
-        """Write the recipe and the record of a run whose networks stand, so that it can be seen and continued."""
+        """Write the recipe and the record of a run whose networks stand, so that it can be seen and
+        continued.
+        """
         for note in filter(None, (self.job.teacher.note, self.job.hyperparameters.note)):
             self.observe(Note(note))
         self.record.nfe = method.nfe
@@ -49,14 +55,17 @@ class Recorder:
         self.folder.rewind_log(ledger.updates)
 
     def evaluate(self, method: Method, ledger: Ledger, *, last: bool) -> Evaluation:
-        """Measure the method's generator, write a grid of its samples, and add the evaluation to the record.
+        """Measure the method's generator, write a grid of its samples, and add the evaluation to
+        the record.
 
-        Returns the best evaluation so far, which may be this one. The record is not written yet: first come the weights of the
-        best, which it must not promise before they are there.
+        Returns the best evaluation so far, which may be this one. The record is not written yet:
+        first come the weights of the best, which it must not promise before they are there.
         """
         assert self.judge is not None
         evaluation = self.judge.evaluate(method, ledger, last=last)
-        samples = generate_images(method.sample, range(SAMPLES), self.job.teacher.image_spec, self.job.device)
+        samples = generate_images(
+            method.sample, range(SAMPLES), self.job.teacher.image_spec, self.job.device
+        )
         save_samples(samples, self.folder.samples / f"{ledger.images:012d}.png")
         self.record.evaluations.append(evaluation)
         best = self.judge.evaluator.best(self.record.evaluations)
@@ -65,16 +74,24 @@ class Recorder:
 
     def write(self, ledger: Ledger) -> None:
         """Write the record with what has been spent."""
-        ledger.peak_memory_bytes = max(ledger.peak_memory_bytes, environment.peak_memory(self.job.device))
+        ledger.peak_memory_bytes = max(
+            ledger.peak_memory_bytes, environment.peak_memory(self.job.device)
+        )
         self.record.cost = ledger
         self.folder.write_record(self.record)
 
     def finish(self, method: Method) -> None:
-        """Complete the record of a run that has done all its work: the final numbers, and those of its best checkpoint."""
+        """Complete the record of a run that has done all its work: the final numbers, and those of
+        its best checkpoint.
+        """
         self.record.nfe = method.nfe  # of the last stage
         if self.judge is not None and self.record.evaluations:
-            self.record.final = {name: m.value for name, m in self.record.evaluations[-1].metrics.items()}
-            self.record.best = self.judge.measure_best(self.record.evaluations, method, self.folder.best_weights)
+            self.record.final = {
+                name: m.value for name, m in self.record.evaluations[-1].metrics.items()
+            }
+            self.record.best = self.judge.measure_best(
+                self.record.evaluations, method, self.folder.best_weights
+            )
         self.close("done")
 
     def close(self, status: Literal["done", "failed", "interrupted"], error: str | None = None) -> None:
@@ -84,13 +101,19 @@ class Recorder:
 
 
 class Judge:
-    """The evaluations of one run: on replicate 0 along the way, at the end on replicates that no choice has seen."""
+    """The evaluations of one run: on replicate 0 along the way, at the end on replicates that no
+    choice has seen.
+    """
 
-    def __init__(self, job: Job, settled: SettledEvaluation, observe: Observer, stop: StopRequest) -> None:
+    def __init__(
+        self, job: Job, settled: SettledEvaluation, observe: Observer, stop: StopRequest
+    ) -> None:
         assert job.evaluation is not None
         self.settled, self.stop, self.tell = settled, stop, observe
         if any(extractor.large for extractor in job.evaluation.extractors.values()):
-            observe(Note(f"loading the extractor and reference statistics of {job.evaluation.protocol.id}"))
+            observe(
+                Note(f"loading the extractor and reference statistics of {job.evaluation.protocol.id}")
+            )
         self.evaluator = Evaluator(job.evaluation, job.device, observe=self._observe)
 
     def _observe(self, event: Event) -> None:
@@ -106,7 +129,9 @@ class Judge:
         return range(1, self.settled.repeats + 1)
 
     def evaluate(self, method: Method, ledger: Ledger, *, last: bool) -> Evaluation:
-        """Measure a method's generator. The value watched is that of the first metric on replicate 0, each time."""
+        """Measure a method's generator. The value watched is that of the first metric on replicate
+        0, each time.
+        """
         metrics = self.evaluator.measure(method.sample, self.final_replicates if last else [0])
         first = next(iter(self.evaluator.feature_metrics))
         return Evaluation(
@@ -120,10 +145,14 @@ class Judge:
             watched=self.evaluator.watch(method.sample) if last else metrics[first].value,
         )
 
-    def measure_best(self, history: Sequence[Evaluation], method: Method, weights: Path) -> BestCheckpoint:
-        """Measure the checkpoint with the best watched value on the final replicates, which it has not seen.
+    def measure_best(
+        self, history: Sequence[Evaluation], method: Method, weights: Path
+    ) -> BestCheckpoint:
+        """Measure the checkpoint with the best watched value on the final replicates, which it has
+        not seen.
 
-        ``weights`` holds its generator, unless a crash has left that of a later point; they are put into ``method``.
+        ``weights`` holds its generator, unless a crash has left that of a later point; they are put
+        into ``method``.
         """
         last, best = history[-1], self.evaluator.best(history)
         metrics, selection = last.metrics, f"the last of {len(history)} evaluations"

@@ -14,14 +14,23 @@ from bench.files.assets import fetch
 from bench.files.atomic import content_digest, sha256
 from bench.files.tensors import load_tensors
 from bench.plugin.dataset import Dataset, find_dataset
-from bench.plugin.method import Method, PublishedFile, RealImages, Requirement, StartingGenerator, TeacherPairs
+from bench.plugin.method import (
+    Method,
+    PublishedFile,
+    RealImages,
+    Requirement,
+    StartingGenerator,
+    TeacherPairs,
+)
 from bench.plugin.teacher import Teacher
 from bench.runs.store import find_run, results_folder
 
 
 @dataclass
 class Requirements:
-    """What a method requires, found. The teacher's pairs are made later, by the run, as they are its first work."""
+    """What a method requires, found. The teacher's pairs are made later, by the run, as they are
+    its first work.
+    """
 
     real: Dataset | None = None
     initial_generator: InitialGenerator | None = None
@@ -42,14 +51,18 @@ def find_requirements(
     method, channels = method_class.name, teacher.image_spec.channels
     requirements = Requirements()
     if data and not any(isinstance(requirement, RealImages) for requirement in required):
-        raise UsageError(f"method {method!r} needs no real images under these settings, given --data {data!r}; leave it out.")
+        raise UsageError(
+            f"method {method!r} needs no real images under these settings, given --data {data!r}; "
+            "leave it out."
+        )
     for requirement in required:
         match requirement:
             case TeacherPairs():
                 requirements.pairs = requirement
             case PublishedFile(asset, only) if only not in (None, channels):
                 raise UsageError(
-                    f"{asset.file} is for images of {only} channels, {teacher.name!r} makes images of {channels}; "
+                    f"{asset.file} is for images of {only} channels, {teacher.name!r} makes "
+                    f"images of {channels}; "
                     f"choose a setting of {method!r} that does without, such as --set distance=l2."
                 )
             case PublishedFile(asset):
@@ -69,24 +82,33 @@ def find_requirements(
 
 
 def _find_real_images(method: str, teacher: Teacher, data: str | None) -> Dataset:
-    """The data set given, or the teacher's own. Raises UsageError for images or classes that are not the teacher's."""
+    """The data set given, or the teacher's own. Raises UsageError for images or classes that are
+    not the teacher's.
+    """
     name = data or teacher.dataset
     if name is None:
         raise UsageError(
-            f"method {method!r} learns from real images, and {teacher.name!r} does not say which it was trained on; give "
+            f"method {method!r} learns from real images, and {teacher.name!r} does not say which "
+            "it was trained on; give "
             "--data NAME or --data PATH (an EDM zip, a folder of images, the CIFAR-10 archive, or idx files)."
         )
     try:
         dataset = find_dataset(name)()
     except UsageError as error:
-        raise UsageError(f"method {method!r} learns from real images: {error} Or give --data PATH.") from None
+        raise UsageError(
+            f"method {method!r} learns from real images: {error} Or give --data PATH."
+        ) from None
     theirs, ours = dataset.image_spec, teacher.image_spec
     if theirs.shape != ours.shape:
         sizes = ["x".join(map(str, spec.shape)) for spec in (theirs, ours)]
-        raise UsageError(f"the data set {name!r} has images of {sizes[0]}, {teacher.name!r} makes {sizes[1]}; give other --data.")
+        raise UsageError(
+            f"the data set {name!r} has images of {sizes[0]}, {teacher.name!r} makes {sizes[1]}; "
+            "give other --data."
+        )
     if ours.label_dim and theirs.label_dim != ours.label_dim:
         raise UsageError(
-            f"the data set {name!r} has {theirs.label_dim or 'no'} classes, {teacher.name!r} is conditioned on "
+            f"the data set {name!r} has {theirs.label_dim or 'no'} classes, {teacher.name!r} is "
+            "conditioned on "
             f"{ours.label_dim}; give --data with its labels."
         )
     return dataset
@@ -94,7 +116,9 @@ def _find_real_images(method: str, teacher: Teacher, data: str | None) -> Datase
 
 @dataclass(frozen=True)
 class InitialGenerator:
-    """A file of generator weights to start from, and what making them cost: nothing where that is not known."""
+    """A file of generator weights to start from, and what making them cost: nothing where that is
+    not known.
+    """
 
     file: Path
     digest: str
@@ -105,37 +129,61 @@ class InitialGenerator:
 
     def weights(self) -> dict[str, Tensor]:
         """Read the generator's tensors by name."""
-        return self.reader(self.file).denoiser.state_dict() if self.reader else load_tensors(self.file)[0]
+        return (
+            self.reader(self.file).denoiser.state_dict() if self.reader else load_tensors(self.file)[0]
+        )
 
 
 def find_initial_generator(source: str, teacher: Teacher) -> InitialGenerator:
-    """Find the generator that ``source`` means: a run's folder, its weights file, or ``released:NAME``, which is fetched.
+    """Find the generator that ``source`` means: a run's folder, its weights file, or
+    ``released:NAME``, which is fetched.
 
-    Raises UsageError for anything else, and for a generator that was made from another teacher than ``teacher``.
+    Raises UsageError for anything else, and for a generator that was made from another teacher than
+    ``teacher``.
     """
     name = teacher.name
     kind, _, known = source.partition(":")
     if kind == "released":
         released = registry.released.get(known)
         if released.teacher != name:
-            raise UsageError(f"the starting generator {source!r} was made from {released.teacher!r}, not {name!r}; give another.")
+            raise UsageError(
+                f"the starting generator {source!r} was made from {released.teacher!r}, not "
+                f"{name!r}; give another."
+            )
         file = fetch(released.weights)
         return InitialGenerator(file, sha256(file), reader=registry.teachers.get(released.teacher))
     path = Path(source)
     is_run = path.is_dir() or (results_folder() / source).is_dir()
-    file = find_run(source, path.parent if path.is_dir() else results_folder())[0].weights if is_run else path
+    file = (
+        find_run(source, path.parent if path.is_dir() else results_folder())[0].weights
+        if is_run
+        else path
+    )
     if is_run and not file.is_file():
-        raise UsageError(f"the run {source!r} has no generator yet; finish it first, or start from another.")
-    if not file.is_file():
-        names = [f"released:{n}" for n in registry.released.entries() if registry.released.get(n).teacher == name]
         raise UsageError(
-            f"unknown starting generator {source!r}; give a run's id or folder, its generator.safetensors, or one of "
+            f"the run {source!r} has no generator yet; finish it first, or start from another."
+        )
+    if not file.is_file():
+        names = [
+            f"released:{n}"
+            for n in registry.released.entries()
+            if registry.released.get(n).teacher == name
+        ]
+        raise UsageError(
+            f"unknown starting generator {source!r}; give a run's id or folder, its "
+            "generator.safetensors, or one of "
             f"{', '.join(names) or 'none released for this teacher'}."
         )
     meta = load_tensors(file)[1] if file.suffix == ".safetensors" else {}
     if "recipe" not in meta:
-        raise UsageError(f"the starting generator {source!r} is not a run's; give its folder or its generator.safetensors.")
+        raise UsageError(
+            f"the starting generator {source!r} is not a run's; give its folder or its generator.safetensors."
+        )
     if meta["recipe"].get("teacher_digest") != teacher.digest():
-        raise UsageError(f"the starting generator {source!r} was made from another teacher than {name!r}; give another.")
+        raise UsageError(
+            f"the starting generator {source!r} was made from another teacher than {name!r}; give another."
+        )
     cost = meta.get("cost", {})
-    return InitialGenerator(file, sha256(file), int(cost.get("flops", 0)), float(cost.get("seconds", 0.0)))
+    return InitialGenerator(
+        file, sha256(file), int(cost.get("flops", 0)), float(cost.get("seconds", 0.0))
+    )

@@ -1,4 +1,6 @@
-"""One run from recipe to record: sampled or trained in its folder, where it continues after an interruption."""
+"""One run from recipe to record: sampled or trained in its folder, where it continues after an
+interruption.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,16 @@ from bench.training.recorder import Recorder
 from bench.training.signals import StopRequest, stop_requests
 
 
-def execute(job: Job, results: Path, observe: Observer = ignore, *, fresh: bool = False, teacher: Record | None = None) -> Record:
-    """Carry out a job in its run folder: continue it where it stopped, or answer from its record if it is finished.
+def execute(
+    job: Job,
+    results: Path,
+    observe: Observer = ignore,
+    *,
+    fresh: bool = False,
+    teacher: Record | None = None,
+) -> Record:
+    """Carry out a job in its run folder: continue it where it stopped, or answer from its record if
+    it is finished.
 
     Args:
         job: what to do.
@@ -31,8 +41,8 @@ def execute(job: Job, results: Path, observe: Observer = ignore, *, fresh: bool 
         fresh: start over, whatever there is.
         teacher: the teacher's own record, which those who watch may want to see beside this run.
 
-    Raises Held if another process holds the run; Interrupted after SIGINT or SIGTERM, with what was done saved; BenchError if
-    the run fails. In the last two cases the record says so.
+    Raises Held if another process holds the run; Interrupted after SIGINT or SIGTERM, with what was
+    done saved; BenchError if the run fails. In the last two cases the record says so.
     """
     environment.set_precision(job.settings.precision)
     environment.choose_threads(job.teacher.denoiser)
@@ -95,7 +105,9 @@ def _new_record(job: Job, previous: Record | None) -> Record:
 
 
 def _close(folder: RunFolder, record: Record, error: BaseException) -> None:
-    """Write how a run came to its end before it was done; of one that could not even begin nothing stays."""
+    """Write how a run came to its end before it was done; of one that could not even begin nothing
+    stays.
+    """
     if isinstance(error, UsageError) and folder.read_record() is None:
         shutil.rmtree(folder.path)
         return
@@ -103,7 +115,9 @@ def _close(folder: RunFolder, record: Record, error: BaseException) -> None:
         record.status = "interrupted"
     elif isinstance(error, Exception):
         record.status = "failed"
-        record.error = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
+        record.error = (
+            str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
+        )
     else:
         return  # stopped at once: the record stays as the last checkpoint left it
     record.finished = now()

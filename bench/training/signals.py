@@ -1,4 +1,6 @@
-"""Stopping on request: SIGINT and SIGTERM ask for it, and whoever works looks from time to time whether they did."""
+"""Stopping on request: SIGINT and SIGTERM ask for it, and whoever works looks from time to time
+whether they did.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +21,11 @@ class StopRequest:
 
 @contextmanager
 def stop_requests(message: str) -> Iterator[StopRequest]:
-    """Turn the first SIGINT or SIGTERM in this context into a request to stop, and say ``message`` on stderr.
+    """Turn the first SIGINT or SIGTERM in this context into a request to stop, and say ``message``
+    on stderr.
 
-    The next signal does what it did before. Outside the main thread, which alone hears signals, nothing is ever asked.
+    The next signal does what it did before. Outside the main thread, which alone hears signals,
+    nothing is ever asked.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():

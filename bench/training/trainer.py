@@ -1,4 +1,6 @@
-"""The one training loop: batches, freezing, gradient sanitation, optimizers, weight average, and the ledger of what it costs."""
+"""The one training loop: batches, freezing, gradient sanitation, optimizers, weight average, and
+the ledger of what it costs.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +31,9 @@ LEAST_SCALE = 2.0**-20
 class Trainer:
     """Trains one method: ``iteration`` takes each of its steps as often as it asks, and charges the ledger.
 
-    Randomness comes from torch's global generators and, for real images, from how many batches were drawn; both are part of
-    ``state``: continuing from it gives the same weights, to the bit on a CPU, as never having stopped.
+    Randomness comes from torch's global generators and, for real images, from how many batches were
+    drawn; both are part of ``state``: continuing from it gives the same weights, to the bit on a
+    CPU, as never having stopped.
     """
 
     def __init__(
@@ -54,16 +57,27 @@ class Trainer:
             self.ledger.charge_one_off(pairs.flops, pairs.seconds)
 
     def _prepare(self) -> None:
-        """The steps of the stage, each with its network on the device, its optimizer, and its cost still to be measured."""
+        """The steps of the stage, each with its network on the device, its optimizer, and its cost
+        still to be measured.
+        """
         method = self.method
         self.steps = checked_steps(method)
-        for module in (*method.networks().values(), *(module for step in self.steps for module in step.modules)):
+        for module in (
+            *method.networks().values(),
+            *(module for step in self.steps for module in step.modules),
+        ):
             module.to(self.device)
-        self.roles = {"teacher": self.teacher.denoiser, **method.networks()} | {step.role: step.network for step in self.steps}
+        self.roles = {"teacher": self.teacher.denoiser, **method.networks()} | {
+            step.role: step.network for step in self.steps
+        }
         self.optimizers = {step.role: _optimizer(step) for step in self.steps}
         half = self.settings.precision == "fp16"
-        self.scalers = {step.role: torch.amp.GradScaler(self.device.type, enabled=half) for step in self.steps}
-        self.average = AveragedModel(method.generator, multi_avg_fn=self._average).requires_grad_(False).eval()
+        self.scalers = {
+            step.role: torch.amp.GradScaler(self.device.type, enabled=half) for step in self.steps
+        }
+        self.average = (
+            AveragedModel(method.generator, multi_avg_fn=self._average).requires_grad_(False).eval()
+        )
         self.costs: dict[str, UpdateCost] = {}
 
     @property
@@ -148,38 +162,52 @@ class Trainer:
     def _learning_rate(self, step: Step) -> float:
         rate = step.optimizer.lr
         if step.optimizer.warmup_updates:
-            rate *= min(1.0, (self.ledger.updates - self.stage_updates + 1) / step.optimizer.warmup_updates)
+            rate *= min(
+                1.0, (self.ledger.updates - self.stage_updates + 1) / step.optimizer.warmup_updates
+            )
         if self.settings.lr_decay:
             begin, end = (0.0, *self.method.stages, 1.0)[self.stage : self.stage + 2]
-            rate *= min(1.0, (1 - min((self.fraction - begin) / (end - begin), 1.0)) / self.settings.lr_decay)
+            rate *= min(
+                1.0, (1 - min((self.fraction - begin) / (end - begin), 1.0)) / self.settings.lr_decay
+            )
         return rate
 
     def _average(self, average: Any, current: Any, _updates: Any) -> None:
-        decay = ema_decay(self.ledger.images - self.stage_began, self.settings.batch, self.settings.ema_halflife)
+        decay = ema_decay(
+            self.ledger.images - self.stage_began, self.settings.batch, self.settings.ema_halflife
+        )
         torch._foreach_lerp_(average, current, 1 - decay)
 
     def loss_scales(self) -> dict[str, float]:
         """By role, in fp16: what each loss is multiplied by so that its gradient is in range.
 
-        Raises BenchError for one that has sunk to nothing, which means that the values themselves are not finite.
+        Raises BenchError for one that has sunk to nothing, which means that the values themselves
+        are not finite.
         """
-        scales = {role: scaler.get_scale() for role, scaler in self.scalers.items() if scaler.is_enabled()}
+        scales = {
+            role: scaler.get_scale() for role, scaler in self.scalers.items() if scaler.is_enabled()
+        }
         for role, scale in scales.items():
             if scale < LEAST_SCALE:
                 raise BenchError(
-                    f"the {role} step's gradients are not finite in fp16, whatever its loss is scaled by; use --precision tf32."
+                    f"the {role} step's gradients are not finite in fp16, whatever its loss is "
+                    "scaled by; use --precision tf32."
                 )
         return scales
 
     def synchronise(self) -> None:
-        """Wait for a GPU, which lags behind its launches: the wait belongs to training and not to what comes after it."""
+        """Wait for a GPU, which lags behind its launches: the wait belongs to training and not to
+        what comes after it.
+        """
         if self.device.type == "cuda":
             started = time.perf_counter()
             torch.cuda.synchronize(self.device)
             self.ledger.seconds += time.perf_counter() - started
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Everything that the next iteration depends on: named tensors, and the ledger and counts as plain data."""
+        """Everything that the next iteration depends on: named tensors, and the ledger and counts
+        as plain data.
+        """
         tensors = {f"average.{k}": t for k, t in self.average.state_dict().items()}
         for name, module in self._modules().items():
             tensors |= {f"{name}.{k}": t for k, t in module.state_dict().items()}
@@ -211,7 +239,9 @@ class Trainer:
             values = _below(f"optimizer.{role}", tensors)
             indices = {int(name.partition(".")[0]) for name in values}
             saved = {i: _below(str(i), values) for i in sorted(indices)}
-            optimizer.load_state_dict({"state": saved, "param_groups": optimizer.state_dict()["param_groups"]})
+            optimizer.load_state_dict(
+                {"state": saved, "param_groups": optimizer.state_dict()["param_groups"]}
+            )
             self.scalers[role].load_state_dict(meta["scalers"][role])
         torch.set_rng_state(tensors["random.cpu"])
         if self.device.type == "cuda" and "random.cuda" in tensors:
@@ -228,11 +258,17 @@ class Trainer:
         """Every module whose weights change in training, by its name in a checkpoint."""
         steps = {f"network.{step.role}": step.network for step in self.steps}
         heads = {f"head.{step.role}": step.head for step in self.steps if step.head is not None}
-        return steps | heads | {f"other.{name}": network for name, network in self.method.networks().items()}
+        return (
+            steps
+            | heads
+            | {f"other.{name}": network for name, network in self.method.networks().items()}
+        )
 
 
 def _sanitise(gradients: list[Tensor], parameters: list[nn.Parameter], how: Adam) -> None:
-    """Replace what is not finite, as in EDM: an overflow loses its value, not the run. Then clip as the step asks."""
+    """Replace what is not finite, as in EDM: an overflow loses its value, not the run. Then clip as
+    the step asks.
+    """
     for gradient in gradients:
         torch.nan_to_num_(gradient, nan=0.0, posinf=1e5, neginf=-1e5)
     if how.clip_value is not None:
@@ -242,18 +278,23 @@ def _sanitise(gradients: list[Tensor], parameters: list[nn.Parameter], how: Adam
 
 
 def checked_steps(method: Method) -> list[Step]:
-    """The method's steps. Raises BenchError for steps that could not be told apart or that would never end a budget, and for
-    stages that do not follow one another.
+    """The method's steps. Raises BenchError for steps that could not be told apart or that would
+    never end a budget, and for stages that do not follow one another.
     """
     steps, name = list(method.steps()), type(method).__name__
     roles = [step.role for step in steps]
     if len(set(roles)) < len(roles):
-        raise BenchError(f"{name} has several steps of one role ({', '.join(roles)}); give each step a role of its own.")
+        raise BenchError(
+            f"{name} has several steps of one role ({', '.join(roles)}); give each step a role of its own."
+        )
     if not any(step.network is method.generator for step in steps):
-        raise BenchError(f"no step of {name} trains its generator; one step's network must be self.generator.")
+        raise BenchError(
+            f"no step of {name} trains its generator; one step's network must be self.generator."
+        )
     if list(method.stages) != sorted({*method.stages}) or not all(0 < end < 1 for end in method.stages):
         raise BenchError(
-            f"the stages of {name} begin at {list(method.stages)} of the budget; expected rising parts between 0 and 1."
+            f"the stages of {name} begin at {list(method.stages)} of the budget; expected rising "
+            "parts between 0 and 1."
         )
     if steps[0].reuse:
         raise BenchError(f"the first step of {name} reuses a batch that is not there; it needs its own.")
@@ -263,9 +304,17 @@ def checked_steps(method: Method) -> list[Step]:
 def _optimizer(step: Step) -> torch.optim.Optimizer:
     o, parameters = step.optimizer, [p for module in step.modules for p in module.parameters()]
     if o.rectified:
-        return torch.optim.RAdam(parameters, o.lr, o.betas, o.eps, o.weight_decay, decoupled_weight_decay=True, foreach=True)
-    return torch.optim.AdamW(parameters, o.lr, betas=o.betas, eps=o.eps, weight_decay=o.weight_decay, fused=True)
+        return torch.optim.RAdam(
+            parameters, o.lr, o.betas, o.eps, o.weight_decay, decoupled_weight_decay=True, foreach=True
+        )
+    return torch.optim.AdamW(
+        parameters, o.lr, betas=o.betas, eps=o.eps, weight_decay=o.weight_decay, fused=True
+    )
 
 
 def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")}
+    return {
+        name.removeprefix(f"{prefix}."): t
+        for name, t in tensors.items()
+        if name.startswith(f"{prefix}.")
+    }

@@ -47,7 +47,8 @@ def feature_shape(teacher: Teacher) -> tuple[int, int]:
     network: Any = teacher.denoiser
     if not hasattr(getattr(network, "model", None), "encode"):
         raise UsageError(
-            f"the network of {type(teacher).__name__} has no encoder that a discriminator could read; choose another teacher, or "
+            f"the network of {type(teacher).__name__} has no encoder that a discriminator could "
+            "read; choose another teacher, or "
             "a method without one."
         )
     nothing = next(network.parameters()).new_zeros(1, *teacher.image_spec.shape)

@@ -10,7 +10,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.plugin import Asset, PublishedFile, Teacher, UsageError, fetch, load_weights, pixels, read_weights
+from bench.plugin import (
+    Asset,
+    PublishedFile,
+    Teacher,
+    UsageError,
+    fetch,
+    load_weights,
+    pixels,
+    read_weights,
+)
 
 DistanceName = Literal["lpips", "l2", "l1"]
 Distance = Callable[[Tensor, Tensor], Tensor]
@@ -25,7 +34,8 @@ VGG16 = Asset(
     file="vgg16-397923af.pth",
     url="https://download.pytorch.org/models/vgg16-397923af.pth",
     licence="BSD 3-Clause (torchvision)",
-    source="torchvision.models.VGG16_Weights.IMAGENET1K_V1; the file's name holds the first digits of its SHA-256",
+    source="torchvision.models.VGG16_Weights.IMAGENET1K_V1; "
+    "the file's name holds the first digits of its SHA-256",
 )
 LPIPS_LINEAR = Asset(
     id="vgg16-lpips",
@@ -38,7 +48,11 @@ LPIPS_LINEAR = Asset(
 
 def weights_of(name: DistanceName) -> Sequence[PublishedFile]:
     """The published files that the distance of that name needs."""
-    return [PublishedFile(VGG16, channels=3), PublishedFile(LPIPS_LINEAR, channels=3)] if name == "lpips" else []
+    return (
+        [PublishedFile(VGG16, channels=3), PublishedFile(LPIPS_LINEAR, channels=3)]
+        if name == "lpips"
+        else []
+    )
 
 
 def distance(name: DistanceName, teacher: Teacher) -> Distance:
@@ -51,14 +65,16 @@ def distance(name: DistanceName, teacher: Teacher) -> Distance:
         return BY_PIXEL[name]
     if teacher.image_spec.channels != 3:
         raise UsageError(
-            f"LPIPS compares colour images, {type(teacher).__name__} makes images of {teacher.image_spec.channels} channels; use "
+            f"LPIPS compares colour images, {type(teacher).__name__} makes images of "
+            f"{teacher.image_spec.channels} channels; use "
             "--set distance=l2."
         )
     return LPIPS(fetch(VGG16), fetch(LPIPS_LINEAR)).to(next(teacher.denoiser.parameters()).device)
 
 
 class LPIPS(nn.Module):
-    """Learned perceptual distance by VGG16 (Zhang et al., CVPR 2018), of images enlarged to 224x224 as in DMD and CD.
+    """Learned perceptual distance by VGG16 (Zhang et al., CVPR 2018), of images enlarged to 224x224
+    as in DMD and CD.
 
     Args:
         vgg: torchvision's weights of VGG16.
@@ -66,24 +82,37 @@ class LPIPS(nn.Module):
     """
 
     SLICES = ((0, 4), (4, 9), (9, 16), (16, 23), (23, 30))
-    """Layers of VGG16 that lead from one compared feature to the next: relu1_2, relu2_2, relu3_3, relu4_3, relu5_3."""
+    """Layers of VGG16 that lead from one compared feature to the next: relu1_2, relu2_2, relu3_3,
+    relu4_3, relu5_3.
+    """
 
     def __init__(self, vgg: Path, linear: Path) -> None:
         super().__init__()
         from torchvision.models.vgg import cfgs, make_layers
 
         features = make_layers(cfgs["D"])
-        tensors = {name.removeprefix("features."): t for name, t in read_weights(vgg).items() if name.startswith("features.")}
+        tensors = {
+            name.removeprefix("features."): t
+            for name, t in read_weights(vgg).items()
+            if name.startswith("features.")
+        }
         load_weights(features, tensors, f"the weights file {str(vgg)!r}")
         self.slices = nn.ModuleList(features[first:last] for first, last in self.SLICES)
         weights = read_weights(linear)
-        self.weights = nn.ParameterList(weights[f"lin{i}.model.1.weight"] for i in range(len(self.SLICES)))
-        self.mean = nn.Buffer(torch.tensor([-0.030, -0.088, -0.188])[:, None, None])  # for images in [-1, 1]
+        self.weights = nn.ParameterList(
+            weights[f"lin{i}.model.1.weight"] for i in range(len(self.SLICES))
+        )
+        self.mean = nn.Buffer(
+            torch.tensor([-0.030, -0.088, -0.188])[:, None, None]
+        )  # for images in [-1, 1]
         self.std = nn.Buffer(torch.tensor([0.458, 0.448, 0.450])[:, None, None])
         self.eval().requires_grad_(False)
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        a, b = ((F.interpolate(x, size=224, mode="bilinear", align_corners=False) - self.mean) / self.std for x in (a, b))
+        a, b = (
+            (F.interpolate(x, size=224, mode="bilinear", align_corners=False) - self.mean) / self.std
+            for x in (a, b)
+        )
         total = a.new_zeros(len(a))
         for layers, weight in zip(self.slices, self.weights, strict=True):
             a, b = layers(a), layers(b)

@@ -37,9 +37,13 @@ class MatchingSettings(FakeScoreSettings):
 
 
 class FewStepSettings(MatchingSettings):
-    """The settings of DMD's successors: their generators may take several steps, and meet a discriminator."""
+    """The settings of DMD's successors: their generators may take several steps, and meet a
+    discriminator.
+    """
 
-    resample: FurtherLevels = Field(description="further noise levels of a few-step generator, falling; none is one step")
+    resample: FurtherLevels = Field(
+        description="further noise levels of a few-step generator, falling; none is one step"
+    )
     gan: float = Field(ge=0, description="weight of the generator's adversarial term")
     fake_updates: int = Field(gt=0, description="updates of the fake score for one of the generator")
 
@@ -66,13 +70,18 @@ def distribution_matching_loss(x: Tensor, direction: Tensor) -> Tensor:
 
 
 def fake_score_loss(fake: Denoiser, x: Tensor, noise: NoiseLevels, labels: Tensor | None) -> Tensor:
-    """EDM's weighted denoising loss of each image, (N,): a mean over its pixels, at a level of the whole grid."""
+    """EDM's weighted denoising loss of each image, (N,): a mean over its pixels, at a level of the
+    whole grid.
+    """
     sigma = noise.grid(x, 0, 999)
     return noise.weight(sigma) * (fake(add_noise(x, sigma), sigma, labels) - x).square().mean(pixels(x))
 
 
-def backward_simulation(generator: nn.Module, z: Tensor, sigmas: tuple[float, ...], labels: Tensor | None) -> Tensor:
-    """The generator's images (N, C, H, W) at a step drawn for each, on inputs that its own earlier steps make.
+def backward_simulation(
+    generator: nn.Module, z: Tensor, sigmas: tuple[float, ...], labels: Tensor | None
+) -> Tensor:
+    """The generator's images (N, C, H, W) at a step drawn for each, on inputs that its own earlier
+    steps make.
 
     Only the last call of the generator is differentiated. With one noise level it is plain generation.
     """

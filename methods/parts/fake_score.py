@@ -15,7 +15,9 @@ class FakeScoreSettings(TrainingSettings):
     """The settings of every method with a fake score; those of each family add ``augment``."""
 
     fake_lr: float = Field(gt=0, description="learning rate of the fake-score network")
-    init_sigma: float = Field(gt=0, description="noise level at which the generator is called, in image units")
+    init_sigma: float = Field(
+        gt=0, description="noise level at which the generator is called, in image units"
+    )
 
     @property
     def sigmas(self) -> tuple[float, ...]:
@@ -27,7 +29,9 @@ class DenoisingSettings(FakeScoreSettings):
     """The settings of methods whose fake score learns as SiD's: by EDM's own loss."""
 
     beta1: float = Field(ge=0, lt=1, description="Adam's decay of the first moment, generator")
-    augment: bool = Field(description="augment the fake score's images as the teacher's own were, if they were")
+    augment: bool = Field(
+        description="augment the fake score's images as the teacher's own were, if they were"
+    )
 
     def adam(self, lr: float, beta1: float = 0.0) -> Adam:
         """Adam as in SiD's code, where eps is larger if the networks compute in float16."""

@@ -41,7 +41,8 @@ class ConsistencyModel(Method):
 
     class Settings(TrajectorySettings):
         resample: FurtherLevels = Field(
-            description="noise levels, falling, to which an image is noised again and denoised; each is an evaluation more"
+            description="noise levels, falling, to which an image is noised again and denoised; "
+            "each is an evaluation more"
         )
 
     settings: Settings
@@ -63,5 +64,7 @@ class ConsistencyModel(Method):
         return few_steps(self.student, z, (self.noise.sigma_max, *self.settings.resample), labels, draw)
 
     def student(self, y: Tensor, sigma: Tensor | float, labels: Tensor | None = None) -> Tensor:
-        """The clean image at the end of the trajectory through ``y``: the network's own, unless overridden."""
+        """The clean image at the end of the trajectory through ``y``: the network's own, unless
+        overridden.
+        """
         return self.generator(y, sigma, labels)

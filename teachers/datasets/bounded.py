@@ -26,7 +26,9 @@ def read_at_most(file: Readable, limit: int, what: str) -> bytearray:
     while chunk := file.read(_CHUNK):
         content += chunk
         if len(content) > limit:
-            raise UsageError(f"{what} holds more than {limit:,} bytes, which no genuine one does; check where it is from.")
+            raise UsageError(
+                f"{what} holds more than {limit:,} bytes, which no genuine one does; check where it is from."
+            )
     return content
 
 

@@ -30,10 +30,14 @@ def cifar_archive(path: Path, *, labels: bool = True, split: str = "train") -> I
     members = _members(read_gzip(path, BYTES), path)
     missing = [name for name in SPLITS[split] if name not in members]
     if missing:
-        raise UsageError(f"{str(path)!r} lacks {', '.join(missing)}; expected the CIFAR-10 python archive.")
+        raise UsageError(
+            f"{str(path)!r} lacks {', '.join(missing)}; expected the CIFAR-10 python archive."
+        )
     batches = [_batch(members[name], f"{name} of {str(path)!r}") for name in SPLITS[split]]
     pixels = torch.from_numpy(np.concatenate([pixels for pixels, _ in batches]))
-    return InMemory(pixels, torch.tensor([c for _, classes in batches for c in classes]) if labels else None)
+    return InMemory(
+        pixels, torch.tensor([c for _, classes in batches for c in classes]) if labels else None
+    )
 
 
 def _members(archive: bytearray, path: Path) -> dict[str, memoryview]:
@@ -44,16 +48,24 @@ def _members(archive: bytearray, path: Path) -> dict[str, memoryview]:
         with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as tar:
             for number, member in enumerate(tar, 1):
                 if number > MEMBERS:
-                    raise tarfile.ReadError(f"it has more than {MEMBERS} members, where the genuine one has 9")
+                    raise tarfile.ReadError(
+                        f"it has more than {MEMBERS} members, where the genuine one has 9"
+                    )
                 first, last = member.offset_data, member.offset_data + member.size
                 name = member.name.rpartition("/")[2]
-                if first < end or not first <= last <= len(archive) or (name in files and member.isreg()):
+                if (
+                    first < end
+                    or not first <= last <= len(archive)
+                    or (name in files and member.isreg())
+                ):
                     raise tarfile.ReadError(f"the entry {name[:100]!r} is cut off or there twice")
                 end = last
                 if member.isreg():
                     files[name] = view[first:last]
     except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
-        raise UsageError(f"{str(path)!r} is not a sound tar ({error}); expected the CIFAR-10 python archive.") from None
+        raise UsageError(
+            f"{str(path)!r} is not a sound tar ({error}); expected the CIFAR-10 python archive."
+        ) from None
     return files
 
 
@@ -62,13 +74,24 @@ def _batch(content: memoryview, where: str) -> tuple[np.ndarray[Any, Any], list[
     try:
         batch, _ = parse(content, _ALLOWED)
     except Malformed as error:
-        raise UsageError(f"{where} is not a batch of CIFAR-10: {error}; get the archive again.") from None
+        raise UsageError(
+            f"{where} is not a batch of CIFAR-10: {error}; get the archive again."
+        ) from None
     fields = {_text(key): value for key, value in batch.items()} if isinstance(batch, dict) else {}
     pixels, classes = _bytes_of_array(fields.get("data")), fields.get("labels")
-    if pixels is None or not isinstance(classes, list) or not all(type(c) is int and 0 <= c < 10 for c in classes):
-        raise UsageError(f"{where} is not a batch of CIFAR-10: expected 'data' of N x 3072 bytes and 'labels', N classes.")
+    if (
+        pixels is None
+        or not isinstance(classes, list)
+        or not all(type(c) is int and 0 <= c < 10 for c in classes)
+    ):
+        raise UsageError(
+            f"{where} is not a batch of CIFAR-10: expected 'data' of N x 3072 bytes and 'labels', N classes."
+        )
     if not 0 < len(classes) == len(pixels) / 3072:
-        raise UsageError(f"{where} has {len(classes):,} labels and {len(pixels):,} bytes of images, expected 3072 for each.")
+        raise UsageError(
+            f"{where} has {len(classes):,} labels and {len(pixels):,} bytes of images, expected "
+            "3072 for each."
+        )
     return np.frombuffer(pixels, dtype=np.uint8).reshape(-1, 3, 32, 32), classes
 
 
@@ -87,7 +110,11 @@ def _bytes_of_array(node: Any) -> bytes | memoryview | None:
                 False,
                 content,
             ),
-        ) if (module, name) in _RECONSTRUCT and isinstance(content, bytes | memoryview) and len(content) == count * 3072:
+        ) if (
+            (module, name) in _RECONSTRUCT
+            and isinstance(content, bytes | memoryview)
+            and len(content) == count * 3072
+        ):
             return content
     return None
 

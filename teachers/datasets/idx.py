@@ -30,13 +30,17 @@ def idx_folder(path: Path, *, labels: bool = True) -> InMemory:
     """
     pixels = _read(_file(path, IMAGES), 3, IMAGES_BYTES)
     if pixels.shape[1] != pixels.shape[2]:
-        raise UsageError(f"the idx file {str(_file(path, IMAGES))!r} has images {tuple(pixels.shape)}, expected square ones.")
+        raise UsageError(
+            f"the idx file {str(_file(path, IMAGES))!r} has images {tuple(pixels.shape)}, "
+            "expected square ones."
+        )
     if not labels:
         return InMemory(pixels[:, None])
     classes = _read(_file(path, LABELS), 1, LABELS_BYTES)
     if len(classes) != len(pixels):
         raise UsageError(
-            f"the idx files in {str(path)!r} have {len(pixels):,} images and {len(classes):,} labels; expected as many of both."
+            f"the idx files in {str(path)!r} have {len(pixels):,} images and {len(classes):,} "
+            "labels; expected as many of both."
         )
     return InMemory(pixels[:, None], classes.long())
 

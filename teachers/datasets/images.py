@@ -49,7 +49,9 @@ class ZipFiles:
         self.zip = zipfile.ZipFile(path)
         self.names = [entry.filename for entry in self.zip.infolist() if not entry.is_dir()]
         if len(set(self.names)) < len(self.names):
-            raise UsageError(f"the zip {str(path)!r} holds two files of one name; make it again with EDM's dataset_tool.")
+            raise UsageError(
+                f"the zip {str(path)!r} holds two files of one name; make it again with EDM's dataset_tool."
+            )
 
     def open(self, name: str) -> IO[bytes]:
         return self.zip.open(name)
@@ -60,8 +62,12 @@ class FolderFiles:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        paths = [Path(folder, file) for folder, _, files in os.walk(path, onerror=_fail) for file in files]
-        self.names = [file.relative_to(path).as_posix() for file in paths if file.is_file()]  # and no pipes
+        paths = [
+            Path(folder, file) for folder, _, files in os.walk(path, onerror=_fail) for file in files
+        ]
+        self.names = [
+            file.relative_to(path).as_posix() for file in paths if file.is_file()
+        ]  # and no pipes
 
     def open(self, name: str) -> IO[bytes]:
         return (self.path / name).open("rb")
@@ -85,9 +91,13 @@ class ImageFiles(Dataset):
         with self._sound("the data set"):
             self.files: Files = FolderFiles(path) if path.is_dir() else ZipFiles(path)
         known = Image.registered_extensions()
-        self.names = sorted(name for name in self.files.names if os.path.splitext(name)[1].lower() in known)
+        self.names = sorted(
+            name for name in self.files.names if os.path.splitext(name)[1].lower() in known
+        )
         if not self.names:
-            raise UsageError(f"there are no images in {self.where}; give an EDM data set: a zip or a folder of PNG files.")
+            raise UsageError(
+                f"there are no images in {self.where}; give an EDM data set: a zip or a folder of PNG files."
+            )
         _, self.size = self._open(self.names[0])
         channels, width, height = self.size
         if width != height or width > LARGEST:
@@ -113,7 +123,9 @@ class ImageFiles(Dataset):
         pixels = torch.empty(len(indices), *self.image_spec.shape, dtype=torch.uint8)
         for image, index in zip(pixels, indices, strict=True):
             image.copy_(self._pixels(self.names[index]))
-        return pixels, None if self.labels is None else self.labels[torch.as_tensor(indices, dtype=torch.int64)]
+        return pixels, None if self.labels is None else self.labels[
+            torch.as_tensor(indices, dtype=torch.int64)
+        ]
 
     def _pixels(self, name: str) -> Tensor:
         image, size = self._open(name)
@@ -156,5 +168,6 @@ class ImageFiles(Dataset):
         except Exception as error:
             reason = " ".join(str(error).split())[:200] or "damaged"
             raise UsageError(
-                f"{what} of {self.where} cannot be read ({type(error).__name__}: {reason}); get it or make it again."
+                f"{what} of {self.where} cannot be read ({type(error).__name__}: {reason}); get "
+                "it or make it again."
             ) from None

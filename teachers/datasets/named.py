@@ -11,7 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.plugin import Asset, Dataset, ImageSpec, InMemory, UsageError, cache_folder, fetch, refuse_path
+from bench.plugin import (
+    Asset,
+    Dataset,
+    ImageSpec,
+    InMemory,
+    UsageError,
+    cache_folder,
+    fetch,
+    refuse_path,
+)
 from teachers.datasets.cifar import cifar_archive
 from teachers.datasets.idx import idx_folder, is_idx_folder
 from teachers.datasets.images import ImageFiles
@@ -44,14 +53,18 @@ def read_files(path: Path, *, labels: bool = True) -> Dataset:
     Raises UsageError for a path that does not exist or holds none of these.
     """
     if path.is_dir():
-        return idx_folder(path, labels=labels) if is_idx_folder(path) else ImageFiles(path, labels=labels)
+        return (
+            idx_folder(path, labels=labels) if is_idx_folder(path) else ImageFiles(path, labels=labels)
+        )
     if not path.is_file():  # opening a pipe would wait for its other end
         raise UsageError(f"the data set {str(path)!r} does not exist; give a file or folder.")
     try:
         with path.open("rb") as file:
             head = file.read(512)
     except OSError as error:
-        raise UsageError(f"the data set {str(path)!r} cannot be read ({error.strerror}); check its permissions.") from None
+        raise UsageError(
+            f"the data set {str(path)!r} cannot be read ({error.strerror}); check its permissions."
+        ) from None
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return ImageFiles(path, labels=labels)
     if head.startswith(b"\x1f\x8b") or head[257:262] == b"ustar":
@@ -169,8 +182,12 @@ class ImageNet64(Placed):
     """ImageNet's training set: 1,281,167 photographs of 1,000 classes, 3x64x64; the user's EDM zip."""
 
     name, declared, file = "imagenet64", ImageSpec(3, 64, 1000), "imagenet-64x64.zip"
-    how = _made_by_dataset_tool("ILSVRC/Data/CLS-LOC/train", "--resolution=64x64 --transform=center-crop")
+    how = _made_by_dataset_tool(
+        "ILSVRC/Data/CLS-LOC/train", "--resolution=64x64 --transform=center-crop"
+    )
 
 
 def _describe(images: ImageSpec) -> str:
-    return f"images {images} with " + (f"{images.label_dim:,} classes" if images.label_dim else "no labels")
+    return f"images {images} with " + (
+        f"{images.label_dim:,} classes" if images.label_dim else "no labels"
+    )

@@ -57,7 +57,9 @@ def load_network(path: Path, default: NetworkConfig) -> tuple[EDMPrecond, Networ
         kwargs, tensors = read_checkpoint(path)
         config = default if kwargs is None else NetworkConfig.checked(kwargs, where)
         load_weights(config.on_meta(), tensors, where)  # before anything is kept
-        return tensors, {} if kwargs is None else {"network": config.model_dump(mode="json", exclude_unset=True)}
+        return tensors, {} if kwargs is None else {
+            "network": config.model_dump(mode="json", exclude_unset=True)
+        }
 
     with path.open("rb") as file:
         own = is_safetensors(file.read(9))

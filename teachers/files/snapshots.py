@@ -68,11 +68,16 @@ def read_snapshot(data: memoryview) -> Snapshot:
     walk = _Walk()
     state = walk.module(network, "", 0)
     class_name, model = _class_name(network), entries(state.get("_modules"), "its modules").get("model")
-    kwargs = {_text(k): _plain(v) for k, v in entries(state.get("_init_kwargs"), "its arguments", _DICTS).items()}
+    kwargs = {
+        _text(k): _plain(v)
+        for k, v in entries(state.get("_init_kwargs"), "its arguments", _DICTS).items()
+    }
     if class_name.removesuffix(_SUFFIX) != "EDMPrecond":
         raise Malformed(f"its network is a {shown(class_name)}, expected EDMPrecond")
     if not isinstance(declared := kwargs.get("model_type"), str) or _class_name(model) != declared:
-        raise Malformed(f"its inner network is a {shown(_class_name(model))}, its arguments say {shown(declared)}")
+        raise Malformed(
+            f"its inner network is a {shown(_class_name(model))}, its arguments say {shown(declared)}"
+        )
     return Snapshot(kwargs | {"model_type": declared.removesuffix(_SUFFIX)}, walk.tensors)
 
 
@@ -88,14 +93,18 @@ class _Walk:
         """Collect the tensors of a module and of those inside it; return the module's attributes."""
         self.modules += 1
         if depth > _DEEPEST or self.modules > _MOST_MODULES:
-            raise Malformed(f"its modules nest deeper than {_DEEPEST} or are more than {_MOST_MODULES:,}")
+            raise Malformed(
+                f"its modules nest deeper than {_DEEPEST} or are more than {_MOST_MODULES:,}"
+            )
         state = _state(node)
         for kind in ("_parameters", "_buffers"):
             for name, value in self.named(state, kind):
                 if value is not None and prefix + name in self.tensors:
                     raise Malformed(f"it has two tensors {shown(prefix + name)}")
                 if value is not None:
-                    self.tensors[prefix + name] = self.whole(rebuild(value, prefix + name, self.storage), prefix + name)
+                    self.tensors[prefix + name] = self.whole(
+                        rebuild(value, prefix + name, self.storage), prefix + name
+                    )
         for name, child in self.named(state, "_modules"):
             if child is not None:
                 self.module(child, f"{prefix}{name}.", depth + 1)
@@ -120,7 +129,12 @@ class _Walk:
 
     def storage(self, node: Any) -> tuple[Reference, memoryview]:
         """Read a storage that stands in the pickle as the bytes of a ``torch.save``."""
-        if not (isinstance(node, Call) and node.function == _STORAGE and len(node.args) == 1 and node.state is None):
+        if not (
+            isinstance(node, Call)
+            and node.function == _STORAGE
+            and len(node.args) == 1
+            and node.state is None
+        ):
             raise Malformed("a tensor has no storage")
         if not isinstance(blob := node.args[0], memoryview):
             raise Malformed("a storage is not bytes")
@@ -134,7 +148,9 @@ class _Walk:
 
 def _state(node: Any) -> dict[Any, Any]:
     """Return the attributes of a module: of a persistent record, or of a plain ModuleDict."""
-    plain = isinstance(node, Call) and node.function == _MODULE_DICT and node.args == () and not node.items
+    plain = (
+        isinstance(node, Call) and node.function == _MODULE_DICT and node.args == () and not node.items
+    )
     state = node.state if plain else _record(node)["state"]
     if not isinstance(state, dict):
         raise Malformed("a module's attributes are not a dict")
@@ -151,7 +167,9 @@ def _record(node: Any) -> dict[Any, Any]:
         raise Malformed("a module is missing where one is expected")
     record = node.args[0]
     if not isinstance(record, dict) or set(record) != _RECORD_KEYS or record["type"] != "class":
-        raise Malformed("a module's record has other fields than type, version, module_src, class_name and state")
+        raise Malformed(
+            "a module's record has other fields than type, version, module_src, class_name and state"
+        )
     if record["version"] != _VERSION:
         raise Malformed(f"its records are of version {shown(record['version'])}, expected {_VERSION}")
     return record
@@ -174,7 +192,9 @@ def _plain(value: Any, depth: int = 0) -> Any:
     if isinstance(value, Call) and value.function in _SCALARS and len(value.args) == 2:
         dtype, raw = value.args
         known = isinstance(dtype, Call) and dtype.function == _DTYPE and dtype.args[:1] == ("f8",)
-        little = known and isinstance(dtype.state, tuple) and len(dtype.state) == 8 and dtype.state[1] == "<"
+        little = (
+            known and isinstance(dtype.state, tuple) and len(dtype.state) == 8 and dtype.state[1] == "<"
+        )
         if little and isinstance(raw, memoryview) and len(raw) == 8:
             return struct.unpack("<d", raw)[0]
     raise Malformed("an argument is neither a number nor a text nor a list of them")

@@ -80,7 +80,10 @@ class Transform:
         """Return the labels for the network, (N, 9)."""
         along, across = self.stretch * self.stretch_angle.cos(), self.stretch * self.stretch_angle.sin()
         turned = self.rotation.cos() - 1, self.rotation.sin()
-        return torch.stack([self.xflip, self.yflip, self.scale, *turned, along, across, self.shift_x, self.shift_y], dim=1)
+        return torch.stack(
+            [self.xflip, self.yflip, self.scale, *turned, along, across, self.shift_x, self.shift_y],
+            dim=1,
+        )
 
     def matrix(self, width: int, height: int) -> Tensor:
         """Return the maps (N, 3, 3) from output to input pixels about the centre, without the flips."""
@@ -148,7 +151,9 @@ def warp(images: Tensor, matrix: Tensor) -> Tensor:
     x = F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
     x = F.conv2d(x, row, groups=channels, stride=(1, 2), padding=(0, reach))[:, :, :, _MARGIN:-_MARGIN]
-    return F.conv2d(x, column, groups=channels, stride=(2, 1), padding=(reach, 0))[:, :, _MARGIN:-_MARGIN]
+    return F.conv2d(x, column, groups=channels, stride=(2, 1), padding=(reach, 0))[
+        :, :, _MARGIN:-_MARGIN
+    ]
 
 
 @cache

@@ -38,7 +38,9 @@ class NetworkConfig(BaseModel):
     embedding_type: Literal["positional", "fourier"] = "positional"
     channel_mult_noise: int = Field(default=1, ge=1, le=16)
     encoder_type: Literal["standard", "residual"] = "standard"
-    resample_filter: list[Annotated[float, Field(gt=0, le=1000)]] = Field(default=[1, 1], min_length=2, max_length=8)
+    resample_filter: list[Annotated[float, Field(gt=0, le=1000)]] = Field(
+        default=[1, 1], min_length=2, max_length=8
+    )
     # arguments that do not change the network, or that have one supported value
     decoder_type: Literal["standard"] = "standard"
     label_dropout: float = Field(default=0, ge=0, lt=1)
@@ -51,7 +53,9 @@ class NetworkConfig(BaseModel):
     def _makes_sense(self) -> Self:
         """Raise ValueError unless levels halve the resolution and heads divide the channels."""
         if self.img_resolution % 2 ** (len(self.channel_mult) - 1):
-            raise ValueError(f"{len(self.channel_mult)} levels do not halve the resolution {self.img_resolution}")
+            raise ValueError(
+                f"{len(self.channel_mult)} levels do not halve the resolution {self.img_resolution}"
+            )
         widths = [self.model_channels * m for m in self.channel_mult]
         if self.model_type == "DhariwalUNet" and any(w >= 64 and w % (w // 64) for w in widths):
             raise ValueError(f"the channels {widths} are not divided by their heads, one for each 64")
@@ -107,13 +111,21 @@ class NetworkConfig(BaseModel):
     def differs(self, other: NetworkConfig) -> list[str]:
         """Say how this architecture differs from ``other``; empty if it does not."""
         mine, theirs = self.architecture(), other.architecture()
-        return [f"{n} {mine[n]} where {theirs.get(n)} was published" for n in mine if mine[n] != theirs.get(n)]
+        return [
+            f"{n} {mine[n]} where {theirs.get(n)} was published"
+            for n in mine
+            if mine[n] != theirs.get(n)
+        ]
 
     def architecture(self) -> dict[str, Any]:
         """Return every argument of the architecture, with the family's defaults."""
         parameters = inspect.signature(self.family).parameters.values()
-        defaults = {p.name: list(p.default) if isinstance(p.default, tuple) else p.default for p in parameters}
-        arguments = defaults | {"sigma_data": self.sigma_data} | self.model_dump(include=self.model_fields_set)
+        defaults = {
+            p.name: list(p.default) if isinstance(p.default, tuple) else p.default for p in parameters
+        }
+        arguments = (
+            defaults | {"sigma_data": self.sigma_data} | self.model_dump(include=self.model_fields_set)
+        )
         return {name: value for name, value in arguments.items() if name not in _NOT_OF_THE_ARCHITECTURE}
 
 

@@ -46,7 +46,9 @@ class DhariwalUNet(nn.Module):
         self.label_dim, self.augment_dim = label_dim, augment_dim
         embedding = model_channels * channel_mult_emb
 
-        def block(inputs: int, outputs: int, *, attend: bool = False, resampling: Resampling | None = None) -> UNetBlock:
+        def block(
+            inputs: int, outputs: int, *, attend: bool = False, resampling: Resampling | None = None
+        ) -> UNetBlock:
             heads = outputs // _CHANNELS_PER_HEAD if attend else 0
             return UNetBlock(
                 inputs,
@@ -76,7 +78,9 @@ class DhariwalUNet(nn.Module):
                 self.enc[f"{size}x{size}_down"] = block(c, c, resampling="down")
             skips.append(c)
             for i in range(num_blocks):
-                self.enc[f"{size}x{size}_block{i}"] = block(c, model_channels * mult, attend=size in attn_resolutions)
+                self.enc[f"{size}x{size}_block{i}"] = block(
+                    c, model_channels * mult, attend=size in attn_resolutions
+                )
                 c = model_channels * mult
                 skips.append(c)
 
@@ -108,10 +112,22 @@ class DhariwalUNet(nn.Module):
             e = e + self.map_label(labels.to(e.dtype))
         return F.silu(e)
 
-    def forward(self, x: Tensor, c_noise: Tensor, labels: Tensor | None = None, augment_labels: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        c_noise: Tensor,
+        labels: Tensor | None = None,
+        augment_labels: Tensor | None = None,
+    ) -> Tensor:
         return self.decode(self.encode(x, c_noise, labels, augment_labels))
 
-    def encode(self, x: Tensor, c_noise: Tensor, labels: Tensor | None = None, augment_labels: Tensor | None = None) -> Encoded:
+    def encode(
+        self,
+        x: Tensor,
+        c_noise: Tensor,
+        labels: Tensor | None = None,
+        augment_labels: Tensor | None = None,
+    ) -> Encoded:
         """Compute the falling half, up to the decoder."""
         embedding, skips = self.embed(c_noise, labels, augment_labels), []
         for layer in self.enc.values():

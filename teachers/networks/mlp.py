@@ -38,17 +38,33 @@ class ResidualMLP(nn.Module):
         super().__init__()
         self.shape = (channels, resolution, resolution)
         size = channels * resolution**2
-        self.register_buffer("frequencies", torch.logspace(-3, 3, frequencies, base=2) * 2 * math.pi, persistent=False)
+        self.register_buffer(
+            "frequencies", torch.logspace(-3, 3, frequencies, base=2) * 2 * math.pi, persistent=False
+        )
         self.first = Linear(size, width)
-        self.blocks = nn.ModuleList(ResidualBlock(width, 2 * frequencies, dropout) for _ in range(blocks))
+        self.blocks = nn.ModuleList(
+            ResidualBlock(width, 2 * frequencies, dropout) for _ in range(blocks)
+        )
         self.last = Linear(width, size)
         nn.init.zeros_(self.last.weight)  # D(y) = c_skip y at initialisation, as in EDM
         nn.init.zeros_(self.last.bias)
 
-    def forward(self, x: Tensor, c_noise: Tensor, labels: Tensor | None = None, augment_labels: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        c_noise: Tensor,
+        labels: Tensor | None = None,
+        augment_labels: Tensor | None = None,
+    ) -> Tensor:
         return self.decode(self.encode(x, c_noise, labels, augment_labels))
 
-    def encode(self, x: Tensor, c_noise: Tensor, labels: Tensor | None = None, augment_labels: Tensor | None = None) -> Encoded:
+    def encode(
+        self,
+        x: Tensor,
+        c_noise: Tensor,
+        labels: Tensor | None = None,
+        augment_labels: Tensor | None = None,
+    ) -> Encoded:
         """Compute all blocks but the last."""
         angles = c_noise[:, None] * self.frequencies.to(c_noise.dtype)
         embedding = torch.cat([angles.cos(), angles.sin()], dim=1)
@@ -75,11 +91,15 @@ class ResidualBlock(nn.Module):
         self.second = Linear(width, width)
 
     def forward(self, h: Tensor, embedding: Tensor) -> Tensor:
-        return h + self.second(self.dropout(F.silu(self.first(self.norm(h)) + self.noise(embedding).to(h.dtype))))
+        return h + self.second(
+            self.dropout(F.silu(self.first(self.norm(h)) + self.noise(embedding).to(h.dtype)))
+        )
 
 
 class LayerNorm(nn.LayerNorm):
     """Layer normalisation in the type of ``x``."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.layer_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.bias.to(x.dtype), self.eps)
+        return F.layer_norm(
+            x, self.normalized_shape, self.weight.to(x.dtype), self.bias.to(x.dtype), self.eps
+        )

@@ -79,11 +79,15 @@ class SongUNet(nn.Module):
             adaptive=False,
         )
 
-        def block(inputs: int, outputs: int, *, attend: bool = False, resampling: Resampling | None = None) -> UNetBlock:
+        def block(
+            inputs: int, outputs: int, *, attend: bool = False, resampling: Resampling | None = None
+        ) -> UNetBlock:
             return make(inputs, outputs, heads=int(attend), resampling=resampling)
 
         positional = embedding_type == "positional"
-        self.map_noise = PositionalEmbedding(features, endpoint=True) if positional else FourierEmbedding(features)
+        self.map_noise = (
+            PositionalEmbedding(features, endpoint=True) if positional else FourierEmbedding(features)
+        )
         if label_dim:
             self.map_label = Linear(label_dim, features)
         if augment_dim:
@@ -100,11 +104,15 @@ class SongUNet(nn.Module):
             else:
                 self.enc[f"{size}x{size}_down"] = block(c, c, resampling="down")
                 if encoder_type == "residual":
-                    self.enc[f"{size}x{size}_aux_residual"] = FusedDownConv2d(c_aux, c, 3, resample_filter)
+                    self.enc[f"{size}x{size}_aux_residual"] = FusedDownConv2d(
+                        c_aux, c, 3, resample_filter
+                    )
                     c_aux = c
             skips.append(c)
             for i in range(num_blocks):
-                self.enc[f"{size}x{size}_block{i}"] = block(c, model_channels * mult, attend=size in attn_resolutions)
+                self.enc[f"{size}x{size}_block{i}"] = block(
+                    c, model_channels * mult, attend=size in attn_resolutions
+                )
                 c = model_channels * mult
                 skips.append(c)
 
@@ -138,10 +146,22 @@ class SongUNet(nn.Module):
             e = e + self.map_augment(augment_labels.to(e.dtype))
         return F.silu(self.map_layer1(F.silu(self.map_layer0(e))))
 
-    def forward(self, x: Tensor, c_noise: Tensor, labels: Tensor | None = None, augment_labels: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        c_noise: Tensor,
+        labels: Tensor | None = None,
+        augment_labels: Tensor | None = None,
+    ) -> Tensor:
         return self.decode(self.encode(x, c_noise, labels, augment_labels))
 
-    def encode(self, x: Tensor, c_noise: Tensor, labels: Tensor | None = None, augment_labels: Tensor | None = None) -> Encoded:
+    def encode(
+        self,
+        x: Tensor,
+        c_noise: Tensor,
+        labels: Tensor | None = None,
+        augment_labels: Tensor | None = None,
+    ) -> Encoded:
         """Compute the falling half, up to the decoder."""
         embedding = self.embed(c_noise, labels, augment_labels)
         skips: list[Tensor] = []

@@ -79,7 +79,12 @@ class Conv2d(nn.Conv2d):
 
     def convolve(self, x: Tensor, padding: int) -> Tensor:
         """Apply the convolution alone."""
-        return F.conv2d(x, self.weight.to(x.dtype), None if self.bias is None else self.bias.to(x.dtype), padding=padding)
+        return F.conv2d(
+            x,
+            self.weight.to(x.dtype),
+            None if self.bias is None else self.bias.to(x.dtype),
+            padding=padding,
+        )
 
 
 class FusedDownConv2d(Conv2d):
@@ -123,8 +128,12 @@ class PositionalEmbedding(nn.Module):
         self.frequencies, self.endpoint = channels // 2, endpoint
 
     def forward(self, label: Tensor) -> Tensor:
-        position = torch.arange(self.frequencies, dtype=torch.float32, device=label.device) / (self.frequencies - self.endpoint)
-        angles = torch.outer(label, ((1 / 10_000) ** position).to(label.dtype))  # computed in float32 in any case
+        position = torch.arange(self.frequencies, dtype=torch.float32, device=label.device) / (
+            self.frequencies - self.endpoint
+        )
+        angles = torch.outer(
+            label, ((1 / 10_000) ** position).to(label.dtype)
+        )  # computed in float32 in any case
         return torch.cat([angles.cos(), angles.sin()], dim=1)
 
 
@@ -206,7 +215,11 @@ class UNetBlock(nn.Module):
         else:
             h = F.silu(self.norm1(h + condition))
         h = (self.conv1(self.dropout(h)) + self.skip(x)) * self.skip_scale
-        return (self.proj(self.attention(self.qkv(self.norm2(h)))) + h) * self.skip_scale if self.heads else h
+        return (
+            (self.proj(self.attention(self.qkv(self.norm2(h)))) + h) * self.skip_scale
+            if self.heads
+            else h
+        )
 
     def attention(self, qkv: Tensor) -> Tensor:
         """Attend from each pixel to all: (N, 3C, H, W) to (N, C, H, W).
@@ -214,7 +227,11 @@ class UNetBlock(nn.Module):
         Input channels are ordered by head, then channel in the head, then query, key and value.
         """
         n, channels, height, width = qkv.shape
-        q, k, v = qkv.reshape(n, self.heads, channels // 3 // self.heads, 3, height * width).transpose(2, 4).unbind(3)
+        q, k, v = (
+            qkv.reshape(n, self.heads, channels // 3 // self.heads, 3, height * width)
+            .transpose(2, 4)
+            .unbind(3)
+        )
         a = F.scaled_dot_product_attention(q, k, v)
         return a.transpose(2, 3).reshape(n, channels // 3, height, width)
 

@@ -1,4 +1,6 @@
-"""The command line as people meet it: what it prints, and one sentence with an exit code for every kind of bad input."""
+"""The command line as people meet it: what it prints, and one sentence with an exit code for every
+kind of bad input.
+"""
 
 from __future__ import annotations
 
@@ -32,11 +34,28 @@ from bench.training.job import make_job
 from tests.helpers.plugins import METHOD, SETTINGS, plugin, set_flags
 
 RUN = ["run", "--method", "sid", "--teacher", "edm-digits"]
-QUICK = ["--budget", "updates=3", "--set", "batch=16", "--eval-samples", "60", "--eval-repeats", "2", "--eval-points", "2"]
+QUICK = [
+    "--budget",
+    "updates=3",
+    "--set",
+    "batch=16",
+    "--eval-samples",
+    "60",
+    "--eval-repeats",
+    "2",
+    "--eval-points",
+    "2",
+]
 
 BAD = [
-    (["run", "--method", "sidd", "--teacher", "edm-digits"], "unknown method 'sidd'; did you mean 'sid'?"),
-    (["run", "--method", "sid", "--teacher", "edm-digit"], "unknown teacher 'edm-digit'; did you mean 'edm-digits'?"),
+    (
+        ["run", "--method", "sidd", "--teacher", "edm-digits"],
+        "unknown method 'sidd'; did you mean 'sid'?",
+    ),
+    (
+        ["run", "--method", "sid", "--teacher", "edm-digit"],
+        "unknown teacher 'edm-digit'; did you mean 'edm-digits'?",
+    ),
     (["run", "--teacher", "edm-digits"], "--method is missing"),
     ([*RUN, "--eval", "fidd"], "unknown metric 'fidd'; did you mean 'fid'?"),
     ([*RUN, "--protocol", "digits-50k"], "unknown protocol 'digits-50k'; did you mean 'digits-5k'?"),
@@ -56,7 +75,10 @@ BAD = [
     ([*RUN, "--plugin", "{taken}"], "already provides that name"),
     ([*RUN, "--teacher-path", "{text}"], "is not a safetensors file"),
     ([*RUN, "--teacher-path", "none.safetensors"], "does not exist"),
-    (["run", "--method", "sid", "--teacher", "gaussian", "--teacher-path", "{text}"], "reads no weights"),
+    (
+        ["run", "--method", "sid", "--teacher", "gaussian", "--teacher-path", "{text}"],
+        "reads no weights",
+    ),
     ([*RUN, "--results", "{text}/runs"], "cannot write to the results folder"),
     ([*RUN, "--device", "tpu"], "unknown device 'tpu'"),
     ([*RUN, "--device", "cuda:7"], "is not there"),
@@ -65,7 +87,10 @@ BAD = [
     ([*RUN, "--recipe", "none.yaml"], "the recipe file 'none.yaml' does not exist"),
     ([*RUN, "--recipe", "{text}"], "expected fields such as method and teacher"),
     ([*RUN, "--format", "xml"], "unknown format 'xml'"),
-    (["run", "--method", "teacher", "--teacher", "edm-digits", "--budget", "images=1k"], "does not train and takes no budget"),
+    (
+        ["run", "--method", "teacher", "--teacher", "edm-digits", "--budget", "images=1k"],
+        "does not train and takes no budget",
+    ),
     (["show", "method", "sid", "--teacher", "none"], "unknown teacher 'none'"),
     (["show", "run", "none"], "unknown run 'none'"),
     (["sample", "none"], "unknown run 'none'"),
@@ -85,7 +110,9 @@ BAD = [
 
 
 @pytest.mark.parametrize(("arguments", "sentence"), BAD, ids=[" ".join(a[-2:]) for a, _ in BAD])
-def test_bad_input_gives_one_sentence_exit_code_2_and_writes_nothing(tmp_path, monkeypatch, bench, arguments, sentence):
+def test_bad_input_gives_one_sentence_exit_code_2_and_writes_nothing(
+    tmp_path, monkeypatch, bench, arguments, sentence
+):
     files = {
         "broken": plugin(tmp_path, "1 / 0", "broken.py"),
         "taken": plugin(tmp_path, METHOD.format(name="sid"), "taken.py"),
@@ -124,7 +151,9 @@ def test_a_run_prints_its_numbers_on_stdout_and_talks_on_stderr(bench, tmp_path)
     assert bench.json(*RUN, *QUICK)["status"] == "done"
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["list", "methods"], ["list", "runs"], [*RUN, *QUICK]], ids=lambda a: a[-1])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["list", "methods"], ["list", "runs"], [*RUN, *QUICK]], ids=lambda a: a[-1]
+)
 def test_what_should_answer_at_once_imports_neither_torch_nor_pandas(bench, arguments):
     """Help, lists, and a run that is finished."""
     assert bench(*RUN, *QUICK)[0] == 0
@@ -137,7 +166,9 @@ def test_what_should_answer_at_once_imports_neither_torch_nor_pandas(bench, argu
 
 def test_a_dry_run_estimates_and_writes_nothing(bench, tmp_path):
     out = bench.ok(*RUN, "--budget", "images=64k", "--set", "batch=128", "--dry-run").out
-    assert "evaluated at       0, 2k, 4k, 8k, 16k, 32k, 64k" in out.replace("1.02k", "1k").replace("1k, ", "")
+    assert "evaluated at       0, 2k, 4k, 8k, 16k, 32k, 64k" in out.replace("1.02k", "1k").replace(
+        "1k, ", ""
+    )
     assert re.search(r"updates +500\n", out)
     assert re.search(r"flops +1\d\dG", out)
     assert not (tmp_path / "runs").exists()
@@ -159,19 +190,40 @@ def test_a_large_networks_batch_is_estimated_from_a_few_images(method, monkeypat
 
 def test_plugin_method_takes_part_in_everything(bench, tmp_path):
     file = str(plugin(tmp_path, METHOD.format(name="to-zero")))
-    out = bench.ok("run", "--method", "to-zero", "--teacher", "edm-digits", "--plugin", file, *set_flags(SETTINGS), *QUICK).out
+    out = bench.ok(
+        "run",
+        "--method",
+        "to-zero",
+        "--teacher",
+        "edm-digits",
+        "--plugin",
+        file,
+        *set_flags(SETTINGS),
+        *QUICK,
+    ).out
     run_id = Path(re.search(r"run +(\S+)", out)[1]).name
     assert "to-zero" in bench.ok("table").out
     assert "Regresses the generator to zero." in bench.ok("list", "methods", "--plugin", file).out
-    assert "NFE 1" in bench.ok("sample", run_id, "-n", "4", "-o", str(tmp_path / "grid.png"), "--plugin", file).out
+    assert (
+        "NFE 1"
+        in bench.ok("sample", run_id, "-n", "4", "-o", str(tmp_path / "grid.png"), "--plugin", file).out
+    )
 
 
 @pytest.fixture
 def three_runs(tmp_path, tmp_path_factory):
-    """Two seeds of one setting and one of another, which are made once and then copied; the frame of their numbers."""
+    """Two seeds of one setting and one of another, which are made once and then copied; the frame
+    of their numbers.
+    """
     made = tmp_path_factory.getbasetemp() / "three-runs"
     if not made.exists():
-        quick = {"budget": "updates=2", "eval_samples": 60, "eval_repeats": 2, "eval_points": 2, "results": made}
+        quick = {
+            "budget": "updates=2",
+            "eval_samples": 60,
+            "eval_repeats": 2,
+            "eval_points": 2,
+            "results": made,
+        }
         for seed in (0, 1):
             suite.run("sid", "edm-digits", seed=seed, settings={"batch": 8}, **quick)
         suite.run("sid", "edm-digits", settings={"batch": 8, "alpha": 0.9}, **quick)
@@ -222,7 +274,9 @@ def test_every_format_carries_the_same_numbers_and_its_protocol(bench, three_run
 
 
 def test_numbers_of_two_sample_sizes_never_share_a_column(bench, three_runs):
-    suite.run("sid", "edm-digits", settings={"batch": 8}, budget="updates=2", eval_samples=80, eval_repeats=1)
+    suite.run(
+        "sid", "edm-digits", settings={"batch": 8}, budget="updates=2", eval_samples=80, eval_repeats=1
+    )
     rows = bench.json("table", "--metrics", "fid")
     assert any(row["fid_digits-60"] is not None and row["fid_digits-80"] is not None for row in rows)
     assert not any(key.startswith("is_") for row in rows for key in row)
@@ -232,7 +286,9 @@ def test_damaged_records_are_named_and_skipped(bench, three_runs, tmp_path):
     victim = next((tmp_path / "runs").glob("*/record.json"))
     victim.write_text("{")
     newer = next(p for p in (tmp_path / "runs").glob("*/record.json") if p != victim)
-    newer.write_text(newer.read_text().replace('"schema": 1', '"schema": 99').replace('"schema":1', '"schema":99'))
+    newer.write_text(
+        newer.read_text().replace('"schema": 1', '"schema": 99').replace('"schema":1', '"schema":99')
+    )
     out, err = bench.ok("table", "--format", "json")
     assert len(json.loads(out)) == 1
     assert f"the record {victim} is damaged" in err
@@ -263,7 +319,15 @@ def test_sample_writes_a_grid_that_depends_on_seeds_alone(bench, tmp_path):
 
 def test_an_unexpected_error_is_a_sentence_and_exit_code_1(bench, tmp_path):
     text = METHOD.format(name="to-zero").replace("self.generate(batch.z).square()", "batch.nothing")
-    run = ["run", "--method", "to-zero", "--teacher", "edm-digits", "--plugin", str(plugin(tmp_path, text))]
+    run = [
+        "run",
+        "--method",
+        "to-zero",
+        "--teacher",
+        "edm-digits",
+        "--plugin",
+        str(plugin(tmp_path, text)),
+    ]
     code, _, err = bench(*run, *set_flags(SETTINGS), *QUICK, "--eval", "none")
     assert code == 1
     assert "error: AttributeError: 'Batch' object has no attribute 'nothing'" in err
@@ -273,11 +337,24 @@ def test_an_unexpected_error_is_a_sentence_and_exit_code_1(bench, tmp_path):
 
 def test_train_writes_weights_that_a_run_can_use(bench, tmp_path):
     file = tmp_path / "own.safetensors"
-    assert "not the shipped weights" in bench.ok("train", "edm-digits", "--images", "2000", "-o", str(file)).out
+    assert (
+        "not the shipped weights"
+        in bench.ok("train", "edm-digits", "--images", "2000", "-o", str(file)).out
+    )
     record = bench.json(*RUN, *QUICK, "--eval", "none", "--teacher-path", str(file))
     assert record["recipe"]["teacher_path"] == str(file)
     assert record["evaluations"] == []
-    teacher = ["run", "--method", "teacher", "--teacher", "edm-digits", "--set", "steps=2", "--eval", "none"]
+    teacher = [
+        "run",
+        "--method",
+        "teacher",
+        "--teacher",
+        "edm-digits",
+        "--set",
+        "steps=2",
+        "--eval",
+        "none",
+    ]
     run_id = bench.json(*teacher, "--teacher-path", str(file))["run_id"]
     own, shipped = tmp_path / "own.png", tmp_path / "shipped.png"
     bench.ok("sample", run_id, "-n", "4", "-o", str(own))
@@ -285,7 +362,9 @@ def test_train_writes_weights_that_a_run_can_use(bench, tmp_path):
     assert own.read_bytes() != shipped.read_bytes()  # the run samples the weights it was made with
 
 
-@pytest.mark.parametrize("what", ["methods", "teachers", "datasets", "evals", "metrics", "extractors", "protocols", "runs"])
+@pytest.mark.parametrize(
+    "what", ["methods", "teachers", "datasets", "evals", "metrics", "extractors", "protocols", "runs"]
+)
 def test_everything_can_be_listed(bench, three_runs, what):
     rows = bench.json("list", what)
     assert len(rows) >= 2
@@ -295,8 +374,17 @@ def test_everything_can_be_listed(bench, three_runs, what):
 
 def test_a_protocol_is_shown_in_full(bench):
     facts = bench.json("show", "protocol", "edm-50k")
-    assert (facts["samples"], facts["replicates"], facts["papers quote"]) == (50_000, 3, "the smallest of the replicates")
-    assert facts["metrics"]["is"] == {"better": "higher", "feature": "logits", "splits": 10, "permutation": 2020}
+    assert (facts["samples"], facts["replicates"], facts["papers quote"]) == (
+        50_000,
+        3,
+        "the smallest of the replicates",
+    )
+    assert facts["metrics"]["is"] == {
+        "better": "higher",
+        "feature": "logits",
+        "splits": 10,
+        "permutation": 2020,
+    }
     assert facts["references"]["cifar10"][0]["images"] == 50_000
     assert {"labels", "seeds", "quantisation"} <= facts.keys()
     sid = bench.json("show", "protocol", "sid-50k")
@@ -326,7 +414,21 @@ def test_doctor_finds_this_installation_sound_and_a_broken_plugin_not(bench, tmp
 
 
 @pytest.mark.parametrize(
-    "command", ["run", "table", "plot", "list", "show", "sample", "eval", "verify", "train", "stats", "fetch", "doctor"]
+    "command",
+    [
+        "run",
+        "table",
+        "plot",
+        "list",
+        "show",
+        "sample",
+        "eval",
+        "verify",
+        "train",
+        "stats",
+        "fetch",
+        "doctor",
+    ],
 )
 def test_each_command_has_help_with_an_example(bench, command):
     assert "Example: bench " + command in " ".join(bench.ok(command, "--help").out.split())
@@ -344,13 +446,21 @@ def test_every_evaluation_and_every_run_has_the_flags_of_its_options():
     evaluation, run = get_type_hints(EvaluationFlags), get_type_hints(RunFlags)
     assert set(evaluation) == set(EvaluationOptions.model_fields)
     assert set(evaluation) | set(run) == set(RunOptions.model_fields)
-    for name, flags in {"run": {**run, **evaluation}, "compare": {**run, **evaluation}, "eval": evaluation}.items():
+    for name, flags in {
+        "run": {**run, **evaluation},
+        "compare": {**run, **evaluation},
+        "eval": evaluation,
+    }.items():
         assert set(flags) <= {parameter.name for parameter in load_command(name).params}
 
 
 def test_metrics_are_asked_for_by_either_flag(bench):
     for flag in ("--eval", "--metrics"):
-        for command in ([*RUN], ["compare", "--methods", "sid", "--teacher", "edm-digits"], ["eval", "teacher:edm-digits"]):
+        for command in (
+            [*RUN],
+            ["compare", "--methods", "sid", "--teacher", "edm-digits"],
+            ["eval", "teacher:edm-digits"],
+        ):
             code, _, err = bench(*command, flag, "fidd")
             assert (code, err) == (2, "error: unknown metric 'fidd'; did you mean 'fid'?\n")
     code, _, err = bench("eval", "teacher:edm-digits", "--metrics", "none")
@@ -370,7 +480,9 @@ def test_a_plugin_without_a_card_shows_what_must_be_given(bench, tmp_path):
         "meaning": "learning rate of the generator",
         "source": "none: must be given",
     }
-    code, _, err = bench("run", "--method", "to-zero", "--teacher", "edm-digits", "--plugin", file, "--set", "lr=1e-3")
+    code, _, err = bench(
+        "run", "--method", "to-zero", "--teacher", "edm-digits", "--plugin", file, "--set", "lr=1e-3"
+    )
     assert code == 2
     assert "no value for batch, lr_decay, ema_halflife, dropout on 'edm-digits'" in err
 
@@ -385,7 +497,14 @@ def test_a_misspelt_setting_in_a_card_is_refused(bench, tmp_path):
 
 def test_adding_a_metric_leaves_the_other_comparable(bench, three_runs):
     suite.run(
-        "sid", "edm-digits", seed=7, settings={"batch": 8}, budget="updates=2", eval_samples=60, eval=["fid"], eval_repeats=1
+        "sid",
+        "edm-digits",
+        seed=7,
+        settings={"batch": 8},
+        budget="updates=2",
+        eval_samples=60,
+        eval=["fid"],
+        eval_repeats=1,
     )
     rows = bench.json("table", "--metrics", "fid")
     assert {key for row in rows for key in row if key.startswith("fid")} == {
@@ -415,9 +534,29 @@ def test_a_weights_file_names_a_plugin_and_it_is_not_run_for_that(bench, tmp_pat
     """A generator made with a plugin is sampled only if that very file is given again."""
     monkeypatch.chdir(tmp_path)
     mine = plugin(tmp_path, SID_AGAIN, "mine.py")
-    settings = {"alpha": 1.2, "tmax": 0.8, "batch": 8, "lr": 1e-4, "fake_lr": 1e-4, "lr_decay": 0, "ema_halflife": 100}
+    settings = {
+        "alpha": 1.2,
+        "tmax": 0.8,
+        "batch": 8,
+        "lr": 1e-4,
+        "fake_lr": 1e-4,
+        "lr_decay": 0,
+        "ema_halflife": 100,
+    }
     settings |= {"dropout": 0, "init_sigma": 2.5, "augment": "false", "beta1": 0}
-    run = ["run", "--plugin", "mine.py", "--method", "mine", "--teacher", "edm-digits", "--budget", "updates=1", "--eval", "none"]
+    run = [
+        "run",
+        "--plugin",
+        "mine.py",
+        "--method",
+        "mine",
+        "--teacher",
+        "edm-digits",
+        "--budget",
+        "updates=1",
+        "--eval",
+        "none",
+    ]
     bench.ok(*run, *set_flags(settings))
     weights = next((tmp_path / "runs").glob("mine-*/checkpoints/generator.safetensors"))
     tensors, meta = load_tensors(weights)

@@ -1,4 +1,6 @@
-"""Precision, recall, density and coverage against their definitions, torch-fidelity, and what equal distributions give."""
+"""Precision, recall, density and coverage against their definitions, torch-fidelity, and what equal
+distributions give.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ def measure(kind, x, real, **parameters):
 
 
 def by_definition(x, real, k):
-    """All four from whole tables: balls with their edge for precision and recall, without it for density and coverage."""
+    """All four from whole tables: balls with their edge for precision and recall, without it for
+    density and coverage.
+    """
     table = lambda a, b: (a.double()[:, None] - b.double()).square().sum(2).sqrt()  # noqa: E731
     radii = lambda a: table(a, a).fill_diagonal_(torch.inf).sort(1).values[:, k - 1]  # noqa: E731
     d, r = table(x, real), radii(real)
@@ -44,7 +48,10 @@ def by_definition(x, real, k):
 
 GRID = st.integers(1, 3).flatmap(
     lambda d: st.tuples(
-        *(st.integers(5, 20).flatmap(lambda n: arrays(np.float32, (n, d), elements=st.integers(-3, 3))) for _ in range(2))
+        *(
+            st.integers(5, 20).flatmap(lambda n: arrays(np.float32, (n, d), elements=st.integers(-3, 3)))
+            for _ in range(2)
+        )
     )
 )
 """Two sets with many copies and equal distances, and no rounding."""
@@ -78,7 +85,9 @@ def test_precision_and_recall_equal_torch_fidelity_on_a_grid(sets, k):
         assert measure(type(metric), x, real, k=k) == pytest.approx(theirs, abs=1e-6)
 
 
-@pytest.mark.parametrize(("n", "m", "d", "k"), [(300, 200, 8, 3), (200, 300, 8, 3), (250, 250, 64, 5), (400, 300, 512, 1)])
+@pytest.mark.parametrize(
+    ("n", "m", "d", "k"), [(300, 200, 8, 3), (200, 300, 8, 3), (250, 250, 64, 5), (400, 300, 512, 1)]
+)
 def test_precision_and_recall_equal_torch_fidelity_on_ordinary_features(n, m, d, k):
     x, real = (normal(n, d, 0) * 0.95).abs(), normal(m, d, 1).abs()
     for kind in (Precision, Recall):
@@ -117,10 +126,14 @@ def test_sets_far_apart_score_zero(kind):
 
 @pytest.mark.parametrize(("n", "m"), [(100, 100), (60, 150)])
 def test_equal_distributions_have_density_one_and_the_coverage_of_lemma_2(n, m):
-    """The k nearest of n + m - 1 images are all real with probability prod (m - 1 - i) / (n + m - 1 - i)."""
+    """The k nearest of n + m - 1 images are all real with probability prod (m - 1 - i) / (n + m - 1
+    - i).
+    """
     coverage = 1 - math.prod((m - 1 - i) / (n + m - 1 - i) for i in range(5))
     for kind, expected in ((Density, 1.0), (Coverage, coverage)):
-        found = torch.tensor([measure(kind, normal(n, 3, 2 * i), normal(m, 3, 2 * i + 1)) for i in range(60)])
+        found = torch.tensor(
+            [measure(kind, normal(n, 3, 2 * i), normal(m, 3, 2 * i + 1)) for i in range(60)]
+        )
         assert abs(found.mean() - expected) < 4 * found.std() / 60**0.5
     assert n != m or coverage == pytest.approx(1 - 1 / 2**5, abs=0.01)
 
@@ -168,10 +181,14 @@ def test_real_balls_are_computed_once(kind, monkeypatch):
 def test_what_gives_no_number_is_refused(kind):
     x, k = normal(20, 3, 0), kind().k
     with pytest.raises(
-        BenchError, match=f"{kind.__name__} needs at least {k + 1} real images, given {k}; give a reference of more"
+        BenchError,
+        match=f"{kind.__name__} needs at least {k + 1} real images, given {k}; give a reference of more",
     ):
         measure(kind, x, x[:k])
-    with pytest.raises(BenchError, match=f"{kind.__name__} needs at least {k + 1} generated images, given {k}; ask for more"):
+    with pytest.raises(
+        BenchError,
+        match=f"{kind.__name__} needs at least {k + 1} generated images, given {k}; ask for more",
+    ):
         measure(kind, x[:k], x)
     with pytest.raises(BenchError, match="features of 3 dimensions, those of the reference 5"):
         measure(kind, x, normal(20, 5, 0))

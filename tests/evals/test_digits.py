@@ -29,7 +29,9 @@ def test_the_shipped_reference_is_that_of_the_shipped_classifier():
     need = FeatureStatistics("digits", "pool", Moments)
     again = measure_dataset(open_dataset("digits"), {"digits": extractor}, [need])[need]
     torch.testing.assert_close(again["mu"], tensors["moments.digits.pool.mu"], rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(again["sigma"], tensors["moments.digits.pool.sigma"], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        again["sigma"], tensors["moments.digits.pool.sigma"], rtol=1e-4, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("network", ["digits", "edm-digits"])
@@ -38,4 +40,6 @@ def test_training_again_gives_the_same_bits(network):
 
     runs = [trainable(network).train(5_000, 3, lambda seen, loss: None)[0] for _ in range(2)]
     assert tensors_digest(runs[0]) == tensors_digest(runs[1])
-    assert tensors_digest(runs[0]) != tensors_digest(trainable(network).train(5_000, 4, lambda seen, loss: None)[0])
+    assert tensors_digest(runs[0]) != tensors_digest(
+        trainable(network).train(5_000, 4, lambda seen, loss: None)[0]
+    )

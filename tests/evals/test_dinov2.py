@@ -1,4 +1,5 @@
-"""DINOv2 against its authors' network in EDM2's detector, at a small size; its resize against PIL; and what it refuses.
+"""DINOv2 against its authors' network in EDM2's detector, at a small size; its resize against PIL;
+and what it refuses.
 
 The stored features are those of the reference implementations; the file says of which.
 """
@@ -24,9 +25,19 @@ from tests.helpers import FIXTURES
 with np.load(FIXTURES / "dinov2.npz", allow_pickle=False) as file:
     GOLDEN = {name: file[name] for name in file.files}
 WIDTH, DEPTH, HEADS = GOLDEN["config"].tolist()
-TENSORS = {n.removeprefix("weights/"): torch.from_numpy(w) * float(GOLDEN["unit"]) for n, w in GOLDEN.items() if "weights/" in n}
-IMAGES = {name.removeprefix("images/"): torch.from_numpy(a) for name, a in GOLDEN.items() if "images/" in name}
-FEATURES = {name.removeprefix("features/"): torch.from_numpy(a) for name, a in GOLDEN.items() if "features/" in name}
+TENSORS = {
+    n.removeprefix("weights/"): torch.from_numpy(w) * float(GOLDEN["unit"])
+    for n, w in GOLDEN.items()
+    if "weights/" in n
+}
+IMAGES = {
+    name.removeprefix("images/"): torch.from_numpy(a) for name, a in GOLDEN.items() if "images/" in name
+}
+FEATURES = {
+    name.removeprefix("features/"): torch.from_numpy(a)
+    for name, a in GOLDEN.items()
+    if "features/" in name
+}
 
 
 class SmallDINOv2(DINOv2):
@@ -50,7 +61,10 @@ def pixels(extractor):
     """What the network is given, in levels, by images."""
     extractor.network = nn.Flatten()
     return lambda images: (
-        (extractor(images)["dinov2"].view(-1, 3, 224, 224) * torch.tensor(STD).view(3, 1, 1) + torch.tensor(MEAN).view(3, 1, 1))
+        (
+            extractor(images)["dinov2"].view(-1, 3, 224, 224) * torch.tensor(STD).view(3, 1, 1)
+            + torch.tensor(MEAN).view(3, 1, 1)
+        )
         * 255
     )
 
@@ -66,7 +80,9 @@ def test_names_and_shapes_are_those_of_the_published_file():
     with torch.device("meta"):
         network = VisionTransformer(**DINOv2.architecture)
     tensors = network.state_dict()
-    lines = sorted(f"{name} {str(t.dtype).removeprefix('torch.')} {tuple(t.shape)}" for name, t in tensors.items())
+    lines = sorted(
+        f"{name} {str(t.dtype).removeprefix('torch.')} {tuple(t.shape)}" for name, t in tensors.items()
+    )
     assert hashlib.sha256("\n".join(lines).encode()).hexdigest() == GOLDEN["vitl14_names_sha256"]
     assert len(tensors) == 343
     assert sum(t.numel() for t in tensors.values()) == 304_368_640
@@ -87,9 +103,13 @@ def test_features_depend_on_every_weight_but_the_token_of_masks(extractor):
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (64, 48), (224, 224), (300, 512)])
 def test_images_are_resized_as_by_pil_on_floats_and_not_clipped(pixels, height, width):
-    images = (torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(height)) < 0.5).to(torch.uint8) * 255
+    images = (torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(height)) < 0.5).to(
+        torch.uint8
+    ) * 255
     planes = [Image.fromarray(plane.numpy()) for plane in images.float().flatten(0, 1)]
-    wanted = np.stack([plane.resize((224, 224), Image.Resampling.BICUBIC) for plane in planes]).reshape(2, 3, 224, 224)
+    wanted = np.stack([plane.resize((224, 224), Image.Resampling.BICUBIC) for plane in planes]).reshape(
+        2, 3, 224, 224
+    )
     np.testing.assert_allclose(pixels(images), wanted, atol=0.02)
     if height < 224:
         assert wanted.min() < -5 and wanted.max() > 260  # so that clipping would have been seen
@@ -105,7 +125,9 @@ def test_a_plain_image_is_normalised_by_its_channel(extractor):
 
 def test_a_grey_image_is_the_same_image_in_colour(extractor):
     grey = IMAGES["grey"]
-    torch.testing.assert_close(extractor(grey)["dinov2"], extractor(grey.expand(-1, 3, -1, -1))["dinov2"], atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(
+        extractor(grey)["dinov2"], extractor(grey.expand(-1, 3, -1, -1))["dinov2"], atol=1e-6, rtol=1e-6
+    )
 
 
 @settings(max_examples=15)
@@ -116,8 +138,12 @@ def test_a_grey_image_is_the_same_image_in_colour(extractor):
     height=st.integers(1, 300),
     width=st.integers(1, 300),
 )
-def test_an_images_features_do_not_depend_on_the_others(weights, count, at_once, channels, height, width):
-    images = torch.randint(256, (count, channels, height, width), generator=torch.Generator().manual_seed(count)).to(torch.uint8)
+def test_an_images_features_do_not_depend_on_the_others(
+    weights, count, at_once, channels, height, width
+):
+    images = torch.randint(
+        256, (count, channels, height, width), generator=torch.Generator().manual_seed(count)
+    ).to(torch.uint8)
     extractor = SmallDINOv2(weights)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evals.dinov2, "AT_ONCE", at_once)
@@ -149,7 +175,9 @@ def test_fast_features_on_a_processor_with_bfloat16_are_nearly_the_same(extracto
 def test_fast_features_on_any_other_processor_are_the_same(extractor, monkeypatch):
     monkeypatch.setattr(evals.dinov2, "has_bfloat16", lambda: False)
     extractor.use_fast()
-    torch.testing.assert_close(extractor(IMAGES["small"])["dinov2"], FEATURES["small"], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        extractor(IMAGES["small"])["dinov2"], FEATURES["small"], atol=1e-5, rtol=1e-5
+    )
 
 
 def test_the_network_in_float16_is_nearly_the_same(extractor):
@@ -170,7 +198,9 @@ def normalised(images: torch.Tensor) -> torch.Tensor:
 def test_a_gpu_gives_the_same_features_and_nearly_the_same_ones_fast(extractor, fast_first):
     cuda, images = torch.device("cuda"), IMAGES["small"].to("cuda")
     with without_tf32():
-        torch.testing.assert_close(extractor.to(cuda)(images)["dinov2"].cpu(), FEATURES["small"], atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(
+            extractor.to(cuda)(images)["dinov2"].cpu(), FEATURES["small"], atol=1e-4, rtol=1e-4
+        )
     extractor.to(torch.device("cpu"))
     steps = [extractor.use_fast, lambda: extractor.to(cuda)]
     for step in steps if fast_first else steps[::-1]:
@@ -188,7 +218,9 @@ def test_without_a_path_the_published_file_is_taken_from_the_cache(weights):
     WEIGHTS.path.parent.mkdir(parents=True)
     WEIGHTS.path.write_bytes(weights.read_bytes())
     extractor = SmallDINOv2()
-    torch.testing.assert_close(extractor(IMAGES["grey"])["dinov2"], FEATURES["grey"], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        extractor(IMAGES["grey"])["dinov2"], FEATURES["grey"], atol=1e-5, rtol=1e-5
+    )
     assert extractor.digest() == WEIGHTS.digest()
 
 
@@ -231,7 +263,10 @@ def without(name):
     [
         (without("mask_token"), "lacks mask_token"),
         (TENSORS | {"register_tokens": torch.zeros(1, 4, WIDTH)}, "has too much register_tokens"),
-        (TENSORS | {"pos_embed": torch.zeros(1, 257, WIDTH)}, "pos_embed (float32 (1, 257, 32), expected float32 (1, 1370, 32))"),
+        (
+            TENSORS | {"pos_embed": torch.zeros(1, 257, WIDTH)},
+            "pos_embed (float32 (1, 257, 32), expected float32 (1, 1370, 32))",
+        ),
         ({name: tensor.half() for name, tensor in TENSORS.items()}, "float16"),
         (TENSORS | {"norm.bias": torch.full((WIDTH,), torch.nan)}, "'norm.bias'"),
     ],

@@ -1,4 +1,6 @@
-"""The Frechet distance against its closed form, scipy, torch-fidelity, clean-fid's formula, and stored numbers."""
+"""The Frechet distance against its closed form, scipy, torch-fidelity, clean-fid's formula, and
+stored numbers.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ CASES = sorted({name.partition("/")[0] for name in GOLDEN.files if "/" in name})
 def measured(features, batch=64) -> dict[str, torch.Tensor]:
     """The moments of these features."""
     moments = Moments(len(features))
-    for first, part in zip(range(0, len(features), batch), torch.as_tensor(features).split(batch), strict=True):
+    for first, part in zip(
+        range(0, len(features), batch), torch.as_tensor(features).split(batch), strict=True
+    ):
         moments.update(part, first)
     return moments.statistics()
 
@@ -31,7 +35,9 @@ def distance(x, y) -> float:
 
 
 def frechet(mu, sigma, mu_ref, sigma_ref) -> float:
-    return frechet_distance({"mu": mu, "sigma": sigma}, FID().prepare({"mu": mu_ref, "sigma": sigma_ref}))
+    return frechet_distance(
+        {"mu": mu, "sigma": sigma}, FID().prepare({"mu": mu_ref, "sigma": sigma_ref})
+    )
 
 
 def random_features(n, d, seed, shift=0.0):
@@ -60,7 +66,9 @@ def test_commuting_gaussians_have_the_closed_form(d, seed, shift):
     basis = torch.linalg.qr(torch.randn(d, d, generator=generator, dtype=torch.float64))[0]
     a, b = (torch.rand(d, generator=generator, dtype=torch.float64) * 4 for _ in range(2))
     mean = torch.full((d,), shift, dtype=torch.float64)
-    found = frechet(mean, basis @ a.diag() @ basis.T, torch.zeros(d, dtype=torch.float64), basis @ b.diag() @ basis.T)
+    found = frechet(
+        mean, basis @ a.diag() @ basis.T, torch.zeros(d, dtype=torch.float64), basis @ b.diag() @ basis.T
+    )
     exact = (d * shift**2 + (a.sqrt() - b.sqrt()).square().sum()).item()
     assert found == pytest.approx(exact, abs=1e-8, rel=1e-9)
 
@@ -74,8 +82,12 @@ def test_equals_scipys_square_root_and_torch_fidelity():
         (np.mean(f, 0), np.cov(f, rowvar=False)) for f in (x.double().numpy(), y.double().numpy())
     )
     root = scipy.linalg.sqrtm(sigma @ sigma_ref)
-    assert own == pytest.approx(((mu - mu_ref) ** 2).sum() + np.trace(sigma + sigma_ref - 2 * root.real), abs=1e-6)
-    theirs = fid_statistics_to_metric(fid_features_to_statistics(x), fid_features_to_statistics(y), verbose=False)
+    assert own == pytest.approx(
+        ((mu - mu_ref) ** 2).sum() + np.trace(sigma + sigma_ref - 2 * root.real), abs=1e-6
+    )
+    theirs = fid_statistics_to_metric(
+        fid_features_to_statistics(x), fid_features_to_statistics(y), verbose=False
+    )
     assert own == pytest.approx(theirs["frechet_inception_distance"], abs=1e-5)
 
 
@@ -90,28 +102,40 @@ def test_batch_size_and_order_do_not_matter(batch, seed):
 
 def test_rotation_and_translation_of_both_sets_do_not_matter():
     x, y = random_features(500, 8, 0).double(), random_features(500, 8, 1).double()
-    rotation = torch.linalg.qr(torch.randn(8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(2)))[0]
+    rotation = torch.linalg.qr(
+        torch.randn(8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    )[0]
     expected = distance(x, y)
     assert distance(x @ rotation + 5, y @ rotation + 5) == pytest.approx(expected, abs=1e-9)
 
 
 @pytest.mark.parametrize("n", [2, 5, 24, 25, 60])
 def test_few_images_give_the_same_by_singular_values_as_by_eigenvalues(n):
-    """Up to d images the features are kept and their singular values taken; the covariance alone gives the same."""
+    """Up to d images the features are kept and their singular values taken; the covariance alone
+    gives the same.
+    """
     x, y = random_features(n, 24, 0), random_features(200, 24, 1, shift=0.3)
     few, reference = measured(x, batch=7), FID().prepare(measured(y))
     assert ("root" in few) == (n <= 24)
     without = {name: few[name] for name in ("mu", "sigma")}
-    assert frechet_distance(few, reference) == pytest.approx(frechet_distance(without, reference), rel=1e-6)
-    torch.testing.assert_close(few["sigma"], torch.from_numpy(np.cov(x.double().numpy(), rowvar=False)), rtol=1e-9, atol=1e-12)
-    swapped = FID().value(measured(y), few)  # the distance is symmetric, and a reference may be of few images too
+    assert frechet_distance(few, reference) == pytest.approx(
+        frechet_distance(without, reference), rel=1e-6
+    )
+    torch.testing.assert_close(
+        few["sigma"], torch.from_numpy(np.cov(x.double().numpy(), rowvar=False)), rtol=1e-9, atol=1e-12
+    )
+    swapped = FID().value(
+        measured(y), few
+    )  # the distance is symmetric, and a reference may be of few images too
     assert swapped == pytest.approx(frechet_distance(few, reference), rel=1e-6)
 
 
 def test_a_factor_that_is_made_once_gives_the_same_number():
     x, y = measured(random_features(300, 16, 0)), measured(random_features(300, 16, 1))
     prepared = FID().prepare(y)
-    torch.testing.assert_close(prepared["factor"] @ prepared["factor"].T, y["sigma"], rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(
+        prepared["factor"] @ prepared["factor"].T, y["sigma"], rtol=1e-9, atol=1e-12
+    )
     assert FID().prepare(prepared) is prepared
     assert FID().value(x, prepared) == FID().value(x, y)
 

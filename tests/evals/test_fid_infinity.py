@@ -18,7 +18,9 @@ def gathered(kind, features):
 
 
 def test_it_takes_away_the_bias_of_a_finite_number():
-    """Standard normals against the exact moments of their distribution: the limit is 0, and FID is about c / N."""
+    """Standard normals against the exact moments of their distribution: the limit is 0, and FID is
+    about c / N.
+    """
     d, generator = 16, torch.Generator().manual_seed(0)
     exact = {"mu": torch.zeros(d, dtype=torch.float64), "sigma": torch.eye(d, dtype=torch.float64)}
     plain, limit = [], []

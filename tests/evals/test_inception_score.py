@@ -22,7 +22,9 @@ PERMUTATION = InceptionScore.permutation
 def seen(logits, splits=10, batch=50, permutation=PERMUTATION):
     """The statistics of these logits."""
     accumulator = InceptionScore(splits, permutation).statistics(len(logits))
-    for first, part in zip(range(0, len(logits), batch), torch.as_tensor(logits).split(batch), strict=True):
+    for first, part in zip(
+        range(0, len(logits), batch), torch.as_tensor(logits).split(batch), strict=True
+    ):
         accumulator.update(part, first)
     return accumulator.statistics()
 
@@ -34,13 +36,17 @@ def score(logits, splits=10, batch=50, permutation=PERMUTATION) -> float:
 @pytest.mark.parametrize("splits", [1, 5, 10])
 @pytest.mark.parametrize("case", CASES)
 def test_stored_cases(case, splits):
-    """The stored numbers split the rows in their own order, so they are given in the order that the permutation undoes."""
+    """The stored numbers split the rows in their own order, so they are given in the order that the
+    permutation undoes.
+    """
     p = torch.from_numpy(GOLDEN[f"{case}/probs"]).double()
     order = np.random.RandomState(PERMUTATION).permutation(len(p))
     logits = torch.empty_like(p)
     logits[order] = p.log()
     statistics = seen(logits, splits)
-    assert InceptionScore(splits).value(statistics) == pytest.approx(float(GOLDEN[f"{case}/splits{splits}_mean"]), rel=1e-6)
+    assert InceptionScore(splits).value(statistics) == pytest.approx(
+        float(GOLDEN[f"{case}/splits{splits}_mean"]), rel=1e-6
+    )
     assert split_scores(statistics).std(correction=0).item() == pytest.approx(
         float(GOLDEN[f"{case}/splits{splits}_std"]), abs=1e-6
     )

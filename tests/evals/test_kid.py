@@ -27,7 +27,9 @@ def kid(x, y, metric=SMALL):
 def test_the_estimate_is_the_double_sum_without_the_diagonals(n, d, seed):
     x, y = normal(n, d, seed, torch.float64), normal(n, d, seed + 1, torch.float64) * 2 + 1
     kernel = lambda a, b: (float(a @ b) / d + 1) ** 3  # noqa: E731
-    within = sum(kernel(s[i], s[j]) for s in (x, y) for i in range(n) for j in range(n) if i != j) / (n * (n - 1))
+    within = sum(kernel(s[i], s[j]) for s in (x, y) for i in range(n) for j in range(n) if i != j) / (
+        n * (n - 1)
+    )
     across = sum(kernel(a, b) for a in x for b in y) / n**2
     assert squared_mmd(x, y).item() == pytest.approx(within - 2 * across, rel=1e-9, abs=1e-9)
 
@@ -37,7 +39,8 @@ def test_is_unbiased_for_gaussians_on_a_line(shift):
     """The kernel is a sum over products of moments: MMD^2 = 3 (m1 - n1)^2 + 3 (m2 - n2)^2 + (m3 - n3)^2."""
     exact = 3 * shift**2 + 3 * shift**4 + (shift**3 + 3 * shift) ** 2
     draws = [
-        squared_mmd(normal(60, 1, 2 * i, torch.float64) + shift, normal(60, 1, 2 * i + 1, torch.float64)) for i in range(300)
+        squared_mmd(normal(60, 1, 2 * i, torch.float64) + shift, normal(60, 1, 2 * i + 1, torch.float64))
+        for i in range(300)
     ]
     found = torch.stack(draws)
     assert abs(found.mean() - exact) < 4 * found.std() / len(draws) ** 0.5
@@ -46,17 +49,25 @@ def test_is_unbiased_for_gaussians_on_a_line(shift):
 
 @settings(max_examples=10)
 @given(
-    n=st.integers(100, 150), m=st.integers(100, 150), d=st.integers(1, 40), seed=st.integers(0, 10_000), offset=st.floats(0, 3)
+    n=st.integers(100, 150),
+    m=st.integers(100, 150),
+    d=st.integers(1, 40),
+    seed=st.integers(0, 10_000),
+    offset=st.floats(0, 3),
 )
 def test_equals_torch_fidelity_on_the_same_subsets(n, m, d, seed, offset):
     x, y = normal(n, d, seed) + offset, normal(m, d, seed + 1) * 1.1
     scale = (max(x.square().sum(1).max(), y.square().sum(1).max()) / d + 1).item() ** 3
-    assert kid(x, y) == pytest.approx(SMALL.by_others(x, {"features": y})["torch-fidelity"], abs=1e-6 * scale)
+    assert kid(x, y) == pytest.approx(
+        SMALL.by_others(x, {"features": y})["torch-fidelity"], abs=1e-6 * scale
+    )
 
 
 def test_equals_torch_fidelity_with_another_seed_and_not_with_the_usual_one():
     x, y, other = normal(150, 8, 0), normal(140, 8, 1), KID(subsets=10, size=100, seed=7)
-    assert kid(x, y, other) == pytest.approx(other.by_others(x, {"features": y})["torch-fidelity"], abs=1e-6)
+    assert kid(x, y, other) == pytest.approx(
+        other.by_others(x, {"features": y})["torch-fidelity"], abs=1e-6
+    )
     assert abs(kid(x, y, other) - kid(x, y)) > 1e-4
 
 

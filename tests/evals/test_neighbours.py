@@ -1,4 +1,6 @@
-"""Distances block by block against all at once, and memorization against its limits and a count of pairs."""
+"""Distances block by block against all at once, and memorization against its limits and a count of
+pairs.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ def points(n, d=2):
     return arrays(np.float32, (n, d), elements=st.integers(-2, 2)).map(torch.from_numpy)
 
 
-SETS = st.integers(1, 3).flatmap(lambda d: st.tuples(*(st.integers(4, 12).flatmap(lambda n: points(n, d)) for _ in range(2))))
+SETS = st.integers(1, 3).flatmap(
+    lambda d: st.tuples(*(st.integers(4, 12).flatmap(lambda n: points(n, d)) for _ in range(2)))
+)
 
 
 @pytest.fixture
@@ -66,8 +70,12 @@ def test_small_distances_between_long_vectors_keep_their_digits(gaussian, scale,
     """In float32 the rounding of the products would be as large as these squared distances."""
     x = (gaussian(60, 512, 0) * 0.01 + offset) * scale
     y = torch.cat([x[:30] + 1e-3 * scale * gaussian(30, 512, 1), gaussian(10, 512, 2) * scale])
-    torch.testing.assert_close(kth_distance(x, 3), all_at_once(x, x).sort(1).values[:, 3], rtol=1e-6, atol=0)
-    torch.testing.assert_close(nearest_distance(y, x), all_at_once(y, x).min(1).values, rtol=1e-5, atol=0)
+    torch.testing.assert_close(
+        kth_distance(x, 3), all_at_once(x, x).sort(1).values[:, 3], rtol=1e-6, atol=0
+    )
+    torch.testing.assert_close(
+        nearest_distance(y, x), all_at_once(y, x).min(1).values, rtol=1e-5, atol=0
+    )
 
 
 @pytest.mark.parametrize("d", [1, 7, 2048])
@@ -82,7 +90,9 @@ def test_copies_are_at_a_distance_of_exactly_zero(gaussian, block, d):
 def test_no_table_is_larger_than_a_block(gaussian, block, monkeypatch):
     block(8)
     shapes, distances = [], neighbours._distances
-    monkeypatch.setattr(neighbours, "_distances", lambda x, y: shapes.append((len(x), len(y))) or distances(x, y))
+    monkeypatch.setattr(
+        neighbours, "_distances", lambda x, y: shapes.append((len(x), len(y))) or distances(x, y)
+    )
     x, y = gaussian(30, 3, 0), gaussian(21, 3, 1)
     kth_distance(x, 2), nearest_distance(x, y), balls_around(x, y, torch.ones(21))
     assert len(shapes) == 10 + 12 + 12 and max(max(s) for s in shapes) == 8
@@ -102,7 +112,11 @@ def test_memorization_is_the_share_of_pairs_with_ties_as_half(sets, held_out, ex
     x, training = sets
     fresh = extra.draw(points(5, x.shape[1])) if held_out else None
     own = all_at_once(x, training).min(1).values
-    new = all_at_once(fresh, training) if held_out else all_at_once(training, training).fill_diagonal_(torch.inf)
+    new = (
+        all_at_once(fresh, training)
+        if held_out
+        else all_at_once(training, training).fill_diagonal_(torch.inf)
+    )
     new = new.min(1).values
     pairs = (own[:, None] < new).double() + (own[:, None] == new).double() / 2
     assert memorized(x, training, fresh) == pytest.approx(pairs.mean().item(), abs=1e-12)
@@ -112,7 +126,9 @@ def test_memorization_is_the_share_of_pairs_with_ties_as_half(sets, held_out, ex
 @given(sets=SETS, seed=st.integers(0, 1000))
 def test_ties_stay_ties_when_a_rotation_of_the_grid_rounds_them(sets, seed):
     x, training = (s.double() for s in sets)
-    rotation = torch.linalg.qr(torch.randn(2 * x.shape[1:], generator=torch.Generator().manual_seed(seed)).double())[0]
+    rotation = torch.linalg.qr(
+        torch.randn(2 * x.shape[1:], generator=torch.Generator().manual_seed(seed)).double()
+    )[0]
     assert memorized(x @ rotation, training @ rotation) == memorized(x, training)
 
 
@@ -130,7 +146,9 @@ def test_copies_of_what_the_training_set_has_twice_are_ties(gaussian):
 
 @pytest.mark.parametrize("held_out", [True, False])
 def test_new_images_of_the_same_distribution_score_one_half(gaussian, held_out):
-    """Within 4 standard deviations of the Mann-Whitney statistic of as many independent pairs, sqrt((n + m + 1) / (12 n m))."""
+    """Within 4 standard deviations of the Mann-Whitney statistic of as many independent pairs,
+    sqrt((n + m + 1) / (12 n m)).
+    """
     training, n, m = gaussian(500, 5, 0), 600, 400 if held_out else 500
     value = memorized(gaussian(n, 5, 1), training, gaussian(m, 5, 2) if held_out else None)
     assert abs(value - 0.5) < 4 * ((n + m + 1) / (12 * n * m)) ** 0.5
@@ -142,11 +160,18 @@ def test_memorization_depends_neither_on_the_order_nor_on_a_rotation(gaussian):
     expected = memorized(x, training, fresh)
     assert 0.5 < expected < 1
     assert memorized(x.flip(0), training[torch.randperm(50)], fresh.flip(0)) == expected
-    assert memorized(x.double() @ rotation, training.double() @ rotation, fresh.double() @ rotation) == expected
+    assert (
+        memorized(x.double() @ rotation, training.double() @ rotation, fresh.double() @ rotation)
+        == expected
+    )
 
 
 def test_distances_of_new_images_are_computed_once(gaussian, monkeypatch):
-    metric, x, training = Memorization(), {"features": gaussian(20, 3, 0)}, {"features": gaussian(30, 3, 1)}
+    metric, x, training = (
+        Memorization(),
+        {"features": gaussian(20, 3, 0)},
+        {"features": gaussian(30, 3, 1)},
+    )
     expected, prepared = metric.value(x, training), metric.prepare(training)
     monkeypatch.setattr("evals.memorization.kth_distance", None)
     assert metric.value(x, prepared) == expected

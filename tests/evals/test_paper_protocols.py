@@ -1,4 +1,6 @@
-"""The papers' protocols from end to end, on files of the published layout: weights, statistics, networks."""
+"""The papers' protocols from end to end, on files of the published layout: weights, statistics,
+networks.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ def pictures(count=12, size=32):
     """Smooth images in colour."""
     generator = torch.Generator().manual_seed(1)
     small = torch.rand(count, 3, 5, 5, generator=generator)
-    return (torch.nn.functional.interpolate(small, size, mode="bicubic").clamp(0, 1) * 255).to(torch.uint8)
+    return (torch.nn.functional.interpolate(small, size, mode="bicubic").clamp(0, 1) * 255).to(
+        torch.uint8
+    )
 
 
 def place_statistics(extractor, place, images):
@@ -79,23 +83,35 @@ def test_a_generator_is_measured_by_edms_protocol_and_torch_fidelity_agrees(publ
     out = bench.ok(*asked, "--eval-repeats", "1", "--cross-check", "--metrics", "is").out
     for row in json.loads(out)["cross_check"]:
         assert row["value"] == pytest.approx(content["metrics"]["is"]["values"][0], rel=1e-4)
-    assert {row["features"] for row in json.loads(out)["cross_check"]} == {"distill-bench", "torch-fidelity"}
+    assert {row["features"] for row in json.loads(out)["cross_check"]} == {
+        "distill-bench",
+        "torch-fidelity",
+    }
 
 
 def test_a_reference_of_one_resize_is_refused_by_the_other(published, bench, tmp_path):
     images = pictures()
     folder = folder_of(images[:N], tmp_path / "images")
     file = place_statistics(CleanInception(), references.CLEAN["cifar10"][0], images)
-    out = bench.ok("eval", folder, "--protocol", "clean-50k", "--metrics", "fid", "--reference", "cifar10", *FEW).out
+    out = bench.ok(
+        "eval", folder, "--protocol", "clean-50k", "--metrics", "fid", "--reference", "cifar10", *FEW
+    ).out
     content = json.loads(out)
     assert content["metrics"]["fid"]["protocol"] == f"clean-{N}"
     assert content["protocol"]["references"][0]["builder"] == "clean-fid clean"
-    code, out, err = bench("eval", folder, "--protocol", "edm-50k", "--metrics", "fid", "--reference", str(file), *FEW)
+    code, out, err = bench(
+        "eval", folder, "--protocol", "edm-50k", "--metrics", "fid", "--reference", str(file), *FEW
+    )
     assert (code, out) == (2, "")
-    assert "of another protocol, clean-fid clean with the extractor clean; edm-10 uses the extractor inception" in err
+    assert (
+        "of another protocol, clean-fid clean with the extractor clean; edm-10 uses the extractor inception"
+        in err
+    )
 
 
-def test_other_weights_than_the_published_do_not_compare_with_published_statistics(published, bench, tmp_path, inception_file):
+def test_other_weights_than_the_published_do_not_compare_with_published_statistics(
+    published, bench, tmp_path, inception_file
+):
     images = pictures()
     folder = folder_of(images[:N], tmp_path / "images")
     place_statistics(Inception(), references.EDM["cifar10"][0], images)

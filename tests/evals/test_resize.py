@@ -39,7 +39,9 @@ def test_tensorflow_equals_torch_fidelity(height, width):
     from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
 
     images = noise(height, width)
-    theirs = interpolate_bilinear_2d_like_tensorflow1x(images.float(), size=(299, 299), align_corners=False)
+    theirs = interpolate_bilinear_2d_like_tensorflow1x(
+        images.float(), size=(299, 299), align_corners=False
+    )
     assert worst(resize(images, tensorflow), theirs) < 1e-4
 
 
@@ -52,7 +54,9 @@ def test_clean_equals_clean_fid(height, width):
 @pytest.mark.filterwarnings("default")  # clean-fid switches warnings off
 @pytest.mark.parametrize(("height", "width"), SIZES)
 def test_half_pixel_equals_clean_fid_as_nearly_as_torch_equals_itself(height, width):
-    """torch's kernels for one thread and for several differ by up to 0.001 of a level; the first is 5e-5 from this."""
+    """torch's kernels for one thread and for several differ by up to 0.001 of a level; the first is
+    5e-5 from this.
+    """
     images = noise(height, width)
     assert worst(resize(images, half_pixel), by_clean_fid(images, "legacy_pytorch")) < 1e-3
 
@@ -62,8 +66,13 @@ def test_other_sizes_than_299(inputs, outputs):
     images = noise(inputs, inputs)
     theirs = F.interpolate(images.float(), (outputs, outputs), mode="bilinear", align_corners=False)
     assert worst(resize(images, half_pixel, outputs), theirs) < 1e-3
-    planes = [[Image.fromarray(plane.float().numpy()).resize((outputs, outputs), Image.BICUBIC) for plane in x] for x in images]
-    theirs = torch.from_numpy(np.array([[np.asarray(plane) for plane in x] for x in planes])).clamp(0, 255)
+    planes = [
+        [Image.fromarray(plane.float().numpy()).resize((outputs, outputs), Image.BICUBIC) for plane in x]
+        for x in images
+    ]
+    theirs = torch.from_numpy(np.array([[np.asarray(plane) for plane in x] for x in planes])).clamp(
+        0, 255
+    )
     assert worst(resize(images, clean, outputs), theirs) < 1e-4
 
 
@@ -72,7 +81,9 @@ def test_other_sizes_than_299(inputs, outputs):
 def test_the_weights_of_every_pixel_add_up_to_one(kernel, inputs, outputs):
     matrix = kernel(inputs, outputs)
     assert matrix.shape == (outputs, inputs) and matrix.dtype == torch.float64
-    torch.testing.assert_close(matrix.sum(1), torch.ones(outputs, dtype=torch.float64), rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        matrix.sum(1), torch.ones(outputs, dtype=torch.float64), rtol=0, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
@@ -85,8 +96,12 @@ def test_positions_on_a_ramp():
     """On an image whose pixels are their own column, bilinear gives the position that it samples."""
     ramp = torch.arange(32, dtype=torch.uint8).expand(1, 1, 32, 32)
     i = torch.arange(299)
-    torch.testing.assert_close(resize(ramp, tensorflow)[0, 0, 7], (i * 32 / 299).clamp(0, 31), rtol=0, atol=1e-5)
-    torch.testing.assert_close(resize(ramp, half_pixel)[0, 0, 7], ((i + 0.5) * 32 / 299 - 0.5).clamp(0, 31), rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        resize(ramp, tensorflow)[0, 0, 7], (i * 32 / 299).clamp(0, 31), rtol=0, atol=1e-5
+    )
+    torch.testing.assert_close(
+        resize(ramp, half_pixel)[0, 0, 7], ((i + 0.5) * 32 / 299 - 0.5).clamp(0, 31), rtol=0, atol=1e-5
+    )
     assert (resize(ramp.mT, tensorflow)[0, 0, :, 7] - (i * 32 / 299).clamp(0, 31)).abs().max() < 1e-5
 
 

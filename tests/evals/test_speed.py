@@ -19,7 +19,9 @@ def test_they_measure_the_time_that_a_call_takes(monkeypatch):
 
     def generate(count):
         calls.append(count)
-        clock.now += 0.5 if len(calls) == 1 else 0.004 + 0.001 * (len(calls) % 3)  # the first one warms up
+        clock.now += (
+            0.5 if len(calls) == 1 else 0.004 + 0.001 * (len(calls) % 3)
+        )  # the first one warms up
 
     assert Latency(seconds=0.05).measure(generate, CPU) == pytest.approx(5)
     assert set(calls) == {1}

@@ -10,12 +10,31 @@ import pytest
 
 from tests.helpers.pictures import digits_folder
 
-ASKED = ["eval", "teacher:edm-digits", "--eval-samples", "600", "--eval-repeats", "2", "--batch", "64", "--format", "json"]
+ASKED = [
+    "eval",
+    "teacher:edm-digits",
+    "--eval-samples",
+    "600",
+    "--eval-repeats",
+    "2",
+    "--batch",
+    "64",
+    "--format",
+    "json",
+]
 ASKED += ["--metrics", "fid,is,fid-infinity,precision,recall,coverage"]
 
 
 def processes(count: int, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}", "-m", "bench"]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        f"--nproc-per-node={count}",
+        "-m",
+        "bench",
+    ]
     return subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
 
 
@@ -38,7 +57,18 @@ def test_more_processes_than_batches_are_refused(bench):
 
 def test_a_small_data_set_is_shared_by_the_processes_too(bench, tmp_path):
     folder = digits_folder(tmp_path / "real", 90)
-    asked = ["eval", "teacher:edm-digits", "--eval-samples", "130", "--eval-repeats", "1", "--batch", "64", "--format", "json"]
+    asked = [
+        "eval",
+        "teacher:edm-digits",
+        "--eval-samples",
+        "130",
+        "--eval-repeats",
+        "1",
+        "--batch",
+        "64",
+        "--format",
+        "json",
+    ]
     asked += ["--metrics", "fid,recall", "--reference", folder]
     alone = json.loads(bench(*asked)[1])["metrics"]
     done = processes(2, *asked)

@@ -28,12 +28,19 @@ def test_all_256_levels_survive_normalising_and_quantising():
 
 
 @settings(max_examples=25)
-@given(start=st.integers(0, 2**31), count=st.integers(1, 12), cut=st.integers(0, 12), classes=st.integers(0, 5))
+@given(
+    start=st.integers(0, 2**31),
+    count=st.integers(1, 12),
+    cut=st.integers(0, 12),
+    classes=st.integers(0, 5),
+)
 def test_noise_and_label_of_an_image_depend_on_its_seed_alone(start, count, cut, classes):
     spec = ImageSpec(2, 4, classes)
     cut = min(cut, count)
     z, labels = seeded_noise(range(start, start + count), spec)
-    parts = [seeded_noise(r, spec) for r in (range(start, start + cut), range(start + cut, start + count))]
+    parts = [
+        seeded_noise(r, spec) for r in (range(start, start + cut), range(start + cut, start + count))
+    ]
     assert torch.equal(z, torch.cat([p[0] for p in parts]))
     if classes:
         assert torch.equal(labels, torch.cat([p[1] for p in parts]))
@@ -59,7 +66,9 @@ CPU = torch.device("cpu")
 
 def evaluator(samples: int, *metrics: str, batch: int | None = None) -> Evaluator:
     wanted = EvaluationOptions(eval_samples=samples, eval=metrics or ("fid",))
-    return Evaluator(plan_evaluation(wanted, spec_of(registry.teachers.get("edm-digits"))), CPU, batch=batch)
+    return Evaluator(
+        plan_evaluation(wanted, spec_of(registry.teachers.get("edm-digits"))), CPU, batch=batch
+    )
 
 
 @pytest.mark.parametrize("batch", [1, 7, 64, 256])
@@ -71,7 +80,9 @@ def test_batch_size_changes_no_image_and_no_number(batch):
 
     found, expected = ({}, {})
     for size, kept in ((batch, found), (250, expected)):
-        parts = [quantised(one_step, spec, CPU, range(i, min(i + size, 300))) for i in range(0, 300, size)]
+        parts = [
+            quantised(one_step, spec, CPU, range(i, min(i + size, 300))) for i in range(0, 300, size)
+        ]
         kept["images"] = torch.cat(parts)
         kept |= evaluator(300, "fid", "is", batch=size).measure(one_step, [0])
     assert torch.equal(found["images"], expected["images"])
@@ -148,7 +159,10 @@ def test_images_that_are_not_finite_or_of_the_wrong_shape_are_refused():
     ("request_", "complaint"),
     [
         ({"teacher": "gaussian", "eval": ["is"]}, "needs the feature 'logits'"),
-        ({"teacher": "gmm-ring", "protocol": "digits-5k"}, "takes 1x8x8 images, those of 'gmm-ring' are 2x1x1"),
+        (
+            {"teacher": "gmm-ring", "protocol": "digits-5k"},
+            "takes 1x8x8 images, those of 'gmm-ring' are 2x1x1",
+        ),
         ({"teacher": "edm-digits", "eval_samples": 5}, "'is' needs at least 10 images, not 5"),
     ],
 )
@@ -160,6 +174,9 @@ def test_what_could_not_be_measured_is_refused_before_any_work(request_, complai
 def test_the_teachers_own_samples_score_better_than_noise():
     teacher = EDMDigits()
     measure = evaluator(1000, "fid", "is").measure
-    sampled, noise = measure(lambda z, labels, draw: teacher.sample(z, labels), [0]), measure(identity, [0])
+    sampled, noise = (
+        measure(lambda z, labels, draw: teacher.sample(z, labels), [0]),
+        measure(identity, [0]),
+    )
     assert sampled["fid"].value < 4 < 20 < noise["fid"].value
     assert sampled["is"].value > 4 > 3 > noise["is"].value

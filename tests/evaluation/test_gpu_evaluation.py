@@ -1,4 +1,6 @@
-"""Evaluation on a GPU gives the CPU's numbers, whatever the precision of training; skipped where there is no GPU."""
+"""Evaluation on a GPU gives the CPU's numbers, whatever the precision of training; skipped where
+there is no GPU.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,10 @@ from evals.precision_recall import Precision, Recall
 from evals.resize import clean, half_pixel, resize, tensorflow
 from tests.helpers.inception_weights import write_inception
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")]
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU"),
+]
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
@@ -48,7 +53,10 @@ def blots(n, size=32, seed=0):
     """Smooth coloured images with a little noise, uint8 (n, 3, size, size)."""
     draw = torch.Generator().manual_seed(seed)
     coarse = torch.randn(n, 3, 6, 6, generator=draw) * torch.rand(n, 1, 1, 1, generator=draw)
-    return to_uint8(F.interpolate(coarse, (size, size), mode="bicubic") + 0.05 * torch.randn(n, 3, size, size, generator=draw))
+    return to_uint8(
+        F.interpolate(coarse, (size, size), mode="bicubic")
+        + 0.05 * torch.randn(n, 3, size, size, generator=draw)
+    )
 
 
 def normal(n, d, seed):
@@ -87,7 +95,9 @@ def test_inceptions_features_are_those_of_the_cpu_and_tf32_would_not_give_them(k
 @pytest.mark.parametrize("kernel", [tensorflow, half_pixel, clean])
 @pytest.mark.parametrize("size", [8, 32, 64, 512])
 def test_a_resize_is_that_of_the_cpu_to_a_ten_thousandth_of_a_level(kernel, size):
-    images = torch.randint(0, 256, (3, 3, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(size))
+    images = torch.randint(
+        0, 256, (3, 3, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(size)
+    )
     resized = resize(images.to(CUDA), kernel)
     assert resized.dtype == torch.float32
     assert (resized.cpu() - resize(images, kernel)).abs().max() < 1e-4
@@ -100,12 +110,16 @@ def test_digits_are_measured_as_on_the_cpu():
     draw = torch.Generator().manual_seed(0)
     images = (real + 40 * torch.rand(real.shape, generator=draw)).clamp(0, 255).to(torch.uint8)[:1500]
     wanted = EvaluationOptions(
-        protocol="digits-5k", eval=("fid", "is", "precision", "recall", "density", "coverage"), eval_samples=len(images)
+        protocol="digits-5k",
+        eval=("fid", "is", "precision", "recall", "density", "coverage"),
+        eval_samples=len(images),
     )
     measuring = plan_evaluation(wanted, TargetSpec("noisy digits", ImageSpec(1, 8), "digits"))
     found = {}
     for device in (CPU, CUDA):
-        measured = Evaluator(measuring, device).measure_images(lambda at: images[at.start : at.stop], [0])
+        measured = Evaluator(measuring, device).measure_images(
+            lambda at: images[at.start : at.stop], [0]
+        )
         found[device.type] = {name: m.value for name, m in measured.items()}
     assert found["cpu"]["fid"] > 0.01
     assert found["cuda"] == pytest.approx(found["cpu"], rel=1e-3)
@@ -140,7 +154,15 @@ def test_moments_of_equal_features_are_those_of_the_cpu_although_tf32_is_allowed
         torch.testing.assert_close(own[name].cpu(), expected[name], rtol=1e-10, atol=1e-11)
 
 
-SETS = [Precision(), Recall(), Density(), Coverage(), Memorization(), KID(subsets=10, size=200), FIDInfinity(sizes=5)]
+SETS = [
+    Precision(),
+    Recall(),
+    Density(),
+    Coverage(),
+    Memorization(),
+    KID(subsets=10, size=200),
+    FIDInfinity(sizes=5),
+]
 
 
 @pytest.mark.parametrize("metric", SETS, ids=lambda metric: type(metric).__name__)
@@ -153,7 +175,9 @@ def test_metrics_of_equal_features_are_those_of_the_cpu(metric):
         bank.update(features, 0)
     generated, reference = (bank.statistics() for bank in banks)
     expected = metric.value(generated, metric.prepare(reference))
-    assert metric.value(on(CUDA, generated), metric.prepare(on(CUDA, reference))) == pytest.approx(expected, rel=1e-9)
+    assert metric.value(on(CUDA, generated), metric.prepare(on(CUDA, reference))) == pytest.approx(
+        expected, rel=1e-9
+    )
 
 
 @pytest.mark.parametrize("permutation", [2020, None])
@@ -174,26 +198,39 @@ def evaluator(weights, folder, samples, *, batch=None, fast=False):
     real.update(extract(Inception(weights), blots(100, seed=1), CUDA)["pool"], 0)
     np.savez(folder / "real.npz", **{name: real.statistics()[name].numpy() for name in ("mu", "sigma")})
     wanted = EvaluationOptions(
-        protocol="edm-50k", eval_samples=samples, fast=fast, reference=str(folder / "real.npz"), extractor_path=str(weights)
+        protocol="edm-50k",
+        eval_samples=samples,
+        fast=fast,
+        reference=str(folder / "real.npz"),
+        extractor_path=str(weights),
     )
-    return Evaluator(plan_evaluation(wanted, TargetSpec("blots", ImageSpec(3, 32), None)), CUDA, batch=batch)
+    return Evaluator(
+        plan_evaluation(wanted, TargetSpec("blots", ImageSpec(3, 32), None)), CUDA, batch=batch
+    )
 
 
 def measure(by):
     images = blots(by.protocol.samples)
-    return {name: m.value for name, m in by.measure_images(lambda at: images[at.start : at.stop], [0]).items()}
+    return {
+        name: m.value
+        for name, m in by.measure_images(lambda at: images[at.start : at.stop], [0]).items()
+    }
 
 
 def test_batch_sizes_change_no_number(weights, tmp_path):
     expected = measure(evaluator(weights, tmp_path, 300))
     assert expected["fid"] > 0.1 and expected["is"] > 1.001
     for batch in (7, 125, 300):
-        assert measure(evaluator(weights, tmp_path, 300, batch=batch)) == pytest.approx(expected, rel=1e-5), batch
+        assert measure(evaluator(weights, tmp_path, 300, batch=batch)) == pytest.approx(
+            expected, rel=1e-5
+        ), batch
 
 
 @pytest.mark.slow
 def test_fast_numbers_are_near_the_exact_ones_and_say_what_they_are(weights, tmp_path):
-    """Within a hundredth: float16 has 11 bits, and the errors of 300 images' features are not systematic."""
+    """Within a hundredth: float16 has 11 bits, and the errors of 300 images' features are not
+    systematic.
+    """
     exact, fast = (evaluator(weights, tmp_path, 300, fast=fast) for fast in (False, True))
     assert (exact.protocol.id, fast.protocol.id) == ("edm-300", "edm-fast-300")
     assert exact.describe()["extractor_precision"] == "fp32"

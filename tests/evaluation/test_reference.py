@@ -1,4 +1,6 @@
-"""Statistics of real images: read from every layout, measured where no file has them, refused where they do not fit."""
+"""Statistics of real images: read from every layout, measured where no file has them, refused where
+they do not fit.
+"""
 
 from __future__ import annotations
 
@@ -30,13 +32,22 @@ def noise(z, labels, draw):
     return z.clamp(-1, 1)
 
 
-def measured(*metrics: str, reference: str | None = None, samples: int = 300, subject: TargetSpec = DIGITS):
+def measured(
+    *metrics: str, reference: str | None = None, samples: int = 300, subject: TargetSpec = DIGITS
+):
     """The values of these metrics of noise, and the facts of the references that were used."""
     evaluator = Evaluator(
-        plan_evaluation(EvaluationOptions(eval=metrics, eval_samples=samples, reference=reference and str(reference)), subject),
+        plan_evaluation(
+            EvaluationOptions(
+                eval=metrics, eval_samples=samples, reference=reference and str(reference)
+            ),
+            subject,
+        ),
         CPU,
     )
-    return {name: m.value for name, m in evaluator.measure(noise, [0]).items()}, evaluator.references.facts
+    return {
+        name: m.value for name, m in evaluator.measure(noise, [0]).items()
+    }, evaluator.references.facts
 
 
 @pytest.fixture
@@ -60,7 +71,9 @@ def test_a_file_of_statistics_gives_what_measuring_the_data_set_gives(statistics
     read, facts = measured(*metrics, reference=statistics)
     fresh, _ = measured(*metrics, reference="digits")
     for name in metrics:
-        assert read[name] == pytest.approx(fresh[name], rel=1e-6)  # features in batches of another size: float32 rounding
+        assert read[name] == pytest.approx(
+            fresh[name], rel=1e-6
+        )  # features in batches of another size: float32 rounding
     assert [f["builder"] for f in facts] == ["bench stats"]
     assert facts[0]["dataset"] == "digits"
     assert len(facts[0]["sha256"]) == 64
@@ -75,7 +88,13 @@ def test_what_a_shipped_file_lacks_is_measured_from_the_data_set():
 def test_mean_and_covariance_in_numpys_format_give_the_same(tmp_path, statistics, dtype):
     tensors, _ = load_tensors(statistics)
     file = tmp_path / "mine.npz"
-    np.savez(file, **{name: tensors[f"moments.digits.pool.{name}"].numpy().astype(dtype) for name in ("mu", "sigma")})
+    np.savez(
+        file,
+        **{
+            name: tensors[f"moments.digits.pool.{name}"].numpy().astype(dtype)
+            for name in ("mu", "sigma")
+        },
+    )
     value, facts = measured("fid", reference=file)
     assert value["fid"] == pytest.approx(
         measured("fid", reference=statistics)[0]["fid"], rel=1e-9 if dtype == "float64" else 1e-4
@@ -102,15 +121,26 @@ def test_images_in_openais_format_are_measured(tmp_path):
 
     for i, image in enumerate(pixels):
         Image.fromarray(image).save(folder / f"{i:03d}.png")
-    assert value == pytest.approx(measured("fid", "recall", reference=folder, subject=subject, samples=100)[0], abs=1e-9)
+    assert value == pytest.approx(
+        measured("fid", "recall", reference=folder, subject=subject, samples=100)[0], abs=1e-9
+    )
 
 
 @pytest.mark.parametrize(
     ("facts", "complaint"),
     [
-        ({"extractors": {"digits": "f00d" * 16}}, r"weights f00df00df00d of the extractor 'digits'.*here are [0-9a-f]{12}"),
-        ({"extractors": {"clean": "f00d" * 16}, "protocol": "clean-50k"}, r"of another protocol, clean-50k; digits-300 uses"),
-        ({"dataset": "cifar10"}, r"is of the data set 'cifar10', the images of 'some digits' are to be like 'digits'"),
+        (
+            {"extractors": {"digits": "f00d" * 16}},
+            r"weights f00df00df00d of the extractor 'digits'.*here are [0-9a-f]{12}",
+        ),
+        (
+            {"extractors": {"clean": "f00d" * 16}, "protocol": "clean-50k"},
+            r"of another protocol, clean-50k; digits-300 uses",
+        ),
+        (
+            {"dataset": "cifar10"},
+            r"is of the data set 'cifar10', the images of 'some digits' are to be like 'digits'",
+        ),
         ({"shape": [3, 32, 32]}, r"is of 3x32x32 images, those of 'some digits' are 1x8x8"),
         ({"tensors_sha256": "0"}, r"is damaged, its numbers are not those it was written with"),
     ],
@@ -124,7 +154,10 @@ def test_a_published_file_of_another_protocol_is_known_by_its_name(tmp_path, sta
     tensors, _ = load_tensors(statistics)
     file = tmp_path / "cifar10_clean_train_32.npz"
     np.savez(file, **{name: tensors[f"moments.digits.pool.{name}"].numpy() for name in ("mu", "sigma")})
-    with pytest.raises(UsageError, match=r"of another protocol, clean-fid clean with the extractor clean; digits-300 uses"):
+    with pytest.raises(
+        UsageError,
+        match=r"of another protocol, clean-fid clean with the extractor clean; digits-300 uses",
+    ):
         measured("fid", reference=file)
 
 
@@ -132,7 +165,10 @@ def test_a_metric_that_finds_no_statistics_says_what_is_needed(tmp_path, statist
     tensors, _ = load_tensors(statistics)
     file = tmp_path / "mine.npz"
     np.savez(file, **{name: tensors[f"moments.digits.pool.{name}"].numpy() for name in ("mu", "sigma")})
-    with pytest.raises(UsageError, match=r"'recall' needs all features of real images.*bench stats DATASET.*--metrics recall"):
+    with pytest.raises(
+        UsageError,
+        match=r"'recall' needs all features of real images.*bench stats DATASET.*--metrics recall",
+    ):
         measured("recall", reference=file)
 
 
@@ -157,7 +193,12 @@ def test_files_that_hold_no_statistics_are_refused(tmp_path, statistics):
 
 def test_a_run_whose_reference_cannot_be_used_leaves_no_folder(tmp_path, statistics):
     file = changed(statistics, tmp_path, dataset="cifar10")
-    request = {"budget": "updates=2", "eval_samples": 60, "settings": {"batch": 8}, "results": tmp_path / "runs"}
+    request = {
+        "budget": "updates=2",
+        "eval_samples": 60,
+        "settings": {"batch": 8},
+        "results": tmp_path / "runs",
+    }
     with pytest.raises(UsageError, match="is of the data set 'cifar10'"):
         suite.run("sid", "edm-digits", reference=str(file), **request)
     assert list((tmp_path / "runs").glob("*")) == []
@@ -171,7 +212,19 @@ def test_a_run_whose_reference_cannot_be_used_leaves_no_folder(tmp_path, statist
 
 def test_a_finished_run_is_not_reused_for_a_folder_whose_content_has_changed(tmp_path, bench):
     folder = digits_folder(tmp_path / "real", 80)
-    asked = ["run", "--method", "teacher", "--teacher", "edm-digits", "--set", "steps=2", "--eval", "fid", "--eval-samples", "60"]
+    asked = [
+        "run",
+        "--method",
+        "teacher",
+        "--teacher",
+        "edm-digits",
+        "--set",
+        "steps=2",
+        "--eval",
+        "fid",
+        "--eval-samples",
+        "60",
+    ]
     asked += ["--eval-repeats", "1", "--reference", folder, "--format", "json"]
     first = json.loads(bench(*asked)[1])
     assert json.loads(bench(*asked)[1])["started"] == first["started"]
@@ -214,11 +267,15 @@ register_protocol(Protocol("other", 200, ("digits", "rows"), ("fid",)))
     common = ["--plugin", str(plugin), "--eval-repeats", "1", "--format", "json"]
     values = {}
     for metrics in ("fid", "fid,is"):
-        out = bench.ok("eval", "teacher:edm-digits", "--protocol", "mix-200", "--metrics", metrics, *common).out
+        out = bench.ok(
+            "eval", "teacher:edm-digits", "--protocol", "mix-200", "--metrics", metrics, *common
+        ).out
         values[metrics] = json.loads(out)["metrics"]["fid"]["value"]
     assert values["fid"] == values["fid,is"]
     file = str(tmp_path / "other.safetensors")
-    assert bench("stats", "digits", "--protocol", "other-200", "--plugin", str(plugin), "-o", file)[0] == 0
+    assert (
+        bench("stats", "digits", "--protocol", "other-200", "--plugin", str(plugin), "-o", file)[0] == 0
+    )
     asked = ["--protocol", "mix-200", "--reference", file, *common]
     code, out, err = bench("eval", "teacher:edm-digits", "--metrics", "fid", *asked)
     assert (code, out) == (2, "")
@@ -235,17 +292,26 @@ def test_held_out_images_are_what_memorization_compares_with(tmp_path, bench):
     tensors, meta = load_tensors(file)
     assert tensors["bank.digits.pool.held_out"].shape == (50, 64)
     assert meta["held_out"] == "unseen"
-    assert measured("memorization", reference=file)[0]["memorization"] < 0.05  # these held-out images are among the digits
+    assert (
+        measured("memorization", reference=file)[0]["memorization"] < 0.05
+    )  # these held-out images are among the digits
     code, _, err = bench("stats", "digits", "--held-out", folder, "-o", str(file))
     assert code == 2
     assert "add --metrics memorization" in err
 
 
 def test_a_data_set_of_another_kind_of_image_is_no_reference():
-    with pytest.raises(UsageError, match="is of the data set 'gaussian', the images of 'some digits' are to be like 'digits'"):
+    with pytest.raises(
+        UsageError,
+        match="is of the data set 'gaussian', the images of 'some digits' are to be like 'digits'",
+    ):
         measured("fid", reference="gaussian")
     with pytest.raises(UsageError, match="is of 2x1x1 images, those of 'some digits' are 1x8x8"):
-        measured("fid", reference="gmm-ring", subject=TargetSpec("some digits", ImageSpec(1, 8), None, "digits-5k"))
+        measured(
+            "fid",
+            reference="gmm-ring",
+            subject=TargetSpec("some digits", ImageSpec(1, 8), None, "digits-5k"),
+        )
 
 
 def test_files_with_the_wrong_tensors_are_refused(tmp_path):
@@ -256,7 +322,12 @@ def test_files_with_the_wrong_tensors_are_refused(tmp_path):
         {"x": torch.zeros(3)},
     ):
         file = tmp_path / "odd.safetensors"
-        meta = {"dataset": "digits", "protocol": "digits-5k", "extractors": {}, "tensors_sha256": tensors_digest(tensors)}
+        meta = {
+            "dataset": "digits",
+            "protocol": "digits-5k",
+            "extractors": {},
+            "tensors_sha256": tensors_digest(tensors),
+        }
         save_tensors(file, tensors, meta)
         with pytest.raises(UsageError, match="which are no statistics"):
             measured("fid", reference=file)
@@ -283,7 +354,12 @@ def test_features_of_other_dimensions_are_refused(tmp_path):
 def test_the_statistics_of_the_reference_against_itself_are_zero_apart(statistics):
     """Every image of the data set as a generated one."""
     images = open_dataset("digits").read(range(1797))[0]
-    evaluator = Evaluator(plan_evaluation(EvaluationOptions(eval=["fid", "precision", "recall"], eval_samples=1797), DIGITS), CPU)
+    evaluator = Evaluator(
+        plan_evaluation(
+            EvaluationOptions(eval=["fid", "precision", "recall"], eval_samples=1797), DIGITS
+        ),
+        CPU,
+    )
     found = evaluator.measure_images(lambda places: images[places.start : places.stop], [0])
     assert found["fid"].value < 1e-6
     assert found["precision"].value == found["recall"].value == 1

@@ -21,7 +21,15 @@ def kept():
 
 
 def test_a_teacher_is_measured_and_the_answer_kept(bench):
-    out = bench.ok("eval", "teacher:edm-digits", *FEW, "--eval-repeats", "2", "--metrics", "fid,recall,latency,throughput").out
+    out = bench.ok(
+        "eval",
+        "teacher:edm-digits",
+        *FEW,
+        "--eval-repeats",
+        "2",
+        "--metrics",
+        "fid,recall,latency,throughput",
+    ).out
     lines = {line.split()[0]: line for line in out.splitlines()}
     assert "recall ↑" in out
     assert "digits-200" in lines["fid"]
@@ -40,7 +48,13 @@ def test_a_teacher_is_measured_and_the_answer_kept(bench):
 
 
 def test_a_run_may_be_asked_for_its_speed_too(bench):
-    quick = {"budget": "updates=2", "eval_samples": 60, "eval_repeats": 2, "eval_points": 2, "settings": {"batch": 8}}
+    quick = {
+        "budget": "updates=2",
+        "eval_samples": 60,
+        "eval_repeats": 2,
+        "eval_points": 2,
+        "settings": {"batch": 8},
+    }
     record = suite.run("sid", "edm-digits", eval=["fid", "throughput"], **quick)
     assert record.final["throughput"] > 0
     out = bench.ok("table", "--format", "csv").out
@@ -69,12 +83,21 @@ def test_where_papers_quote_the_smallest_of_the_replicates_the_table_has_it_as_a
 
 def test_the_same_question_is_kept_once_and_another_apart(bench):
     for repeats in ("1", "1", "2"):
-        assert bench("eval", "teacher:edm-digits", *FEW, "--eval-repeats", repeats, "--metrics", "fid")[0] == 0
+        assert (
+            bench("eval", "teacher:edm-digits", *FEW, "--eval-repeats", repeats, "--metrics", "fid")[0]
+            == 0
+        )
     assert len(kept()) == 2
 
 
 def test_a_run_is_measured_on_seeds_that_chose_nothing_and_the_answer_lies_beside_it(bench):
-    quick = {"budget": "updates=2", "eval_samples": 60, "eval_repeats": 2, "eval_points": 2, "settings": {"batch": 8}}
+    quick = {
+        "budget": "updates=2",
+        "eval_samples": 60,
+        "eval_repeats": 2,
+        "eval_points": 2,
+        "settings": {"batch": 8},
+    }
     record = suite.run("sid", "edm-digits", **quick)
     content = bench.json("eval", record.run_id, "--eval-samples", "60", "--eval-repeats", "2")
     assert content["replicates"] == [1, 2]
@@ -90,7 +113,9 @@ def test_a_folder_of_images_is_measured(bench, tmp_path):
     content = json.loads(out)
     assert content["metrics"]["fid"]["value"] < 1e-6
     assert content["metrics"]["precision"]["value"] == 1
-    assert content["metrics"]["fid"]["protocol"].startswith("digits-120@")  # a reference that is not the protocol's own
+    assert content["metrics"]["fid"]["protocol"].startswith(
+        "digits-120@"
+    )  # a reference that is not the protocol's own
     assert content["nfe"] is None
     assert content["protocol"]["labels"] == "as the images are"
     out, err = bench.ok(*asked, "--eval-samples", "100", "--reference", "digits")
@@ -104,31 +129,59 @@ def test_answers_about_folders_of_one_name_are_kept_apart(bench, tmp_path, monke
         (tmp_path / name).mkdir()
         digits_folder(tmp_path / name / "samples", count)
         monkeypatch.chdir(tmp_path / name)
-        asked = ["--protocol", "digits-5k", "--eval-samples", "60", "--metrics", "fid", "--reference", "digits"]
+        asked = [
+            "--protocol",
+            "digits-5k",
+            "--eval-samples",
+            "60",
+            "--metrics",
+            "fid",
+            "--reference",
+            "digits",
+        ]
         assert bench("eval", "samples", *asked)[0] == 0
     assert len(kept()) == 2
 
 
 def test_a_moved_best_checkpoint_is_not_measured_on_the_seeds_that_chose_it(bench, tmp_path):
-    quick = {"budget": "updates=2", "eval_samples": 60, "eval_repeats": 1, "eval_points": 2, "settings": {"batch": 8}}
+    quick = {
+        "budget": "updates=2",
+        "eval_samples": 60,
+        "eval_repeats": 1,
+        "eval_points": 2,
+        "settings": {"batch": 8},
+    }
     record = suite.run("sid", "edm-digits", **quick)
     moved = tmp_path / "moved.safetensors"
-    moved.write_bytes((results_folder() / record.run_id / "checkpoints" / "generator.safetensors").read_bytes())
-    out = bench.ok("eval", str(moved), "--eval-samples", "60", "--eval-repeats", "1", "--format", "json").out
+    moved.write_bytes(
+        (results_folder() / record.run_id / "checkpoints" / "generator.safetensors").read_bytes()
+    )
+    out = bench.ok(
+        "eval", str(moved), "--eval-samples", "60", "--eval-repeats", "1", "--format", "json"
+    ).out
     assert json.loads(out)["replicates"] == [1]
     assert json.loads(out)["metrics"]["fid"]["value"] == pytest.approx(record.final["fid"], abs=1e-9)
 
 
 def test_what_cannot_be_measured_of_a_folder_is_one_sentence(bench, tmp_path):
-    folder, colours = digits_folder(tmp_path / "images"), digits_folder(tmp_path / "colours", 20, channels=3)
+    folder, colours = (
+        digits_folder(tmp_path / "images"),
+        digits_folder(tmp_path / "colours", 20, channels=3),
+    )
     same = digits_folder(tmp_path / "same", 1)
     for i in range(40):
         Image.new("L", (8, 8), 7).save(tmp_path / "same" / f"{i:04d}.png")
     digits = ["--protocol", "digits-5k", "--reference", "digits"]
     for arguments, complaint in (
         ([folder], "name no protocol; give one with --protocol"),
-        ([folder, "--protocol", "digits-5k"], "say --reference and one of digits, or a data set or a file"),
-        ([folder, *digits], "holds 120 images, digits-5k takes 5,000; give more, or say --eval-samples 120"),
+        (
+            [folder, "--protocol", "digits-5k"],
+            "say --reference and one of digits, or a data set or a file",
+        ),
+        (
+            [folder, *digits],
+            "holds 120 images, digits-5k takes 5,000; give more, or say --eval-samples 120",
+        ),
         ([folder, *digits, "--eval-repeats", "2"], "one replicate"),
         ([colours, *digits, "--eval-samples", "20"], "takes 1x8x8 images, those of"),
         ([same, *digits, "--eval-samples", "40"], "all images are the same"),
@@ -145,12 +198,24 @@ def test_what_cannot_be_measured_of_a_folder_is_one_sentence(bench, tmp_path):
 
 
 def test_fewer_images_than_dimensions_are_told(bench):
-    _, _, err = bench("eval", "teacher:edm-digits", "--eval-samples", "50", "--metrics", "fid", "--eval-repeats", "1")
+    _, _, err = bench(
+        "eval", "teacher:edm-digits", "--eval-samples", "50", "--metrics", "fid", "--eval-repeats", "1"
+    )
     assert "50 images are not more than the 64 dimensions of their features" in err
 
 
 def test_cross_check_measures_the_same_images_by_other_libraries(bench):
-    asked = ["eval", "teacher:edm-digits", "--eval-samples", "1200", "--eval-repeats", "1", "--cross-check", "--format", "json"]
+    asked = [
+        "eval",
+        "teacher:edm-digits",
+        "--eval-samples",
+        "1200",
+        "--eval-repeats",
+        "1",
+        "--cross-check",
+        "--format",
+        "json",
+    ]
     out = bench.ok(*asked, "--metrics", "fid,is,precision,recall").out
     content = json.loads(out)
     rows = {(row["metric"], row["formula"]): row for row in content["cross_check"]}
@@ -172,7 +237,9 @@ def test_verify_compares_with_the_published_number(bench):
     assert content["published"]["fid"] == 1.48
 
 
-@pytest.mark.parametrize(("measured", "passed"), [(1.9, True), (2.0, True), (2.1, True), (1.89, False), (2.11, False)])
+@pytest.mark.parametrize(
+    ("measured", "passed"), [(1.9, True), (2.0, True), (2.1, True), (1.89, False), (2.11, False)]
+)
 def test_a_number_passes_within_the_tolerance_on_both_sides(measured, passed):
     assert Verdict(ReportedFID(2.0, 35, "a paper"), measured, 0.0500001, {}).passed == passed
 

@@ -1,4 +1,6 @@
-"""Downloads against a server on this machine that behaves well or badly: what is kept, what is refused, and what is said."""
+"""Downloads against a server on this machine that behaves well or badly: what is kept, what is
+refused, and what is said.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ from tests.helpers.waiting import wait_until
 
 LICENCE = "CC0 1.0"
 SILENCE = 3.0
-"""Seconds without a byte until a download is given up, where a test waits for that; no answer of the server takes as long."""
+"""Seconds without a byte until a download is given up, where a test waits for that; no answer of
+the server takes as long.
+"""
 
 
 @pytest.fixture
@@ -36,7 +40,13 @@ def server(monkeypatch):
 def asset_of(server=None, **changes):
     """An asset of the server, with nothing pinned unless asked."""
     url = server.url if server else "http://127.0.0.1:9/weights.pkl"
-    facts = {"id": "tiny", "file": "weights.pkl", "url": url, "licence": LICENCE, "source": "https://example.org/terms"}
+    facts = {
+        "id": "tiny",
+        "file": "weights.pkl",
+        "url": url,
+        "licence": LICENCE,
+        "source": "https://example.org/terms",
+    }
     return Asset(**facts | changes)
 
 
@@ -79,10 +89,15 @@ def test_a_download_is_put_in_its_place_and_its_digest_recorded(server, capsys):
     assert asset.path.stat().st_mode & 0o444 == 0o444 & ~os.umask(os.umask(0o022))
     said = capsys.readouterr()
     assert said.out == ""
-    assert said.err == f"downloading weights.pkl from {asset.url}; licence: {LICENCE}; source: https://example.org/terms\n"
+    assert (
+        said.err
+        == f"downloading weights.pkl from {asset.url}; licence: {LICENCE}; source: https://example.org/terms\n"
+    )
 
 
-def test_what_is_there_is_verified_without_network_or_a_word_and_a_pinned_file_without_writing(server, capsys):
+def test_what_is_there_is_verified_without_network_or_a_word_and_a_pinned_file_without_writing(
+    server, capsys
+):
     asset = asset_of(server, sha256=SHA256.upper())
     fetch(asset)
     assert beside(asset) == ["weights.pkl"]
@@ -94,7 +109,9 @@ def test_what_is_there_is_verified_without_network_or_a_word_and_a_pinned_file_w
     assert server.statuses() == [200]
 
 
-@pytest.mark.parametrize("wrong", [{"sha256": "0" * 64}, {"md5": "0" * 32}, {"sha256": SHA256, "md5": "0" * 32}], ids=str)
+@pytest.mark.parametrize(
+    "wrong", [{"sha256": "0" * 64}, {"md5": "0" * 32}, {"sha256": SHA256, "md5": "0" * 32}], ids=str
+)
 def test_a_wrong_checksum_leaves_nothing_behind(server, wrong):
     asset = asset_of(server, **wrong)
     sentence = fetch_fails(asset)
@@ -113,7 +130,10 @@ def test_the_digest_of_the_first_use_is_enforced_ever_after(server):
     server.content = OTHER
     sentence = fetch_fails(asset)
     assert hashlib.sha256(OTHER).hexdigest() in sentence
-    assert f"{SHA256}, as {asset.record} recorded at first use: remove that if the change is meant" in sentence
+    assert (
+        f"{SHA256}, as {asset.record} recorded at first use: remove that if the change is meant"
+        in sentence
+    )
     assert beside(asset) == ["weights.pkl.sha256"]
     asset.record.unlink()
     assert fetch(asset).read_bytes() == OTHER
@@ -146,7 +166,10 @@ def test_a_damaged_record_is_named(server):
         fetch(asset)
 
 
-@pytest.mark.parametrize("headers", [{"ETag": '"one"'}, {"ETag": 'W/"weak"', "Last-Modified": "Thu, 01 Jan 2026 00:00:00 GMT"}])
+@pytest.mark.parametrize(
+    "headers",
+    [{"ETag": '"one"'}, {"ETag": 'W/"weak"', "Last-Modified": "Thu, 01 Jan 2026 00:00:00 GMT"}],
+)
 def test_a_cut_connection_is_taken_up_where_it_broke(server, headers, capsys):
     server.headers, server.cuts = headers, [400_000, 300_000]
     assert_fetched(asset_of(server, sha256=SHA256), server, [200, 206, 206])
@@ -182,12 +205,19 @@ def test_progress_counts_the_bytes_of_the_file_and_not_those_sent(server, tmp_pa
 
 @pytest.mark.parametrize(("if_range", "statuses"), [(True, [200]), (False, [206, 200])])
 def test_a_file_that_changed_in_between_is_never_mixed(server, monkeypatch, if_range, statuses):
-    """With If-Range the server sends the new file whole; one that ignores it is seen through by its entity tag."""
+    """With If-Range the server sends the new file whole; one that ignores it is seen through by its
+    entity tag.
+    """
     asset = asset_of(server)
     server.cuts = [400_000]
     monkeypatch.setattr(download, "ATTEMPTS", 1)
     fetch_fails(asset)
-    server.content, server.headers, server.if_range, server.asked = OTHER, {"ETag": '"two"'}, if_range, []
+    server.content, server.headers, server.if_range, server.asked = (
+        OTHER,
+        {"ETag": '"two"'},
+        if_range,
+        [],
+    )
     assert fetch(asset).read_bytes() == OTHER
     assert server.statuses() == statuses
 
@@ -263,7 +293,9 @@ def test_a_server_that_stays_silent_is_an_error(server, monkeypatch):
     assert len(server.stalls) == 8  # a silence that brought nothing is not waited for again
 
 
-@pytest.mark.parametrize(("status", "words"), [(404, "404 Not Found"), (403, "403 Forbidden"), (503, "503"), (202, "202")])
+@pytest.mark.parametrize(
+    ("status", "words"), [(404, "404 Not Found"), (403, "403 Forbidden"), (503, "503"), (202, "202")]
+)
 def test_an_answer_without_the_file_is_an_error(server, status, words):
     server.status = status
     asset = asset_of(server)
@@ -284,7 +316,9 @@ def test_an_unknown_host_is_an_error(server, monkeypatch):
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
-    assert "(Name or service not known)" in fetch_fails(asset_of(url="http://nowhere.invalid/weights.pkl"))
+    assert "(Name or service not known)" in fetch_fails(
+        asset_of(url="http://nowhere.invalid/weights.pkl")
+    )
 
 
 def test_an_address_that_is_none_is_an_error(server):
@@ -353,14 +387,18 @@ FETCH = "import sys; from bench.files.assets import Asset, fetch; fetch(Asset(**
 
 def start(asset):
     facts = {name: value for name, value in vars(asset).items() if value}
-    return subprocess.Popen([sys.executable, "-c", FETCH, json.dumps(facts)], stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", FETCH, json.dumps(facts)], stderr=subprocess.PIPE, text=True
+    )
 
 
 def test_two_processes_at_once_download_once(server):
     asset = asset_of(server)
     server.stalls = [400_000]
     processes = [start(asset), start(asset)]
-    first = [process.stderr.readline() for process in processes]  # both have spoken: one downloads, the other waits
+    first = [
+        process.stderr.readline() for process in processes
+    ]  # both have spoken: one downloads, the other waits
     server.released.set()
     assert [process.wait() for process in processes] == [0, 0]
     assert sorted(line.split()[0] for line in first) == ["downloading", "waiting"]
@@ -374,7 +412,9 @@ def test_a_killed_download_frees_the_lock_and_is_continued(server):
     server.stalls = [400_000]
     part = asset.path.with_name("weights.pkl.part")
     process = start(asset)
-    wait_until(lambda: part.exists() and part.stat().st_size > 300_000, "most of the file has come", process)
+    wait_until(
+        lambda: part.exists() and part.stat().st_size > 300_000, "most of the file has come", process
+    )
     process.kill()
     process.communicate()
     assert_fetched(asset, server, [200, 206])
@@ -476,7 +516,10 @@ def test_what_needs_no_files_needs_no_download(cli):
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("gaussian", "'gaussian' is not of the form KIND:NAME; say teacher:gaussian or dataset:gaussian."),
+        (
+            "gaussian",
+            "'gaussian' is not of the form KIND:NAME; say teacher:gaussian or dataset:gaussian.",
+        ),
         ("xyz", "'xyz' is not of the form KIND:NAME; say for example teacher:edm-cifar10."),
         ("teachers:gaussian", "unknown kind 'teachers'; did you mean 'teacher'?"),
         ("teacher:gausian", "unknown teacher 'gausian'; did you mean 'gaussian'?"),

@@ -1,4 +1,6 @@
-"""A file's code as told from its text: comments, docstrings and layout do not count, everything else does."""
+"""A file's code as told from its text: comments, docstrings and layout do not count, everything
+else does.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,10 @@ def digest(folder, text: str) -> str:
         ("# the usual formula", "# no comment"),
         ("SCALE = 2.5", "SCALE = (2.5)  # in parentheses"),
         ("pi * r**2", "pi*r ** 2"),
-        ("self, r: float, *, exact: bool = True", "self,\n        r: float,\n        *,\n        exact: bool = True,\n    "),
+        (
+            "self, r: float, *, exact: bool = True",
+            "self,\n        r: float,\n        *,\n        exact: bool = True,\n    ",
+        ),
         ("2.5", "2.50"),
         ('"{r:.2f} {pi}"', "'{r:.2f} {pi}'"),
     ],

@@ -1,4 +1,6 @@
-"""Published statistics files: what numpy reads is read alike, and what is damaged or hostile costs a sentence and no memory."""
+"""Published statistics files: what numpy reads is read alike, and what is damaged or hostile costs
+a sentence and no memory.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +73,10 @@ def assert_same(path, expected):
     assert (content.moments is None) == ("mu" not in expected)
     if content.moments is not None:
         assert content.moments.keys() == {"mu", "sigma"}
-        assert all(t.dtype == torch.float64 and np.array_equal(t, expected[name]) for name, t in content.moments.items())
+        assert all(
+            t.dtype == torch.float64 and np.array_equal(t, expected[name])
+            for name, t in content.moments.items()
+        )
     assert (content.features is None) == ("feats" not in expected)
     if content.features is not None:
         assert content.features.dtype == torch.float32
@@ -93,7 +98,7 @@ def assert_refused(path, because="", read=read_npz):
     assert because in said
 
 
-# -- what is right ---------------------------------------------------------------------------------------------------------------
+# -- what is right ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("save", SAVES)
@@ -115,16 +120,23 @@ matrices = st.tuples(st.integers(1, 8), st.integers(0, 10_000))
     backwards=st.booleans(),
     scale=st.sampled_from([1e-30, 1e-6, 1.0, 1e12]),
 )
-def test_moments_are_those_that_numpy_reads(tmp_path_factory, size, types, order, save, backwards, scale):
+def test_moments_are_those_that_numpy_reads(
+    tmp_path_factory, size, types, order, save, backwards, scale
+):
     sigma = (scale * covariance(*size)).astype(types[1], order=order)
     arrays = {"mu": mean(*size).astype(types[0]), "sigma": sigma}
-    path = written(tmp_path_factory.getbasetemp(), saved(dict(reversed(arrays.items())) if backwards else arrays, save))
+    path = written(
+        tmp_path_factory.getbasetemp(),
+        saved(dict(reversed(arrays.items())) if backwards else arrays, save),
+    )
     with np.load(path) as file:
         assert_same(path, dict(file))
 
 
 @settings(max_examples=25)
-@given(n=st.integers(1, 9), d=st.integers(1, 9), kind=st.sampled_from(FLOATS), order=st.sampled_from("CF"))
+@given(
+    n=st.integers(1, 9), d=st.integers(1, 9), kind=st.sampled_from(FLOATS), order=st.sampled_from("CF")
+)
 def test_features_are_those_that_numpy_reads(tmp_path_factory, n, d, kind, order):
     feats = np.random.default_rng(n + d).normal(size=(n, d)).astype(kind, order=order)
     path = written(tmp_path_factory.getbasetemp(), saved({"feats": feats}))
@@ -133,9 +145,13 @@ def test_features_are_those_that_numpy_reads(tmp_path_factory, n, d, kind, order
 
 
 @settings(max_examples=25)
-@given(n=st.integers(1, 6), r=st.integers(1, 40), order=st.sampled_from("CF"), save=st.sampled_from(SAVES))
+@given(
+    n=st.integers(1, 6), r=st.integers(1, 40), order=st.sampled_from("CF"), save=st.sampled_from(SAVES)
+)
 def test_images_are_those_that_numpy_reads(tmp_path_factory, n, r, order, save):
-    path = written(tmp_path_factory.getbasetemp(), saved({"arr_0": np.asarray(pixels(n, r), order=order)}, save))
+    path = written(
+        tmp_path_factory.getbasetemp(), saved({"arr_0": np.asarray(pixels(n, r), order=order)}, save)
+    )
     with np.load(path) as file:
         assert_same(path, dict(file))
 
@@ -180,14 +196,19 @@ def test_other_arrays_are_left_alone(tmp_path):
 
 
 def test_a_header_that_python_2_wrote_is_read_without_a_warning(tmp_path, recwarn):
-    assert_same(written(tmp_path, archive(moments() | {"mu": member(mean(), header=header(shape="(5L,)"))})), moments())
+    assert_same(
+        written(tmp_path, archive(moments() | {"mu": member(mean(), header=header(shape="(5L,)"))})),
+        moments(),
+    )
     assert not recwarn.list
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
 @pytest.mark.parametrize("n", [2, 40])
 def test_rounding_does_not_spoil_a_covariance(tmp_path, kind, n):
-    """Fewer images than dimensions leave eigenvalues of 0, which rounding moves to either side, as it does the two halves."""
+    """Fewer images than dimensions leave eigenvalues of 0, which rounding moves to either side, as
+    it does the two halves.
+    """
     sigma = covariance(64, n=n).astype(kind)
     sigma[np.tril_indices(64)] *= 1 + np.finfo(kind).eps
     arrays = {"mu": mean(64).astype(kind), "sigma": sigma}
@@ -199,7 +220,7 @@ def test_images_that_are_all_alike_have_a_covariance_of_0(tmp_path):
     assert_same(written(tmp_path, saved(arrays)), arrays)
 
 
-# -- what is wrong ---------------------------------------------------------------------------------------------------------------
+# -- what is wrong ---------------------------------------------------------------------------------
 
 
 def spoilt(value, at=(1, 2)):
@@ -216,16 +237,25 @@ def symmetric(value):
 
 WRONG = {
     "no member": ({}, "it holds nothing, expected mu and sigma, or arr_0, or feats"),
-    "other members": ({f"a{i}": mean() for i in range(9)}, "it holds 'a0', 'a1', 'a2' and others, expected"),
+    "other members": (
+        {f"a{i}": mean() for i in range(9)},
+        "it holds 'a0', 'a1', 'a2' and others, expected",
+    ),
     "no sigma": ({"mu": mean()}, "one of mu and sigma, expected both"),
     "no mu": ({"sigma": covariance(), "arr_0": pixels()}, "one of mu and sigma, expected both"),
     "arrays without names": ({"arr_0": mean(), "arr_1": covariance()}, "expected uint8 (N, R, R, 3)"),
-    "mu of two axes": (moments(mu=mean()[None]), "mu is float64 (1, 5), expected float32 or float64 (d,)"),
+    "mu of two axes": (
+        moments(mu=mean()[None]),
+        "mu is float64 (1, 5), expected float32 or float64 (d,)",
+    ),
     "mu of no axes": (moments(mu=np.array(1.0), sigma=covariance(1)), "mu is float64 ()"),
     "mu of nothing": (moments(mu=np.ones(0), sigma=np.ones((0, 0))), "mu is float64 (0,)"),
     "too many features": (moments(mu=np.ones(4097)), "with d at most 4,096"),
     "too many features, banked": ({"feats": np.ones((1, 4097), np.float32)}, "with d at most 4,096"),
-    "sigma of another size": (moments(sigma=covariance(4)), "sigma is float64 (4, 4), expected float32 or float64 (5, 5)"),
+    "sigma of another size": (
+        moments(sigma=covariance(4)),
+        "sigma is float64 (4, 4), expected float32 or float64 (5, 5)",
+    ),
     "sigma not square": (moments(sigma=covariance()[:4]), "sigma is float64 (4, 5)"),
     "sigma flat": (moments(sigma=covariance().ravel()), "sigma is float64 (25,)"),
     "half floats": (moments(mu=mean().astype(np.float16)), "mu is float16"),
@@ -244,17 +274,32 @@ WRONG = {
     "infinite sigma": (moments(sigma=symmetric(np.inf)), "sigma has NaN, infinite"),
     "sigma beyond float32": (moments(sigma=covariance() * 1e300), "sigma has NaN, infinite or enormous"),
     "one side of sigma": (moments(sigma=spoilt(0.0)), "sigma is not symmetric"),
-    "one side of sigma, a little": (moments(sigma=spoilt(covariance()[1, 2] + 1e-5)), "sigma is not symmetric"),
+    "one side of sigma, a little": (
+        moments(sigma=spoilt(covariance()[1, 2] + 1e-5)),
+        "sigma is not symmetric",
+    ),
     "a negative variance": (moments(sigma=spoilt(-1.0, (2, 2))), "negative number on its diagonal"),
     "correlations above 1": (moments(sigma=symmetric(10.0)), "negative eigenvalue"),
     "no variance but covariance": (moments(sigma=np.ones((D, D)) - np.eye(D)), "negative eigenvalue"),
     "NaN in features": ({"feats": np.full((2, 3), np.nan, np.float32)}, "feats has NaN"),
-    "features beyond float32": ({"feats": np.full((2, 3), 1e300)}, "feats has NaN, infinite or enormous"),
-    "features of one axis": ({"feats": mean()}, "feats is float64 (5,), expected float32 or float64 (N, d)"),
+    "features beyond float32": (
+        {"feats": np.full((2, 3), 1e300)},
+        "feats has NaN, infinite or enormous",
+    ),
+    "features of one axis": (
+        {"feats": mean()},
+        "feats is float64 (5,), expected float32 or float64 (N, d)",
+    ),
     "no features": ({"feats": np.ones((0, 5))}, "feats is float64 (0, 5)"),
     "features of no dimensions": ({"feats": np.ones((5, 0))}, "feats is float64 (5, 0)"),
-    "images as floats": ({"arr_0": pixels() / 255}, "arr_0 is float64 (3, 4, 4, 3), expected uint8 (N, R, R, 3)"),
-    "images with channels first": ({"arr_0": pixels().transpose(0, 3, 1, 2)}, "arr_0 is uint8 (3, 3, 4, 4)"),
+    "images as floats": (
+        {"arr_0": pixels() / 255},
+        "arr_0 is float64 (3, 4, 4, 3), expected uint8 (N, R, R, 3)",
+    ),
+    "images with channels first": (
+        {"arr_0": pixels().transpose(0, 3, 1, 2)},
+        "arr_0 is uint8 (3, 3, 4, 4)",
+    ),
     "grey images": ({"arr_0": pixels()[..., :1]}, "arr_0 is uint8 (3, 4, 4, 1)"),
     "images that are not square": ({"arr_0": pixels()[:, :2]}, "arr_0 is uint8 (3, 2, 4, 3)"),
     "no images": ({"arr_0": pixels()[:0]}, "arr_0 is uint8 (0, 4, 4, 3)"),
@@ -269,7 +314,7 @@ def test_arrays_that_are_no_statistics_are_refused(tmp_path, title):
     assert_refused(written(tmp_path, saved(arrays)), because)
 
 
-# -- what is hostile -------------------------------------------------------------------------------------------------------------
+# -- what is hostile -------------------------------------------------------------------------------
 
 
 def with_mu(numbers=None, **told):
@@ -327,7 +372,10 @@ class Running:
 
 RUNNING = np.array([Running()] * D, dtype=object)
 ZIP, BEGINS = "it does not begin as a zip", "'mu.npy' does not begin as numpy begins an array"
-PACKED, NAMES = "is encrypted, or packed as numpy packs none", "expected mu and sigma, or arr_0, or feats"
+PACKED, NAMES = (
+    "is encrypted, or packed as numpy packs none",
+    "expected mu and sigma, or arr_0, or feats",
+)
 KIND, SIZE = "expected float32 or float64", "bytes, expected as many as its shape says"
 
 HOSTILE = {
@@ -340,9 +388,18 @@ HOSTILE = {
     "nothing but a beginning": ("not a zip file", lambda: b"PK\x03\x04"),
     "an empty zip": ("it holds nothing", lambda: b"PK\x05\x06" + bytes(18)),
     "a zip of 100,000 members": ("central directory", lambda: crowded_zip(100_000, directory_at=4)),
-    "members elsewhere": ("it holds '../mu', '../sigma', expected", lambda: archive(moments(), prefix="../")),
-    "members at the root": ("it holds '/mu', '/sigma', expected", lambda: archive(moments(), prefix="/")),
-    "members in a folder": ("it holds 'a/mu', 'a/sigma', expected", lambda: archive(moments(), prefix="a/")),
+    "members elsewhere": (
+        "it holds '../mu', '../sigma', expected",
+        lambda: archive(moments(), prefix="../"),
+    ),
+    "members at the root": (
+        "it holds '/mu', '/sigma', expected",
+        lambda: archive(moments(), prefix="/"),
+    ),
+    "members in a folder": (
+        "it holds 'a/mu', 'a/sigma', expected",
+        lambda: archive(moments(), prefix="a/"),
+    ),
     "members with line breaks": (NAMES, lambda: archive(moments(), prefix="a\n. ")),
     "members with long names": (NAMES, lambda: archive({f"{i}" * 9000: mean() for i in range(9)})),
     "a text beside them": ("'README.npy' does not begin", lambda: archive(moments(README=b"text"))),
@@ -351,20 +408,35 @@ HOSTILE = {
         "have one name",
         lambda: archive(moments() | {"mu.npy": mean()}, suffix=""),
     ),
-    "another name where a member lies": ("differ", lambda: archive(moments()).replace(b"mu.npy", b"mv.npy", 1)),
+    "another name where a member lies": (
+        "differ",
+        lambda: archive(moments()).replace(b"mu.npy", b"mv.npy", 1),
+    ),
     "an encrypted member": (PACKED, lambda: encrypted(archive(moments()))),
     "members by bzip2": (PACKED, lambda: archive(moments(), zipfile.ZIP_BZIP2)),
-    "a bomb by bzip2": (PACKED, lambda: archive({"feats": shaped("(2560, 1024)") + bytes(10 * 2**20)}, zipfile.ZIP_BZIP2)),
-    "a bomb by LZMA": (PACKED, lambda: archive({"feats": shaped("(2560, 1024)") + bytes(10 * 2**20)}, zipfile.ZIP_LZMA)),
+    "a bomb by bzip2": (
+        PACKED,
+        lambda: archive({"feats": shaped("(2560, 1024)") + bytes(10 * 2**20)}, zipfile.ZIP_BZIP2),
+    ),
+    "a bomb by LZMA": (
+        PACKED,
+        lambda: archive({"feats": shaped("(2560, 1024)") + bytes(10 * 2**20)}, zipfile.ZIP_LZMA),
+    ),
     "a bomb behind mu": (SIZE, exploding),
     "a packed member that promises 4 GB": (
         "feats ends after 4,000 of 4,294,963,200 bytes",
         lambda: promising(zipfile.ZIP_DEFLATED),
     ),
-    "a plain member that promises 4 GB": ("feats ends after 4,000 of 4,294,963,200 bytes", lambda: promising(zipfile.ZIP_STORED)),
+    "a plain member that promises 4 GB": (
+        "feats ends after 4,000 of 4,294,963,200 bytes",
+        lambda: promising(zipfile.ZIP_STORED),
+    ),
     "a member that is not all there": ("", cut_short),
     "objects that run code": ("mu is object (5,)", lambda: archive(moments(mu=member(RUNNING)))),
-    "objects that run code, said to be numbers": (SIZE, lambda: with_mu(np.frombuffer(pickle.dumps(RUNNING), np.uint8))),
+    "objects that run code, said to be numbers": (
+        SIZE,
+        lambda: with_mu(np.frombuffer(pickle.dumps(RUNNING), np.uint8)),
+    ),
     "numbers, said to be objects": ("mu is object (5,)", lambda: with_mu(header=header("'|O'"))),
     "a shape beyond the member": (SIZE, lambda: with_mu(header=header(shape="(4096,)"))),
     "a shape short of the member": (SIZE, lambda: with_mu(np.append(mean(), 1.0))),
@@ -383,12 +455,21 @@ HOSTILE = {
     "a type of 2 GB": (KIND, lambda: with_mu(header=header("'|V2147483647'"))),
     "a type of no bytes": (KIND, lambda: with_mu(header=header("'|V0'"))),
     "a type that is an array": (KIND, lambda: with_mu(header=header("('<f8', (1000, 1000))"))),
-    "a type that is an array of terabytes": (BEGINS, lambda: with_mu(header=header("('<f8', (1000000, 1000000))"))),
+    "a type that is an array of terabytes": (
+        BEGINS,
+        lambda: with_mu(header=header("('<f8', (1000000, 1000000))")),
+    ),
     "a type of many records": (KIND, lambda: with_mu(header=header("'" + "f8," * 250 + "f8'"))),
-    "a type of nested records": (KIND, lambda: with_mu(header=header("[('a', " * 60 + "'f8'" + ")]" * 60))),
+    "a type of nested records": (
+        KIND,
+        lambda: with_mu(header=header("[('a', " * 60 + "'f8'" + ")]" * 60)),
+    ),
     "code in place of a header": (BEGINS, lambda: with_mu(header=b"print('run')")),
     "code in the shape": (BEGINS, lambda: with_mu(header=header(shape="(print('run'),)"))),
-    "a comprehension in the shape": (BEGINS, lambda: with_mu(header=header(shape="tuple(x for x in (5,))"))),
+    "a comprehension in the shape": (
+        BEGINS,
+        lambda: with_mu(header=header(shape="tuple(x for x in (5,))")),
+    ),
     "a power in the shape": (BEGINS, lambda: with_mu(header=header(shape="(9**9**9,)"))),
     "an escape that Python warns of": (BEGINS, lambda: with_mu(header=header("'\\d'"))),
     "a header that nests": (BEGINS, lambda: with_mu(header=b"(" * 900)),
@@ -423,8 +504,16 @@ def test_hostile_files_are_refused(tmp_path, recwarn, capfd, title):
 def test_numbers_beyond_the_largest_array_are_not_read(tmp_path, monkeypatch):
     """An array may be a bomb and sound in itself; what it may take is bounded."""
     monkeypatch.setattr(npz, "MOST_BYTES", 2**20)
-    content = read_npz(written(tmp_path, archive({"arr_0": np.zeros((4, 1024, 1024, 3), np.uint8)}, zipfile.ZIP_DEFLATED)))
-    assert_refused(content.path, "arr_0 has 12,582,912 bytes, at most 1,048,576 are read", lambda _: content.images())
+    content = read_npz(
+        written(
+            tmp_path, archive({"arr_0": np.zeros((4, 1024, 1024, 3), np.uint8)}, zipfile.ZIP_DEFLATED)
+        )
+    )
+    assert_refused(
+        content.path,
+        "arr_0 has 12,582,912 bytes, at most 1,048,576 are read",
+        lambda _: content.images(),
+    )
 
 
 def test_a_bomb_in_an_array_that_is_not_used_does_not_go_off(tmp_path):
@@ -441,17 +530,21 @@ def test_a_directory_of_8_gigabytes_is_not_read(tmp_path):
         file.seek(size)
         file.write(b"PK\x06\x06" + struct.pack("<QHHIIQQQQ", 44, 45, 45, 0, 0, 2**20, 2**20, size, 0))
         file.write(b"PK\x06\x07" + struct.pack("<IQI", 0, size, 1))
-        file.write(b"PK\x05\x06" + struct.pack("<HHHHIIH", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0))
+        file.write(
+            b"PK\x05\x06" + struct.pack("<HHHHIIH", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
+        )
     assert_refused(path, "central directory")
 
 
-@pytest.mark.parametrize("make", [a_pipe, a_folder, a_loop, an_endless_device, nothing], ids=lambda make: make.__name__)
+@pytest.mark.parametrize(
+    "make", [a_pipe, a_folder, a_loop, an_endless_device, nothing], ids=lambda make: make.__name__
+)
 def test_what_is_not_a_file_is_refused(tmp_path, make):
     make(tmp_path / "reference.npz")
     assert_refused(tmp_path / "reference.npz", "check the path")
 
 
-# -- what is damaged -------------------------------------------------------------------------------------------------------------
+# -- what is damaged -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("save", SAVES)

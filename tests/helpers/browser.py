@@ -1,4 +1,6 @@
-"""Headless Chromium, driven through its DevTools protocol over a pipe, as a person would: by clicking, typing and reading."""
+"""Headless Chromium, driven through its DevTools protocol over a pipe, as a person would: by
+clicking, typing and reading.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,17 @@ import time
 from pathlib import Path
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
-KEYS = {"Tab": 9, "Enter": 13, " ": 32, "End": 35, "Home": 36, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40}
+KEYS = {
+    "Tab": 9,
+    "Enter": 13,
+    " ": 32,
+    "End": 35,
+    "Home": 36,
+    "ArrowLeft": 37,
+    "ArrowUp": 38,
+    "ArrowRight": 39,
+    "ArrowDown": 40,
+}
 HANGS = 600.0
 """Seconds without an answer after which the browser is taken to hang."""
 
@@ -28,12 +40,27 @@ class Browser:
 
     def __init__(self, folder: Path) -> None:
         program = chromium()
-        assert program, f"none of {', '.join(NAMES)} is installed; .ci/run does it, or apt-get install chromium"
+        assert program, (
+            f"none of {', '.join(NAMES)} is installed; .ci/run does it, or apt-get install chromium"
+        )
         read, self._write = os.pipe()
         self._read, write = os.pipe()
-        theirs = [fcntl.fcntl(end, fcntl.F_DUPFD, 20) for end in (read, write)]  # out of the way of 3 and 4, where it listens
-        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--hide-scrollbars"]
-        flags += ["--remote-debugging-pipe", "--disable-background-networking", f"--user-data-dir={folder}"]
+        theirs = [
+            fcntl.fcntl(end, fcntl.F_DUPFD, 20) for end in (read, write)
+        ]  # out of the way of 3 and 4, where it listens
+        flags = [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--no-first-run",
+            "--hide-scrollbars",
+        ]
+        flags += [
+            "--remote-debugging-pipe",
+            "--disable-background-networking",
+            f"--user-data-dir={folder}",
+        ]
 
         def place() -> None:
             os.dup2(theirs[0], 3)
@@ -94,10 +121,15 @@ class Browser:
         return json.loads(message)
 
     def open(self, file: Path) -> None:
-        """Show a file; it has loaded, its scripts have run and a frame is ready to be painted when this returns."""
+        """Show a file; it has loaded, its scripts have run and a frame is ready to be painted when
+        this returns.
+        """
         self._events.clear()
         self.call("Page.navigate", url=file.resolve().as_uri())
-        self.js("new Promise(done => document.readyState === 'complete' ? done() : addEventListener('load', done))")
+        self.js(
+            "new Promise(done => document.readyState === 'complete' ? done() : "
+            "addEventListener('load', done))"
+        )
         self.frame()
 
     def frame(self) -> None:
@@ -106,7 +138,9 @@ class Browser:
 
     def js(self, expression: str):
         """The value of an expression in the page."""
-        answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        answer = self.call(
+            "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
+        )
         if "exceptionDetails" in answer:
             raise RuntimeError(answer["exceptionDetails"]["exception"].get("description", expression))
         return answer["result"].get("value")
@@ -117,7 +151,9 @@ class Browser:
 
     def texts(self, selector: str) -> list[str]:
         """What can be read in each element; of parts of a drawing, their text."""
-        return self.js(f"[...document.querySelectorAll({json.dumps(selector)})].map(e => e.innerText ?? e.textContent)")
+        return self.js(
+            f"[...document.querySelectorAll({json.dumps(selector)})].map(e => e.innerText ?? e.textContent)"
+        )
 
     def count(self, selector: str) -> int:
         return self.js(f"document.querySelectorAll({json.dumps(selector)}).length")
@@ -125,7 +161,9 @@ class Browser:
     def middle(self, selector: str) -> tuple[float, float]:
         """Where an element is seen, after scrolling to it."""
         box = f"const e = document.querySelector({json.dumps(selector)}); e.scrollIntoView({{block: 'center'}}); const b = "
-        x, y = self.js(f"(() => {{{box}e.getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2]}})()")
+        x, y = self.js(
+            f"(() => {{{box}e.getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2]}})()"
+        )
         return x, y
 
     def point(self, x: float, y: float) -> None:
@@ -140,7 +178,12 @@ class Browser:
 
     def press(self, key: str, *, shift: bool = False) -> None:
         text = {"Enter": "\r", " ": " "}.get(key, "")
-        event = {"key": key, "code": "Space" if key == " " else key, "windowsVirtualKeyCode": KEYS[key], "modifiers": 8 * shift}
+        event = {
+            "key": key,
+            "code": "Space" if key == " " else key,
+            "windowsVirtualKeyCode": KEYS[key],
+            "modifiers": 8 * shift,
+        }
         self.call("Input.dispatchKeyEvent", type="keyDown", text=text, **event)
         self.call("Input.dispatchKeyEvent", type="keyUp", **event)
         self.frame()
@@ -151,17 +194,27 @@ class Browser:
 
     def choose(self, selector: str, value: str) -> None:
         """Choose an option of a list."""
-        chosen = f"e.value = {json.dumps(value)}; e.dispatchEvent(new Event('change', {{bubbles: true}}))"
+        chosen = (
+            f"e.value = {json.dumps(value)}; e.dispatchEvent(new Event('change', {{bubbles: true}}))"
+        )
         self.js(f"(() => {{const e = document.querySelector({json.dumps(selector)}); {chosen}}})()")
         self.frame()
 
     def size(self, width: int, height: int, *, phone: bool = False) -> None:
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1 + phone, mobile=phone)
+        self.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1 + phone,
+            mobile=phone,
+        )
         self.frame()
 
     def colours(self, scheme: str) -> None:
         """``light`` or ``dark``, as the person's system has it."""
-        self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+        self.call(
+            "Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}]
+        )
         self.frame()
 
     def screenshot(self, file: Path, *, whole: bool = True) -> None:
@@ -177,9 +230,16 @@ class Browser:
             content = event.get("params", {})
             if event["method"] == "Runtime.exceptionThrown":
                 found.append(content["exceptionDetails"]["exception"].get("description", ""))
-            elif event["method"] == "Runtime.consoleAPICalled" and content["type"] in ("error", "warning", "assert"):
+            elif event["method"] == "Runtime.consoleAPICalled" and content["type"] in (
+                "error",
+                "warning",
+                "assert",
+            ):
                 found.append(str(content["args"]))
-            elif event["method"] == "Log.entryAdded" and content["entry"]["level"] in ("error", "warning"):
+            elif event["method"] == "Log.entryAdded" and content["entry"]["level"] in (
+                "error",
+                "warning",
+            ):
                 found.append(content["entry"]["text"])
         return found
 
@@ -187,5 +247,9 @@ class Browser:
     def requests(self) -> list[str]:
         """Addresses that the page asked for, beyond itself and what it carries."""
         self.js("0")
-        asked = [e["params"]["request"]["url"] for e in self._events if e["method"] == "Network.requestWillBeSent"]
+        asked = [
+            e["params"]["request"]["url"]
+            for e in self._events
+            if e["method"] == "Network.requestWillBeSent"
+        ]
         return [url for url in asked if not url.startswith(("data:", "file:"))]

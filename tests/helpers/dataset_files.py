@@ -37,7 +37,7 @@ def png(image: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-# -- EDM's archives --------------------------------------------------------------------------------------------------------------
+# -- EDM's archives --------------------------------------------------------------------------------
 
 
 def zip_of(path: Path, members: Mapping[str, bytes | str], *, deflated: bool = False) -> Path:
@@ -54,9 +54,14 @@ def edm_names(count: int) -> list[str]:
 
 
 def edm_zip(
-    path: Path, images: np.ndarray, labels: Sequence[Any] | None = None, extra: Mapping[str, bytes] | None = None
+    path: Path,
+    images: np.ndarray,
+    labels: Sequence[Any] | None = None,
+    extra: Mapping[str, bytes] | None = None,
 ) -> Path:
-    """As EDM's dataset_tool writes it: stored PNG files, then dataset.json. Entries are put in from the last to the first."""
+    """As EDM's dataset_tool writes it: stored PNG files, then dataset.json. Entries are put in from
+    the last to the first.
+    """
     names = edm_names(len(images))
     pictures = {name: png(image) for name, image in reversed(list(zip(names, images, strict=True)))}
     pairs = labels and [list(pair) for pair in zip(names, labels, strict=True)]
@@ -71,26 +76,44 @@ def unzipped(archive: Path) -> Path:
     return folder
 
 
-# -- CIFAR-10 --------------------------------------------------------------------------------------------------------------------
+# -- CIFAR-10 --------------------------------------------------------------------------------------
 
 
 def python2_batch(
-    pixels: np.ndarray, classes: Sequence[int], module: str = "numpy.core.multiarray", dtype: bytes = b"u1"
+    pixels: np.ndarray,
+    classes: Sequence[int],
+    module: str = "numpy.core.multiarray",
+    dtype: bytes = b"u1",
 ) -> bytes:
     """A batch as Python 2's cPickle wrote it: protocol 2, with its 8-bit strings."""
 
     def string(text: bytes) -> bytes:
-        return b"U" + bytes([len(text)]) + text if len(text) < 256 else b"T" + struct.pack("<i", len(text)) + text
+        return (
+            b"U" + bytes([len(text)]) + text
+            if len(text) < 256
+            else b"T" + struct.pack("<i", len(text)) + text
+        )
 
     rows = pixels.reshape(len(pixels), math.prod(pixels.shape[1:]))
-    array = b"c" + module.encode() + b"\n_reconstruct\nq\x05cnumpy\nndarray\nq\x06K\x00\x85U\x01b\x87Rq\x07"
-    array += b"(K\x01M" + struct.pack("<H", len(rows)) + b"M" + struct.pack("<H", rows.shape[1]) + b"\x86"
+    array = (
+        b"c" + module.encode() + b"\n_reconstruct\nq\x05cnumpy\nndarray\nq\x06K\x00\x85U\x01b\x87Rq\x07"
+    )
+    array += (
+        b"(K\x01M" + struct.pack("<H", len(rows)) + b"M" + struct.pack("<H", rows.shape[1]) + b"\x86"
+    )
     array += b"cnumpy\ndtype\nq\x08" + string(dtype) + b"K\x00K\x01\x87Rq\x09"
-    array += b"(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89" + string(rows.tobytes()) + b"tb"
+    array += (
+        b"(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89" + string(rows.tobytes()) + b"tb"
+    )
     stream = b"\x80\x02}q\x01(" + string(b"batch_label") + string(b"training batch 1 of 5")
     stream += string(b"labels") + b"]q\x02(" + b"".join(b"K" + bytes([c]) for c in classes) + b"e"
     stream += string(b"data") + array
-    stream += string(b"filenames") + b"]q\x0a(" + b"".join(string(b"camion_s_%06d.png" % i) for i in range(len(rows))) + b"e"
+    stream += (
+        string(b"filenames")
+        + b"]q\x0a("
+        + b"".join(string(b"camion_s_%06d.png" % i) for i in range(len(rows)))
+        + b"e"
+    )
     return stream + b"u."
 
 
@@ -106,12 +129,19 @@ def cifar_tar(
     write: Callable[..., bytes] = python2_batch,
     **changes: bytes,
 ) -> Path:
-    """The true layout with a few images a batch; the batches lie in the tar in another order than theirs."""
+    """The true layout with a few images a batch; the batches lie in the tar in another order than
+    theirs.
+    """
     pixels = channels_first(COLOUR).numpy() if pixels is None else pixels
     parts = zip(np.array_split(pixels, 5), np.array_split(classes, 5), strict=True)
     batches = {f"data_batch_{i}": write(p, c.tolist()) for i, (p, c) in enumerate(parts, 1)}
     test = write(pixels[::-1].copy(), classes[::-1].tolist())
-    members = {"readme.html": b"<html>", **dict(reversed(batches.items())), "test_batch": test, "batches.meta": b"\x80\x02}."}
+    members = {
+        "readme.html": b"<html>",
+        **dict(reversed(batches.items())),
+        "test_batch": test,
+        "batches.meta": b"\x80\x02}.",
+    }
     with tarfile.open(path, "w:gz") as tar:
         for name, content in (members | changes).items():
             entry = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
@@ -120,7 +150,7 @@ def cifar_tar(
     return path
 
 
-# -- MNIST's files ---------------------------------------------------------------------------------------------------------------
+# -- MNIST's files ---------------------------------------------------------------------------------
 
 
 def idx(array: np.ndarray) -> bytes:

@@ -1,4 +1,6 @@
-"""The reference numbers of EDM's networks (see tests/fixtures/README.md), and our networks with their weights."""
+"""The reference numbers of EDM's networks (see tests/fixtures/README.md), and our networks with
+their weights.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,11 @@ def config(name: str) -> NetworkConfig:
 
 
 def weights(name: str) -> dict[str, torch.Tensor]:
-    return {key.removeprefix("state/"): torch.from_numpy(v) for key, v in stored(name).items() if key.startswith("state/")}
+    return {
+        key.removeprefix("state/"): torch.from_numpy(v)
+        for key, v in stored(name).items()
+        if key.startswith("state/")
+    }
 
 
 def network(name: str, dtype: torch.dtype = torch.float32) -> EDMPrecond:

@@ -59,7 +59,9 @@ class _Handler(BaseHTTPRequestHandler):
         server.asked.append((self.headers.get("Range"), status))
         self.send_response(status)
         if status == 206:
-            self.send_header("Content-Range", f"bytes {first}-{first + len(body) - 1}/{len(server.content)}")
+            self.send_header(
+                "Content-Range", f"bytes {first}-{first + len(body) - 1}/{len(server.content)}"
+            )
         if status == 416:
             self.send_header("Content-Range", f"bytes */{len(server.content)}")
         for name, value in server.headers.items():
@@ -80,8 +82,16 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> tuple[int, int, bytes]:
         """The status, the place of the first byte, and the bytes."""
         server, wanted = self.server, self.headers.get("Range")
-        current = self.headers.get("If-Range", "-") in (server.headers.get("ETag"), server.headers.get("Last-Modified"))
-        if server.status != 200 or not wanted or not server.ranges or not (current or not server.if_range):
+        current = self.headers.get("If-Range", "-") in (
+            server.headers.get("ETag"),
+            server.headers.get("Last-Modified"),
+        )
+        if (
+            server.status != 200
+            or not wanted
+            or not server.ranges
+            or not (current or not server.if_range)
+        ):
             return server.status, 0, server.content
         first = int(wanted.removeprefix("bytes=").removesuffix("-")) + server.shift
         if first - server.shift >= len(server.content):
@@ -93,7 +103,9 @@ class _Handler(BaseHTTPRequestHandler):
 def serving() -> Iterator[FileServer]:
     """A server at work."""
     with FileServer() as server:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        threading.Thread(
+            target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
+        ).start()
         try:
             yield server
         finally:

@@ -17,7 +17,10 @@ def header(descr: str = "'<f8'", order: str = "False", shape: str = "(5,)", more
 
 
 def member(
-    numbers: np.ndarray, header: bytes | None = None, version: tuple[int, int] = (1, 0), length: int | None = None
+    numbers: np.ndarray,
+    header: bytes | None = None,
+    version: tuple[int, int] = (1, 0),
+    length: int | None = None,
 ) -> bytes:
     """The bytes of an array, with another header if one is given."""
     if header is None:
@@ -26,15 +29,25 @@ def member(
         return file.getvalue()
     header += b" " * (53 - len(header) % 64 + 64) + b"\n"
     size = len(header) if length is None else length
-    return npy.magic(*version) + struct.pack("<H" if version == (1, 0) else "<I", size) + header + numbers.tobytes()
+    return (
+        npy.magic(*version)
+        + struct.pack("<H" if version == (1, 0) else "<I", size)
+        + header
+        + numbers.tobytes()
+    )
 
 
 def archive(
-    arrays: Mapping[str, np.ndarray | bytes], method: int = zipfile.ZIP_STORED, suffix: str = ".npy", prefix: str = ""
+    arrays: Mapping[str, np.ndarray | bytes],
+    method: int = zipfile.ZIP_STORED,
+    suffix: str = ".npy",
+    prefix: str = "",
 ) -> bytes:
     """A zip of arrays, or of bytes in their place."""
     file = BytesIO()
     with zipfile.ZipFile(file, "w", method) as made:
         for name, value in arrays.items():
-            made.writestr(f"{prefix}{name}{suffix}", value if isinstance(value, bytes) else member(value))
+            made.writestr(
+                f"{prefix}{name}{suffix}", value if isinstance(value, bytes) else member(value)
+            )
     return file.getvalue()

@@ -42,7 +42,11 @@ def code(value: Any) -> bytes:
         case int() if -(2**31) <= value < 2**31:
             return b"J" + struct.pack("<i", value)
         case int():
-            return b"\x8a" + bytes([size := value.bit_length() // 8 + 1]) + value.to_bytes(size, "little", signed=True)
+            return (
+                b"\x8a"
+                + bytes([size := value.bit_length() // 8 + 1])
+                + value.to_bytes(size, "little", signed=True)
+            )
         case float():
             return b"G" + struct.pack(">d", value)
         case str():
@@ -82,7 +86,7 @@ def pickle_of(value: Any, protocol: int = 4) -> bytes:
     return b"\x80" + bytes([protocol]) + code(value) + b"."
 
 
-# -- the parts of a snapshot, right unless told otherwise ------------------------------------------------------------------------
+# -- the parts of a snapshot, right unless told otherwise ------------------------------------------
 
 FLOATS = Raw(name("torch", "FloatStorage"))
 NO_HOOKS = Call("collections", "OrderedDict")
@@ -91,9 +95,20 @@ NO_HOOKS = Call("collections", "OrderedDict")
 def stream(values: bytes, **changes: Any) -> bytes:
     """What ``torch.save`` writes of one storage of float32: five pickles, a count, and the numbers."""
     count = changes.get("count", len(values) // 4)
-    system = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
+    system = {
+        "protocol_version": 1001,
+        "little_endian": True,
+        "type_sizes": {"short": 2, "int": 4, "long": 4},
+    }
     key = changes.get("key", "94")
-    reference = ("storage", changes.get("kind", FLOATS), key, changes.get("place", "cpu"), count, changes.get("view"))
+    reference = (
+        "storage",
+        changes.get("kind", FLOATS),
+        key,
+        changes.get("place", "cpu"),
+        count,
+        changes.get("view"),
+    )
     parts = [changes.get("magic", MAGIC), changes.get("version", 1001), changes.get("system", system)]
     parts += [changes.get("reference", Raw(code(reference) + b"Q")), changes.get("keys", [key])]
     pickles = b"".join(pickle_of(part, 2) for part in parts)
@@ -108,21 +123,29 @@ def floats(*values: float) -> bytes:
     return struct.pack(f"<{len(values)}f", *values)
 
 
-def tensor(shape: Any = (2, 3), stride: Any = None, offset: Any = 0, held: Any = None, hooks: Any = NO_HOOKS) -> Call:
+def tensor(
+    shape: Any = (2, 3), stride: Any = None, offset: Any = 0, held: Any = None, hooks: Any = NO_HOOKS
+) -> Call:
     """Of ones; ``held`` is its storage."""
     count, strides = 1, []
     for extent in reversed(shape if isinstance(shape, tuple) else ()):
         strides.append(count)
         count *= extent
     held = storage(floats(*[1.0] * count)) if held is None else held
-    return Call("torch._utils", "_rebuild_tensor_v2", (held, offset, shape, strides_or(stride, strides), False, hooks))
+    return Call(
+        "torch._utils",
+        "_rebuild_tensor_v2",
+        (held, offset, shape, strides_or(stride, strides), False, hooks),
+    )
 
 
 def strides_or(given: Any, computed: Iterable[int]) -> Any:
     return tuple(computed)[::-1] if given is None else given
 
 
-def module(parameters: Any = None, buffers: Any = None, modules: Any = None, **attributes: Any) -> dict[str, Any]:
+def module(
+    parameters: Any = None, buffers: Any = None, modules: Any = None, **attributes: Any
+) -> dict[str, Any]:
     """The attributes of a module."""
     tables = {"_parameters": parameters, "_buffers": buffers, "_modules": modules}
     return {"training": False} | {k: {} if v is None else v for k, v in tables.items()} | attributes
@@ -130,17 +153,31 @@ def module(parameters: Any = None, buffers: Any = None, modules: Any = None, **a
 
 def record(class_name: Any, state: Any, **fields: Any) -> Call:
     """An object that carries the source text of its class."""
-    meta = {"type": "class", "version": 6, "module_src": "", "class_name": class_name, "state": state} | fields
-    return Call("torch_utils.persistence", "_reconstruct_persistent_obj", ({k: v for k, v in meta.items() if v is not Ellipsis},))
+    meta = {
+        "type": "class",
+        "version": 6,
+        "module_src": "",
+        "class_name": class_name,
+        "state": state,
+    } | fields
+    return Call(
+        "torch_utils.persistence",
+        "_reconstruct_persistent_obj",
+        ({k: v for k, v in meta.items() if v is not Ellipsis},),
+    )
 
 
 KWARGS = {"model_type": "SongUNet", "img_resolution": 8, "img_channels": 1}
 
 
-def network(model: Any = None, kwargs: Any = None, class_name: str = "EDMPrecond", **fields: Any) -> Call:
+def network(
+    model: Any = None, kwargs: Any = None, class_name: str = "EDMPrecond", **fields: Any
+) -> Call:
     model = record("SongUNet", module({"weight": tensor()})) if model is None else model
     kwargs = KWARGS if kwargs is None else kwargs
-    return record(class_name, module(modules={"model": model}, _init_args=(), _init_kwargs=kwargs), **fields)
+    return record(
+        class_name, module(modules={"model": model}, _init_args=(), _init_kwargs=kwargs), **fields
+    )
 
 
 def snapshot(**changes: Any) -> bytes:
@@ -148,13 +185,19 @@ def snapshot(**changes: Any) -> bytes:
 
 
 def module_dict(*states: Any) -> Raw:
-    return Raw(name("torch.nn.modules.container", "ModuleDict") + b")\x81" + b"".join(code(s) + b"b" for s in states))
+    return Raw(
+        name("torch.nn.modules.container", "ModuleDict")
+        + b")\x81"
+        + b"".join(code(s) + b"b" for s in states)
+    )
 
 
 def zip_holding(value: Any, protocol: int = 2, **files: bytes) -> bytes:
     """A zip as ``torch.save`` lays it out; ``files`` are its other members."""
     file = BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
-        for member, content in ({"data.pkl": pickle_of(value, protocol), "version": b"3\n"} | files).items():
+        for member, content in (
+            {"data.pkl": pickle_of(value, protocol), "version": b"3\n"} | files
+        ).items():
             archive.writestr(f"archive/{member}", content)
     return file.getvalue()

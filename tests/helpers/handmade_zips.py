@@ -7,11 +7,20 @@ import zlib
 
 
 def zip_by_hand(*members: tuple[str, int, bytes, int, int]) -> bytes:
-    """A zip of (name, method, bytes as they lie there, declared size, CRC-32); no declaration has to be true."""
+    """A zip of (name, method, bytes as they lie there, declared size, CRC-32); no declaration has
+    to be true.
+    """
     files, index = b"", b""
     for name, method, content, size, crc in members:
-        fields = struct.pack("<HHHHHIIIHH", 20, 0, method, 0, 0x21, crc, len(content), size, len(name), 0)
-        index += b"PK\x01\x02\x14\x00" + fields + struct.pack("<HHHII", 0, 0, 0, 0, len(files)) + name.encode()
+        fields = struct.pack(
+            "<HHHHHIIIHH", 20, 0, method, 0, 0x21, crc, len(content), size, len(name), 0
+        )
+        index += (
+            b"PK\x01\x02\x14\x00"
+            + fields
+            + struct.pack("<HHHII", 0, 0, 0, 0, len(files))
+            + name.encode()
+        )
         files += b"PK\x03\x04" + fields + name.encode() + content
     end = struct.pack("<HHHHIIH", 0, 0, len(members), len(members), len(index), len(files), 0)
     return files + index + b"PK\x05\x06" + end
@@ -27,7 +36,11 @@ def deflated(content: bytes, zeros: int = 0) -> bytes:
 
 def crowded_zip(members: int, directory_at: int) -> bytes:
     """A zip whose directory, said to lie at this place, names its one member so many times."""
-    entry = b"PK\x01\x02" + struct.pack("<HHHHHHIIIHHHHHII", 20, 20, 0, 0, 0, 0x21, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0) + b"a"
+    entry = (
+        b"PK\x01\x02"
+        + struct.pack("<HHHHHHIIIHHHHHII", 20, 20, 0, 0, 0, 0x21, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0)
+        + b"a"
+    )
     index = entry * members
     end = struct.pack("<HHHHIIH", 0, 0, 65_535, 65_535, len(index), directory_at, 0)
     return b"PK\x03\x04" + index + b"PK\x05\x06" + end

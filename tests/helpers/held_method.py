@@ -1,4 +1,6 @@
-"""A method whose training waits, in the middle of a run, for a signal: a test stops the run at a known update."""
+"""A method whose training waits, in the middle of a run, for a signal: a test stops the run at a
+known update.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ BUDGET = "images=8k"
 """Of a run: 125 updates of 64 images, with a line of the training curve after 50 and after 100."""
 CURVE = [50 * 64, 100 * 64]
 FOLDER = "BENCH_TEST_HELD"
-"""The environment variable that names the folder for the marks of those who wait; without it nobody waits."""
+"""The environment variable that names the folder for the marks of those who wait; without it nobody
+waits.
+"""
 SETTINGS = plugins.SETTINGS | {"batch": 64}
 
 METHOD = '''

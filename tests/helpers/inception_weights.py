@@ -1,4 +1,6 @@
-"""A file of weights with the layout of the published Inception file, and random values of a healthy scale."""
+"""A file of weights with the layout of the published Inception file, and random values of a healthy
+scale.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from evals.inception import inception_v3
 
 
 def inception_tensors(*, counts: bool = True) -> dict[str, Tensor]:
-    """Convolutions by kaiming_normal_, for the default ones shrink activations to 1e-8; ``counts`` of batches or without them."""
+    """Convolutions by kaiming_normal_, for the default ones shrink activations to 1e-8; ``counts``
+    of batches or without them.
+    """
     with torch.device("meta"):
         shapes = inception_v3().state_dict()
     random = torch.Generator().manual_seed(0)
@@ -27,7 +31,11 @@ def inception_tensors(*, counts: bool = True) -> dict[str, Tensor]:
         else:
             tensor.normal_(0, 0.1, generator=random)
         tensors[name] = tensor
-    return {name: tensor for name, tensor in tensors.items() if counts or not name.endswith("num_batches_tracked")}
+    return {
+        name: tensor
+        for name, tensor in tensors.items()
+        if counts or not name.endswith("num_batches_tracked")
+    }
 
 
 def write_inception(path: Path, *, counts: bool = True) -> Path:

@@ -9,7 +9,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def memory_below(most: float) -> Iterator[None]:
-    """Fail if Python has ever taken more than ``most`` bytes; memory that libraries take by themselves is not seen."""
+    """Fail if Python has ever taken more than ``most`` bytes; memory that libraries take by
+    themselves is not seen.
+    """
     tracemalloc.start()
     try:
         yield

@@ -15,5 +15,7 @@ def digits_folder(folder: Path, count: int = 120, channels: int = 1) -> str:
     folder.mkdir(parents=True)
     for number, image in enumerate(open_dataset("digits").read(range(count))[0]):
         grey = image[0].numpy()
-        Image.fromarray(grey if channels == 1 else np.stack([grey] * channels, 2)).save(folder / f"{number:04d}.png")
+        Image.fromarray(grey if channels == 1 else np.stack([grey] * channels, 2)).save(
+            folder / f"{number:04d}.png"
+        )
     return str(folder)

@@ -1,6 +1,8 @@
-"""Reads files in processes of their own, and says of each how it ended, how long it took, what memory, and what it touched.
+"""Reads files in processes of their own, and says of each how it ended, how long it took, what
+memory, and what it touched.
 
-Run as a module it is the worker: a process that has everything imported, and forks a child for each file that it is sent.
+Run as a module it is the worker: a process that has everything imported, and forks a child for each
+file that it is sent.
 """
 
 from __future__ import annotations
@@ -27,14 +29,27 @@ from types import ModuleType
 from typing import Any
 
 SECONDS = 60
-"""Of work, the longest that a file may take. None takes one; what grows without end takes minutes on any machine."""
+"""Of work, the longest that a file may take. None takes one; what grows without end takes minutes
+on any machine.
+"""
 HANGS = 600
 """Seconds on the clock after which a child is taken to wait for ever."""
 MEGABYTES = 2048
 SPARE = 2**31
 """Bytes of address space beyond what the imports took."""
 EXTENSION = 240
-TOUCHES = ("os.", "subprocess.", "shutil.", "socket.", "ctypes.", "marshal.", "pickle.", "code.__new__", "pty.", "webbrowser.")
+TOUCHES = (
+    "os.",
+    "subprocess.",
+    "shutil.",
+    "socket.",
+    "ctypes.",
+    "marshal.",
+    "pickle.",
+    "code.__new__",
+    "pty.",
+    "webbrowser.",
+)
 
 
 @dataclass
@@ -59,17 +74,31 @@ class Reader:
     """The worker, seen from a test."""
 
     def __init__(self, folder: Path) -> None:
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "BENCH_CACHE": str(folder), "BENCH_OFFLINE": "1"}
-        command, pipe, top = [sys.executable, "-m", "tests.helpers.reader_process"], subprocess.PIPE, Path(__file__).parents[2]
-        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment, cwd=top)
+        environment = os.environ | {
+            "OMP_NUM_THREADS": "1",
+            "BENCH_CACHE": str(folder),
+            "BENCH_OFFLINE": "1",
+        }
+        command, pipe, top = (
+            [sys.executable, "-m", "tests.helpers.reader_process"],
+            subprocess.PIPE,
+            Path(__file__).parents[2],
+        )
+        self.process = subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, text=True, env=environment, cwd=top
+        )
 
     def read(self, path: Path, network: dict[str, Any] | bool = False) -> Outcome:
-        """Through ``read_checkpoint``, and then into a network: the one that the file records (True), or the one given."""
+        """Through ``read_checkpoint``, and then into a network: the one that the file records
+        (True), or the one given.
+        """
         return self.read_all([path], network)[0]
 
     def read_all(self, paths: list[Path], network: dict[str, Any] | bool = False) -> list[Outcome]:
         """One after the other in one process; if it dies, all of them are said to have ended so."""
-        return [Outcome(**outcome) for outcome in self._ask("read", [str(path) for path in paths], network)]
+        return [
+            Outcome(**outcome) for outcome in self._ask("read", [str(path) for path in paths], network)
+        ]
 
     def unpickle(self, *paths: Path) -> None:
         """As the stock loader would: whatever is in the files is run."""
@@ -84,7 +113,9 @@ class Reader:
         self.process.communicate()
 
 
-def assert_refused(reader: Reader, path: Path, because: str = "", network: dict[str, Any] | bool = False) -> None:
+def assert_refused(
+    reader: Reader, path: Path, because: str = "", network: dict[str, Any] | bool = False
+) -> None:
     """The file is refused, for this reason, as a refusal should be."""
     assert_refusal(reader.read(path, network), path, because)
 
@@ -152,7 +183,9 @@ def warm_up(folder: Path) -> None:
     from teachers.files.checkpoints import read_checkpoint
     from teachers.networks.config import NetworkConfig
 
-    NetworkConfig.model_validate({"model_type": "SongUNet", "img_resolution": 8, "img_channels": 1}).on_meta()
+    NetworkConfig.model_validate(
+        {"model_type": "SongUNet", "img_resolution": 8, "img_channels": 1}
+    ).on_meta()
     codecs.lookup("cp437")  # of names in zips
     tensors = {"a": torch.ones(2)}
     torch.save(tensors, folder / "zip.pt")
@@ -190,7 +223,10 @@ def _work() -> None:
             text = pipe.read()
         status, usage = os.wait4(child, 0)[1:]
         outcomes = json.loads(text) if text else [_died(status)] * len(paths)
-        print(json.dumps([outcome | {"megabytes": usage.ru_maxrss // 1024} for outcome in outcomes]), flush=True)
+        print(
+            json.dumps([outcome | {"megabytes": usage.ru_maxrss // 1024} for outcome in outcomes]),
+            flush=True,
+        )
 
 
 def _limit() -> None:
@@ -203,7 +239,14 @@ def _limit() -> None:
 
 def _died(status: int) -> dict[str, Any]:
     cause = signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else "exit"
-    return {"error": f"ended by {cause}", "message": "", "seconds": 2.0 * SECONDS, "touched": [], "warned": [], "tensors": {}}
+    return {
+        "error": f"ended by {cause}",
+        "message": "",
+        "seconds": 2.0 * SECONDS,
+        "touched": [],
+        "warned": [],
+        "tensors": {},
+    }
 
 
 def _read(path: Path, network: dict[str, Any] | bool) -> dict[str, Any]:
@@ -221,14 +264,22 @@ def _read(path: Path, network: dict[str, Any] | bool) -> dict[str, Any]:
             if network:
                 kwargs = kwargs if network is True else network
                 load_weights(NetworkConfig.checked(kwargs, where).on_meta(), tensors, where)
-            outcome["tensors"] = {n: [str(t.dtype), list(t.shape), bool(t.isfinite().all())] for n, t in tensors.items()}
+            outcome["tensors"] = {
+                n: [str(t.dtype), list(t.shape), bool(t.isfinite().all())] for n, t in tensors.items()
+            }
         except BaseException as error:
             outcome |= {"error": type(error).__name__, "message": str(error)[:2000]}
-    return outcome | {"seconds": time.process_time() - start, "touched": touched, "warned": [str(w.message) for w in caught]}
+    return outcome | {
+        "seconds": time.process_time() - start,
+        "touched": touched,
+        "warned": [str(w.message) for w in caught],
+    }
 
 
 def _unpickle(path: Path, _network: bool) -> dict[str, Any]:
-    """Everything in the file, with a stock loader's way with source texts, and an extension that stands for os.system."""
+    """Everything in the file, with a stock loader's way with source texts, and an extension that
+    stands for os.system.
+    """
     import torch
 
     persistence = ModuleType("torch_utils.persistence")
@@ -236,7 +287,11 @@ def _unpickle(path: Path, _network: bool) -> dict[str, Any]:
     sys.modules |= {"torch_utils": ModuleType("torch_utils"), "torch_utils.persistence": persistence}
     copyreg.add_extension(os.system.__module__, "system", EXTENSION)
     os.dup2(os.open(os.devnull, os.O_RDWR), 1)
-    with path.open("rb") as file, contextlib.suppress(BaseException), warnings.catch_warnings(action="ignore"):
+    with (
+        path.open("rb") as file,
+        contextlib.suppress(BaseException),
+        warnings.catch_warnings(action="ignore"),
+    ):
         if path.suffix == ".pt":
             torch.load(path, weights_only=False)
         while True:

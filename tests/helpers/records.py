@@ -28,7 +28,9 @@ def record(
     settings = settings or {}
     points = [*curve, (flops if trained else 0, fid)]
     return Record(
-        run_id=f"{method}-{teacher}-s{seed}-{abs(hash((str(settings), protocol, nfe))):x}"[:60].replace("/", "_"),
+        run_id=f"{method}-{teacher}-s{seed}-{abs(hash((str(settings), protocol, nfe))):x}"[:60].replace(
+            "/", "_"
+        ),
         method=method,
         teacher=teacher,
         seed=seed,
@@ -56,7 +58,11 @@ def record(
                 seconds=3.0,
                 samples=5000,
                 nfe=nfe,
-                metrics={"fid": Measurement(value=value, std=0.1, values=list(replicates) or None, protocol=protocol)},
+                metrics={
+                    "fid": Measurement(
+                        value=value, std=0.1, values=list(replicates) or None, protocol=protocol
+                    )
+                },
             )
             for cost, value in points
         ],
@@ -65,9 +71,14 @@ def record(
 
 
 def many_records(count: int) -> list[Record]:
-    """The teacher, and three methods of three seeds each under as many settings as make ``count`` runs, or a few more."""
+    """The teacher, and three methods of three seeds each under as many settings as make ``count``
+    runs, or a few more.
+    """
     groups = [
-        (method, setting, seed) for setting in range(-(-(count - 1) // 9)) for method in ("sid", "dmd", "kd") for seed in range(3)
+        (method, setting, seed)
+        for setting in range(-(-(count - 1) // 9))
+        for method in ("sid", "dmd", "kd")
+        for seed in range(3)
     ]
     curve = [(2**k, 50.0 / (k + 1)) for k in range(1, 8)]
     made = [

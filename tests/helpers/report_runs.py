@@ -22,7 +22,9 @@ CHECKPOINTS = (0, 1000, 4000, 16000)
 
 
 def evaluated_run(method: str, seed: int, fid: float, **fields: Any) -> Record:
-    """A finished run whose FID falls to ``fid`` at 16,000 images; of the teacher, one that trains nothing."""
+    """A finished run whose FID falls to ``fid`` at 16,000 images; of the teacher, one that trains
+    nothing.
+    """
     trains = method != "teacher"
     points = [
         Evaluation(
@@ -33,7 +35,11 @@ def evaluated_run(method: str, seed: int, fid: float, **fields: Any) -> Record:
             samples=5000,
             nfe=1 if trains else 35,
             metrics={
-                "fid": Measurement(value=fid * (1 + (16000 - n) / 1000) if trains else fid, std=0.05, protocol="digits-5k"),
+                "fid": Measurement(
+                    value=fid * (1 + (16000 - n) / 1000) if trains else fid,
+                    std=0.05,
+                    protocol="digits-5k",
+                ),
                 "is": Measurement(value=5.0 - fid / 10, protocol="digits-5k"),
             },
         )
@@ -47,10 +53,21 @@ def evaluated_run(method: str, seed: int, fid: float, **fields: Any) -> Record:
         "teacher": "edm-digits",
         "seed": seed,
         "status": "done",
-        "recipe": {"method": method, "seed": seed, "budget": "images=16000", "settings": {"alpha": 1.2, "lr": 0.001}},
+        "recipe": {
+            "method": method,
+            "seed": seed,
+            "budget": "images=16000",
+            "settings": {"alpha": 1.2, "lr": 0.001},
+        },
         "recipe_hash": "0123456789",
         "sources": {"alpha": "paper, table 3", "lr": "tuned here"},
-        "protocols": {"digits-5k": {"samples": 5000, "directions": {"fid": "lower", "is": "higher"}, "compares": ["fid"]}},
+        "protocols": {
+            "digits-5k": {
+                "samples": 5000,
+                "directions": {"fid": "lower", "is": "higher"},
+                "compares": ["fid"],
+            }
+        },
         "nfe": last.nfe,
         "cost": cost | {"evaluations": {"fake": {"forward": 32000}}, "peak_memory_bytes": 793_501_696},
         "evaluations": points,
@@ -69,22 +86,41 @@ def write_run(results: Path, made: Record, name: str | None = None, side: int = 
     folder.samples.mkdir(parents=True)
     folder.write_record(made)
     for e in made.evaluations:
-        pixels = np.random.default_rng([*made.run_id.encode(), e.images]).integers(0, 256, (side, side, 3), dtype=np.uint8)
+        pixels = np.random.default_rng([*made.run_id.encode(), e.images]).integers(
+            0, 256, (side, side, 3), dtype=np.uint8
+        )
         Image.fromarray(pixels).save(folder.samples / f"{e.images:012d}.png", compress_level=0)
     return folder
 
 
 def write_study(results: Path) -> None:
-    """Three methods of three seeds, one of which needs data; the teacher; a hostile one; and everything that can be wrong."""
-    for method, fid, requires in (("sid", 2.0, []), ("dmd", 3.0, ["TeacherPairs"]), ("diff-instruct", 10.0, [])):
+    """Three methods of three seeds, one of which needs data; the teacher; a hostile one; and
+    everything that can be wrong.
+    """
+    for method, fid, requires in (
+        ("sid", 2.0, []),
+        ("dmd", 3.0, ["TeacherPairs"]),
+        ("diff-instruct", 10.0, []),
+    ):
         for seed in range(3):
             write_run(results, evaluated_run(method, seed, fid + seed / 10, requires=requires))
     write_run(results, evaluated_run("teacher", 0, 1.5))
-    bad = evaluated_run(HOSTILE, 0, 5.0, sources={"alpha": HOSTILE}, environment={HOSTILE: HOSTILE}, extra=[{"x": HOSTILE}])
+    bad = evaluated_run(
+        HOSTILE,
+        0,
+        5.0,
+        sources={"alpha": HOSTILE},
+        environment={HOSTILE: HOSTILE},
+        extra=[{"x": HOSTILE}],
+    )
     write_run(results, bad, "hostile")
-    write_run(results, evaluated_run("sid", 7, 9.0, status="failed", error=f"the loss is not finite {HOSTILE}"))
+    write_run(
+        results, evaluated_run("sid", 7, 9.0, status="failed", error=f"the loss is not finite {HOSTILE}")
+    )
     write_run(results, evaluated_run("unmeasured", 0, 1.0, evaluations=[], final={}))
-    (write_run(results, evaluated_run("sid", 20, 1.0)).path / "record.json").write_text('{"schema": 1, "run_id"')
+    (write_run(results, evaluated_run("sid", 20, 1.0)).path / "record.json").write_text(
+        '{"schema": 1, "run_id"'
+    )
     (write_run(results, evaluated_run("sid", 21, 1.0)).path / "record.json").write_bytes(b"\xff\xfe")
     (write_run(results, evaluated_run("sid", 22, 1.0)).path / "record.json").unlink()
     write_run(results, evaluated_run("sid", 23, 1.0, schema=99))
@@ -93,7 +129,9 @@ def write_study(results: Path) -> None:
     diverged = write_run(results, evaluated_run("sid", 25, 1.0)).path / "record.json"
     diverged.write_text(re.sub(r'"fid": [\d.]+', '"fid": 1e999', diverged.read_text()))
     write_run(results, evaluated_run("sid", 0, 2.0), "copy")
-    (write_run(results, evaluated_run("damaged-grid", 0, 9.0)).samples / f"{16000:012d}.png").write_bytes(b"no picture")
+    (
+        write_run(results, evaluated_run("damaged-grid", 0, 9.0)).samples / f"{16000:012d}.png"
+    ).write_bytes(b"no picture")
 
 
 def whole_page(results: Path, **options: Any) -> str:

@@ -8,7 +8,13 @@ import torch
 
 from teachers.networks.config import NetworkConfig
 
-TINY = {"model_type": "SongUNet", "model_channels": 4, "channel_mult": [1], "channel_mult_emb": 1, "num_blocks": 1}
+TINY = {
+    "model_type": "SongUNet",
+    "model_channels": 4,
+    "channel_mult": [1],
+    "channel_mult_emb": 1,
+    "num_blocks": 1,
+}
 TINY |= {"attn_resolutions": [], "img_resolution": 8, "img_channels": 1, "label_dim": 0}
 
 
@@ -16,7 +22,10 @@ TINY |= {"attn_resolutions": [], "img_resolution": 8, "img_channels": 1, "label_
 def _tiny():
     generator = torch.Generator().manual_seed(0)
     made = NetworkConfig.checked(TINY, "here").build().state_dict()
-    return {k: v if k.endswith("filter") else torch.randn(v.shape, generator=generator) for k, v in made.items()}
+    return {
+        k: v if k.endswith("filter") else torch.randn(v.shape, generator=generator)
+        for k, v in made.items()
+    }
 
 
 def tiny(**changes):

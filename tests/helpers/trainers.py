@@ -1,4 +1,6 @@
-"""Trainers of the built-in methods, and the settings under which each of them trains from its first image."""
+"""Trainers of the built-in methods, and the settings under which each of them trains from its first
+image.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +14,13 @@ from bench.training.real_images import RealStream
 from bench.training.trainer import Trainer
 
 
-def make_trainer(method: str, teacher: str = "edm-digits", budget: str = "images=10k", seed: int = 0, **settings):
+def make_trainer(
+    method: str, teacher: str = "edm-digits", budget: str = "images=10k", seed: int = 0, **settings
+):
     """A trainer of a built-in method on the CPU; noise stands in for the images of pairs."""
-    job = make_job(make_request(method=method, teacher=teacher, budget=budget, seed=seed, settings=settings))
+    job = make_job(
+        make_request(method=method, teacher=teacher, budget=budget, seed=seed, settings=settings)
+    )
     pairs = real = None
     if job.requirements.pairs is not None:
         z, labels = seeded_noise(range(40), job.teacher.image_spec)
@@ -26,7 +32,13 @@ def make_trainer(method: str, teacher: str = "edm-digits", budget: str = "images
     return Trainer(instance, job.teacher, job.budget, torch.device("cpu"), pairs, real)
 
 
-DATA_FREE = [("sid", {}), ("diff-instruct", {}), ("sim", {}), ("dmd", {"regression": 0}), ("dmd2", {"gan": 0})]
+DATA_FREE = [
+    ("sid", {}),
+    ("diff-instruct", {}),
+    ("sim", {}),
+    ("dmd", {"regression": 0}),
+    ("dmd2", {"gan": 0}),
+]
 """Trained methods under settings that need neither pairs nor real images."""
 
 TRAINED = [
@@ -44,4 +56,6 @@ TRAINED = [
     ("ect", {}),
     ("scd", {}),
 ]
-"""Every trained method, with the settings that change what it does; on digits each is ready from its first image."""
+"""Every trained method, with the settings that change what it does; on digits each is ready from
+its first image.
+"""

@@ -21,18 +21,26 @@ def power_law(scale: float, slope: float, costs=COSTS) -> Curve:
 
 @given(scale=st.floats(0.1, 1e3), slope=st.floats(0.01, 2), factor=st.floats(1.001, 10))
 def test_on_a_power_law_both_are_exact(scale, slope, factor):
-    """FID = a c^-b is a straight line on log-log axes: the area is the logarithm at the middle, the target solves a c^-b = t."""
+    """FID = a c^-b is a straight line on log-log axes: the area is the logarithm at the middle, the
+    target solves a c^-b = t.
+    """
     curve = power_law(scale, slope)
     assert curve.area() == pytest.approx(math.log(scale) - slope * math.log(2e12 / 1e9) / 2, abs=1e-9)
     truth = 1e9 * factor ** (1 / slope)
     found = curve.cost_to_reach(scale / factor)
-    assert found == pytest.approx(truth, rel=1e-6) if truth < 2e12 * (1 - 1e-9) else math.isinf(found) or truth <= 2e12 * 1.01
+    assert (
+        found == pytest.approx(truth, rel=1e-6)
+        if truth < 2e12 * (1 - 1e-9)
+        else math.isinf(found) or truth <= 2e12 * 1.01
+    )
 
 
 @given(st.floats(0.5, 2.0), st.floats(1e-3, 1e3))
 def test_the_area_does_not_know_the_unit_of_cost(level, unit):
     values = tuple(level * v for v in (9.0, 4.0, 5.0, 2.0))
-    assert Curve(tuple(unit * c for c in COSTS), values).area() == pytest.approx(Curve(COSTS, values).area(), abs=1e-9)
+    assert Curve(tuple(unit * c for c in COSTS), values).area() == pytest.approx(
+        Curve(COSTS, values).area(), abs=1e-9
+    )
 
 
 def test_zero_cost_has_no_logarithm():
@@ -58,11 +66,15 @@ def test_runs_that_never_reach_it_are_censored():
     assert (most.cost, most.reached, most.runs, most.spent) == (pytest.approx(2e9), 2, 3, 2e12)
     few = reach([fast, slow, slow], 2.0)
     assert (few.cost, few.reached, few.spent) == (None, 1, 2e12)
-    assert reach([fast, slow], 2.0).cost is None  # of two runs the middle is as far as the one that never came
+    assert (
+        reach([fast, slow], 2.0).cost is None
+    )  # of two runs the middle is as far as the one that never came
 
 
 def test_the_two_noises_are_told_apart():
-    """Evaluation noise 0.2, training noise 0.3, four replicates, eight seeds; and without training noise none is found."""
+    """Evaluation noise 0.2, training noise 0.3, four replicates, eight seeds; and without training
+    noise none is found.
+    """
     random = np.random.default_rng(0)
 
     def estimated(training: float) -> list[tuple[float, float]]:
@@ -70,7 +82,9 @@ def test_the_two_noises_are_told_apart():
         for _ in range(1000):
             truth = random.normal(2.0, training, (8, 1))
             replicates = truth + random.normal(0, 0.2, (8, 4))
-            apart = variance_components(list(replicates.mean(1)), list(replicates.std(1, ddof=1)), [4] * 8)
+            apart = variance_components(
+                list(replicates.mean(1)), list(replicates.std(1, ddof=1)), [4] * 8
+            )
             found.append((apart.evaluation**2, apart.training**2))
         return found
 

@@ -32,7 +32,9 @@ def test_the_interval_of_the_mean_covers_the_truth_as_often_as_it_says(seeds):
 
 def test_methods_of_one_law_are_called_different_as_seldom_as_the_level_says():
     random = np.random.default_rng(0)
-    found = [better(a, b, "lower") or better(b, a, "lower") for a, b in random.normal(0, 1, (4000, 2, 5))]
+    found = [
+        better(a, b, "lower") or better(b, a, "lower") for a, b in random.normal(0, 1, (4000, 2, 5))
+    ]
     assert np.mean(found) == pytest.approx(0.05, abs=0.02)
 
 
@@ -55,18 +57,29 @@ def test_ranks_count_what_is_better_and_leave_ties_together():
     assert ranks([], "lower") == []
 
 
-@given(groups=st.lists(st.lists(st.floats(-100, 100).map(lambda v: round(v, 3)), min_size=1, max_size=5), max_size=8))
+@given(
+    groups=st.lists(
+        st.lists(st.floats(-100, 100).map(lambda v: round(v, 3)), min_size=1, max_size=5), max_size=8
+    )
+)
 def test_ranks_of_many_are_those_of_scipys_test_pair_by_pair(groups):
     def beats(a, b):
         if min(len(a), len(b)) < 2 or not np.mean(a) < np.mean(b):
             return False
-        described = [(statistics.fmean(v), statistics.stdev(v), len(v)) for v in (a, b)]  # ttest_ind warns of equal values
+        described = [
+            (statistics.fmean(v), statistics.stdev(v), len(v)) for v in (a, b)
+        ]  # ttest_ind warns of equal values
         same = len({*a}) == len({*b}) == 1
-        return same or stats.ttest_ind_from_stats(*described[0], *described[1], equal_var=False).pvalue < 0.05
+        return (
+            same
+            or stats.ttest_ind_from_stats(*described[0], *described[1], equal_var=False).pvalue < 0.05
+        )
 
     means = [np.mean(g) for g in groups]
     if all(abs(a - b) > 1e-9 for i, a in enumerate(means) for b in means[:i]):
-        assert ranks(groups, "lower") == [1 + sum(beats(other, own) for other in groups) for own in groups]
+        assert ranks(groups, "lower") == [
+            1 + sum(beats(other, own) for other in groups) for own in groups
+        ]
         told = tied(groups, "lower")
         for i, group in enumerate(groups):
             best = groups[int(np.argmin(means))]
@@ -75,8 +88,16 @@ def test_ranks_of_many_are_those_of_scipys_test_pair_by_pair(groups):
 
 
 def test_what_is_tied_with_the_best_is_told_by_the_same_test():
-    assert tied([[1.0, 1.1, 1.2], [1.05, 1.12, 1.2], [5.0, 5.1, 5.2], [1.1]], "lower") == [False, True, False, False]
-    assert tied([[1.0], [1.1, 1.2]], "lower") == [False, False]  # the best has one seed: nothing can be said
+    assert tied([[1.0, 1.1, 1.2], [1.05, 1.12, 1.2], [5.0, 5.1, 5.2], [1.1]], "lower") == [
+        False,
+        True,
+        False,
+        False,
+    ]
+    assert tied([[1.0], [1.1, 1.2]], "lower") == [
+        False,
+        False,
+    ]  # the best has one seed: nothing can be said
 
 
 @given(values=st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=9))

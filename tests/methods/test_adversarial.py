@@ -30,12 +30,20 @@ def spread(method):
 
 
 def test_equal_logits_cost_ln_2():
-    assert loss_as_real(torch.zeros(1)).item() == loss_as_fake(torch.zeros(1)).item() == pytest.approx(math.log(2))
+    assert (
+        loss_as_real(torch.zeros(1)).item()
+        == loss_as_fake(torch.zeros(1)).item()
+        == pytest.approx(math.log(2))
+    )
 
 
 def test_sida_at_zero_logits_adds_ln_2_over_the_weights(monkeypatch):
-    """The discriminator's term is ln 2 lambda(sigma), the generator's 0.01 P ln 2 / w; the latter counts from its image on."""
-    method = make_trainer("sida", generator_starts_at=0, adversarial_starts_at=100, micro_batch=4, adversarial=0.01).method
+    """The discriminator's term is ln 2 lambda(sigma), the generator's 0.01 P ln 2 / w; the latter
+    counts from its image on.
+    """
+    method = make_trainer(
+        "sida", generator_starts_at=0, adversarial_starts_at=100, micro_batch=4, adversarial=0.01
+    ).method
     spread(method)
     monkeypatch.setattr(methods.sida, "logits", lambda features: 0 * features.mean(1))
     sigmas, weights = [], []
@@ -49,9 +57,13 @@ def test_sida_at_zero_logits_adds_ln_2_over_the_weights(monkeypatch):
             values.append(method.fake_loss(noise_batch()))
     finally:
         object.__delattr__(method.noise, "sample")
-    torch.testing.assert_close(values[1] - values[0], math.log(2) * method.noise.weight(sigmas[-1]), rtol=1e-3, atol=1e-2)
+    torch.testing.assert_close(
+        values[1] - values[0], math.log(2) * method.noise.weight(sigmas[-1]), rtol=1e-3, atol=1e-2
+    )
 
-    monkeypatch.setattr(methods.sida, "sid_weight", lambda x, real: weights.append(sid_weight(x, real)) or weights[-1])
+    monkeypatch.setattr(
+        methods.sida, "sid_weight", lambda x, real: weights.append(sid_weight(x, real)) or weights[-1]
+    )
     torch.manual_seed(1)
     alone = method.generator_loss(noise_batch(seen=100))
     torch.manual_seed(1)
@@ -72,7 +84,12 @@ def test_sida_waits_before_its_generator_moves_and_counts_the_images():
     moved = []
     for _ in range(4):
         trainer.iteration()
-        moved.append(any(not torch.equal(a, b) for a, b in zip(before, trainer.method.generator.parameters(), strict=True)))
+        moved.append(
+            any(
+                not torch.equal(a, b)
+                for a, b in zip(before, trainer.method.generator.parameters(), strict=True)
+            )
+        )
     assert moved == [False, False, False, True]
     assert trainer.ledger.images == 40
 
@@ -87,7 +104,9 @@ def test_sid2a_goes_from_sid_to_sida_and_starts_its_fake_score_anew():
     trainer._enter_stage()
     teacher = trainer.teacher.denoiser.state_dict()
     assert trainer.stage == 1
-    assert all(torch.equal(t, average[name]) for name, t in trainer.roles["generator"].state_dict().items())
+    assert all(
+        torch.equal(t, average[name]) for name, t in trainer.roles["generator"].state_dict().items()
+    )
     assert all(torch.equal(t, teacher[name]) for name, t in trainer.roles["fake"].state_dict().items())
     assert next(s for s in trainer.steps if s.role == "fake").optimizer.clip_value == 1.0
     assert not trainer.optimizers["generator"].state
@@ -108,7 +127,9 @@ def test_dmd2_at_zero_logits_adds_ln_2_times_its_weights():
             values[loss.__name__, gan] = loss(batch)
         method.head = head
     for name, expected in (("generator_loss", 3e-3 * math.log(2)), ("fake_loss", 2e-2 * math.log(2))):
-        torch.testing.assert_close(values[name, True] - values[name, False], torch.full((16,), expected), rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(
+            values[name, True] - values[name, False], torch.full((16,), expected), rtol=1e-3, atol=1e-5
+        )
 
 
 def test_dmd2_takes_the_generators_batch_first_and_fresh_ones_after_it():
@@ -123,7 +144,9 @@ def test_dmd2_takes_the_generators_batch_first_and_fresh_ones_after_it():
 
 
 def test_a_few_step_student_is_trained_on_the_inputs_that_it_meets_when_it_generates():
-    """Every image of a batch has a step of its own; the input of a later step comes from the student's own earlier ones."""
+    """Every image of a batch has a step of its own; the input of a later step comes from the
+    student's own earlier ones.
+    """
     trainer = make_trainer("dmd2", resample=[5.0, 1.0], gan=0, init_sigma=80.0)
     method, calls = trainer.method, []
     network = method.generator
@@ -162,18 +185,29 @@ def test_the_weight_of_a_divergence_is_its_second_derivative_times_the_squared_r
     first = torch.autograd.grad(F[name](r).sum(), r, create_graph=True)[0]
     second = torch.autograd.grad(first.sum(), r)[0]
     scale = 2 if name == "hellinger" else 1
-    torch.testing.assert_close(WEIGHTS[name](r.detach()), scale * (second * r**2).detach() / (2 if name == "hellinger" else 1))
+    torch.testing.assert_close(
+        WEIGHTS[name](r.detach()), scale * (second * r**2).detach() / (2 if name == "hellinger" else 1)
+    )
 
 
 def test_forward_kl_by_the_exact_ratio_has_the_gradient_of_the_closed_form():
-    """B (m - mu) and tau B [1 - (s^2 + sigma^2 + (m - mu)^2) / (v + sigma^2)], with the ratio of the noised densities."""
+    """B (m - mu) and tau B [1 - (s^2 + sigma^2 + (m - mu)^2) / (v + sigma^2)], with the ratio of
+    the noised densities.
+    """
     mu, s2, m, v = 0.7, 0.36, -0.2, 0.8
-    for sigma, expected in ((0.1, (-0.011111, -0.005044)), (0.5, (-0.214286, -0.075043)), (2.0, (-0.75, -0.057455))):
+    for sigma, expected in (
+        (0.1, (-0.011111, -0.005044)),
+        (0.5, (-0.214286, -0.075043)),
+        (2.0, (-0.75, -0.057455)),
+    ):
         torch.manual_seed(0)
         z, noise = (torch.randn(2_000_000, dtype=torch.float64) for _ in range(2))
         y = m + math.sqrt(v) * z + sigma * noise
         real, fake = ((s * y + sigma**2 * mean) / (s + sigma**2) for mean, s in ((mu, s2), (m, v)))
-        density = [torch.distributions.Normal(mean, math.sqrt(s + sigma**2)).log_prob(y) for mean, s in ((mu, s2), (m, v))]
+        density = [
+            torch.distributions.Normal(mean, math.sqrt(s + sigma**2)).log_prob(y)
+            for mean, s in ((mu, s2), (m, v))
+        ]
         ratio = (density[0] - density[1]).exp()
         gradient = WEIGHTS["forward-kl"](ratio) * (fake - real)
         found = gradient.mean().item(), (gradient * z).mean().item()
@@ -195,7 +229,9 @@ def test_ratios_are_divided_by_the_mean_of_their_noise_level_and_weights_by_thei
 
 def test_reverse_kl_weighs_every_image_alike():
     method = make_trainer("f-distill", divergence="reverse-kl").method
-    torch.testing.assert_close(method.weights(torch.randn(8), torch.rand(8) * 80), torch.ones(8), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        method.weights(torch.randn(8), torch.rand(8) * 80), torch.ones(8), rtol=1e-5, atol=1e-5
+    )
 
 
 def test_the_direction_of_distribution_matching_survives_what_is_not_finite():

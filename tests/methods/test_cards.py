@@ -40,14 +40,25 @@ FIVE = {
     "edm-ffhq64": (1.2, 1e-5, 1e-5, 0.9, 512, 0.05, 5e5, "images=500M"),
     "edm-afhqv2": (1.0, 5e-6, 5e-6, 0.0, 512, 0.05, 5e5, "images=500M"),
 }
-"""SiD's five published settings: alpha, both learning rates, the generator's beta1, batch, dropout, half-life, budget."""
+"""SiD's five published settings: alpha, both learning rates, the generator's beta1, batch, dropout,
+half-life, budget.
+"""
 
 
 @pytest.mark.parametrize("teacher", FIVE)
 def test_sid_has_its_five_published_settings(teacher):
     chosen = choose_settings(registry.methods.get("sid"), teacher, {})
     s = chosen.settings
-    assert (s.alpha, s.lr, s.fake_lr, s.beta1, s.batch, s.dropout, s.ema_halflife, chosen.budget) == FIVE[teacher]
+    assert (
+        s.alpha,
+        s.lr,
+        s.fake_lr,
+        s.beta1,
+        s.batch,
+        s.dropout,
+        s.ema_halflife,
+        chosen.budget,
+    ) == FIVE[teacher]
     assert (s.tmax, s.init_sigma, s.lr_decay) == (0.8, 2.5, 0)
     adversarial = choose_settings(registry.methods.get("sida"), teacher, {}).settings
     assert (adversarial.lr, adversarial.batch, adversarial.dropout) == (s.lr, s.batch, s.dropout)
@@ -55,7 +66,9 @@ def test_sid_has_its_five_published_settings(teacher):
     assert adversarial.micro_batch == (64 if teacher in ("edm-ffhq64", "edm-afhqv2") else 32)
 
 
-@pytest.mark.parametrize(("teacher", "steps", "pairs"), [("edm-cifar10", 18, 500_000), ("edm-imagenet64", 256, 25_000)])
+@pytest.mark.parametrize(
+    ("teacher", "steps", "pairs"), [("edm-cifar10", 18, 500_000), ("edm-imagenet64", 256, 25_000)]
+)
 def test_dmd_has_the_papers_pairs(teacher, steps, pairs):
     settings = choose_settings(registry.methods.get("dmd"), teacher, {}).settings
     assert (settings.pair_steps, settings.pairs, settings.distance) == (steps, pairs, "lpips")
@@ -64,7 +77,12 @@ def test_dmd_has_the_papers_pairs(teacher, steps, pairs):
 def test_sid_uses_the_papers_cifar10_values_by_default():
     settings = choose_settings(registry.methods.get("sid"), "edm-cifar10", {}).settings
     assert (settings.alpha, settings.tmax, settings.init_sigma, settings.batch) == (1.2, 0.8, 2.5, 256)
-    assert (settings.lr, settings.fake_lr, settings.dropout, settings.ema_halflife) == (1e-5, 1e-5, 0.13, 5e5)
+    assert (settings.lr, settings.fake_lr, settings.dropout, settings.ema_halflife) == (
+        1e-5,
+        1e-5,
+        0.13,
+        5e5,
+    )
 
 
 def test_an_override_wins_over_the_teachers_value_and_is_marked_as_given():

@@ -22,7 +22,9 @@ def test_no_method_is_more_than_two_classes_below_the_contract(name):
     between = [c for c in method.__mro__[1:] if issubclass(c, Method) and c is not Method]
     assert len(between) <= 1
     assert all(c.__module__.startswith("methods.parts.") for c in between)
-    assert all(issubclass(Method, c) for c in set(method.__mro__) - {method, *between}), "a mixin counts as a class"
+    assert all(issubclass(Method, c) for c in set(method.__mro__) - {method, *between}), (
+        "a mixin counts as a class"
+    )
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -47,7 +49,9 @@ def test_an_evaluation_gives_its_draws_to_the_generators_that_declare_them():
 @pytest.mark.parametrize(("name", "settings"), TRAINED)
 def test_data_free_is_what_learns_from_no_pairs_and_no_real_images(name, settings):
     method = registry.methods.get(name)
-    assert method.data_free(choose_settings(method, "edm-digits", settings).settings) == ((name, settings) in DATA_FREE)
+    assert method.data_free(choose_settings(method, "edm-digits", settings).settings) == (
+        (name, settings) in DATA_FREE
+    )
 
 
 @pytest.mark.parametrize("name", ["dmd", "kd", "pd", "cd"])
@@ -55,7 +59,8 @@ def test_a_distance_is_made_once_before_training_and_never_to_generate(name, mon
     """Reading LPIPS' weights is no part of an update's time, and a trained generator needs none of them."""
     method, made = registry.methods.get(name), []
     monkeypatch.setattr(
-        f"{method.__module__}.distance", lambda *asked: made.append(asked) or (lambda a, b: (a - b).mean((1, 2, 3)))
+        f"{method.__module__}.distance",
+        lambda *asked: made.append(asked) or (lambda a, b: (a - b).mean((1, 2, 3))),
     )
     trainer = make_trainer(name, batch=4)
     assert len(made) == 1

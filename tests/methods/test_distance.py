@@ -1,4 +1,6 @@
-"""Distances of images: LPIPS beside torch-fidelity's, and what a method says when its weights are not there."""
+"""Distances of images: LPIPS beside torch-fidelity's, and what a method says when its weights are
+not there.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +20,15 @@ from teachers.digits import EDMDigits
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """Files of the published layout with random content: torchvision's names, and LPIPS' of torch-fidelity."""
+    """Files of the published layout with random content: torchvision's names, and LPIPS' of
+    torch-fidelity.
+    """
     folder = tmp_path_factory.mktemp("lpips")
     torch.manual_seed(0)
     features = make_layers(cfgs["D"])
-    state = {f"features.{name}": t for name, t in features.state_dict().items()} | {"classifier.0.bias": torch.zeros(3)}
+    state = {f"features.{name}": t for name, t in features.state_dict().items()} | {
+        "classifier.0.bias": torch.zeros(3)
+    }
     torch.save(state, folder / "vgg.pth")
     channels = (64, 128, 256, 512, 512)
     linear = {f"lin{i}.model.1.weight": torch.rand(1, c, 1, 1) for i, c in enumerate(channels)}
@@ -31,7 +37,9 @@ def weights(tmp_path_factory):
 
 
 def test_lpips_is_torch_fidelitys(weights, monkeypatch):
-    """On images of 224 pixels, which this suite does not resize further: the same number, and a gradient."""
+    """On images of 224 pixels, which this suite does not resize further: the same number, and a
+    gradient.
+    """
     import torch_fidelity.sample_similarity_lpips as other
 
     vgg, linear_file, features, linear = weights
@@ -60,9 +68,14 @@ def test_distances_by_pixel_are_means():
 
 @pytest.mark.parametrize("method", ["dmd", "kd", "pd", "cd"])
 def test_lpips_refuses_grey_images_before_it_asks_for_its_weights(method):
-    with pytest.raises(UsageError, match=r"vgg16-397923af.pth is for images of 3 channels, 'edm-digits' makes images of 1; .*l2"):
+    with pytest.raises(
+        UsageError,
+        match=r"vgg16-397923af.pth is for images of 3 channels, 'edm-digits' makes images of 1; .*l2",
+    ):
         make_job(make_request(method=method, teacher="edm-digits", settings={"distance": "lpips"}))
-    with pytest.raises(UsageError, match="LPIPS compares colour images, EDMDigits makes images of 1 channels"):
+    with pytest.raises(
+        UsageError, match="LPIPS compares colour images, EDMDigits makes images of 1 channels"
+    ):
         distance("lpips", EDMDigits())
 
 
@@ -70,7 +83,9 @@ def test_lpips_asks_for_its_weights_before_anything_else(monkeypatch):
     """The first of the two files, by name and address; nothing was trained or made."""
     monkeypatch.setattr(EDMDigits, "image_spec", ImageSpec(3, 8))
     with pytest.raises(UsageError, match=r"vgg16-397923af.pth of vgg16 is not in the cache.*put it at"):
-        make_job(make_request(method="kd", teacher="edm-digits", settings={"distance": "lpips"}, eval=[]))
+        make_job(
+            make_request(method="kd", teacher="edm-digits", settings={"distance": "lpips"}, eval=[])
+        )
 
 
 def test_lpips_of_another_layout_is_refused(tmp_path, weights):

@@ -1,7 +1,8 @@
 """Generator gradients against closed forms, where data, generator and both denoisers are Gaussian.
 
-Data N(mu, s^2) and generator x = m + tau z, each pixel alone. With A = sigma^2 / (s^2 + sigma^2) and
-B = sigma^2 / (tau^2 + sigma^2) the exact denoisers are D_real = (1 - A) y + A mu and D_fake = (1 - B) y + B m.
+Data N(mu, s^2) and generator x = m + tau z, each pixel alone. With A = sigma^2 / (s^2 + sigma^2)
+and B = sigma^2 / (tau^2 + sigma^2) the exact denoisers are D_real = (1 - A) y + A mu and D_fake =
+(1 - B) y + B m.
 """
 
 from __future__ import annotations
@@ -101,17 +102,27 @@ DMD = {0.1: (-0.295431, 0.159487), 0.5: (-0.760132, 0.316559), 2.0: (-0.852281, 
 
 CLOSED_FORMS = [
     *(("sid", {"alpha": alpha}, level, gradient) for (level, alpha), gradient in SID.items()),
-    *(("sim", {"distance": "l2"}, level, gradient) for (level, alpha), gradient in SID.items() if alpha == 1),
+    *(
+        ("sim", {"distance": "l2"}, level, gradient)
+        for (level, alpha), gradient in SID.items()
+        if alpha == 1
+    ),
     *(("diff-instruct", {}, level, gradient) for level, gradient in DIFF_INSTRUCT.items()),
     *(("dmd", {"regression": 0}, level, gradient) for level, gradient in DMD.items()),
     *(("dmd2", {"gan": 0}, level, gradient) for level, gradient in DMD.items()),
 ]
-"""SiD's are over its weight; implicit matching by l2 is SiD at alpha 1 without it; DMD's are KL's over the mean distance."""
+"""SiD's are over its weight; implicit matching by l2 is SiD at alpha 1 without it; DMD's are KL's
+over the mean distance.
+"""
 
 
 @pytest.mark.parametrize(("method", "overrides", "level", "gradient"), CLOSED_FORMS)
 def test_a_generators_gradient_is_the_closed_form(method, overrides, level, gradient):
-    unit = {"sid": LOSS_SCALE * PIXELS / mean_distance(level), "sim": PIXELS, "diff-instruct": PIXELS}.get(method, 1)
+    unit = {
+        "sid": LOSS_SCALE * PIXELS / mean_distance(level),
+        "sim": PIXELS,
+        "diff-instruct": PIXELS,
+    }.get(method, 1)
     found = torch.stack(found_gradient(method, level, **overrides)) / unit
     atol = 2e-3 if method.startswith("dmd") else 1e-3
     torch.testing.assert_close(found, torch.tensor(gradient, dtype=torch.float64), rtol=0.02, atol=atol)
@@ -133,7 +144,11 @@ def noised(level: float, images: int = IMAGES):
     torch.manual_seed(2)
     z, noise = (torch.randn(images, 3, 32, 32, dtype=torch.float64) for _ in range(2))
     x = (M + TAU * z).requires_grad_(True)
-    return x, z, *(GaussianDenoiser(mu, s).double()(x + level * noise, level) for mu, s in ((MU, S), (M, TAU)))
+    return (
+        x,
+        z,
+        *(GaussianDenoiser(mu, s).double()(x + level * noise, level) for mu, s in ((MU, S), (M, TAU))),
+    )
 
 
 def test_an_image_with_nan_drops_out_of_sids_loss():
@@ -148,7 +163,9 @@ def test_an_image_with_nan_drops_out_of_sids_loss():
 @pytest.mark.parametrize("c", [0.0, 0.03, 10 / math.sqrt(PIXELS)])
 @pytest.mark.parametrize("level", [0.5, 2.0])
 def test_implicit_matching_by_pseudo_huber_has_its_limit_for_many_pixels(level, c):
-    """A B (m - mu) / sqrt(q + c^2) a pixel and root of their number, q the mean squared gap, c in the same unit."""
+    """A B (m - mu) / sqrt(q + c^2) a pixel and root of their number, q the mean squared gap, c in
+    the same unit.
+    """
     a, b = level**2 / (S**2 + level**2), level**2 / (TAU**2 + level**2)
     q = (b - a) ** 2 * (TAU**2 + level**2) + a**2 * (MU - M) ** 2
     found = found_gradient("sim", level, huber_c=c)[0].item() / math.sqrt(PIXELS)
@@ -158,18 +175,24 @@ def test_implicit_matching_by_pseudo_huber_has_its_limit_for_many_pixels(level, 
 @settings(max_examples=50)
 @given(level=st.floats(0.05, 10), c=st.floats(0.01, 5), seed=st.integers(0, 1000))
 def test_implicit_matching_gradient_of_every_pixel_is_the_written_formula(level, c, seed):
-    """[(B - A)(D_fake - x) - B gap] / rho - (sum gap (D_fake - x)) (B - A) gap / rho^3, rho = sqrt(|gap|^2 + c^2)."""
+    """[(B - A)(D_fake - x) - B gap] / rho - (sum gap (D_fake - x)) (B - A) gap / rho^3, rho =
+    sqrt(|gap|^2 + c^2).
+    """
     generator = torch.Generator().manual_seed(seed)
     x, noise = (torch.randn(3, 2, 4, 4, generator=generator, dtype=torch.float64) for _ in range(2))
     x.requires_grad_(True)
-    real, fake = (GaussianDenoiser(mu, s).double()(x + level * noise, level) for mu, s in ((MU, S), (M, TAU)))
+    real, fake = (
+        GaussianDenoiser(mu, s).double()(x + level * noise, level) for mu, s in ((MU, S), (M, TAU))
+    )
     found = torch.autograd.grad(sim_loss(x, real, fake, c).sum(), x)[0]
     real_s, fake_s = (GaussianDenoiser(0.0, v).log_s.double().exp().item() ** 2 for v in (S, TAU))
     a, b = level**2 / (real_s + level**2), level**2 / (fake_s + level**2)
     gap, error = (real - fake).detach(), (fake - x).detach()
     rho = (gap.square().sum((1, 2, 3), keepdim=True) + c**2).sqrt()
     product = (gap * error).sum((1, 2, 3), keepdim=True)
-    torch.testing.assert_close(found, ((b - a) * error - b * gap) / rho - product * (b - a) * gap / rho**3, rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(
+        found, ((b - a) * error - b * gap) / rho - product * (b - a) * gap / rho**3, rtol=1e-6, atol=1e-9
+    )
 
 
 @pytest.mark.parametrize(("level", "distance"), [(0.1, 0.082335), (0.5, 0.485248), (2.0, 0.968798)])
@@ -178,7 +201,8 @@ def test_mean_distance_has_its_tabulated_values(level, distance):
 
 
 @pytest.mark.parametrize(
-    ("alpha", "value", "gradient"), [(0.5, -0.047768, -0.080415), (1.0, -0.100879, -0.024441), (1.2, -0.122124, -0.002052)]
+    ("alpha", "value", "gradient"),
+    [(0.5, -0.047768, -0.080415), (1.0, -0.100879, -0.024441), (1.2, -0.122124, -0.002052)],
 )
 def test_sid_loss_of_one_pixel_has_its_tabulated_value_and_gradient(alpha, value, gradient):
     x = torch.tensor([[[[0.3]]]], dtype=torch.float64, requires_grad=True)
@@ -203,7 +227,9 @@ def test_sid_loss_of_one_pixel_has_its_tabulated_value_and_gradient(alpha, value
     seed=st.integers(0, 1000),
 )
 def test_sid_gradient_of_every_pixel_is_the_written_formula(level, mu, s, m, tau, alpha, seed):
-    """(1/w) {(B - A)(D_real - x) - A gap - 2 alpha (B - A) gap}, gap = D_real - D_fake, for each pixel of each image."""
+    """(1/w) {(B - A)(D_real - x) - A gap - 2 alpha (B - A) gap}, gap = D_real - D_fake, for each
+    pixel of each image.
+    """
     generator = torch.Generator().manual_seed(seed)
     x, noise = (torch.randn(3, 2, 4, 4, generator=generator, dtype=torch.float64) for _ in range(2))
     x.requires_grad_(True)

@@ -29,7 +29,9 @@ def trained(method):
 
 
 def gradient(trainer, batch, scale=2.0**14, autocast=None):
-    """The generator's gradient as the engine makes it: the loss is scaled up before, the gradient down after."""
+    """The generator's gradient as the engine makes it: the loss is scaled up before, the gradient
+    down after.
+    """
     step = next(s for s in trainer.steps if s.role == "generator")
     for other in trainer.steps:
         for module in other.modules:
@@ -37,7 +39,9 @@ def gradient(trainer, batch, scale=2.0**14, autocast=None):
     step.network.zero_grad()
     torch.manual_seed(3)
     with torch.autocast("cpu", autocast or torch.float16, enabled=autocast is not None):
-        loss = step.loss(Batch(batch.z, batch.labels, batch.pairs, batch.real, seen=batch.seen)).sum() / len(batch.z)
+        loss = step.loss(
+            Batch(batch.z, batch.labels, batch.pairs, batch.real, seen=batch.seen)
+        ).sum() / len(batch.z)
     (loss * scale).backward()
     assert loss.isfinite()
     return torch.cat([p.grad.flatten() for p in step.network.parameters() if p.grad is not None]) / scale
@@ -50,7 +54,9 @@ def in_half(trainer, half_type):
 
 @pytest.mark.parametrize("method", SCORE_DIFFERENCE)
 def test_gradients_in_float16_point_where_those_of_float32_do(method):
-    """Through the networks' own casts and through autocast alike, with the loss scaled as the engine scales it."""
+    """Through the networks' own casts and through autocast alike, with the loss scaled as the
+    engine scales it.
+    """
     trainer, batch = trained(method)
     scale = 2.0**4 if method in ("sid", "sida", "sid2a") else 2.0**14  # which the engine finds by itself
     full = gradient(trainer, batch, scale)
@@ -89,7 +95,9 @@ def test_training_in_float16_goes_where_float32_goes():
 
 def test_the_loss_scale_is_part_of_a_checkpoint():
     trainer = make_trainer("sid", batch=8)
-    trainer.scalers = {role: torch.amp.GradScaler("cpu", init_scale=4.0, growth_interval=2) for role in trainer.scalers}
+    trainer.scalers = {
+        role: torch.amp.GradScaler("cpu", init_scale=4.0, growth_interval=2) for role in trainer.scalers
+    }
     for _ in range(3):
         trainer.iteration()
     other = make_trainer("sid", batch=8)
@@ -104,7 +112,9 @@ def test_the_loss_scale_is_part_of_a_checkpoint():
 def test_bfloat16_is_refused_for_score_differences_unless_it_is_forced(method, monkeypatch):
     monkeypatch.setattr("bench.environment.choose_precision", lambda name, device: name)  # as on a GPU
     request = {"method": method, "teacher": "edm-digits"}
-    with pytest.raises(UsageError, match="which bf16 rounds away; use --precision fp16 or tf32, or bf16-forced"):
+    with pytest.raises(
+        UsageError, match="which bf16 rounds away; use --precision fp16 or tf32, or bf16-forced"
+    ):
         make_job(make_request(**request, settings={"precision": "bf16"}))
     job = make_job(make_request(**request, settings={"precision": "bf16-forced"}))
     assert job.teacher.denoiser.half_type == torch.bfloat16
@@ -119,7 +129,9 @@ def test_bfloat16_is_no_question_for_a_regression(monkeypatch):
 @pytest.mark.parametrize("name", ["fp16", "bf16", "tf32"])
 def test_arithmetic_of_a_gpu_is_refused_on_a_cpu(name):
     with pytest.raises(UsageError, match=f"the precision '{name}' needs a GPU"):
-        make_job(make_request(method="kd", teacher="edm-digits", settings={"precision": name}, device="cpu"))
+        make_job(
+            make_request(method="kd", teacher="edm-digits", settings={"precision": name}, device="cpu")
+        )
 
 
 def test_only_float16_scales_its_loss():

@@ -1,4 +1,6 @@
-"""Every method on EDM's own U-Nets, small and of random weights: unconditional with augmentation, and by class."""
+"""Every method on EDM's own U-Nets, small and of random weights: unconditional with augmentation,
+and by class.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,13 @@ from teachers.networks.augment import AugmentPipe
 from teachers.networks.config import NetworkConfig
 from tests.helpers.trainers import TRAINED
 
-SHAPE = {"model_channels": 32, "channel_mult": [1, 1], "num_blocks": 1, "img_resolution": 16, "img_channels": 3}
+SHAPE = {
+    "model_channels": 32,
+    "channel_mult": [1, 1],
+    "num_blocks": 1,
+    "img_resolution": 16,
+    "img_channels": 3,
+}
 CPU = torch.device("cpu")
 
 
@@ -25,7 +33,13 @@ class Unconditional(Teacher):
     """DDPM++ in small, which is told of its augmentation."""
 
     config = NetworkConfig(model_type="SongUNet", attn_resolutions=[8], augment_dim=9, **SHAPE)
-    image_spec, noise, sampler, dataset, protocol = config.image_spec, NoiseLevels(), Sampler(4), None, None
+    image_spec, noise, sampler, dataset, protocol = (
+        config.image_spec,
+        NoiseLevels(),
+        Sampler(4),
+        None,
+        None,
+    )
     augment = AugmentPipe(0.5)
 
     def load(self, path):
@@ -58,7 +72,11 @@ def test_two_updates_change_the_generator_and_leave_it_finite(method, settings, 
     z, labels = seeded_noise(range(4), teacher.image_spec)
     pairs = PairStream(z, z.flip(0), labels, 0, 0.0) if TeacherPairs in needs else None
     pixels = torch.randint(0, 256, (8, 3, 16, 16), dtype=torch.uint8)
-    real = RealStream(InMemory(pixels, torch.arange(8) % 4), teacher.image_spec, 0, CPU) if RealImages in needs else None
+    real = (
+        RealStream(InMemory(pixels, torch.arange(8) % 4), teacher.image_spec, 0, CPU)
+        if RealImages in needs
+        else None
+    )
     trainer = Trainer(cls(chosen, teacher), teacher, Budget.parse("updates=2"), CPU, pairs, real)
     before = [p.clone() for p in trainer.method.generator.parameters()]
     while trainer.fraction < 1:

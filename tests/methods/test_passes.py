@@ -79,7 +79,9 @@ def prices(network) -> Passes:
     frozen = {"frozen": True, "image_gradient": True, "backward": True}
     y, direction = torch.randn(BATCH, 1, 8, 8), torch.randn(BATCH, 1, 8, 8)
     with torch.no_grad():
-        jvp = measure(lambda: derivative(lambda y: network(y, y.mean((1, 2, 3)).exp()), (y,), (direction,)), {}).flops
+        jvp = measure(
+            lambda: derivative(lambda y: network(y, y.mean((1, 2, 3)).exp()), (y,), (direction,)), {}
+        ).flops
     return Passes(
         forward=forward,
         backward=cost(backward=True) - forward,
@@ -97,7 +99,9 @@ def test_an_iteration_costs_the_passes_of_the_card(method):
     price = prices(trainer.teacher.denoiser)
     stated = card(registry.methods.get(method)).passes
     trainer.iteration()
-    expected = sum(getattr(p, kind) * getattr(price, kind) for p in stated.values() for kind in Passes.model_fields)
+    expected = sum(
+        getattr(p, kind) * getattr(price, kind) for p in stated.values() for kind in Passes.model_fields
+    )
     assert trainer.ledger.flops == pytest.approx(expected, rel=0.02)
     if method != "sid2a":
         assert trainer.ledger.updates == 1
@@ -130,4 +134,6 @@ def test_the_nominal_price_is_that_of_the_papers_passes(method):
 def test_other_settings_take_other_passes(method, settings, forward):
     trainer = make_trainer(method, batch=BATCH, **settings)
     trainer.iteration()
-    assert {role: passes.forward / BATCH for role, passes in trainer.ledger.evaluations.items()} == forward
+    assert {
+        role: passes.forward / BATCH for role, passes in trainer.ledger.evaluations.items()
+    } == forward

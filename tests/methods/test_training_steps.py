@@ -14,7 +14,9 @@ from tests.methods.helpers import at_once
 
 @pytest.mark.parametrize(("method", "settings"), DATA_FREE)
 def test_generator_gradient_is_zero_while_the_fake_score_is_the_teacher(method, settings):
-    """To the last bit where nothing is differentiated through the scores; to rounding in SiD and SIM, whose two paths cancel."""
+    """To the last bit where nothing is differentiated through the scores; to rounding in SiD and
+    SIM, whose two paths cancel.
+    """
     trainer = make_trainer(method, **settings)
     step = next(s for s in trainer.steps if s.role == "generator")
     for network in trainer.roles.values():
@@ -58,7 +60,9 @@ def test_a_step_changes_its_own_network_and_no_other(method, settings):
         trainer._update(step, batch)
         for name, module in modules.items():
             unchanged = all(torch.equal(t, before[name][key]) for key, t in module.state_dict().items())
-            ratios = name == "head.fake" and step.role == "generator" and method == "f-distill"  # its buffer, no weight
+            ratios = (
+                name == "head.fake" and step.role == "generator" and method == "f-distill"
+            )  # its buffer, no weight
             assert unchanged == (name not in own) or ratios, f"{step.role} step, {name}"
             if module not in step.modules:
                 assert not any(p.requires_grad for p in module.parameters())
@@ -80,7 +84,9 @@ REACHED = {
     "ect": {"generator": {"generator"}},
     "scd": {"generator": {"generator", "generator head"}},
 }
-"""For each loss, the networks through which its gradient passes if none is frozen: all others are behind a stop-gradient."""
+"""For each loss, the networks through which its gradient passes if none is frozen: all others are
+behind a stop-gradient.
+"""
 
 
 @pytest.mark.parametrize("method", REACHED)
@@ -91,7 +97,9 @@ def test_each_loss_sends_its_gradient_through_these_networks_and_no_others(metho
         trainer._begin_next_stage()
     named = {"teacher": trainer.teacher.denoiser, **trainer.method.networks()}
     for step in trainer.steps:
-        named |= {step.role: step.network} | ({f"{step.role} head": step.head} if step.head is not None else {})
+        named |= {step.role: step.network} | (
+            {f"{step.role} head": step.head} if step.head is not None else {}
+        )
     for step in trainer.steps:
         for module in named.values():
             module.requires_grad_(True).zero_grad()
@@ -101,7 +109,9 @@ def test_each_loss_sends_its_gradient_through_these_networks_and_no_others(metho
             batch.memo["x"] = last_batch.memo["x"]
         step.loss(batch).sum().backward()
         reached = {
-            name for name, module in named.items() if any(p.grad is not None and p.grad.any() for p in module.parameters())
+            name
+            for name, module in named.items()
+            if any(p.grad is not None and p.grad.any() for p in module.parameters())
         }
         assert reached == REACHED[method][step.role], step.role
 
@@ -115,7 +125,9 @@ def test_with_no_adversarial_weight_dmd2_reads_no_encoder():
 
 @pytest.mark.parametrize(("method", "settings"), DATA_FREE)
 def test_the_fake_loss_at_its_optimum_is_the_number_of_pixels(method, settings):
-    """For images N(0, sigma_data^2) the EDM-weighted loss of the exact denoiser is 1 a pixel at every noise level."""
+    """For images N(0, sigma_data^2) the EDM-weighted loss of the exact denoiser is 1 a pixel at
+    every noise level.
+    """
     from teachers.analytic import GaussianDenoiser
 
     trainer = make_trainer(method, **settings)
@@ -130,7 +142,9 @@ def test_the_fake_loss_at_its_optimum_is_the_number_of_pixels(method, settings):
 
 
 def test_the_pairs_of_dmd_are_regressed_on_their_own_noise():
-    """With the matching term at zero the loss is the weighted mean squared error of the generator on the pairs."""
+    """With the matching term at zero the loss is the weighted mean squared error of the generator
+    on the pairs.
+    """
     trainer = make_trainer("dmd", regression=0.25)
     z, images = torch.randn(8, 1, 8, 8), torch.randn(8, 1, 8, 8)
     loss = trainer.method.generator_loss(Batch(torch.randn(8, 1, 8, 8), pairs=(z, images, None)))
@@ -149,12 +163,21 @@ def test_dmd_fake_score_learns_the_images_of_before_the_generators_update():
 @pytest.mark.parametrize(("method", "settings"), DATA_FREE)
 def test_dropout_reaches_the_trainable_copies_and_not_the_teacher(method, settings):
     trainer = make_trainer(method, dropout=0.3, **settings)
-    rates = {role: {m.p for m in net.modules() if isinstance(m, torch.nn.Dropout)} for role, net in trainer.roles.items()}
-    assert rates == {"teacher": {0.3 if method == "diff-instruct" else 0.0}, "fake": {0.3}, "generator": {0.3}}
+    rates = {
+        role: {m.p for m in net.modules() if isinstance(m, torch.nn.Dropout)}
+        for role, net in trainer.roles.items()
+    }
+    assert rates == {
+        "teacher": {0.3 if method == "diff-instruct" else 0.0},
+        "fake": {0.3},
+        "generator": {0.3},
+    }
 
 
 def test_diff_instruct_drops_the_same_units_of_both_score_networks():
-    """So that there is no gap at the start, whatever the dropout of the teacher's file; without it there is none either."""
+    """So that there is no gap at the start, whatever the dropout of the teacher's file; without it
+    there is none either.
+    """
     for given in (True, False):
         trainer = make_trainer("diff-instruct", dropout=0.3, score_dropout=given)
         y, sigma = torch.randn(8, 1, 8, 8), torch.full((8,), 0.5)

@@ -1,8 +1,9 @@
-"""The trajectory methods against closed forms, where the data are Gaussian and so is every step of the teacher.
+"""The trajectory methods against closed forms, where the data are Gaussian and so is every step of
+the teacher.
 
-Data N(mu, s^2), each pixel alone. The exact solution of the teacher's flow from sigma to 0 is
-f(y; sigma) = mu + (y - mu) s / sqrt(s^2 + sigma^2). A step from a to b multiplies y - mu by e(a, b) if it is Euler's, by h(a, b)
-if it is Heun's.
+Data N(mu, s^2), each pixel alone. The exact solution of the teacher's flow from sigma to 0 is f(y;
+sigma) = mu + (y - mu) s / sqrt(s^2 + sigma^2). A step from a to b multiplies y - mu by e(a, b) if
+it is Euler's, by h(a, b) if it is Heun's.
 """
 
 from __future__ import annotations
@@ -71,11 +72,15 @@ def test_one_step_multiplies_its_factor(a, shrink, y):
     mu = denoiser.mu.item()
     s = denoiser.log_s.exp().item()
     for step, factor in ((euler_step, e), (heun_step, h)):
-        assert step(denoiser, state, a, b).item() == pytest.approx(mu + (y - mu) * factor(a, b, s), rel=1e-9, abs=1e-9)
+        assert step(denoiser, state, a, b).item() == pytest.approx(
+            mu + (y - mu) * factor(a, b, s), rel=1e-9, abs=1e-9
+        )
 
 
 def test_progressive_distillation_aims_where_two_steps_of_the_teacher_end():
-    """x* = mu + (y - mu) (s1 e(s1, s2) e(s2, s3) - s3) / (s1 - s3): 0.737085 for y = 3 and levels 5, 4, 3.2."""
+    """x* = mu + (y - mu) (s1 e(s1, s2) e(s2, s3) - s3) / (s1 - s3): 0.737085 for y = 3 and levels
+    5, 4, 3.2.
+    """
     denoiser = GaussianDenoiser(MU, S).double()
     y = torch.full((1, 1, 1, 1), 3.0, dtype=torch.float64)
     levels = [torch.tensor([level], dtype=torch.float64) for level in (5.0, 4.0, 3.2)]
@@ -121,7 +126,9 @@ def test_a_consistency_model_has_the_papers_coefficients():
     """c_skip' y + c_out' F, with F = (D - c_skip y) / c_out of the network as it is."""
     method = instance("cd", distance="l2")
     y, sigma, data, low = torch.randn(2, 3, 8, 8, dtype=torch.float64), 1.7, 0.25, 0.002
-    f = (method.generator(y, sigma) - data / (sigma**2 + data) * y) / (sigma * 0.5 / math.sqrt(sigma**2 + data))
+    f = (method.generator(y, sigma) - data / (sigma**2 + data) * y) / (
+        sigma * 0.5 / math.sqrt(sigma**2 + data)
+    )
     skip, out = data / ((sigma - low) ** 2 + data), (sigma - low) * 0.5 / math.sqrt(sigma**2 + data)
     torch.testing.assert_close(method.student(y, sigma), skip * y + out * f)
 
@@ -148,9 +155,14 @@ def test_neighbouring_levels_of_consistency_distillation_are_those_of_karras_gri
     method = instance("cd", distance="l2", levels=3)
     seen = set()
     student = method.student
-    method.student = lambda y, sigma, labels=None: (seen.update(sigma.tolist()), student(y, sigma, labels))[1]
+    method.student = lambda y, sigma, labels=None: (
+        seen.update(sigma.tolist()),
+        student(y, sigma, labels),
+    )[1]
     method.loss(real(64))
-    assert sorted(seen) == pytest.approx(sorted(method.noise.karras(torch.tensor([0.0, 0.5], dtype=torch.float64)).tolist()))
+    assert sorted(seen) == pytest.approx(
+        sorted(method.noise.karras(torch.tensor([0.0, 0.5], dtype=torch.float64)).tolist())
+    )
 
 
 def test_the_target_network_of_consistency_distillation_follows_by_its_decay():
@@ -163,7 +175,9 @@ def test_the_target_network_of_consistency_distillation_follows_by_its_decay():
 
 
 def test_easy_consistency_tuning_compares_one_noise_at_two_levels():
-    """With f exact the pair differs by s {(x - mu) [1/c(a) - 1/c(b)] + noise [a/c(a) - b/c(b)]}, c(a) = sqrt(s^2 + a^2)."""
+    """With f exact the pair differs by s {(x - mu) [1/c(a) - 1/c(b)] + noise [a/c(a) - b/c(b)]},
+    c(a) = sqrt(s^2 + a^2).
+    """
     method = instance("ect", stage_images=1000)
     calls = []
 
@@ -182,8 +196,12 @@ def test_easy_consistency_tuning_compares_one_noise_at_two_levels():
     noise = (upper - x) / a
     c, d = (S**2 + a**2).sqrt(), (S**2 + low**2).sqrt()
     residual = S * ((x - MU) * (1 / c - 1 / d) + noise * (a / c - low / d))
-    residual = torch.where(low > 0, residual, exact(upper, a.flatten()) - x)  # at level 0 the target is the image
-    torch.testing.assert_close(loss, residual.square().sum((1, 2, 3)).sqrt() / (a - low).flatten(), rtol=1e-6, atol=1e-9)
+    residual = torch.where(
+        low > 0, residual, exact(upper, a.flatten()) - x
+    )  # at level 0 the target is the image
+    torch.testing.assert_close(
+        loss, residual.square().sum((1, 2, 3)).sqrt() / (a - low).flatten(), rtol=1e-6, atol=1e-9
+    )
     assert (lower == 0).any()
     assert (lower > 0).any()
 
@@ -218,7 +236,9 @@ def test_the_exact_consistency_function_has_no_tangent():
 
 
 def test_the_tangent_is_the_derivative_of_the_clean_image_along_the_flow():
-    """Before normalisation it is cos(t) df/dt, here by central differences of f = cos(t) x_t - sin(t) sigma_data F."""
+    """Before normalisation it is cos(t) df/dt, here by central differences of f = cos(t) x_t -
+    sin(t) sigma_data F.
+    """
     method = instance("scd", normaliser=1e12)  # divides by a constant
     torch.manual_seed(0)
     t = torch.linspace(0.1, 1.4, 8, dtype=torch.float64)
@@ -235,7 +255,9 @@ def test_the_tangent_is_the_derivative_of_the_clean_image_along_the_flow():
 
         d = 1e-5
         slope = (clean(x_t + d * flow, t + d) - clean(x_t - d * flow, t - d)) / (2 * d)
-    torch.testing.assert_close(tangent * 1e12, t.cos()[:, None, None, None] * slope, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        tangent * 1e12, t.cos()[:, None, None, None] * slope, rtol=1e-5, atol=1e-6
+    )
 
 
 def test_a_derivative_comes_with_the_value():
@@ -246,7 +268,9 @@ def test_a_derivative_comes_with_the_value():
 
 
 def test_regression_on_pairs_is_at_its_optimum_at_the_teachers_map():
-    """The generator m + tau z for which the flow from 80 z ends where the Heun pairs do has no gradient; the teacher's does."""
+    """The generator m + tau z for which the flow from 80 z ends where the Heun pairs do has no
+    gradient; the teacher's does.
+    """
     method = instance("kd", distance="l2")
     z = torch.randn(512, 3, 8, 8, dtype=torch.float64)
     images = Teacher.sampler(method_denoiser := GaussianDenoiser(MU, S).double(), z, method.noise)
@@ -276,7 +300,9 @@ def test_regression_on_pairs_is_at_its_optimum_at_the_teachers_map():
 
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 def test_the_value_of_the_continuous_loss_is_that_of_the_tangent(dropout):
-    """F_theta - F^- is zero in value whatever is dropped: what is left is the mean of g^2 over sigma and the pixels."""
+    """F_theta - F^- is zero in value whatever is dropped: what is left is the mean of g^2 over
+    sigma and the pixels.
+    """
     from tests.helpers.trainers import make_trainer
 
     trainer = make_trainer("scd", dropout=dropout, warmup_images=0)

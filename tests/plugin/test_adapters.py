@@ -1,4 +1,6 @@
-"""Adapted networks against the exact denoiser of Gaussian pixels, whose noise, v and velocity have closed forms."""
+"""Adapted networks against the exact denoiser of Gaussian pixels, whose noise, v and velocity have
+closed forms.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ def cosine_alphas():
 
 
 class ExactVP(torch.nn.Module):
-    """The best prediction for pixels N(mu, s^2) of ``x_t = a x0 + b eps``; between the indices ln(a / b) is linear."""
+    """The best prediction for pixels N(mu, s^2) of ``x_t = a x0 + b eps``; between the indices ln(a
+    / b) is linear.
+    """
 
     def __init__(self, alphas, prediction):
         super().__init__()
@@ -41,7 +45,10 @@ class ExactVP(torch.nn.Module):
 
     def forward(self, x_t, t, labels):
         log_snr = torch.tensor(np.interp(t.double().numpy(), np.arange(len(self.log_snr)), self.log_snr))
-        a, b = (f.sqrt().to(x_t.dtype)[:, None, None, None] for f in (log_snr.sigmoid(), (-log_snr).sigmoid()))
+        a, b = (
+            f.sqrt().to(x_t.dtype)[:, None, None, None]
+            for f in (log_snr.sigmoid(), (-log_snr).sigmoid())
+        )
         mu = self.mu.to(x_t.dtype)
         x0 = mu + a * S**2 / (a**2 * S**2 + b**2) * (x_t - a * mu)
         eps = b / (a**2 * S**2 + b**2) * (x_t - a * mu)
@@ -49,7 +56,9 @@ class ExactVP(torch.nn.Module):
 
 
 class ExactFlow(torch.nn.Module):
-    """The mean of ``n - x0`` for pixels N(mu, s^2) given ``x_t = (1 - t) x0 + t n``, at the time ``t * scale``."""
+    """The mean of ``n - x0`` for pixels N(mu, s^2) given ``x_t = (1 - t) x0 + t n``, at the time
+    ``t * scale``.
+    """
 
     def __init__(self, scale):
         super().__init__()
@@ -85,7 +94,9 @@ def noisy(sigma, dtype=torch.float64):
 @pytest.mark.parametrize("alphas", [linear_alphas(), cosine_alphas()], ids=["linear", "cosine"])
 @pytest.mark.parametrize("prediction", PREDICTIONS)
 def test_at_every_level_of_the_schedule_the_denoiser_is_exact(prediction, alphas, dtype, precision):
-    """The noise is subtracted from y, so that in units of the pixels the error of a noise prediction grows with sigma."""
+    """The noise is subtracted from y, so that in units of the pixels the error of a noise
+    prediction grows with sigma.
+    """
     sigma = ((1 - alphas) / alphas).sqrt()
     sigma = sigma[sigma <= 160]
     y = noisy(sigma, dtype)
@@ -120,16 +131,25 @@ def test_the_time_is_the_index_linear_in_the_logarithm_and_held_at_the_ends():
     alphas = linear_alphas()
     denoiser = VPDenoiser(torch.nn.Identity(), alphas)
     sigma = ((1 - alphas) / alphas).sqrt()
-    torch.testing.assert_close(denoiser.time(sigma), torch.arange(1000.0, dtype=torch.float64), rtol=0, atol=1e-9)
+    torch.testing.assert_close(
+        denoiser.time(sigma), torch.arange(1000.0, dtype=torch.float64), rtol=0, atol=1e-9
+    )
     between = (sigma[:-1] ** 0.75) * (sigma[1:] ** 0.25)
-    torch.testing.assert_close(denoiser.time(between), torch.arange(999.0, dtype=torch.float64) + 0.25, rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        denoiser.time(between), torch.arange(999.0, dtype=torch.float64) + 0.25, rtol=0, atol=1e-6
+    )
     assert denoiser.time(torch.tensor([0, 1e-6, 1e6])).tolist() == [0, 0, 999]
 
 
 def test_the_range_of_noise_levels_is_the_schedules_up_to_160():
-    """0.01 to 157.4 for DDPM; a cosine ends at the last level below 160, though its table goes to 2e4; a flow has EDM's."""
+    """0.01 to 157.4 for DDPM; a cosine ends at the last level below 160, though its table goes to
+    2e4; a flow has EDM's.
+    """
     ddpm = VPDenoiser(torch.nn.Identity(), linear_alphas()).noise
-    assert (ddpm.sigma_min, ddpm.sigma_max) == (pytest.approx(0.0100005, rel=1e-5), pytest.approx(157.4, rel=1e-3))
+    assert (ddpm.sigma_min, ddpm.sigma_max) == (
+        pytest.approx(0.0100005, rel=1e-5),
+        pytest.approx(157.4, rel=1e-3),
+    )
     sigmas = ((1 - cosine_alphas()) / cosine_alphas()).sqrt()
     cosine = VPDenoiser(torch.nn.Identity(), cosine_alphas()).noise
     assert sigmas[-1] > 1e4
@@ -144,17 +164,23 @@ def test_levels_without_image_or_without_noise_are_left_out_of_the_table():
     alphas = torch.tensor([1.0, 0.9, 0.5, 0.1, 0.0], dtype=torch.float64)
     denoiser = VPDenoiser(torch.nn.Identity(), alphas)
     assert denoiser.noise.sigma_max == pytest.approx(3)
-    assert denoiser.time(torch.tensor([1e-3, 1.0, 3.0, 1e3], dtype=torch.float64)).tolist() == pytest.approx([1, 2, 3, 3])
+    assert denoiser.time(
+        torch.tensor([1e-3, 1.0, 3.0, 1e3], dtype=torch.float64)
+    ).tolist() == pytest.approx([1, 2, 3, 3])
 
 
-@pytest.mark.parametrize("alphas", [[0.5], [0.5, 0.9], [0.5, 0.5], [1.0, 0.0], [0.9, float("nan"), 0.5], [0.9, 0.5, -0.1]])
+@pytest.mark.parametrize(
+    "alphas", [[0.5], [0.5, 0.9], [0.5, 0.5], [1.0, 0.0], [0.9, float("nan"), 0.5], [0.9, 0.5, -0.1]]
+)
 def test_a_schedule_that_does_not_fall_is_refused(alphas):
     with pytest.raises(UsageError, match="do not fall from 1 towards 0"):
         VPDenoiser(torch.nn.Identity(), torch.tensor(alphas))
 
 
 def test_an_unknown_prediction_is_refused():
-    with pytest.raises(UsageError, match="'noise' is not known; expected one of epsilon, v_prediction, sample"):
+    with pytest.raises(
+        UsageError, match="'noise' is not known; expected one of epsilon, v_prediction, sample"
+    ):
         VPDenoiser(torch.nn.Identity(), linear_alphas(), "noise")
 
 
@@ -179,7 +205,9 @@ def test_the_gradient_flows_through_the_images(denoiser):
     torch.testing.assert_close(slope, expected, rtol=1e-8, atol=1e-8)
 
 
-@pytest.mark.parametrize("adapt", [lambda n: VPDenoiser(n, linear_alphas()), FlowDenoiser], ids=["vp", "flow"])
+@pytest.mark.parametrize(
+    "adapt", [lambda n: VPDenoiser(n, linear_alphas()), FlowDenoiser], ids=["vp", "flow"]
+)
 def test_nothing_is_read_back_from_the_device(adapt):
     """The meta device has no values, so that reading one would fail."""
 
@@ -207,7 +235,9 @@ def test_a_copy_trains_and_leaves_the_original_alone(denoiser):
     torch.testing.assert_close(denoiser(y, sigma), exact(y, sigma), rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("adapt", [lambda n: VPDenoiser(n, linear_alphas()), FlowDenoiser], ids=["vp", "flow"])
+@pytest.mark.parametrize(
+    "adapt", [lambda n: VPDenoiser(n, linear_alphas()), FlowDenoiser], ids=["vp", "flow"]
+)
 def test_of_a_network_that_predicts_its_variance_only_the_prediction_is_used(adapt):
     class Constant(torch.nn.Module):
         def __init__(self, values):
@@ -218,7 +248,9 @@ def test_of_a_network_that_predicts_its_variance_only_the_prediction_is_used(ada
             return torch.cat([torch.full_like(x_t, v) for v in self.values], dim=1)
 
     y = noisy(torch.tensor([0.5, 3.0], dtype=torch.float64))
-    torch.testing.assert_close(adapt(Constant([0.7, 99.0]))(y, 0.5), adapt(Constant([0.7]))(y, 0.5), rtol=0, atol=0)
+    torch.testing.assert_close(
+        adapt(Constant([0.7, 99.0]))(y, 0.5), adapt(Constant([0.7]))(y, 0.5), rtol=0, atol=0
+    )
 
 
 @pytest.mark.parametrize("prediction", PREDICTIONS)
@@ -227,7 +259,10 @@ def test_a_network_that_computes_in_fewer_bits_is_combined_in_the_type_of_the_im
         def forward(self, x_t, t, labels):
             return x_t.bfloat16()
 
-    assert VPDenoiser(Half(), linear_alphas(), prediction)(torch.ones(2, 1, 2, 2), 1.0).dtype == torch.float32
+    assert (
+        VPDenoiser(Half(), linear_alphas(), prediction)(torch.ones(2, 1, 2, 2), 1.0).dtype
+        == torch.float32
+    )
 
 
 def test_the_labels_reach_the_network_and_augmentation_labels_do_not():
@@ -248,7 +283,9 @@ def test_the_labels_reach_the_network_and_augmentation_labels_do_not():
 
 @pytest.mark.parametrize("denoiser", adapters(), ids=IDS)
 def test_heuns_sampler_carries_noise_to_the_data(denoiser):
-    """A unit of noise ends a deviation from the mean: x = mu + (sigma_max z - mu) s / sqrt(s^2 + sigma_max^2)."""
+    """A unit of noise ends a deviation from the mean: x = mu + (sigma_max z - mu) s / sqrt(s^2 +
+    sigma_max^2).
+    """
     top = denoiser.noise.sigma_max
     z = torch.linspace(-2, 2, 8, dtype=torch.float64).reshape(2, 1, 2, 2)
     flow = MU + (top * z - MU) * S / math.sqrt(S**2 + top**2)

@@ -1,4 +1,6 @@
-"""Figures of a comparison: their lines and bands are the numbers of the records, whatever the names in them."""
+"""Figures of a comparison: their lines and bands are the numbers of the records, whatever the names
+in them.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,21 @@ from bench.runs.record import Evaluation, Measurement, Record
 from bench.runs.store import RunFolder, results_folder
 
 AWKWARD = "_a & 50% <script>alert('x')</script> $x^2 $\\frac{1}{0} \\Größe 距離\x00\n"
-METHODS = ["cd", "diff-instruct", "dmd", "dmd2", "ect", "f-distill", "kd", "pd", "scd", "sid", "sid2a", "sida", "sim"]
+METHODS = [
+    "cd",
+    "diff-instruct",
+    "dmd",
+    "dmd2",
+    "ect",
+    "f-distill",
+    "kd",
+    "pd",
+    "scd",
+    "sid",
+    "sid2a",
+    "sida",
+    "sim",
+]
 
 
 def run(
@@ -44,7 +60,9 @@ def run(
     digest: str = "d",
     **settings: object,
 ) -> Record:
-    """A record of a run that never was, with a point after each of ``updates``; it is put in the results folder too."""
+    """A record of a run that never was, with a point after each of ``updates``; it is put in the
+    results folder too.
+    """
     points = [
         Evaluation(
             images=100 * u,
@@ -58,7 +76,9 @@ def run(
         for u, value, n in zip(updates, fid, nfe, strict=True)
     ]
     last = points[-1]
-    apart = repr((method, seed, fid, nfe, teacher, protocol, speed, updates, direction, digest, settings))
+    apart = repr(
+        (method, seed, fid, nfe, teacher, protocol, speed, updates, direction, digest, settings)
+    )
     record = Record(
         run_id=f"run-{zlib.crc32(apart.encode())}",
         method=method,
@@ -79,7 +99,12 @@ def run(
         protocols={protocol: {"directions": {"fid": direction}}},
         images={"resolution": 8, "channels": 1},
         nfe=nfe[-1],
-        cost={"images": last.images, "updates": last.updates, "flops": last.flops, "seconds": last.seconds},
+        cost={
+            "images": last.images,
+            "updates": last.updates,
+            "flops": last.flops,
+            "seconds": last.seconds,
+        },
         evaluations=points,
         final={"fid": fid[-1]},
     )
@@ -156,10 +181,15 @@ def test_what_may_be_below_zero_is_on_a_linear_axis_with_its_plain_mean():
 
 
 def test_under_a_budget_of_seconds_seeds_are_matched_from_the_end():
-    records = [run(updates=(0, 10, 20, 40)), run(seed=1, updates=(11, 22, 44), fid=(8.0, 4.0, 2.0), nfe=(1, 1, 1))]
+    records = [
+        run(updates=(0, 10, 20, 40)),
+        run(seed=1, updates=(11, 22, 44), fid=(8.0, 4.0, 2.0), nfe=(1, 1, 1)),
+    ]
     found = line(drawn(records).figure, "sid")
     assert found.get_ydata() == pytest.approx([8, 4, 2])
-    assert found.get_xdata() == pytest.approx([100 * math.sqrt(a * b) for a, b in ((10, 11), (20, 22), (40, 44))])
+    assert found.get_xdata() == pytest.approx(
+        [100 * math.sqrt(a * b) for a, b in ((10, 11), (20, 22), (40, 44))]
+    )
 
 
 def test_only_points_that_every_seed_has_are_on_the_line():
@@ -180,7 +210,9 @@ def test_the_teachers_line_is_its_own_number_and_says_its_nfe():
 def test_a_method_on_its_way_to_fewer_steps_is_drawn_at_its_final_nfe_only():
     drawing = drawn([run("pd", nfe=(32, 32, 1, 1)), teacher_run()])
     assert line(drawing.figure, "pd").get_ydata() == pytest.approx([4, 2])
-    assert "pd is drawn at its final NFE 1 only; its evaluations at NFE 32 are left out." in drawing.caption
+    assert (
+        "pd is drawn at its final NFE 1 only; its evaluations at NFE 32 are left out." in drawing.caption
+    )
     few = drawn([run("dmd2", nfe=(4, 4, 4, 4))])
     assert legend(few.figure) == ["dmd2, NFE 4"]
 
@@ -192,7 +224,12 @@ def test_a_single_point_of_several_seeds_has_a_bar():
 
 
 def test_teachers_and_protocols_have_panels_of_their_own():
-    records = [run(), run(teacher="gmm"), run(protocol="digits-60", fid=(9.0, 9.0, 9.0, 9.0)), teacher_run()]
+    records = [
+        run(),
+        run(teacher="gmm"),
+        run(protocol="digits-60", fid=(9.0, 9.0, 9.0, 9.0)),
+        teacher_run(),
+    ]
     figure = drawn(records).figure
     assert sorted((axes.get_title("left"), axes.get_ylabel()) for axes in figure.axes) == [
         ("edm-digits", "FID ↓ (digits-5k)"),
@@ -211,7 +248,11 @@ def test_numbers_of_one_protocol_by_another_extractor_are_not_in_one_panel():
 
 
 def test_settings_that_all_lines_share_are_said_once_and_those_that_differ_by_each():
-    records = [run(batch=64, alpha=1.0), run(batch=64, alpha=1.2, resample=[5.0, 1.0]), run("dmd", batch=64)]
+    records = [
+        run(batch=64, alpha=1.0),
+        run(batch=64, alpha=1.2, resample=[5.0, 1.0]),
+        run("dmd", batch=64),
+    ]
     figure = drawn(records).figure
     assert figure.axes[0].get_title("left") == "edm-digits (batch=64)"
     told = [label.replace("\n", " ") for label in legend(figure)]
@@ -226,13 +267,25 @@ def test_runs_that_no_word_tells_apart_are_not_one_line():
 
 def test_the_final_numbers_stand_over_the_nfe_with_every_sampler_of_the_teacher():
     records = [run(), run(seed=1, fid=(50.0, 8.0, 4.0, 4.5)), run("dmd2", nfe=(4, 4, 4, 4))]
-    records += [teacher_run(), teacher_run(30.0, 5, steps=3), teacher_run(9.0, 8, steps=8, solver="euler")]
+    records += [
+        teacher_run(),
+        teacher_run(30.0, 5, steps=3),
+        teacher_run(9.0, 8, steps=8, solver="euler"),
+    ]
     figure = drawn(records, "nfe").figure
     assert list(line(figure, "teacher").get_xdata()) == [5, 35]
     assert list(line(figure, "teacher").get_ydata()) == pytest.approx([30, 1.5])
     assert list(line(figure, "teacher, solver=euler").get_xdata()) == [8]
-    assert (line(figure, "sid").get_xdata()[0], line(figure, "sid").get_ydata()[0]) == pytest.approx((1, 3))
-    assert legend(figure) == ["dmd2, NFE 4", "sid", "teacher", "teacher, solver=euler", "range of 1 to 2 seeds"]
+    assert (line(figure, "sid").get_xdata()[0], line(figure, "sid").get_ydata()[0]) == pytest.approx(
+        (1, 3)
+    )
+    assert legend(figure) == [
+        "dmd2, NFE 4",
+        "sid",
+        "teacher",
+        "teacher, solver=euler",
+        "range of 1 to 2 seeds",
+    ]
     assert line(figure, "dmd2, NFE 4").get_xdata()[0] == 4
 
 
@@ -254,7 +307,9 @@ def test_those_of_one_nfe_stand_side_by_side_about_it():
 def test_no_two_lines_of_thirty_look_alike_even_in_grey():
     styles = [looks(i) for i in range(30)]
     assert len({str(style["linestyle"]) + style["marker"] for style in styles}) == 30
-    lightness = [0.299 * r + 0.587 * g + 0.114 * b for r, g, b in (to_rgb(style["color"]) for style in styles)]
+    lightness = [
+        0.299 * r + 0.587 * g + 0.114 * b for r, g, b in (to_rgb(style["color"]) for style in styles)
+    ]
     assert max(lightness) < 0.72  # against white paper
 
 
@@ -263,7 +318,10 @@ def test_every_axis_has_ticks_with_different_labels(fid):
     figure = drawn([run(fid=fid, nfe=(1, 1), updates=(10, 11))]).figure
     with paper_style():
         figure.draw_without_rendering()
-    for axis, limits in ((figure.axes[0].xaxis, figure.axes[0].get_xlim()), (figure.axes[0].yaxis, figure.axes[0].get_ylim())):
+    for axis, limits in (
+        (figure.axes[0].xaxis, figure.axes[0].get_xlim()),
+        (figure.axes[0].yaxis, figure.axes[0].get_ylim()),
+    ):
         ticks = [
             label.get_text()
             for place, label in zip(axis.get_ticklocs(), axis.get_ticklabels(), strict=True)
@@ -288,7 +346,11 @@ def test_thirteen_methods_fit_the_paper(kind, width):
     assert picture.shape[1] == round(WIDTHS[width] * 300)
     edges = [picture[0], picture[-1], picture[:, 0], picture[:, -1]]
     assert all((edge == 255).all() for edge in edges)
-    assert legend(drawing.figure) == [*METHODS, *(["teacher"] if kind == "nfe" else []), "range of 2 seeds"]
+    assert legend(drawing.figure) == [
+        *METHODS,
+        *(["teacher"] if kind == "nfe" else []),
+        "range of 2 seeds",
+    ]
     assert drawing.figure.axes[0].bbox.height / drawing.figure.dpi > 1.5
 
 
@@ -304,7 +366,9 @@ def test_awkward_names_break_no_figure_and_equal_records_make_equal_bytes(kind, 
         with paper_style():
             samples = kind == "samples"
             drawing = (
-                side_by_side(made_panels, results_folder(), "page", 4) if samples else draw(kind, made_panels, "images", "page")
+                side_by_side(made_panels, results_folder(), "page", 4)
+                if samples
+                else draw(kind, made_panels, "images", "page")
             )
             contents.append(encoded(drawing.figure, form, drawing.caption))
     assert contents[0] == contents[1]
@@ -335,12 +399,16 @@ def test_samples_are_the_first_images_of_the_last_grid_beside_the_teachers(acros
         drawing = side_by_side(comparisons(records, "fid"), results_folder(), "page", across)
     titles = [text.get_text() for text in drawing.figure.texts]
     assert titles[0] == "edm-digits, FID ↓ (digits-5k)"
-    shown = dict(zip(titles[1:], (axes.images[0].get_array() for axes in drawing.figure.axes), strict=True))
+    shown = dict(
+        zip(titles[1:], (axes.images[0].get_array() for axes in drawing.figure.axes), strict=True)
+    )
     assert list(shown) == ["teacher\nNFE 35, FID 1.50", "dmd\nNFE 2, FID 2.00", "sid\nNFE 1, FID 2.00"]
     for title, picture in shown.items():
         tile = 64 + 6
         levels = {
-            round(float(picture[6 + tile * r + 32, 6 + tile * c + 32, 0]) * 255) for r in range(across) for c in range(across)
+            round(float(picture[6 + tile * r + 32, 6 + tile * c + 32, 0]) * 255)
+            for r in range(across)
+            for c in range(across)
         }
         first = 100 * title.startswith("teacher")
         assert levels == {first + 8 * r + c for r in range(across) for c in range(across)}
@@ -377,8 +445,12 @@ def test_methods_teachers_and_protocols_can_be_chosen():
     def names(found: list[Comparison]) -> list[tuple[str, str, list[str]]]:
         return [(p.teacher, p.column.label, [own.method for own in p.lines]) for p in found]
 
-    assert names(comparisons(records, "fid", methods=["dmd"], teacher="gmm")) == [("gmm", "digits-5k", ["dmd"])]
-    assert names(comparisons(records, "fid", protocol="digits-60")) == [("edm-digits", "digits-60", ["sid"])]
+    assert names(comparisons(records, "fid", methods=["dmd"], teacher="gmm")) == [
+        ("gmm", "digits-5k", ["dmd"])
+    ]
+    assert names(comparisons(records, "fid", protocol="digits-60")) == [
+        ("edm-digits", "digits-60", ["sid"])
+    ]
     assert comparisons(records, "recall") == []
 
 
@@ -402,17 +474,24 @@ BAD = [
 
 
 @pytest.mark.parametrize(("arguments", "sentence", "status"), BAD, ids=[" ".join(a) for a, *_ in BAD])
-def test_what_cannot_be_drawn_is_one_sentence_and_no_file(bench, tmp_path, monkeypatch, arguments, sentence, status):
+def test_what_cannot_be_drawn_is_one_sentence_and_no_file(
+    bench, tmp_path, monkeypatch, arguments, sentence, status
+):
     run()
     monkeypatch.chdir(tmp_path)
     code, out, err = bench("plot", *arguments)
     assert code == status
     assert sentence in err
-    assert [row for row in err.strip().splitlines() if not row.startswith("note:")] == [err.strip().splitlines()[-1]]
+    assert [row for row in err.strip().splitlines() if not row.startswith("note:")] == [
+        err.strip().splitlines()[-1]
+    ]
     assert out == ""
     assert [p.name for p in tmp_path.iterdir()] == ["runs"]
 
 
 def test_a_method_without_a_point_that_its_seeds_share_leaves_the_others():
-    apart = [run("dmd", updates=(0, 10), fid=(50.0, 8.0), nfe=(4, 1)), run("dmd", seed=1, updates=(0,), fid=(50.0,), nfe=(1,))]
+    apart = [
+        run("dmd", updates=(0, 10), fid=(50.0, 8.0), nfe=(4, 1)),
+        run("dmd", seed=1, updates=(0,), fid=(50.0,), nfe=(1,)),
+    ]
     assert line(drawn([*apart, run()]).figure, "sid").get_ydata() == pytest.approx([8, 4, 2])

@@ -1,4 +1,6 @@
-"""``bench report`` in a real browser: what it shows, how it is used, and that nothing in a record can harm it."""
+"""``bench report`` in a real browser: what it shows, how it is used, and that nothing in a record
+can harm it.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,15 @@ from bench.render.tables.table import render
 from bench.runs.record import Record
 from bench.runs.store import read_runs
 from tests.helpers.browser import Browser, chromium
-from tests.helpers.report_runs import CHECKPOINTS, HOSTILE, evaluated_run, whole_page, write_many_runs, write_run, write_study
+from tests.helpers.report_runs import (
+    CHECKPOINTS,
+    HOSTILE,
+    evaluated_run,
+    whole_page,
+    write_many_runs,
+    write_run,
+    write_study,
+)
 
 needs_browser = pytest.mark.skipif(
     chromium() is None and not os.environ.get("CI"), reason="needs chromium, which .ci/run installs"
@@ -49,7 +59,9 @@ def chrome(tmp_path_factory):
 
 @pytest.fixture
 def browser(chrome, studied):
-    """The study's page, freshly opened on a desk; nothing may have gone wrong in it by the end of the test."""
+    """The study's page, freshly opened on a desk; nothing may have gone wrong in it by the end of
+    the test.
+    """
     chrome.size(1280, 900)
     chrome.colours("light")
     chrome.open(studied[1])
@@ -100,7 +112,11 @@ def test_the_table_says_what_bench_table_says(browser, studied):
     records = {record.run_id: record for _, record in reversed(read_runs(studied[0])[0])}
     board = leaderboard([r for r in records.values() if r.seed < 10])
     marks = re.compile(r"\*\*|</?u>|<sup>†</sup>")  # which the page does not have
-    for line in [html.unescape(marks.sub("", line)) for line in render(board, "md").splitlines()[2:] if line.startswith("|")]:
+    for line in [
+        html.unescape(marks.sub("", line))
+        for line in render(board, "md").splitlines()[2:]
+        if line.startswith("|")
+    ]:
         _, method, *cells = [cell.strip() for cell in line.strip("|").split(" | ")]
         shown = browser.texts(f"{row(browser, method.removesuffix(' (images=16000)'))} td")
         assert shown == [cell.removesuffix(" runs") for cell in cells]
@@ -125,7 +141,10 @@ def test_words_and_needs_narrow_the_table(browser):
 @needs_browser
 def test_a_row_opens_its_runs_with_all_that_their_records_say(browser):
     browser.click(f"{row(browser, 'sid')} td")
-    assert browser.js(f"document.querySelector({json.dumps(row(browser, 'sid') + ' button')}).ariaExpanded") == "true"
+    assert (
+        browser.js(f"document.querySelector({json.dumps(row(browser, 'sid') + ' button')}).ariaExpanded")
+        == "true"
+    )
     assert len(browser.texts("#table details.run")) == 3
     assert "FID 2.10 (digits-5k)" in browser.texts("#table details.run summary")[1]
     browser.click("#table details.run:nth-child(2) summary")
@@ -143,9 +162,13 @@ def test_a_row_opens_its_runs_with_all_that_their_records_say(browser):
         "budget: images=16000",
     ):
         assert part in told
-    assert "private" not in browser.js("document.documentElement.outerHTML")  # the place of a file is nobody's business
+    assert "private" not in browser.js(
+        "document.documentElement.outerHTML"
+    )  # the place of a file is nobody's business
     sort_by(browser, "FID ↓")
-    assert browser.text("#table tr:has(+ tr details[open]) bdi") == "sid"  # sorting keeps what is open, where it belongs
+    assert (
+        browser.text("#table tr:has(+ tr details[open]) bdi") == "sid"
+    )  # sorting keeps what is open, where it belongs
     browser.click(f"{row(browser, 'sid')} button")
     assert browser.js("document.querySelector('#table details').checkVisibility()") is False
 
@@ -169,7 +192,9 @@ def test_the_keyboard_alone_sorts_opens_and_reads(browser):
     browser.press("Tab")
     assert browser.js("document.activeElement.tagName") == "SUMMARY"
     browser.press("Enter")
-    assert browser.js("document.querySelector('#table details.run').open") is False  # one run alone is open at first
+    assert (
+        browser.js("document.querySelector('#table details.run').open") is False
+    )  # one run alone is open at first
 
 
 @needs_browser
@@ -250,13 +275,18 @@ def test_samples_are_compared_at_each_checkpoint(browser, studied):
     assert pictures(browser) == at_end
     browser.click("#add")
     assert browser.count(".panel") == 4
-    chosen = browser.js("[...document.querySelectorAll('.panel:nth-child(4) option')].find(o => o.text.endsWith('seed 2')).value")
+    chosen = browser.js(
+        "[...document.querySelectorAll('.panel:nth-child(4) option')].find(o => "
+        "o.text.endsWith('seed 2')).value"
+    )
     browser.choose(".panel:nth-child(4) select", chosen)
     assert pictures(browser)[:3] == at_end
     assert "FID 2.20" in browser.texts(".panel figcaption span")[3]
     browser.click(".panel:nth-child(1) button")
     assert pictures(browser)[:2] == at_end[1:]
-    assert browser.js("[...document.querySelectorAll('.panel img')].every(i => i.complete && i.naturalWidth === 24)")
+    assert browser.js(
+        "[...document.querySelectorAll('.panel img')].every(i => i.complete && i.naturalWidth === 24)"
+    )
 
 
 @needs_browser
@@ -265,7 +295,9 @@ def test_what_a_record_says_is_text_and_nothing_else(browser):
     browser.click(f"{line} button")
     told = browser.text(f"{line} + tr")
     assert told.count(HOSTILE) >= 3  # as a source, in the environment, and in the recipe
-    assert browser.js("[...document.querySelectorAll('#legend label')].some(l => l.textContent.includes('<script>'))")
+    assert browser.js(
+        "[...document.querySelectorAll('#legend label')].some(l => l.textContent.includes('<script>'))"
+    )
     assert browser.count("script") == 2
     assert browser.count("img[src=x]") == 0
     browser.choose("#axis", "flops")
@@ -278,7 +310,9 @@ def test_what_a_record_says_is_text_and_nothing_else(browser):
 @needs_browser
 def test_the_policy_stops_a_script_that_gets_in_all_the_same(chrome, studied):
     chrome.open(studied[1])
-    chrome.js("document.body.insertAdjacentHTML('beforeend', '<img src=\"data:,\" onerror=\"window.ran = 1\">')")
+    chrome.js(
+        "document.body.insertAdjacentHTML('beforeend', '<img src=\"data:,\" onerror=\"window.ran = 1\">')"
+    )
     chrome.frame()
     assert chrome.js("window.ran") is None
     assert any("Content Security Policy" in error for error in chrome.errors)
@@ -287,7 +321,14 @@ def test_the_policy_stops_a_script_that_gets_in_all_the_same(chrome, studied):
 @needs_browser
 def test_everything_skipped_is_named_and_everything_open_is_listed(browser):
     skipped = browser.text("#skipped")
-    reasons = {20: "damaged", 21: "damaged", 22: "no record.json", 23: "schema 99", 24: "KeyError|cost", 25: "not finite"}
+    reasons = {
+        20: "damaged",
+        21: "damaged",
+        22: "no record.json",
+        23: "schema 99",
+        24: "KeyError|cost",
+        25: "not finite",
+    }
     for seed, why in reasons.items():
         assert re.search(f"sid-edm-digits-s{seed}-[^\n]*({why})", skipped), why
     assert re.search("copy has the same id as [^\n]*sid-edm-digits-s0-", skipped)
@@ -336,7 +377,14 @@ def test_light_and_dark_follow_the_system_and_the_button(browser):
 def test_teachers_are_kept_apart_on_request(chrome, tmp_path):
     for teacher in ("edm-digits", "edm-<b>cifar"):
         for method in ("sid", "teacher"):
-            made = evaluated_run(method, 0, 2.0, teacher=teacher, run_id=f"{method}-{len(teacher)}", recipe={"teacher": teacher})
+            made = evaluated_run(
+                method,
+                0,
+                2.0,
+                teacher=teacher,
+                run_id=f"{method}-{len(teacher)}",
+                recipe={"teacher": teacher},
+            )
             write_run(tmp_path / "runs", made)
     (tmp_path / "report.html").write_text(whole_page(tmp_path / "runs"))
     chrome.size(1280, 900)
@@ -354,7 +402,9 @@ def spoilt(made: Record) -> Iterator[str]:
 
     def places(value, path=()):
         yield path
-        for key in value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
+        for key in (
+            value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+        ):
             yield from places(value[key], (*path, key))
 
     whole = made.model_dump(mode="json")
@@ -464,7 +514,9 @@ def test_small_grids_are_kept_exactly_and_photographs_nearly(tmp_path):
     grids = Grids(10_000_000)
     for name, error in (("digits", 0), ("photo", 14)):
         picture = grids.pictures[grids.add(tmp_path / f"{name}.png")]
-        decoded = np.asarray(Image.open(io.BytesIO(base64.b64decode(picture.partition(",")[2])))).astype(float)
+        decoded = np.asarray(Image.open(io.BytesIO(base64.b64decode(picture.partition(",")[2])))).astype(
+            float
+        )
         original = np.asarray(Image.open(tmp_path / f"{name}.png")).astype(float)
         assert np.abs(decoded - original).mean() <= error
         assert len(picture) < 1.4 * (tmp_path / f"{name}.png").stat().st_size
@@ -474,7 +526,9 @@ def test_small_grids_are_kept_exactly_and_photographs_nearly(tmp_path):
 
 def test_the_command_names_what_it_skips(bench, tmp_path):
     write_study(tmp_path / "runs")
-    code, out, err = bench("report", "--results", str(tmp_path / "runs"), "-o", str(tmp_path / "pages" / "r.html"))
+    code, out, err = bench(
+        "report", "--results", str(tmp_path / "runs"), "-o", str(tmp_path / "pages" / "r.html")
+    )
     assert (code, out) == (0, "")
     assert "6 rows of 14 runs, " in err
     assert err.count("note: ") == 8

@@ -41,7 +41,9 @@ def seeds(method: str, *fids: float, **facts):
 
 @pytest.fixture
 def runs(tmp_path):
-    """SiD is best, DMD tied with it, SiDA worse than both; KD with two evaluations of its network; and the teacher."""
+    """SiD is best, DMD tied with it, SiDA worse than both; KD with two evaluations of its network;
+    and the teacher.
+    """
     made = [
         *seeds("sid", 1.50, 1.60, 1.70, curve=[(0, 300.0), (500, 4.0)]),
         *seeds("dmd", 1.55, 1.65, 1.75, curve=[(0, 300.0), (500, 6.0)], requires=["TeacherPairs"]),
@@ -72,7 +74,12 @@ class Cells(HTMLParser):
 
 
 @given(
-    st.lists(st.text(min_size=1, max_size=12).filter(str.strip) | st.sampled_from(AWKWARD), min_size=1, max_size=4, unique=True)
+    st.lists(
+        st.text(min_size=1, max_size=12).filter(str.strip) | st.sampled_from(AWKWARD),
+        min_size=1,
+        max_size=4,
+        unique=True,
+    )
 )
 def test_whatever_a_method_is_called_every_format_shows_it_and_nothing_more(names):
     names = [name for name in names if name != "teacher"]
@@ -84,7 +91,9 @@ def test_whatever_a_method_is_called_every_format_shows_it_and_nothing_more(name
     }
 
     tokens = MarkdownIt("commonmark").enable("table").parse(render(board, "md"))
-    cells = ["".join(c.content for c in t.children if c.type == "text") for t in tokens if t.type == "inline"]
+    cells = [
+        "".join(c.content for c in t.children if c.type == "text") for t in tokens if t.type == "inline"
+    ]
     width = 11
     assert set(cells[1 + width : (1 + len(board.rows)) * width : width]) == shown
 
@@ -109,7 +118,9 @@ def test_the_best_is_bold_the_second_underlined_and_what_is_tied_with_it_has_a_d
     _, out, _ = bench("table", "--format", "latex", "--columns", "method,rank,fid,nfe,data-free")
     lines = [line for line in out.splitlines() if r"\cite" in line]
     assert lines[0] == r"sid~\cite{zhou2024score} & 1-2 & \textbf{1.60 $\pm$ 0.10} & 1 & yes \\"
-    assert lines[2] == r"dmd~\cite{yin2024one} & 1-2 & \underline{1.65 $\pm$ 0.10}$^{\dagger}$ & 1 & no \\"
+    assert (
+        lines[2] == r"dmd~\cite{yin2024one} & 1-2 & \underline{1.65 $\pm$ 0.10}$^{\dagger}$ & 1 & no \\"
+    )
     assert lines[3] == r"sida~\cite{zhou2025adversarial} & 3 & 2.55 $\pm$ 0.05 & 1 & no \\"
     assert lines[1].startswith("teacher")  # which is not ranked, and not the best
     assert r"$^{\dagger}$ not told from the best by Welch's test at 5 \%." in out
@@ -123,7 +134,10 @@ def test_filters_choose_rows_and_ranks_are_among_them(bench, runs):
     assert {r["method"] for r in bench.json("table", "--method", "dmd,kd")} == {"dmd", "kd"}
     assert {r["method"] for r in bench.json("table", "--one-step")} == {"sid", "dmd", "sida"}
     assert {r["method"] for r in bench.json("table", "--data-free")} == {"sid", "teacher"}
-    assert {r["method"]: r["rank"] for r in bench.json("table", "--method", "sida,kd")} == {"sida": "1", "kd": "2"}
+    assert {r["method"]: r["rank"] for r in bench.json("table", "--method", "sida,kd")} == {
+        "sida": "1",
+        "kd": "2",
+    }
     code, _, err = bench("table", "--method", "sidd")
     assert (code, "did you mean 'sid'" in err) == (2, True)
     code, _, err = bench("table", "--method", "sida", "--data-free")
@@ -132,7 +146,13 @@ def test_filters_choose_rows_and_ranks_are_among_them(bench, runs):
 
 def test_columns_and_order_are_chosen_by_name(bench, runs):
     found = bench.json(
-        "table", "--columns", "method,interval,area,to-2x,to-1.2x,to-1x", "--sort", "-fid", "--method", "sid,dmd,sida"
+        "table",
+        "--columns",
+        "method,interval,area,to-2x,to-1.2x,to-1x",
+        "--sort",
+        "-fid",
+        "--method",
+        "sid,dmd,sida",
     )
     assert [r["method"] for r in found] == ["sida", "dmd", "sid"]
     assert "rank" not in found[0]
@@ -146,7 +166,9 @@ def test_columns_and_order_are_chosen_by_name(bench, runs):
     code, _, err = bench("table", "--columns", "method,fidd")
     assert (code, "unknown column 'fidd'; did you mean 'fid'?" in err) == (2, True)
     assert [r["method"] for r in bench.json("table", "--sort", "nfe")][-2:] == ["kd", "teacher"]
-    assert {"fid_digits-5k_evaluation_noise", "fid_digits-5k_tied", "updates"} <= set(bench.json("table", "--columns", "all")[0])
+    assert {"fid_digits-5k_evaluation_noise", "fid_digits-5k_tied", "updates"} <= set(
+        bench.json("table", "--columns", "all")[0]
+    )
 
 
 def test_a_point_of_more_steps_is_not_on_the_curve_of_fewer():
@@ -157,7 +179,14 @@ def test_a_point_of_more_steps_is_not_on_the_curve_of_fewer():
 
 
 def test_every_format_is_written_by_the_suffix_of_its_file(bench, runs, tmp_path):
-    for suffix, form in {"md": "md", "tex": "latex", "html": "html", "csv": "csv", "json": "json", "txt": "terminal"}.items():
+    for suffix, form in {
+        "md": "md",
+        "tex": "latex",
+        "html": "html",
+        "csv": "csv",
+        "json": "json",
+        "txt": "terminal",
+    }.items():
         assert bench("table", "-o", str(tmp_path / f"t.{suffix}"))[0] == 0
         assert (tmp_path / f"t.{suffix}").read_text() == bench("table", "--format", form)[1]
     assert bench("table", "-o", str(tmp_path / "t.csv"), "--format", "md")[0] == 0
@@ -184,7 +213,10 @@ def test_published_numbers_are_set_apart_and_have_no_rank(bench, tmp_path):
         assert "unverified: not seen in the paper" in text
         assert "they take no part in ranks" in text
         assert "mean of 10 evaluations" in text
-    assert r"\emph{1.923}" in bench("table", "--published", "--teacher", "edm-cifar10", "--format", "latex")[1]
+    assert (
+        r"\emph{1.923}"
+        in bench("table", "--published", "--teacher", "edm-cifar10", "--format", "latex")[1]
+    )
 
 
 def test_published_numbers_need_no_run(bench):
@@ -200,13 +232,20 @@ def test_published_numbers_need_no_run(bench):
 
 
 def test_the_bibliography_has_every_key_that_the_table_cites_once(bench, tmp_path):
-    write([*seeds("sid", 2.0, teacher="edm-cifar10"), *seeds("mine", 1.0, teacher="edm-cifar10")], tmp_path / "runs")
+    write(
+        [*seeds("sid", 2.0, teacher="edm-cifar10"), *seeds("mine", 1.0, teacher="edm-cifar10")],
+        tmp_path / "runs",
+    )
     bib = tmp_path / "table.bib"
-    out, err = bench.ok("table", "--published", "--teacher", "edm-cifar10", "--format", "latex", "--bib", str(bib))
+    out, err = bench.ok(
+        "table", "--published", "--teacher", "edm-cifar10", "--format", "latex", "--bib", str(bib)
+    )
     keys = re.findall(r"^@\w+\{([^,]+),", bib.read_text(), re.MULTILINE)
     assert set(re.findall(r"\\cite\{([^}]+)\}", out)) == set(keys)
     assert len(keys) == len(set(keys)) > 10
-    assert "Zhou, Mingyuan and Zheng, Huangjie" in bib.read_text()  # the method's own card has the full names
+    assert (
+        "Zhou, Mingyuan and Zheng, Huangjie" in bib.read_text()
+    )  # the method's own card has the full names
     assert "no BibTeX is known of mine" in err
 
 
@@ -243,11 +282,19 @@ def test_a_table_of_a_thousand_runs_has_a_row_for_each_of_their_groups(tmp_path)
 
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs pdflatex and booktabs")
 def test_pdflatex_sets_whatever_a_method_is_called_with_every_column(tmp_path):
-    made = [r for i, name in enumerate([*AWKWARD, "*star", "sid"]) for r in seeds(name, 1 + i / 10, 1.5, teacher="edm-cifar10")]
+    made = [
+        r
+        for i, name in enumerate([*AWKWARD, "*star", "sid"])
+        for r in seeds(name, 1 + i / 10, 1.5, teacher="edm-cifar10")
+    ]
     others = published_rows(published().results, published().shown_under(["edm-cifar10"]))
-    board = cited(leaderboard([*made, record("teacher", 0, 1.0, teacher="edm-cifar10", nfe=35)], published=others))
+    board = cited(
+        leaderboard([*made, record("teacher", 0, 1.0, teacher="edm-cifar10", nfe=35)], published=others)
+    )
     (tmp_path / "table.tex").write_text(render(board, "latex", ["all"]), encoding="utf-8")
-    document = r"\documentclass{article}\usepackage{booktabs}\begin{document}\tiny\input{table}\end{document}"
+    document = (
+        r"\documentclass{article}\usepackage{booktabs}\begin{document}\tiny\input{table}\end{document}"
+    )
     command = ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", document]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
     assert done.returncode == 0, done.stdout[-1000:]

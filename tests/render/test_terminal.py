@@ -1,4 +1,6 @@
-"""What people look at: tables with awkward names, numbers as they read them, the display, and the pictures."""
+"""What people look at: tables with awkward names, numbers as they read them, the display, and the
+pictures.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,18 @@ AWKWARD = r"a_b & 50% <script> | $x^2$ ~ \Größe 距離"
 
 def board(method: str = AWKWARD) -> Leaderboard:
     row = Row(
-        "t_1", method, "alpha=1.0, lr=1", 3, 1, True, 8, 5e5, 2e3, 1.4e12, 40.0, {FID: Number(1.234, 0.056, (1.2, 1.234, 1.268))}
+        "t_1",
+        method,
+        "alpha=1.0, lr=1",
+        3,
+        1,
+        True,
+        8,
+        5e5,
+        2e3,
+        1.4e12,
+        40.0,
+        {FID: Number(1.234, 0.056, (1.2, 1.234, 1.268))},
     )
     return Leaderboard([FID], [row])
 
@@ -36,7 +49,14 @@ def test_awkward_names_survive_every_format():
     header, _, row = render(board(), "md").splitlines()
     assert len(re.findall(r"(?<!\\)\|", row)) == header.count("|")
     latex = render(board(), "latex")
-    for escaped in (r"a\_b", r"\&", r"50\%", r"\$x\textasciicircum{}2\$", r"\textasciitilde{}", r"\textbackslash{}Größe"):
+    for escaped in (
+        r"a\_b",
+        r"\&",
+        r"50\%",
+        r"\$x\textasciicircum{}2\$",
+        r"\textasciitilde{}",
+        r"\textbackslash{}Größe",
+    ):
         assert escaped in latex
     header, row = latex.splitlines()[2], latex.splitlines()[4]
     assert len(re.findall(r"(?<!\\)&", row)) == header.count("&")
@@ -52,7 +72,15 @@ def test_no_number_is_cut_however_narrow_the_terminal(monkeypatch, width):
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0, "0"), (999, "999"), (999.6, "1k"), (512_000, "512k"), (1.364e12, "1.36T"), (2.1e15, "2.1P"), (8192, "8.19k")],
+    [
+        (0, "0"),
+        (999, "999"),
+        (999.6, "1k"),
+        (512_000, "512k"),
+        (1.364e12, "1.36T"),
+        (2.1e15, "2.1P"),
+        (8192, "8.19k"),
+    ],
 )
 def test_quantities(value, text):
     assert quantity(value) == text
@@ -78,7 +106,9 @@ def test_sample_grids_keep_the_images(tmp_path):
 
 
 def test_the_curve_is_drawn_from_the_record(tmp_path):
-    record = suite.run("sid", "edm-digits", settings={"batch": 64}, budget="images=2k", eval_samples=60, eval_repeats=1)
+    record = suite.run(
+        "sid", "edm-digits", settings={"batch": 64}, budget="images=2k", eval_samples=60, eval_repeats=1
+    )
     path = save_curve(record, None, results_folder() / record.run_id)
     assert Image.open(path).size[0] > 800
     unmeasured = suite.run("sid", "edm-digits", settings={"batch": 64}, budget="images=1k", eval=[])

@@ -35,7 +35,9 @@ def test_the_same_run_is_taken_once_and_whole(machines, tmp_path, bench):
             assert (together / file.relative_to(one)).read_bytes() == file.read_bytes()
     again = merge([one, two], together)
     assert (again.taken, len(again.there)) == ([], 4)
-    assert len(suite.results(together)) == 0 == len(suite.results(one))  # nothing was measured, but all are read
+    assert (
+        len(suite.results(together)) == 0 == len(suite.results(one))
+    )  # nothing was measured, but all are read
     assert not list(together.glob(".merging-*"))
 
 
@@ -43,7 +45,9 @@ def test_one_run_with_two_results_is_refused_naming_both_and_nothing_is_copied(m
     one, two, shared = machines
     folder = RunFolder(two / shared)
     folder.write_record(folder.read_record().model_copy(update={"final": {"fid": 7.0}}))
-    with pytest.raises(UsageError, match=rf"one/{shared}' and '.*two/{shared}' are one run with two different results"):
+    with pytest.raises(
+        UsageError, match=rf"one/{shared}' and '.*two/{shared}' are one run with two different results"
+    ):
         merge([one, two], tmp_path / "together")
     assert not (tmp_path / "together").exists()
 

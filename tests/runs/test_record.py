@@ -14,7 +14,12 @@ from bench.runs.store import RunFolder
 from tests.helpers.records import record
 
 PARTS = {
-    "recipe": {"method": "sid", "settings": {"alpha": 1.0}, "evaluation": {"samples": 3, "later": 1}, "later": [2]},
+    "recipe": {
+        "method": "sid",
+        "settings": {"alpha": 1.0},
+        "evaluation": {"samples": 3, "later": 1},
+        "later": [2],
+    },
     "protocols": {"digits-5k": {"samples": 3, "parameters": {"is": {"splits": 10}}, "later": {"a": 3}}},
     "best": {"fid": 1.5, "is": 5.0, "images": 64, "selection": "the last of 3 evaluations"},
     "tuning": {"runs": 6, "later": "x"},
@@ -56,7 +61,9 @@ def test_a_ledger_is_the_cost_of_a_record_whole_and_extended_by_later_versions()
     ("requires", "data_free"),
     [([], True), (["StartingGenerator"], True), (["TeacherPairs"], False), (["RealImages"], False)],
 )
-def test_a_record_that_does_not_say_whether_it_is_data_free_says_so_by_its_requirements(requires, data_free):
+def test_a_record_that_does_not_say_whether_it_is_data_free_says_so_by_its_requirements(
+    requires, data_free
+):
     assert record(requires=requires).data_free is data_free
 
 
@@ -66,17 +73,26 @@ def test_what_a_record_says_of_being_data_free_counts():
 
 
 def test_a_recipe_that_is_not_whole_is_shown_but_not_carried_out():
-    with pytest.raises(UsageError, match="the run x carries a recipe that does not hold: method_digest: field required"):
+    with pytest.raises(
+        UsageError, match="the run x carries a recipe that does not hold: method_digest: field required"
+    ):
         read_recorded(record().recipe, "the run x")
 
 
 @pytest.mark.parametrize(
     ("part", "content"),
-    [("cost", {"images": "many"}), ("recipe", {"settings": 3}), ("best", {"fid": "x"}), ("protocols", {"p": 1})],
+    [
+        ("cost", {"images": "many"}),
+        ("recipe", {"settings": 3}),
+        ("best", {"fid": "x"}),
+        ("protocols", {"p": 1}),
+    ],
 )
 def test_a_part_that_does_not_hold_is_named(tmp_path, part, content):
     (tmp_path / "record.json").write_text(json.dumps(record().model_dump(mode="json") | {part: content}))
-    with pytest.raises(BenchError, match=rf"record\.json is damaged \({part}\.\w+.*: input should be .*\); repeat"):
+    with pytest.raises(
+        BenchError, match=rf"record\.json is damaged \({part}\.\w+.*: input should be .*\); repeat"
+    ):
         RunFolder(tmp_path).read_record()
 
 

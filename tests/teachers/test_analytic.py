@@ -49,14 +49,22 @@ def test_a_trainable_copy_starts_as_the_denoiser_and_shares_nothing_with_it(teac
 @pytest.mark.parametrize("teacher", [Gaussian, GMMRing])
 def test_the_sampler_draws_from_the_data_set(teacher):
     made = teacher()
-    drawn = made.sample(torch.randn(4000, *made.image_spec.shape, generator=torch.Generator().manual_seed(0))).flatten(1)
-    real = torch.cat([images for images, _ in open_dataset(made.dataset).batches(5000)]).float().flatten(1) / 127.5 - 1
+    drawn = made.sample(
+        torch.randn(4000, *made.image_spec.shape, generator=torch.Generator().manual_seed(0))
+    ).flatten(1)
+    real = (
+        torch.cat([images for images, _ in open_dataset(made.dataset).batches(5000)]).float().flatten(1)
+        / 127.5
+        - 1
+    )
     torch.testing.assert_close(drawn.mean(0), real.mean(0), rtol=0, atol=0.03)
     torch.testing.assert_close(torch.cov(drawn.T), torch.cov(real.T), rtol=0, atol=0.015)
 
 
 def test_sampling_the_ring_finds_all_modes_equally():
     teacher = GMMRing()
-    points = teacher.sample(torch.randn(4000, 2, 1, 1, generator=torch.Generator().manual_seed(0))).flatten(1)
+    points = teacher.sample(
+        torch.randn(4000, 2, 1, 1, generator=torch.Generator().manual_seed(0))
+    ).flatten(1)
     nearest = torch.cdist(points, teacher.denoiser.centres).argmin(1)
     assert torch.bincount(nearest, minlength=8).min() > 4000 / 8 * 0.8

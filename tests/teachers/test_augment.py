@@ -14,7 +14,9 @@ from tests.helpers.edm_reference import stored
 
 CASES = json.loads(str(stored("augment_pipe")["cases_json"]))
 PUBLISHED = [name for name in CASES if name.startswith("published")]
-ONE_BY_ONE = [f"only_{op}" for op in ("xflip", "yflip", "scale", "rotate_frac", "aniso", "translate_frac")]
+ONE_BY_ONE = [
+    f"only_{op}" for op in ("xflip", "yflip", "scale", "rotate_frac", "aniso", "translate_frac")
+]
 FIELDS = {
     "xflip": "xflip", "yflip": "yflip", "scale": "scale_w", "rotation": "rotate_theta", "stretch": "aniso_w",
     "stretch_angle": "aniso_r", "shift_x": "translate_wx", "shift_y": "translate_wy",
@@ -30,7 +32,10 @@ def transform(case):
     there = stored("augment_pipe")
     nothing = torch.zeros(4)
     return Transform(
-        **{f: array(case, f"eff_{e}").float().flatten() if f"{case}/eff_{e}" in there else nothing for f, e in FIELDS.items()}
+        **{
+            f: array(case, f"eff_{e}").float().flatten() if f"{case}/eff_{e}" in there else nothing
+            for f, e in FIELDS.items()
+        }
     )
 
 
@@ -60,13 +65,17 @@ def test_each_operation_alone_gives_the_references_images(case):
 
 
 def test_the_labels_have_the_published_statistics():
-    """At p = 0.12 over 40,960 images: how often each label is not zero, and its deviation, as the reference measured."""
+    """At p = 0.12 over 40,960 images: how often each label is not zero, and its deviation, as the
+    reference measured.
+    """
     torch.manual_seed(0)
     labels = Transform.draw(torch.empty(40_960, 1, 1, 1), 0.12).labels().numpy()
     share = [0.496, 0.061, 0.120, 0.119, 0.119, 0.121, 0.061, 0.121, 0.121]
     deviation = [0.500, 0.239, 0.349, 0.405, 0.245, 0.298, 0.180, 0.356, 0.346]
     np.testing.assert_allclose((labels != 0).mean(0), share, atol=0.008)
-    np.testing.assert_allclose(labels.std(0), deviation, atol=0.02)  # of rare Gaussians: 0.004 is one deviation
+    np.testing.assert_allclose(
+        labels.std(0), deviation, atol=0.02
+    )  # of rare Gaussians: 0.004 is one deviation
 
 
 def test_with_probability_zero_only_the_mirror_is_left():
@@ -74,7 +83,9 @@ def test_with_probability_zero_only_the_mirror_is_left():
     out, labels = AugmentPipe(0.0)(images.repeat(8, 1, 1, 1))
     assert (labels[:, 1:] == 0).all()
     assert 0 < labels[:, 0].mean() < 1
-    mirrored = torch.where(labels[:, 0, None, None, None] == 1, images.repeat(8, 1, 1, 1).flip(3), images.repeat(8, 1, 1, 1))
+    mirrored = torch.where(
+        labels[:, 0, None, None, None] == 1, images.repeat(8, 1, 1, 1).flip(3), images.repeat(8, 1, 1, 1)
+    )
     assert (out - mirrored).abs().mean() < 0.02  # the filters alone
 
 
@@ -88,7 +99,9 @@ def test_a_rotation_by_quarter_turns_is_a_permutation_of_pixels(turns, size):
     done = Transform(zero, zero, zero, torch.tensor([turns * math.pi / 2]), zero, zero, zero, zero)
     out = warp(smooth, done.matrix(size, size))
     inner = slice(4, -4)  # mirroring makes a kink at the edge
-    torch.testing.assert_close(out[..., inner, inner], smooth.rot90(turns, (2, 3))[..., inner, inner], rtol=0, atol=0.03)
+    torch.testing.assert_close(
+        out[..., inner, inner], smooth.rot90(turns, (2, 3))[..., inner, inner], rtol=0, atol=0.03
+    )
 
 
 def test_gradients_flow_to_the_images():

@@ -1,4 +1,6 @@
-"""Data sets: every reader against files of the true format, EDM's rules for order, labels and options, and ``bench stats``."""
+"""Data sets: every reader against files of the true format, EDM's rules for order, labels and
+options, and ``bench stats``.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,7 @@ def read_all(dataset, size=5):
     return torch.cat([a for a, _ in batches]), None if labels[0] is None else torch.cat(labels)
 
 
-# -- readers -------------------------------------------------------------------------------------------------------------
+# -- readers ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("layout", ["zip", "folder"])
@@ -53,7 +55,9 @@ def read_all(dataset, size=5):
         (None, None, 0),
     ],
 )
-def test_an_edm_archive_is_read_in_the_order_of_its_names_with_its_labels(tmp_path, layout, labels, expected, dim):
+def test_an_edm_archive_is_read_in_the_order_of_its_names_with_its_labels(
+    tmp_path, layout, labels, expected, dim
+):
     path = edm_zip(tmp_path / "set.zip", COLOUR, labels)
     dataset = open_dataset(str(path if layout == "zip" else unzipped(path)))
     images, found = read_all(dataset)
@@ -80,7 +84,9 @@ def test_a_folder_of_pictures_has_no_labels_whatever_its_folders_are_called(tmp_
     os.mkfifo(tmp_path / "set" / "pipe.png")
     dataset = open_dataset("files", tmp_path / "set")
     images, labels = read_all(dataset)
-    assert torch.equal(images, channels_first(COLOUR[[2, 0, 1], :, :, 0]))  # upper case sorts first, and '/' after
+    assert torch.equal(
+        images, channels_first(COLOUR[[2, 0, 1], :, :, 0])
+    )  # upper case sorts first, and '/' after
     assert labels is None
     assert dataset.image_spec == ImageSpec(1, 32)
 
@@ -88,7 +94,9 @@ def test_a_folder_of_pictures_has_no_labels_whatever_its_folders_are_called(tmp_
 @pytest.mark.parametrize("write", [python2_batch, python3_batch])
 def test_the_cifar_archive_is_read_in_the_order_of_its_batches(tmp_path, write):
     classes = np.array([9, 1, 2, 3, 4, 5, 6, 7, 8, 0, 1, 2])
-    dataset = open_dataset("cifar10", cifar_tar(tmp_path / "cifar-10-python.tar.gz", classes=classes, write=write))
+    dataset = open_dataset(
+        "cifar10", cifar_tar(tmp_path / "cifar-10-python.tar.gz", classes=classes, write=write)
+    )
     images, labels = read_all(dataset)
     assert torch.equal(images, channels_first(COLOUR))
     assert torch.equal(labels, torch.from_numpy(classes))
@@ -121,7 +129,11 @@ def test_idx_files_are_read_as_grey_images_with_classes(tmp_path, zipped):
 
 
 def test_digits_and_analytic_sets_are_read_by_index_and_take_no_path(tmp_path):
-    for name, images in (("digits", ImageSpec(1, 8, 10)), ("gaussian", ImageSpec(1, 8)), ("gmm-ring", ImageSpec(2, 1, 8))):
+    for name, images in (
+        ("digits", ImageSpec(1, 8, 10)),
+        ("gaussian", ImageSpec(1, 8)),
+        ("gmm-ring", ImageSpec(2, 1, 8)),
+    ):
         dataset = open_dataset(name)
         assert dataset.image_spec == images
         whole, labels = read_all(dataset, 700)
@@ -134,7 +146,7 @@ def test_digits_and_analytic_sets_are_read_by_index_and_take_no_path(tmp_path):
             open_dataset(name, tmp_path)
 
 
-# -- EDM's options -------------------------------------------------------------------------------------------------------
+# -- EDM's options ---------------------------------------------------------------------------------
 
 
 def arange(count, vectors=False):
@@ -180,7 +192,11 @@ def test_the_subset_is_taken_before_the_mirror():
 
 
 @settings(max_examples=20)
-@given(count=st.integers(1, 20), size=st.integers(1, 25), change=st.sampled_from(["pixel", "label", "order", "vectors", "none"]))
+@given(
+    count=st.integers(1, 20),
+    size=st.integers(1, 25),
+    change=st.sampled_from(["pixel", "label", "order", "vectors", "none"]),
+)
 def test_the_content_digest_knows_every_pixel_label_and_order_but_no_batch_size(count, size, change):
     def digest(dataset, size):
         made = ContentDigest()
@@ -200,7 +216,7 @@ def test_the_content_digest_knows_every_pixel_label_and_order_but_no_batch_size(
     assert (digest(arange(count), 7) == digest(other, size)) == same
 
 
-# -- names and places ----------------------------------------------------------------------------------------------------
+# -- names and places ------------------------------------------------------------------------------
 
 
 def test_an_unlabelled_set_is_read_without_the_classes_that_the_tool_made_of_folders(tmp_path):
@@ -222,7 +238,9 @@ def test_an_unlabelled_set_is_read_without_the_classes_that_the_tool_made_of_fol
         ("imagenet64", "imagenet-64x64.zip", "--resolution=64x64 --transform=center-crop"),
     ],
 )
-def test_a_set_that_cannot_be_downloaded_says_where_to_put_it_and_is_found_there(tmp_path, name, place, how):
+def test_a_set_that_cannot_be_downloaded_says_where_to_put_it_and_is_found_there(
+    tmp_path, name, place, how
+):
     usual = tmp_path / "cache" / "datasets" / place
     with pytest.raises(UsageError) as caught:
         open_dataset(name)
@@ -288,7 +306,7 @@ class Half(Dataset):
         open_dataset("half")
 
 
-# -- bench stats ---------------------------------------------------------------------------------------------------------
+# -- bench stats -----------------------------------------------------------------------------------
 
 
 def test_the_statistics_of_the_digits_are_the_shipped_ones(bench, tmp_path):
@@ -297,7 +315,9 @@ def test_the_statistics_of_the_digits_are_the_shipped_ones(bench, tmp_path):
     shipped, known = load_tensors(DIGITS_5K.references["digits"][0])
     assert made.keys() == shipped.keys()
     for name, tensor in shipped.items():
-        torch.testing.assert_close(made[name], tensor, rtol=1e-4, atol=1e-5)  # to the bit on the machine that made them
+        torch.testing.assert_close(
+            made[name], tensor, rtol=1e-4, atol=1e-5
+        )  # to the bit on the machine that made them
     for fact in ("dataset", "images", "extractors", "shape"):
         assert meta[fact] == known[fact]
     assert meta["made_by"] == "bench stats digits"
@@ -308,7 +328,9 @@ def test_the_statistics_of_the_digits_are_the_shipped_ones(bench, tmp_path):
 def test_the_statistics_of_a_zip_are_those_of_its_pixels_and_say_how_they_were_made(bench, tmp_path):
     path = edm_zip(tmp_path / "my set.zip", COLOUR[:, :4, :4], [0, 1] * 6)
     file = tmp_path / "r.safetensors"
-    bench.ok("stats", str(path), "--protocol", "pixels-5k", "--xflip", "--max-size", "7", "-o", str(file))
+    bench.ok(
+        "stats", str(path), "--protocol", "pixels-5k", "--xflip", "--max-size", "7", "-o", str(file)
+    )
     tensors, meta = load_tensors(file)
     chosen = np.arange(12)
     np.random.RandomState(0).shuffle(chosen)
@@ -317,7 +339,12 @@ def test_the_statistics_of_a_zip_are_those_of_its_pixels_and_say_how_they_were_m
     np.testing.assert_allclose(tensors["moments.pixels.pool.mu"], x.mean(0), atol=1e-6)
     np.testing.assert_allclose(tensors["moments.pixels.pool.sigma"], np.cov(x.T), atol=1e-6)
     assert meta["made_by"] == "bench stats 'my set.zip' --protocol pixels-5k --xflip --max-size 7"
-    assert (meta["dataset"], meta["images"], meta["xflip"], meta["max_size"]) == ("my set.zip", 14, True, 7)
+    assert (meta["dataset"], meta["images"], meta["xflip"], meta["max_size"]) == (
+        "my set.zip",
+        14,
+        True,
+        7,
+    )
     assert str(tmp_path) not in json.dumps(meta)
     digest = ContentDigest()
     digest.update(*prepared(open_dataset(str(path)), max_size=7, xflip=True).read(range(14)))
@@ -334,14 +361,17 @@ def test_a_named_set_is_measured_from_a_path(bench, tmp_path):
 
 
 def test_a_metric_that_the_reference_lacks_is_measured_on_the_set_as_it_was_prepared(bench, tmp_path):
-    """A protocol with a reference of mirrored digits, from which the statistics of FID are then taken out."""
+    """A protocol with a reference of mirrored digits, from which the statistics of FID are then
+    taken out.
+    """
     file = tmp_path / "r.safetensors"
     assert bench("stats", "digits", "--xflip", "--max-size", "300", "-o", str(file))[0] == 0
     tensors, meta = load_tensors(file)
     nothing = {"bank.other.pool.features": torch.zeros(1, 1)}
     save_tensors(file, nothing, meta | {"tensors_sha256": tensors_digest(nothing)})
     measuring = plan_evaluation(
-        EvaluationOptions(eval=["fid"], eval_samples=100, reference=str(file)), spec_of(registry.teachers.get("edm-digits"))
+        EvaluationOptions(eval=["fid"], eval_samples=100, reference=str(file)),
+        spec_of(registry.teachers.get("edm-digits")),
     )
     found = Evaluator(measuring, torch.device("cpu")).references.prepared["fid"]
     assert found["count"] == 600
@@ -384,20 +414,30 @@ for protocol in ("digits-5k", "pixels-5k"):
         (["{zip}", "--protocol", "digits-5k"], "takes 1x8x8 images, those of"),
         (["{zip}", "--protocol", "pixels-5"], "unknown protocol 'pixels-5'; did you mean 'pixels-5k'?"),
         (["{zip}", "--protocol", "pixels-5k", "--max-size", "1"], "'fid' needs at least 2 images"),
-        (["{zip}", "--protocol", "logits-10"], "none of the metrics is of logits-10 compares with real images"),
+        (
+            ["{zip}", "--protocol", "logits-10"],
+            "none of the metrics is of logits-10 compares with real images",
+        ),
         (["{zip}", "--protocol", "pixels-5k", "-o", "{zip}/x"], "cannot write to the folder"),
-        (["cifar10", "--path", "{zip}", "--protocol", "pixels-5k"], "expected images 3x32x32 with 10 classes"),
+        (
+            ["cifar10", "--path", "{zip}", "--protocol", "pixels-5k"],
+            "expected images 3x32x32 with 10 classes",
+        ),
         (["digits", "--path", "{zip}"], "'digits' is made and not read from a file"),
         (["split"], "its teachers use several protocols, digits-5k, pixels-5k"),
     ],
 )
-def test_statistics_that_cannot_be_made_give_one_sentence_and_no_file(bench, tmp_path, arguments, sentence):
+def test_statistics_that_cannot_be_made_give_one_sentence_and_no_file(
+    bench, tmp_path, arguments, sentence
+):
     plugin = tmp_path / "plugin.py"
     plugin.write_text(UNUSUAL)
     path = edm_zip(tmp_path / "set.zip", COLOUR, [0] * 12)
     made = tmp_path / "r.safetensors"
     where = [] if "-o" in arguments else ["-o", str(made)]
-    code, out, err = bench("stats", *(word.format(zip=path) for word in arguments), *where, "--plugin", str(plugin))
+    code, out, err = bench(
+        "stats", *(word.format(zip=path) for word in arguments), *where, "--plugin", str(plugin)
+    )
     assert sentence in err
     assert (code, out) == (2, "")
     assert len(err.strip().splitlines()) == 1

@@ -27,9 +27,20 @@ PREDICTIONS = ["epsilon", "v_prediction", "sample"]
 
 def small_unet(**changes):
     torch.manual_seed(0)
-    shape = {"sample_size": 8, "in_channels": 1, "out_channels": 1, "layers_per_block": 1, "norm_num_groups": 4}
-    blocks = {"down_block_types": ("DownBlock2D", "AttnDownBlock2D"), "up_block_types": ("AttnUpBlock2D", "UpBlock2D")}
-    return diffusers.UNet2DModel(**(shape | blocks | {"block_out_channels": (8, 16), "attention_head_dim": 4} | changes))
+    shape = {
+        "sample_size": 8,
+        "in_channels": 1,
+        "out_channels": 1,
+        "layers_per_block": 1,
+        "norm_num_groups": 4,
+    }
+    blocks = {
+        "down_block_types": ("DownBlock2D", "AttnDownBlock2D"),
+        "up_block_types": ("AttnUpBlock2D", "UpBlock2D"),
+    }
+    return diffusers.UNet2DModel(
+        **(shape | blocks | {"block_out_channels": (8, 16), "attention_head_dim": 4} | changes)
+    )
 
 
 def save_pipeline(folder, scheduler, unet=None):
@@ -69,13 +80,17 @@ def test_the_denoiser_is_the_schedulers_own_prediction_of_the_image(tmp_path, na
 def test_the_denoiser_of_a_flow_is_one_step_to_its_end(tmp_path, name):
     """From the level t, one Euler step to 0; the shift moves the sampler's steps and not the process."""
     unet = small_unet()
-    teacher = DiffusersTeacher(source=save_pipeline(tmp_path / "model", getattr(diffusers, name)(shift=3.0), unet))
+    teacher = DiffusersTeacher(
+        source=save_pipeline(tmp_path / "model", getattr(diffusers, name)(shift=3.0), unet)
+    )
     euler = diffusers.FlowMatchEulerDiscreteScheduler()
     x_t = torch.randn(4, 1, 8, 8)
     for t in (0.01, 0.4, 0.95):
         euler.set_timesteps(sigmas=[t])
         with torch.no_grad():
-            expected = euler.step(unet(x_t, euler.timesteps[0]).sample, euler.timesteps[0], x_t).prev_sample
+            expected = euler.step(
+                unet(x_t, euler.timesteps[0]).sample, euler.timesteps[0], x_t
+            ).prev_sample
             found = teacher.denoiser(x_t / (1 - t), t / (1 - t))
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
     assert teacher.noise == NoiseLevels()
@@ -85,7 +100,10 @@ def test_what_is_known_of_the_teacher_follows_from_its_files(folder):
     teacher = DiffusersTeacher(source=folder)
     assert registry.teachers.get("diffusers") is DiffusersTeacher  # it fulfils its contract
     assert (teacher.image_spec.shape, teacher.image_spec.label_dim) == ((1, 8, 8), 0)
-    assert (teacher.noise.sigma_min, teacher.noise.sigma_max) == (pytest.approx(0.01, rel=1e-2), pytest.approx(157.4, rel=1e-3))
+    assert (teacher.noise.sigma_min, teacher.noise.sigma_max) == (
+        pytest.approx(0.01, rel=1e-2),
+        pytest.approx(157.4, rel=1e-3),
+    )
     assert (teacher.dataset, teacher.protocol) == (None, None)
     assert [str(f.relative_to(folder)) for f in teacher.files] == [
         "unet/config.json",
@@ -115,8 +133,14 @@ def test_it_samples_finite_images(tmp_path, scheduler):
 @pytest.mark.parametrize("name", VP_SCHEDULERS + FLOW_SCHEDULERS)
 def test_every_scheduler_of_the_list_gives_the_same_process(tmp_path, name):
     unet = small_unet()
-    betas = {} if name.startswith("Flow") else {"beta_start": 1e-4, "beta_end": 0.02, "beta_schedule": "linear"}
-    teacher = DiffusersTeacher(source=save_pipeline(tmp_path / "model", getattr(diffusers, name)(**betas), unet))
+    betas = (
+        {}
+        if name.startswith("Flow")
+        else {"beta_start": 1e-4, "beta_end": 0.02, "beta_schedule": "linear"}
+    )
+    teacher = DiffusersTeacher(
+        source=save_pipeline(tmp_path / "model", getattr(diffusers, name)(**betas), unet)
+    )
     assert teacher.noise.sigma_max == pytest.approx(80 if name.startswith("Flow") else 157.4, rel=1e-3)
 
 
@@ -124,7 +148,12 @@ def test_a_bare_network_is_read_with_its_scheduler_beside_it(tmp_path, folder):
     """The layout of the CIFAR-10 DDPM: every file in one folder."""
     flat = tmp_path / "flat"
     flat.mkdir()
-    for file in ("unet/config.json", f"unet/{WEIGHTS}", "scheduler/scheduler_config.json", "model_index.json"):
+    for file in (
+        "unet/config.json",
+        f"unet/{WEIGHTS}",
+        "scheduler/scheduler_config.json",
+        "model_index.json",
+    ):
         shutil.copy(Path(folder) / file, flat)
     assert DiffusersTeacher(source=str(flat)).digest() == DiffusersTeacher(source=folder).digest()
 
@@ -147,7 +176,9 @@ def test_other_weights_for_the_same_network_are_read_from_a_file(tmp_path, folde
     save_file(halved, tmp_path / "half.safetensors")
     teacher = DiffusersTeacher(tmp_path / "half.safetensors", folder)
     for name, tensor in halved.items():
-        torch.testing.assert_close(teacher.denoiser.state_dict()[f"model.unet.{name}"], tensor.float(), rtol=0, atol=0)
+        torch.testing.assert_close(
+            teacher.denoiser.state_dict()[f"model.unet.{name}"], tensor.float(), rtol=0, atol=0
+        )
     halved.pop("conv_in.weight")
     save_file(halved, tmp_path / "damaged.safetensors")
     with pytest.raises(UsageError, match=r"conv_in\.weight"):
@@ -166,7 +197,9 @@ def test_the_digest_holds_the_weights_and_the_process_and_not_the_versions(folde
 
 def test_one_hot_labels_become_class_indices(tmp_path):
     unet = small_unet(num_class_embeds=3)
-    teacher = DiffusersTeacher(source=save_pipeline(tmp_path / "model", diffusers.FlowMatchEulerDiscreteScheduler(), unet))
+    teacher = DiffusersTeacher(
+        source=save_pipeline(tmp_path / "model", diffusers.FlowMatchEulerDiscreteScheduler(), unet)
+    )
     assert teacher.image_spec.label_dim == 3
     y, classes = torch.randn(3, 1, 8, 8), torch.tensor([2, 0, 1])
     with torch.no_grad():
@@ -218,7 +251,9 @@ def test_a_repository_is_read_from_the_hubs_cache_when_offline(tmp_path, folder,
     assert (teacher.note, local.note) == (f"commit {COMMIT} of someone/digits", "")
 
 
-def test_of_a_repository_only_configurations_and_one_file_of_weights_are_downloaded(tmp_path, folder, monkeypatch):
+def test_of_a_repository_only_configurations_and_one_file_of_weights_are_downloaded(
+    tmp_path, folder, monkeypatch
+):
     """The weights come from the commit whose configurations were read, whatever is pushed in between."""
     (Path(folder) / "unet" / "diffusion_pytorch_model.bin").write_bytes(b"a pickle")
     (Path(folder) / "script.py").write_text("raise SystemExit")
@@ -238,7 +273,12 @@ def test_of_a_repository_only_configurations_and_one_file_of_weights_are_downloa
     DiffusersTeacher(source="someone/digits")
     assert calls == [("someone/digits", None, False), ("someone/digits", COMMIT, False)]
     names = {str(f.relative_to(snapshot)) for f in snapshot.rglob("*.*")}
-    assert names == {"model_index.json", "scheduler/scheduler_config.json", "unet/config.json", f"unet/{WEIGHTS}"}
+    assert names == {
+        "model_index.json",
+        "scheduler/scheduler_config.json",
+        "unet/config.json",
+        f"unet/{WEIGHTS}",
+    }
 
 
 def test_a_hub_that_does_not_answer_is_one_sentence(monkeypatch):
@@ -247,7 +287,9 @@ def test_a_hub_that_does_not_answer_is_one_sentence(monkeypatch):
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
     monkeypatch.delenv("BENCH_OFFLINE")
-    with pytest.raises(UsageError, match=r"neither a folder nor a repository that the hub gives \(no connection\);"):
+    with pytest.raises(
+        UsageError, match=r"neither a folder nor a repository that the hub gives \(no connection\);"
+    ):
         DiffusersTeacher(source="someone/digits")
 
 
@@ -271,14 +313,19 @@ def test_without_the_library_the_extra_is_named(folder, monkeypatch):
 def test_pickled_weights_are_not_opened(folder):
     file = Path(folder) / "unet" / WEIGHTS
     file.rename(file.with_suffix(".bin"))
-    with pytest.raises(UsageError, match=r"has no diffusion_pytorch_model\.safetensors .* \(\.bin\) are never read"):
+    with pytest.raises(
+        UsageError, match=r"has no diffusion_pytorch_model\.safetensors .* \(\.bin\) are never read"
+    ):
         DiffusersTeacher(source=folder)
 
 
 REFUSED = {
     "model_index.json": [({"vae": ["diffusers", "AutoencoderKL"]}, "works in the latents of its 'vae'")],
     "unet/config.json": [
-        ({"_class_name": "UNet2DConditionModel"}, "is a UNet2DConditionModel; only UNet2DModel can be a teacher"),
+        (
+            {"_class_name": "UNet2DConditionModel"},
+            "is a UNet2DConditionModel; only UNet2DModel can be a teacher",
+        ),
         ({"sample_size": None}, "images of size None"),
         ({"sample_size": [8, 16]}, r"images of size (\[|\()8, 16"),
         ({"in_channels": 4}, "4 channels in and 1 out"),
@@ -289,10 +336,16 @@ REFUSED = {
         ({"block_out_channels": [8, 32]}, "the weights file"),
         ({"block_out_channels": [2048, 2048]}, "the weights file"),
         ({"num_class_embeds": 100_000, "time_embedding_dim": 2**40}, "the weights file|cannot build"),
-        ({"layers_per_block": 10**8}, "has layers_per_block 100000000, expected an integer from 1 to 16;"),
+        (
+            {"layers_per_block": 10**8},
+            "has layers_per_block 100000000, expected an integer from 1 to 16;",
+        ),
         ({"layers_per_block": True}, "has layers_per_block True, expected an integer"),
         ({"layers_per_block": [1]}, "has layers_per_block a list, expected an integer"),
-        ({"block_out_channels": [16384]}, "has block_out_channels 16384, expected an integer from 1 to 2,048, or 1 to 8"),
+        (
+            {"block_out_channels": [16384]},
+            "has block_out_channels 16384, expected an integer from 1 to 2,048, or 1 to 8",
+        ),
         ({"block_out_channels": [8] * 10**5}, "has block_out_channels 100,000 times"),
         ({"block_out_channels": []}, "has block_out_channels 0 times"),
         ({"in_channels": 10**9}, "has in_channels 1000000000,"),
@@ -301,28 +354,51 @@ REFUSED = {
         ({"sample_size": [8, [8]]}, "has sample_size a list,"),
         ({"norm_num_groups": 0}, "has norm_num_groups 0,"),
         ({"attention_head_dim": -1}, "has attention_head_dim -1,"),
-        ({"num_class_embeds": 10**10}, "has num_class_embeds 10000000000, expected an integer from 1 to 100,000"),
+        (
+            {"num_class_embeds": 10**10},
+            "has num_class_embeds 10000000000, expected an integer from 1 to 100,000",
+        ),
         ({"act_fn": "\n" * 9 + "x" * 10**5}, "diffusers cannot build a UNet2DModel"),
         ({"_class_name": "x\n" * 10**5}, "is a x x x .*; only UNet2DModel"),
         ({"note": "x" * 2**20}, "it is larger than 1,048,576 bytes"),
     ],
     "scheduler/scheduler_config.json": [
-        ({"_class_name": "ScoreSdeVeScheduler"}, "is a ScoreSdeVeScheduler; expected one of DDIMScheduler"),
+        (
+            {"_class_name": "ScoreSdeVeScheduler"},
+            "is a ScoreSdeVeScheduler; expected one of DDIMScheduler",
+        ),
         ({"_class_name": "os.system"}, "is a os.system; expected one of"),
         ({"prediction_type": "flow_prediction"}, "'flow_prediction' is not known"),
         ({"beta_schedule": "none"}, "diffusers cannot build a DDPMScheduler"),
         ({"trained_betas": [0.1, -0.2, 0.1]}, "do not fall"),
         ({"trained_betas": [1e-4] * 10_001}, "has 10,001 trained_betas, expected at most 10,000"),
-        ({"num_train_timesteps": 10**10}, "has num_train_timesteps 10000000000, expected an integer from 1 to 10,000"),
-        ({"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": "1"}, "has num_train_timesteps '1'"),
-        ({"_class_name": "UniPCMultistepScheduler", "solver_order": 10**10}, "has solver_order 10000000000,"),
-        ({"_class_name": "EulerDiscreteScheduler", "timestep_type": "continuous"}, "timestep_type=continuous"),
-        ({"_class_name": "FlowMatchEulerDiscreteScheduler", "invert_sigmas": True}, "invert_sigmas=True"),
+        (
+            {"num_train_timesteps": 10**10},
+            "has num_train_timesteps 10000000000, expected an integer from 1 to 10,000",
+        ),
+        (
+            {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": "1"},
+            "has num_train_timesteps '1'",
+        ),
+        (
+            {"_class_name": "UniPCMultistepScheduler", "solver_order": 10**10},
+            "has solver_order 10000000000,",
+        ),
+        (
+            {"_class_name": "EulerDiscreteScheduler", "timestep_type": "continuous"},
+            "timestep_type=continuous",
+        ),
+        (
+            {"_class_name": "FlowMatchEulerDiscreteScheduler", "invert_sigmas": True},
+            "invert_sigmas=True",
+        ),
     ],
 }
 
 
-@pytest.mark.parametrize(("file", "changes", "sentence"), [(file, *case) for file, cases in REFUSED.items() for case in cases])
+@pytest.mark.parametrize(
+    ("file", "changes", "sentence"), [(file, *case) for file, cases in REFUSED.items() for case in cases]
+)
 def test_a_model_of_another_kind_is_refused_in_a_sentence(folder, file, changes, sentence):
     edit(Path(folder) / file, **changes)
     with pytest.raises(UsageError, match=sentence) as error:
@@ -338,7 +414,9 @@ def test_a_configuration_that_is_nested_too_deeply_is_refused(folder):
 
 
 def test_no_network_larger_than_its_weights_is_built(folder):
-    """Of the largest network that a configuration may ask for, 30 GB, nothing is allocated before its weights are seen to fit."""
+    """Of the largest network that a configuration may ask for, 30 GB, nothing is allocated before
+    its weights are seen to fit.
+    """
     blocks = {"down_block_types": ["DownBlock2D"] * 8, "up_block_types": ["UpBlock2D"] * 8}
     edit(f"{folder}/unet/config.json", block_out_channels=[2048] * 8, layers_per_block=4, **blocks)
     with pytest.raises(UsageError, match="does not fit its network"):
@@ -348,7 +426,10 @@ def test_no_network_larger_than_its_weights_is_built(folder):
 @pytest.mark.parametrize("kind", ["", "K"])
 def test_nothing_of_the_network_stays_without_values(tmp_path, kind):
     """The filters of the K-blocks are constants that no file holds."""
-    blocks = {"down_block_types": (f"{kind}DownBlock2D",) * 2, "up_block_types": (f"{kind}UpBlock2D",) * 2}
+    blocks = {
+        "down_block_types": (f"{kind}DownBlock2D",) * 2,
+        "up_block_types": (f"{kind}UpBlock2D",) * 2,
+    }
     unet = small_unet(block_out_channels=(32, 32), **blocks)
     teacher = DiffusersTeacher(source=save_pipeline(tmp_path / "model", diffusers.DDPMScheduler(), unet))
     read = teacher.denoiser.model.unet
@@ -359,7 +440,9 @@ def test_nothing_of_the_network_stays_without_values(tmp_path, kind):
 
 
 @pytest.mark.parametrize("file", ["unet/config.json", "scheduler/scheduler_config.json"])
-@pytest.mark.parametrize(("content", "sentence"), [(None, "has no"), ("{", "cannot be read"), ("[]", "holds no JSON")])
+@pytest.mark.parametrize(
+    ("content", "sentence"), [(None, "has no"), ("{", "cannot be read"), ("[]", "holds no JSON")]
+)
 def test_a_configuration_that_is_not_there_or_not_json_is_named(folder, file, content, sentence):
     path = Path(folder) / file
     path.unlink()

@@ -40,7 +40,11 @@ def test_preconditioning_has_edms_coefficients():
             seen.update(x=x, c_noise=c_noise)
             return torch.ones_like(x)
 
-    y, sigma, data = torch.randn(5, 1, 2, 2, dtype=torch.float64), torch.rand(5, dtype=torch.float64) * 3 + 0.01, 0.5
+    y, sigma, data = (
+        torch.randn(5, 1, 2, 2, dtype=torch.float64),
+        torch.rand(5, dtype=torch.float64) * 3 + 0.01,
+        0.5,
+    )
     out = EDMPrecond(Constant(), data)(y, sigma)
     s = sigma[:, None, None, None]
     torch.testing.assert_close(out, data**2 / (s**2 + data**2) * y + s * data / (s**2 + data**2).sqrt())

@@ -1,4 +1,6 @@
-"""EDM's networks against the reference implementation's numbers, names and shapes, stored in tests/fixtures/edm."""
+"""EDM's networks against the reference implementation's numbers, names and shapes, stored in
+tests/fixtures/edm.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,15 @@ from bench.plugin.diffusion import NoiseLevels
 from bench.plugin.images import ImageSpec
 from bench.plugin.sampler import Sampler
 from teachers.networks.config import NetworkConfig
-from tests.helpers.edm_reference import CONFIGURATIONS, PUBLISHED, config, network, stored, tensor, weights
+from tests.helpers.edm_reference import (
+    CONFIGURATIONS,
+    PUBLISHED,
+    config,
+    network,
+    stored,
+    tensor,
+    weights,
+)
 
 TOLERANCE = {torch.float32: 2e-6, torch.float64: 1e-9}
 """Relative to the largest value, for outputs."""
@@ -60,14 +70,18 @@ def test_without_augmentation_or_class_labels(name):
     if augment is not None:
         assert_near(denoiser(x, sigma, labels), tensor(name, "out/D_f32_no_augment"), 2e-6)
         zeros = torch.zeros_like(augment)
-        torch.testing.assert_close(denoiser(x, sigma, labels), denoiser(x, sigma, labels, zeros), rtol=0, atol=1e-6)
+        torch.testing.assert_close(
+            denoiser(x, sigma, labels), denoiser(x, sigma, labels, zeros), rtol=0, atol=1e-6
+        )
     if labels is not None:
         assert_near(denoiser(x, sigma, None, augment), tensor(name, "out/D_f32_no_class"), 2e-6)
 
 
 @every
 def test_every_stage_of_the_network_agrees(name):
-    """The raw network, the embedding around each layer, the statistics of every block: where an error would show."""
+    """The raw network, the embedding around each layer, the statistics of every block: where an
+    error would show.
+    """
     denoiser, (x, sigma, labels, augment) = network(name), inputs(name, torch.float32)
     inner, seen = denoiser.model, {}
     inner.map_noise.register_forward_hook(lambda m, i, o: seen.update(map_noise_out=o))
@@ -87,7 +101,10 @@ def test_every_stage_of_the_network_agrees(name):
     names = [n.removeprefix("model.") for n in stored(name)["out/trace_names"].tolist()]
     assert list(trace) == names
     own = np.array(
-        [[f(t).item() for f in (torch.mean, partial(torch.std, correction=0), torch.min, torch.max)] for t in trace.values()]
+        [
+            [f(t).item() for f in (torch.mean, partial(torch.std, correction=0), torch.min, torch.max)]
+            for t in trace.values()
+        ]
     )
     np.testing.assert_allclose(own, stored(name)["out/trace_stats"], atol=1e-4)
 
@@ -101,12 +118,16 @@ def test_heun_in_18_steps_gives_the_references_images(name, dtype):
     with torch.no_grad():
         images = Sampler(18)(network(name, dtype), z, levels, labels)
     reference = tensor(name, "out/heun18" if dtype == torch.float32 else "out/heun18_f64net")
-    torch.testing.assert_close(images.double(), reference.double(), rtol=0, atol=5e-5 if dtype == torch.float32 else 1e-9)
+    torch.testing.assert_close(
+        images.double(), reference.double(), rtol=0, atol=5e-5 if dtype == torch.float32 else 1e-9
+    )
 
 
 @every
 def test_the_stochastic_sampler_gives_the_references_image_for_each_seed(name):
-    """Noise, class and the noise of every step from the seed alone: in one batch, and one by one in reverse order."""
+    """Noise, class and the noise of every step from the seed alone: in one batch, and one by one in
+    reverse order.
+    """
     denoiser, images = network(name), config(name).image_spec
     sampler = Sampler(8, churn=40, churn_min=0.05, churn_max=50, churn_noise=1.003)
     seeds = [int(s) for s in stored(name)["in/seeds"]]
@@ -118,16 +139,24 @@ def test_the_stochastic_sampler_gives_the_references_image_for_each_seed(name):
             draw = seeded_draw(range(seed, seed + 1), images, torch.device("cpu"))
             with torch.no_grad():
                 made.append((z, labels, sampler(denoiser, z, NoiseLevels(), labels, draw)))
-        z, labels, out = (torch.cat(parts) if parts[0] is not None else None for parts in zip(*made[::order], strict=True))
+        z, labels, out = (
+            torch.cat(parts) if parts[0] is not None else None
+            for parts in zip(*made[::order], strict=True)
+        )
         torch.testing.assert_close(z, tensor(name, "out/seed_latents").to(z.dtype), rtol=0, atol=0)
         if labels is not None:
-            torch.testing.assert_close(labels, tensor(name, "out/seed_class_labels").float(), rtol=0, atol=0)
+            torch.testing.assert_close(
+                labels, tensor(name, "out/seed_class_labels").float(), rtol=0, atol=0
+            )
         torch.testing.assert_close(out.double(), tensor(name, "out/churn8").double(), rtol=0, atol=5e-5)
 
 
 @every
 def test_one_step_generation_agrees(name):
-    z, labels = tensor(name, "in/latents", torch.float32), tensor(name, "in/latent_class_labels", torch.float32)
+    z, labels = (
+        tensor(name, "in/latents", torch.float32),
+        tensor(name, "in/latent_class_labels", torch.float32),
+    )
     with torch.no_grad():
         assert_near(few_steps(network(name), z, [2.5], labels), tensor(name, "out/onestep"), 2e-6)
 
@@ -166,22 +195,31 @@ def test_every_published_teacher_has_the_network_of_its_file():
 def test_channels_last_changes_no_value_and_no_gradient(name):
     results = []
     for layout in (torch.contiguous_format, torch.channels_last):
-        denoiser, (x, sigma, labels, augment) = network(name).to(memory_format=layout), inputs(name, torch.float32)
+        denoiser, (x, sigma, labels, augment) = (
+            network(name).to(memory_format=layout),
+            inputs(name, torch.float32),
+        )
         x.requires_grad_()
         out = denoiser(x.contiguous(memory_format=layout), sigma, labels, augment)
         out.square().sum().backward()
         results.append([out.detach(), x.grad, *(p.grad for p in denoiser.parameters())])
     for plain, last in zip(*results, strict=True):
-        torch.testing.assert_close(last.contiguous(), plain, rtol=0, atol=3e-5 * plain.abs().max().item() + 1e-7)
+        torch.testing.assert_close(
+            last.contiguous(), plain, rtol=0, atol=3e-5 * plain.abs().max().item() + 1e-7
+        )
 
 
 @pytest.mark.parametrize("name", ["ddpmpp_uncond_aug", "ncsnpp_uncond_aug", "adm_cond"])
 def test_float16_computes_the_network_alone_in_half_precision(name):
-    """Weights, embedding, preconditioning and gradients of the weights stay float32; the values agree to half precision."""
+    """Weights, embedding, preconditioning and gradients of the weights stay float32; the values
+    agree to half precision.
+    """
     full, half = network(name), network(name)
     half.half_type = torch.float16
     seen = {}
-    half.model.register_forward_hook(lambda m, i, o: seen.update(x=i[0].dtype, c_noise=i[1].dtype, out=o.dtype))
+    half.model.register_forward_hook(
+        lambda m, i, o: seen.update(x=i[0].dtype, c_noise=i[1].dtype, out=o.dtype)
+    )
     half.model.map_layer1.register_forward_hook(lambda m, i, o: seen.update(embedding=o.dtype))
     gradients = []
     for denoiser in (full, half):
@@ -189,7 +227,12 @@ def test_float16_computes_the_network_alone_in_half_precision(name):
         out = denoiser(x, sigma, labels, augment)
         out.square().sum().backward()
         gradients.append((out.detach(), torch.cat([p.grad.flatten() for p in denoiser.parameters()])))
-    assert seen == {"x": torch.float16, "c_noise": torch.float32, "embedding": torch.float32, "out": torch.float16}
+    assert seen == {
+        "x": torch.float16,
+        "c_noise": torch.float32,
+        "embedding": torch.float32,
+        "out": torch.float16,
+    }
     assert gradients[1][0].dtype == gradients[1][1].dtype == torch.float32
     assert_near(gradients[1][0], gradients[0][0], 5e-3)
     assert torch.cosine_similarity(gradients[1][1], gradients[0][1], dim=0) > 0.999
@@ -197,7 +240,9 @@ def test_float16_computes_the_network_alone_in_half_precision(name):
 
 
 def test_a_new_network_starts_as_edms():
-    """Output zero but for c_skip x, nearly so for DDPM++; residual branches near zero; weights within Xavier's bound."""
+    """Output zero but for c_skip x, nearly so for DDPM++; residual branches near zero; weights
+    within Xavier's bound.
+    """
     torch.manual_seed(0)
     song, adm = config("ddpmpp_cond").build(), config("adm_cond").build()
     x, sigma = torch.randn(2, 3, 32, 32), torch.tensor([0.5, 2.0])

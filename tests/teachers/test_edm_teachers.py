@@ -1,4 +1,6 @@
-"""Published teachers and generators from files of the true format: small networks, and the full-size CIFAR-10 one."""
+"""Published teachers and generators from files of the true format: small networks, and the
+full-size CIFAR-10 one.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ def test_a_published_pickle_gives_the_references_denoiser(snapshot, form):
     teacher = EDMCifar10(snapshot(form=form))
     x, sigma, augment = (tensor(SMALL, f"in/{k}") for k in ("x", "sigma", "augment_labels"))
     out = teacher.denoiser(x, sigma, None, augment)
-    torch.testing.assert_close(out, tensor(SMALL, "out/D_f32"), rtol=0, atol=2e-6 * out.abs().max().item())
+    torch.testing.assert_close(
+        out, tensor(SMALL, "out/D_f32"), rtol=0, atol=2e-6 * out.abs().max().item()
+    )
     assert not any(p.requires_grad for p in teacher.denoiser.parameters())
     assert not teacher.denoiser.training
     assert "model_channels 16 where 128 was published" in teacher.note
@@ -59,7 +63,10 @@ def test_a_state_dict_in_any_format_is_the_same_network(tmp_path, monkeypatch, k
         save_file(weights(SMALL), file)
     else:
         torch.save(weights(SMALL), file, _use_new_zipfile_serialization=kind == "zip")
-    with pytest.raises(UsageError, match=r"does not fit its network of 425 tensors: it lacks .* and \d+ more; it has of another"):
+    with pytest.raises(
+        UsageError,
+        match=r"does not fit its network of 425 tensors: it lacks .* and \d+ more; it has of another",
+    ):
         EDMCifar10(file)
     monkeypatch.setattr(EDMCifar10, "network", config(SMALL))
     teacher = EDMCifar10(file)
@@ -95,7 +102,11 @@ def test_a_copy_is_itself_a_weights_file_that_says_its_architecture(snapshot, tm
 @pytest.mark.parametrize(
     ("teacher", "name", "message"),
     [
-        (EDMCifar10, "ddpmpp_64", "makes 3x64x64 images of no classes, this teacher 3x32x32 images of no classes"),
+        (
+            EDMCifar10,
+            "ddpmpp_64",
+            "makes 3x64x64 images of no classes, this teacher 3x32x32 images of no classes",
+        ),
         (EDMCifar10, COND, "images of 10 classes, this teacher 3x32x32 images of no classes"),
         (EDMCifar10Cond, SMALL, "images of no classes, this teacher 3x32x32 images of 10 classes"),
     ],
@@ -132,9 +143,15 @@ def test_a_run_distils_a_published_file_and_says_what_is_unusual(snapshot, bench
 
 
 def test_a_teacher_whose_code_or_facts_change_is_another_run(snapshot, monkeypatch):
-    request = make_request(method="sid", teacher="edm-cifar10", teacher_path=str(snapshot()), eval=[], budget="updates=1")
+    request = make_request(
+        method="sid", teacher="edm-cifar10", teacher_path=str(snapshot()), eval=[], budget="updates=1"
+    )
     ids = {make_job(request).recipe.run_id}
-    for name, value in (("sampler", Sampler(3)), ("noise", NoiseLevels(p_mean=0.0)), ("augment", AugmentPipe(0.5))):
+    for name, value in (
+        ("sampler", Sampler(3)),
+        ("noise", NoiseLevels(p_mean=0.0)),
+        ("augment", AugmentPipe(0.5)),
+    ):
         with monkeypatch.context() as change:
             change.setattr(EDMCifar10, name, value)
             ids.add(make_job(request).recipe.run_id)
@@ -145,10 +162,16 @@ def test_a_teacher_whose_code_or_facts_change_is_another_run(snapshot, monkeypat
 
 def test_an_augmentation_that_is_a_function_makes_no_run_a_new_one(snapshot, monkeypatch):
     """A function has an address for a name, another in every process."""
-    request = make_request(method="sid", teacher="edm-cifar10", teacher_path=str(snapshot()), eval=[], budget="updates=1")
+    request = make_request(
+        method="sid", teacher="edm-cifar10", teacher_path=str(snapshot()), eval=[], budget="updates=1"
+    )
     ids = set()
     for _ in range(2):
-        monkeypatch.setattr(EDMCifar10, "augment", staticmethod(lambda images: (images, images.new_zeros(len(images), 9))))
+        monkeypatch.setattr(
+            EDMCifar10,
+            "augment",
+            staticmethod(lambda images: (images, images.new_zeros(len(images), 9))),
+        )
         ids.add(make_job(request).recipe.run_id)
     assert len(ids) == 1
 
@@ -163,9 +186,13 @@ def test_sigma_data_of_a_file_is_that_of_the_teachers_noise(tmp_path):
 
 def test_an_architecture_differs_from_another_only_where_it_does():
     published = EDMImageNet64.network
-    spelt_out = published.model_copy(update={"num_blocks": 3, "attn_resolutions": [32, 16, 8], "dropout": 0.3})
+    spelt_out = published.model_copy(
+        update={"num_blocks": 3, "attn_resolutions": [32, 16, 8], "dropout": 0.3}
+    )
     assert spelt_out.differs(published) == published.differs(spelt_out) == []
-    assert published.model_copy(update={"num_blocks": 2}).differs(published) == ["num_blocks 2 where 3 was published"]
+    assert published.model_copy(update={"num_blocks": 2}).differs(published) == [
+        "num_blocks 2 where 3 was published"
+    ]
 
 
 def test_safetensors_are_read_where_they_lie(tmp_path, monkeypatch):
@@ -177,9 +204,18 @@ def test_safetensors_are_read_where_they_lie(tmp_path, monkeypatch):
 
 def test_what_is_wrong_with_the_evaluation_is_said_before_anything_is_downloaded(bench):
     for command, complaint in (
-        (["run", "--method", "sid", "--teacher", "edm-cifar10", "--eval", "fidd"], "did you mean 'fid'?"),
-        (["run", "--method", "sid", "--teacher", "edm-cifar10", "--protocol", "digits-5k"], "takes 1x8x8 images"),
-        (["eval", "released:sid-cifar10-alpha1.2", "--eval-samples", "5"], "'is' needs at least 10 images"),
+        (
+            ["run", "--method", "sid", "--teacher", "edm-cifar10", "--eval", "fidd"],
+            "did you mean 'fid'?",
+        ),
+        (
+            ["run", "--method", "sid", "--teacher", "edm-cifar10", "--protocol", "digits-5k"],
+            "takes 1x8x8 images",
+        ),
+        (
+            ["eval", "released:sid-cifar10-alpha1.2", "--eval-samples", "5"],
+            "'is' needs at least 10 images",
+        ),
     ):
         code, _, err = bench(*command)
         assert code == 2
@@ -194,7 +230,9 @@ def test_sampling_a_teacher_takes_steps_solver_and_churn(snapshot, bench, tmp_pa
         (["--steps", "2", "--solver", "euler"], 2),
         (["--steps", "2", "--churn", "40"], 3),
     ):
-        out = bench.ok("sample", "teacher:edm-cifar10", "--path", file, "-n", "2", "-o", str(grid), *flags).out
+        out = bench.ok(
+            "sample", "teacher:edm-cifar10", "--path", file, "-n", "2", "-o", str(grid), *flags
+        ).out
         assert f"NFE {nfe}" in out
         pictures.append(grid.read_bytes())
     assert len(set(pictures)) == 3
@@ -202,7 +240,9 @@ def test_sampling_a_teacher_takes_steps_solver_and_churn(snapshot, bench, tmp_pa
         assert image.mode == "RGB"
 
 
-@pytest.mark.parametrize(("form", "name"), [("sid", "sid-cifar10-cond-alpha1.2"), ("sida", "sida-cifar10-cond-alpha1.0")])
+@pytest.mark.parametrize(
+    ("form", "name"), [("sid", "sid-cifar10-cond-alpha1.2"), ("sida", "sida-cifar10-cond-alpha1.0")]
+)
 def test_a_released_generator_is_one_call_of_its_network(snapshot, tmp_path, form, name):
     source = open_generator(f"released:{name}", tmp_path, device="cpu", path=str(snapshot(COND, form)))
     assert source.nfe == 1
@@ -215,7 +255,9 @@ def test_a_released_generator_is_one_call_of_its_network(snapshot, tmp_path, for
 
 def test_a_released_generator_is_measured_under_a_protocol(snapshot, bench, tmp_path, monkeypatch):
     """Against a folder of its own images the pixel distance is zero; from other seeds it is not."""
-    monkeypatch.setattr(EDMCifar10, "image_spec", config("adm_cond").image_spec)  # 16x16 pixels: fewer dimensions
+    monkeypatch.setattr(
+        EDMCifar10, "image_spec", config("adm_cond").image_spec
+    )  # 16x16 pixels: fewer dimensions
     file = str(snapshot("adm_cond"))
     source = open_generator("released:sid-cifar10-alpha1.2", tmp_path, device="cpu", path=file)
     folder = tmp_path / "images"
@@ -223,7 +265,16 @@ def test_a_released_generator_is_measured_under_a_protocol(snapshot, bench, tmp_
     for i, image in enumerate(to_uint8(sample_images(source, range(16)))):
         Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / f"{i:03}.png")
     monkeypatch.setattr(EDMCifar10, "dataset", str(folder))
-    common = ["eval", "released:sid-cifar10-alpha1.2", "--path", file, "--protocol", "pixels-5k", "--format", "json"]
+    common = [
+        "eval",
+        "released:sid-cifar10-alpha1.2",
+        "--path",
+        file,
+        "--protocol",
+        "pixels-5k",
+        "--format",
+        "json",
+    ]
     values = {}
     for repeats in ("1", "2"):  # replicate 0 is seeds 0 to 15
         out = bench.ok(*common, "--eval-samples", "16", "--eval-repeats", repeats).out
@@ -245,7 +296,11 @@ def test_what_is_released_names_a_teacher_and_a_file_of_its_own():
 
 @pytest.mark.parametrize(
     "arguments",
-    [["show", "teacher", "edm-imagenet64"], ["show", "released", "sid-ffhq64-alpha1.2"], ["list", "released"]],
+    [
+        ["show", "teacher", "edm-imagenet64"],
+        ["show", "released", "sid-ffhq64-alpha1.2"],
+        ["list", "released"],
+    ],
 )
 def test_looking_at_what_is_published_needs_no_network(bench, arguments):
     out = bench.ok(*arguments, "--format", "json").out
@@ -253,7 +308,9 @@ def test_looking_at_what_is_published_needs_no_network(bench, arguments):
 
 
 def test_a_missing_file_offline_says_where_it_is_and_where_to_put_it(bench):
-    code, _, err = bench("run", "--method", "sid", "--teacher", "edm-cifar10", "--eval", "none", "--budget", "updates=1")
+    code, _, err = bench(
+        "run", "--method", "sid", "--teacher", "edm-cifar10", "--eval", "none", "--budget", "updates=1"
+    )
     assert code != 0
     assert "edm-cifar10-32x32-uncond-vp.pkl" in err
     assert "https://nvlabs-fi-cdn.nvidia.com/edm/pretrained/" in err
@@ -262,27 +319,36 @@ def test_a_missing_file_offline_says_where_it_is_and_where_to_put_it(bench):
 
 @pytest.mark.slow
 def test_the_full_size_cifar10_network_loads_within_its_memory_and_is_distilled(tmp_path):
-    """Random weights in the genuine format, 223 MB: 1.5 GB at the first loading and from the copy, then two updates of SiD."""
+    """Random weights in the genuine format, 223 MB: 1.5 GB at the first loading and from the copy,
+    then two updates of SiD.
+    """
     facts = PUBLISHED["edm-cifar10-32x32-uncond-vp"]
     from teachers.networks.config import NetworkConfig
 
     torch.manual_seed(0)
     file = tmp_path / "edm-cifar10-32x32-uncond-vp.pkl"
-    write_snapshot(file, facts["init_kwargs"], NetworkConfig.checked(facts["init_kwargs"], "x").build().state_dict())
+    write_snapshot(
+        file, facts["init_kwargs"], NetworkConfig.checked(facts["init_kwargs"], "x").build().state_dict()
+    )
     assert file.stat().st_size > 220e6
     script = (
         "import json, sys, torch; from pathlib import Path; from teachers.edm import EDMCifar10;"
         "from bench.environment import peak_memory;"
-        "teacher = EDMCifar10(Path(sys.argv[1])); print(json.dumps([peak_memory(torch.device('cpu')), teacher.note]))"
+        "teacher = EDMCifar10(Path(sys.argv[1])); "
+        "print(json.dumps([peak_memory(torch.device('cpu')), teacher.note]))"
     )
     for _ in ("its own format", "the verified copy"):
-        run = subprocess.run([sys.executable, "-c", script, str(file)], capture_output=True, text=True, check=True)
+        run = subprocess.run(
+            [sys.executable, "-c", script, str(file)], capture_output=True, text=True, check=True
+        )
         memory, note = json.loads(run.stdout)
         assert memory < 1.5e9
         assert note == ""
     command = ["run", "--method", "sid", "--teacher", "edm-cifar10", "--teacher-path", str(file)]
     command += ["--budget", "updates=2", "--set", "batch=2", "--eval", "none", "--format", "json"]
-    run = subprocess.run([sys.executable, "-m", "bench", *command], capture_output=True, text=True, check=False)
+    run = subprocess.run(
+        [sys.executable, "-m", "bench", *command], capture_output=True, text=True, check=False
+    )
     assert run.returncode == 0, run.stderr
     record = json.loads(run.stdout)
     assert record["cost"]["updates"] == 2

@@ -1,4 +1,6 @@
-"""Data sets that are broken or hostile: refused in one sentence, without running, following or unpacking what they hold."""
+"""Data sets that are broken or hostile: refused in one sentence, without running, following or
+unpacking what they hold.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ from tests.helpers.memory import memory_below
 
 
 def assert_refused(path: Path | str, because: str, name: str | None = None) -> str:
-    """Opening it, by itself or as the data set ``name``, ends in one sentence of sane length with this in it; the sentence."""
+    """Opening it, by itself or as the data set ``name``, ends in one sentence of sane length with
+    this in it; the sentence.
+    """
     with pytest.raises(UsageError, match=because) as caught:
         open_dataset(name, path) if name else open_dataset(str(path))
     said = str(caught.value)
@@ -51,7 +55,7 @@ def assert_refused(path: Path | str, because: str, name: str | None = None) -> s
     return said
 
 
-# -- images ----------------------------------------------------------------------------------------------------------------------
+# -- images ----------------------------------------------------------------------------------------
 
 
 def bomb_png(width, height):
@@ -61,7 +65,12 @@ def bomb_png(width, height):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(bytes(1000)))
+        + chunk(b"IEND", b"")
+    )
 
 
 def palette_png():
@@ -104,7 +113,7 @@ def test_the_first_image_must_be_square_and_of_sane_size(tmp_path):
     assert_refused(large, "are 5000x5000, expected square ones of at most 2048")
 
 
-# -- labels ----------------------------------------------------------------------------------------------------------------------
+# -- labels ----------------------------------------------------------------------------------------
 
 FIRST, SECOND = TWO = edm_names(2)
 BAD_LABELS = {
@@ -116,7 +125,10 @@ BAD_LABELS = {
     "deep": ('{"labels": ' + "[" * 100_000, "is not of the form"),
     "long number": ('{"labels": ' + "9" * 10_000 + "}", "is not of the form"),
     "bytes": (b"\xff\xfe", "is not of the form"),
-    "absent": ([[n, 0] for n in [*TWO, "00000/none.png"]], "has labels for 1 images that are not there, .*none.png"),
+    "absent": (
+        [[n, 0] for n in [*TWO, "00000/none.png"]],
+        "has labels for 1 images that are not there, .*none.png",
+    ),
     "path trick": ([[n, 0] for n in [*TWO, "../../secret.png"]], "images that are not there"),
     "missing": ([[FIRST, 0]], "lacks 1 images, such as '00000/img00000001.png'"),
     "none": ([], "lacks 2 images"),
@@ -168,11 +180,13 @@ def test_labels_that_exhaust_the_machine_are_one_sentence(tmp_path, monkeypatch,
     assert_refused(path, f"dataset.json of .* is not of the form .*{error.__name__}")
 
 
-# -- zips ------------------------------------------------------------------------------------------------------------------------
+# -- zips ------------------------------------------------------------------------------------------
 
 
 def test_names_in_a_zip_lead_nowhere(tmp_path):
-    """Absolute paths, upward paths and symbolic links are names like any other: nothing is ever unpacked."""
+    """Absolute paths, upward paths and symbolic links are names like any other: nothing is ever
+    unpacked.
+    """
     Image.fromarray(COLOUR[5]).save(tmp_path / "secret.png")
     link = zipfile.ZipInfo("c.png")
     link.external_attr = 0o120777 << 16
@@ -229,7 +243,7 @@ def test_a_file_in_a_zip_that_unpacks_without_end_is_given_up(tmp_path, monkeypa
         teachers.datasets.images.ImageFiles(path, labels=False).read([1])
 
 
-# -- CIFAR-10 --------------------------------------------------------------------------------------------------------------------
+# -- CIFAR-10 --------------------------------------------------------------------------------------
 
 
 class Evil:
@@ -316,12 +330,16 @@ def test_a_gzip_that_is_cut_damaged_or_unpacks_without_end_is_refused(tmp_path, 
     assert_refused(path, complaint)
 
 
-# -- idx files -------------------------------------------------------------------------------------------------------------------
+# -- idx files -------------------------------------------------------------------------------------
 
 GREY = COLOUR[:4, :28, :28, 0]
 ENORMOUS = bytes([0, 0, 8, 3]) + struct.pack(">3I", 2**32 - 1, 2**32 - 1, 2**32 - 1) + b"abc"
 BAD_IDX = {
-    "in billions of billions": (ENORMOUS, 4, "declares 4294967295 x 4294967295 x 4294967295 bytes, and has 3"),
+    "in billions of billions": (
+        ENORMOUS,
+        4,
+        "declares 4294967295 x 4294967295 x 4294967295 bytes, and has 3",
+    ),
     "a byte short": (idx(GREY)[:-1], 4, "declares 4 x 28 x 28 bytes, and has 3,135"),
     "a byte long": (idx(GREY) + b"x", 4, "declares 4 x 28 x 28 bytes, and has 3,137"),
     "of another type": (b"\0\0\x0d\x03" + idx(GREY)[4:], 4, "begins with 00000d03, expected 00000803"),
@@ -349,12 +367,15 @@ def test_idx_files_are_held_once_and_are_not_larger_than_the_largest_of_them(tmp
     folder = idx_files(tmp_path / "f", pixels, np.zeros(20_000))
     with memory_below(1.5 * pixels.nbytes):
         assert len(open_dataset(str(folder))) == 20_000
-    for name, limit, most in (("labels-idx1", 2**20, "1,048,576"), ("images-idx3", 2**27, "134,217,728")):
+    for name, limit, most in (
+        ("labels-idx1", 2**20, "1,048,576"),
+        ("images-idx3", 2**27, "134,217,728"),
+    ):
         (folder / f"train-{name}-ubyte.gz").write_bytes(gzip.compress(bytes(limit + 1), 1))
         assert_refused(folder, f"{name}.*more than {most} bytes")
 
 
-# -- what is none ----------------------------------------------------------------------------------------------------------------
+# -- what is none ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
-"""Hostile files of torch and of safetensors, zips that lead elsewhere or explode, and what is not a file at all."""
+"""Hostile files of torch and of safetensors, zips that lead elsewhere or explode, and what is not a
+file at all.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,15 @@ from tests.helpers.handmade_pickles import (
     zip_holding,
 )  # fmt: skip
 from tests.helpers.handmade_zips import changed, crowded_zip, deflated, encrypted, zip_by_hand
-from tests.helpers.places import a_dangling_link, a_folder, a_loop, a_pipe, an_empty_device, an_endless_device, nothing
+from tests.helpers.places import (
+    a_dangling_link,
+    a_folder,
+    a_loop,
+    a_pipe,
+    an_empty_device,
+    an_endless_device,
+    nothing,
+)
 from tests.helpers.reader_process import assert_refused, assert_sentence
 from tests.helpers.snapshot_writer import write_snapshot
 from tests.helpers.tiny_network import TINY, tiny
@@ -44,7 +54,7 @@ from tests.helpers.tiny_network import TINY, tiny
 BIAS = "model.map_layer0.bias"
 ONES = floats(1, 1, 1, 1)
 
-# -- torch -----------------------------------------------------------------------------------------------------------------------
+# -- torch -----------------------------------------------------------------------------------------
 
 
 def saved(content):
@@ -66,8 +76,13 @@ def with_bias(value):
 
 def bomb(member, small):
     """A zip in which one member is 3 GB of zeros, deflated to 3 MB; ``small`` are the others."""
-    members = [(f"archive/{title}", zipfile.ZIP_STORED, part, len(part), zlib.crc32(part)) for title, part in small.items()]
-    return zip_by_hand(*members, (f"archive/{member}", zipfile.ZIP_DEFLATED, deflated(b"", zeros=192), 192 * 2**24, 0))
+    members = [
+        (f"archive/{title}", zipfile.ZIP_STORED, part, len(part), zlib.crc32(part))
+        for title, part in small.items()
+    ]
+    return zip_by_hand(
+        *members, (f"archive/{member}", zipfile.ZIP_DEFLATED, deflated(b"", zeros=192), 192 * 2**24, 0)
+    )
 
 
 def named(content, old, new):
@@ -93,15 +108,25 @@ def overlapping():
     fields = struct.pack("<HHHHHIII", 20, 0, 0, 0, 0x21, zlib.crc32(content), len(content), len(content))
     files = b"PK\x03\x04" + fields + struct.pack("<HH", 9, 0) + b"archive/a" + content
     names = [b"archive/data.pkl"] + [b"archive/data/%d" % i for i in range(15_000)]
-    index = b"".join(b"PK\x01\x02\x14\x00" + fields + struct.pack("<HHHHHII", len(n), 0, 0, 0, 0, 0, 0) + n for n in names)
-    return files + index + b"PK\x05\x06" + struct.pack("<HHHHIIH", 0, 0, len(names), len(names), len(index), len(files), 0)
+    index = b"".join(
+        b"PK\x01\x02\x14\x00" + fields + struct.pack("<HHHHHII", len(n), 0, 0, 0, 0, 0, 0) + n
+        for n in names
+    )
+    return (
+        files
+        + index
+        + b"PK\x05\x06"
+        + struct.pack("<HHHHIIH", 0, 0, len(names), len(names), len(index), len(files), 0)
+    )
 
 
 def tied(tensors=9_000, numbers=2**22):
     """Many tensors of one number in one storage of 16 MB."""
     held = Raw(code(("storage", Raw(name("torch", "FloatStorage")), "0", "cpu", numbers)) + b"Q")
     each = Call("torch._utils", "_rebuild_tensor_v2", (held, 0, (1,), (1,), False, NO_HOOKS))
-    return zip_holding({f"a{i}": each for i in range(tensors)}, **{"data/0": bytes(4 * numbers), "byteorder": b"little"})
+    return zip_holding(
+        {f"a{i}": each for i in range(tensors)}, **{"data/0": bytes(4 * numbers), "byteorder": b"little"}
+    )
 
 
 def large_tensor():
@@ -147,7 +172,9 @@ TORCH = {
     "complex": with_bias(lambda: torch.ones(4, dtype=torch.complex64)),
     "truth values": with_bias(lambda: torch.ones(4, dtype=torch.bool)),
     "8-bit floats": with_bias(lambda: torch.ones(4).to(torch.float8_e4m3fn)),
-    "one number for all": lambda: zip_tensor(count=1, shape=(2**20, 2**20), stride=(0, 0), data=floats(1)),
+    "one number for all": lambda: zip_tensor(
+        count=1, shape=(2**20, 2**20), stride=(0, 0), data=floats(1)
+    ),
     "a shape in terabytes": lambda: zip_tensor(shape=(2**40,)),
     "a shape that overflows": lambda: zip_tensor(shape=(2**62, 2**62, 2**62)),
     "a negative shape": lambda: zip_tensor(shape=(-4,)),
@@ -170,7 +197,9 @@ TORCH = {
         "data/0", {"data.pkl": pickle_of({"a": large_tensor()}, 2), "version": b"3\n"}
     ),
     "a pickle of 3 GB that is deflated": lambda: bomb("data.pkl", {"version": b"3\n"}),
-    "a byte order of 3 GB that is deflated": lambda: bomb("byteorder", {"data.pkl": pickle_of({}, 2), "version": b"3\n"}),
+    "a byte order of 3 GB that is deflated": lambda: bomb(
+        "byteorder", {"data.pkl": pickle_of({}, 2), "version": b"3\n"}
+    ),
     "a zip of 700,000 members": lambda: crowded_zip(700_000, directory_at=0),
     "9,000 tensors in one large storage": tied,
     "a zip of 15,000 members in one place": overlapping,
@@ -187,7 +216,9 @@ TORCH = {
     "a reference to a number": lambda: zip_holding({"a": Raw(b"K\x01Q")}),
     "a reference to a short tuple": lambda: zip_holding({"a": Raw(code(("storage",)) + b"Q")}),
     "a tensor of nothing": lambda: zip_holding({"a": Call("torch._utils", "_rebuild_tensor_v2")}),
-    "a tensor of numbers": lambda: zip_holding({"a": Call("torch._utils", "_rebuild_tensor_v2", (1, 1, 1, 1, 1, 1))}),
+    "a tensor of numbers": lambda: zip_holding(
+        {"a": Call("torch._utils", "_rebuild_tensor_v2", (1, 1, 1, 1, 1, 1))}
+    ),
     "a name of a function": lambda: zip_holding({"a": Raw(name("torch._utils", "_rebuild_tensor_v2"))}),
     "legacy: nothing more": lambda: pickle_of(MAGIC, 2),
     "legacy: another version": lambda: stream(b"", version=7),
@@ -197,8 +228,12 @@ TORCH = {
     "legacy: a storage of a negative count": lambda: stream(floats(1), count=-1),
     "legacy: a storage that is a view": lambda: stream(floats(1), view=("94", 0, 2**40)),
     "legacy: nesting": lambda: stream(b"", reference=Raw(b")" + b"\x85" * 200_000), keys=[]),
-    "legacy: nothing, at length": lambda: pickle_of(MAGIC, 2) + (b"\x80\x02" * 999_990 + code(1001) + b".") * 4,
-    "legacy: the rest, at length": lambda: pickle_of(MAGIC, 2) + pickle_of(1001, 2) + (b"\x80\x02" * 999_990 + b"}.") * 3,
+    "legacy: nothing, at length": lambda: (
+        pickle_of(MAGIC, 2) + (b"\x80\x02" * 999_990 + code(1001) + b".") * 4
+    ),
+    "legacy: the rest, at length": lambda: (
+        pickle_of(MAGIC, 2) + pickle_of(1001, 2) + (b"\x80\x02" * 999_990 + b"}.") * 3
+    ),
     "a tar": lambda: b"storages" + bytes(92) + b"0000644\x00" * 3 + bytes(388),
 }
 
@@ -211,7 +246,7 @@ def test_hostile_files_of_torch_are_refused(reader, tmp_path, title):
     assert_refused(reader, path, network=TINY)
 
 
-# -- safetensors -----------------------------------------------------------------------------------------------------------------
+# -- safetensors -----------------------------------------------------------------------------------
 
 
 def tensors_file(header, values=b"", size=None):
@@ -240,7 +275,9 @@ SAFETENSORS = {
     "a header that nests": tensors_file(b'{"a":' + b"[" * 100_000),
     "a header that is not UTF-8": tensors_file(b'{"\xff":1}'),
     "a header of two objects": tensors_file(b"{}{}"),
-    "a name twice": tensors_file(json.dumps({"a": entry(), "b": entry(span=(16, 32))}).replace('"b"', '"a"').encode(), ONES * 2),
+    "a name twice": tensors_file(
+        json.dumps({"a": entry(), "b": entry(span=(16, 32))}).replace('"b"', '"a"').encode(), ONES * 2
+    ),
     "overlapping": tensors_file({"a": entry(), BIAS: entry(span=(8, 24))}, ONES * 2),
     "the same place twice": tensors_file({"a": entry(), BIAS: entry()}, ONES),
     "a hole": tensors_file({"a": entry(), BIAS: entry(span=(20, 36))}, ONES * 3),
@@ -260,8 +297,12 @@ SAFETENSORS = {
     "names with line breaks, badly placed": tensors_file({"a\nb" * 1000: entry(span=(1, 2))}, ONES),
     "names of rare characters": tensors_file({"\U000e0001" * 1000: entry()}, ONES),
     "100,000 names": tensors_file({f"a{i}": entry((0,), (0, 0)) for i in range(100_000)}),
-    "500,000 names": lambda: tensors_file(b"{" + b",".join(b'"%d":' % i + NOTHING for i in range(500_000)) + b"}"),
-    "a description of 30 million lists": lambda: described(**{"distill-bench": "[" + "[]," * 30_000_000 + "0]"}),
+    "500,000 names": lambda: tensors_file(
+        b"{" + b",".join(b'"%d":' % i + NOTHING for i in range(500_000)) + b"}"
+    ),
+    "a description of 30 million lists": lambda: described(
+        **{"distill-bench": "[" + "[]," * 30_000_000 + "0]"}
+    ),
     "a description that nests": described(**{"distill-bench": "[" * 200_000}),
     "a description that is a list": described(**{"distill-bench": "[]"}),
     "a description that is not JSON": described(**{"distill-bench": "{"}),
@@ -282,17 +323,25 @@ def test_hostile_safetensors_are_refused(reader, tmp_path, title):
     assert_refused(reader, path, network=True if recorded and "None" not in title else TINY)
 
 
-SIZES = {1: "BOOL U8 I8 F8_E5M2 F8_E4M3 F8_E8M0", 2: "I16 U16 F16 BF16", 4: "I32 U32", 8: "C64 F64 I64 U64", 0.5: "F4"}
+SIZES = {
+    1: "BOOL U8 I8 F8_E5M2 F8_E4M3 F8_E8M0",
+    2: "I16 U16 F16 BF16",
+    4: "I32 U32",
+    8: "C64 F64 I64 U64",
+    0.5: "F4",
+}
 
 
-@pytest.mark.parametrize(("size", "kind"), [(size, kind) for size, kinds in SIZES.items() for kind in kinds.split()])
+@pytest.mark.parametrize(
+    ("size", "kind"), [(size, kind) for size, kinds in SIZES.items() for kind in kinds.split()]
+)
 def test_every_other_type_of_safetensors_is_refused(reader, tmp_path, size, kind):
     path = tmp_path / "network.safetensors"
     path.write_bytes(tensors_file({BIAS: entry((4,), (0, int(4 * size)), kind)}, bytes(int(4 * size))))
     assert_refused(reader, path, network=TINY)
 
 
-# -- what is not a file ----------------------------------------------------------------------------------------------------------
+# -- what is not a file ----------------------------------------------------------------------------
 
 
 def a_link_to_a_text(path):
@@ -337,8 +386,25 @@ def large_tensors(path):
         file.truncate(file.tell() + 2**36)
 
 
-PLACES = [a_pipe, a_loop, a_dangling_link, an_endless_device, an_empty_device, nothing, a_folder, a_link_to_a_text, large_storage]
-PLACES += [large_tensors, large(b"\x80\x04"), large(b"PK\x03\x04"), large(pickle_of(MAGIC, 2)), large(b""), large(b"\xff")]
+PLACES = [
+    a_pipe,
+    a_loop,
+    a_dangling_link,
+    an_endless_device,
+    an_empty_device,
+    nothing,
+    a_folder,
+    a_link_to_a_text,
+    large_storage,
+]
+PLACES += [
+    large_tensors,
+    large(b"\x80\x04"),
+    large(b"PK\x03\x04"),
+    large(pickle_of(MAGIC, 2)),
+    large(b""),
+    large(b"\xff"),
+]
 
 
 @pytest.mark.parametrize("make", PLACES, ids=lambda make: make.__name__)
@@ -348,7 +414,9 @@ def test_what_is_not_a_file_of_weights_is_refused(reader, tmp_path, make):
     assert_refused(reader, path)
 
 
-@pytest.mark.parametrize("load", [read_checkpoint, lambda path: load_network(path, NetworkConfig.checked(TINY, "here"))])
+@pytest.mark.parametrize(
+    "load", [read_checkpoint, lambda path: load_network(path, NetworkConfig.checked(TINY, "here"))]
+)
 def test_a_file_that_may_not_be_read_is_refused(tmp_path, monkeypatch, load):
     path = tmp_path / "network.pkl"
     write_snapshot(path, TINY, tiny())

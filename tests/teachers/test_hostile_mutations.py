@@ -1,4 +1,6 @@
-"""Valid files, cut anywhere or changed at random: refused in a sentence, or read as finite numbers of the right shapes."""
+"""Valid files, cut anywhere or changed at random: refused in a sentence, or read as finite numbers
+of the right shapes.
+"""
 
 from __future__ import annotations
 
@@ -37,14 +39,23 @@ from tests.helpers.handmade_pickles import (
     stream,
     tensor,
 )  # fmt: skip
-from tests.helpers.reader_process import MEGABYTES, SECONDS, assert_cheap, assert_sentence, warm_up, watched
+from tests.helpers.reader_process import (
+    MEGABYTES,
+    SECONDS,
+    assert_cheap,
+    assert_sentence,
+    warm_up,
+    watched,
+)
 from tests.helpers.snapshot_writer import write_snapshot
 from tests.helpers.tiny_network import TINY, tiny
 
 MUTATIONS = 5_000
 KEPT = ("map_layer0", "8x8_conv", "enc.8x8_block0", "aux")
 """The parts of the network that the valid file has: enough for every kind of record."""
-EXTREMES = [struct.pack("<Q", n) for n in (0, 1, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**63 - 1, 2**63, 2**64 - 1)]
+EXTREMES = [
+    struct.pack("<Q", n) for n in (0, 1, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**63 - 1, 2**63, 2**64 - 1)
+]
 OPERATIONS = [op.code.encode("latin-1") for op in pickletools.opcodes]
 SNIPPETS = [
     b"(",
@@ -64,7 +75,12 @@ SNIPPETS = [
     b"K\xff",
     b".",
 ]
-SNIPPETS += [b"cos\nsystem\n", b"cposix\nsystem\nX\x02\x00\x00\x00id\x85R", b"\x8c\x02os\x8c\x06system\x93", b"\x82\x01"]
+SNIPPETS += [
+    b"cos\nsystem\n",
+    b"cposix\nsystem\nX\x02\x00\x00\x00id\x85R",
+    b"\x8c\x02os\x8c\x06system\x93",
+    b"\x82\x01",
+]
 
 
 @functools.cache
@@ -116,7 +132,9 @@ def assert_harmless(path):
             assert_sentence(str(error), path)
         else:
             found = network.state_dict()
-            assert {k: (v.dtype, v.shape) for k, v in found.items()} == {k: (v.dtype, v.shape) for k, v in some().items()}
+            assert {k: (v.dtype, v.shape) for k, v in found.items()} == {
+                k: (v.dtype, v.shape) for k, v in some().items()
+            }
             assert all(v.isfinite().all() for v in found.values())
     return seconds
 
@@ -180,10 +198,39 @@ def mutated(content, positions, chance):
     return bytes(data)
 
 
-ODD = [None, True, 0, -1, 2**31, 2**62, -(2**100), 1.5, float("nan"), "", "a" * 1000, "\n\U000e0001", b"", b"ab", (), [], {}]
-ODD += [set(), ("a",), [1], {"a": 1}, NO_HOOKS, network(), FLOATS, Raw(name("torch._utils", "_rebuild_tensor_v2"))]
+ODD = [
+    None,
+    True,
+    0,
+    -1,
+    2**31,
+    2**62,
+    -(2**100),
+    1.5,
+    float("nan"),
+    "",
+    "a" * 1000,
+    "\n\U000e0001",
+    b"",
+    b"ab",
+    (),
+    [],
+    {},
+]
+ODD += [
+    set(),
+    ("a",),
+    [1],
+    {"a": 1},
+    NO_HOOKS,
+    network(),
+    FLOATS,
+    Raw(name("torch._utils", "_rebuild_tensor_v2")),
+]
 ODD += [Raw(b")" + b"\x85" * 5_000), Raw(b"]r\xff\x00\x00\x00j\xff\x00\x00\x00a")]
-ODD += [Raw(b")" + b"".join(struct.pack("<cIcI", b"r", k, b"j", k) + b"\x86" for k in range(1_000, 1_060)))]
+ODD += [
+    Raw(b")" + b"".join(struct.pack("<cIcI", b"r", k, b"j", k) + b"\x86" for k in range(1_000, 1_060)))
+]
 """Things of every kind, among them a deep one, one inside itself, and one of 2^60 leaves."""
 
 
@@ -193,11 +240,17 @@ def replaced(value, odd):
     match value:
         case dict():
             for one, part in value.items():
-                yield Raw(b"}(" + b"".join(code(odd if key == one else key) + code(value[key]) for key in value) + b"u")
+                yield Raw(
+                    b"}("
+                    + b"".join(code(odd if key == one else key) + code(value[key]) for key in value)
+                    + b"u"
+                )
                 yield from (value | {one: new} for new in replaced(part, odd))
         case tuple() | list():
             for i, part in enumerate(value):
-                yield from (type(value)((*value[:i], new, *value[i + 1 :])) for new in replaced(part, odd))
+                yield from (
+                    type(value)((*value[:i], new, *value[i + 1 :])) for new in replaced(part, odd)
+                )
         case Call():
             yield from (dataclasses.replace(value, args=new) for new in replaced(value.args, odd))
 
@@ -208,7 +261,10 @@ def test_any_part_may_be_anything(tmp_path):
     parts = ("magic", "version", "system", "reference", "keys", "kind", "key", "place", "count", "view")
     for odd in ODD:
         storages = [storage(floats(*[1.0] * 6), **{part: odd, "count_again": 6}) for part in parts]
-        snapshots = [{"ema": network(record("SongUNet", module({"weight": tensor(held=held)})))} for held in storages]
+        snapshots = [
+            {"ema": network(record("SongUNet", module({"weight": tensor(held=held)})))}
+            for held in storages
+        ]
         for content in itertools.chain(replaced(right, odd), snapshots):
             path.write_bytes(pickle_of(content))
             try:
@@ -216,7 +272,9 @@ def test_any_part_may_be_anything(tmp_path):
             except UsageError as error:
                 assert_sentence(str(error), path)
             else:
-                torch.testing.assert_close(tensors, {"model.weight": torch.ones(2, 3)} if tensors else {})
+                torch.testing.assert_close(
+                    tensors, {"model.weight": torch.ones(2, 3)} if tensors else {}
+                )
 
 
 def test_thousands_of_mutations_do_no_harm(valid, tmp_path, reader):

@@ -1,4 +1,6 @@
-"""Well-formed files of arguments that no network has, or of tensors that do not fit the network they come with."""
+"""Well-formed files of arguments that no network has, or of tensors that do not fit the network
+they come with.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,12 @@ ARGUMENTS = {
     "a long value": {"encoder_type": "standard" * 30},
     "None": {"num_blocks": None},
     "many": {f"a{i}": i for i in range(100_000)},
-    "the largest that is allowed": {"model_channels": 1024, "channel_mult": [1024] * 8, "num_blocks": 16, "img_resolution": 512},
+    "the largest that is allowed": {
+        "model_channels": 1024,
+        "channel_mult": [1024] * 8,
+        "num_blocks": 16,
+        "img_resolution": 512,
+    },
 }
 
 
@@ -73,7 +80,11 @@ def test_arguments_of_no_network_are_refused(reader, tmp_path, title):
 def test_arguments_of_the_other_family_are_refused(reader, tmp_path):
     """Or raise nothing but a sentence: ADM has no kind of embedding to choose."""
     path = tmp_path / "network.pkl"
-    for argument in ({"embedding_type": "fourier"}, {"encoder_type": "residual"}, {"channel_mult_noise": 2}):
+    for argument in (
+        {"embedding_type": "fourier"},
+        {"encoder_type": "residual"},
+        {"channel_mult_noise": 2},
+    ):
         write_snapshot(path, TINY | {"model_type": "DhariwalUNet"} | argument, tiny())
         assert_refused(reader, path, network=True)
 

@@ -1,4 +1,6 @@
-"""Snapshots that hold no code and are wrong all the same: their records, names, tensors, storages, arguments and operations."""
+"""Snapshots that hold no code and are wrong all the same: their records, names, tensors, storages,
+arguments and operations.
+"""
 
 from __future__ import annotations
 
@@ -90,7 +92,11 @@ def module_inside_itself():
     first = Raw(b"}r\x01\x00\x00\x00(")
     again = record("Conv2d", Raw(b"j\x01\x00\x00\x00"))
     state = module(modules={"a": again, "b": again})
-    return snapshot(model=record("SongUNet", Raw(first.code + b"".join(code(k) + code(v) for k, v in state.items()) + b"u")))
+    return snapshot(
+        model=record(
+            "SongUNet", Raw(first.code + b"".join(code(k) + code(v) for k, v in state.items()) + b"u")
+        )
+    )
 
 
 def many_modules():
@@ -119,7 +125,12 @@ def slow_storages():
 def slow_storages_of_their_own(**part):
     """12 storages, each with a pickle of 800,000 operations that do nothing."""
     blob = stream(floats(1), **part)
-    return net({f"a{i}": tensor((1,), held=Call("torch.storage", "_load_from_bytes", (blob,))) for i in range(12)})
+    return net(
+        {
+            f"a{i}": tensor((1,), held=Call("torch.storage", "_load_from_bytes", (blob,)))
+            for i in range(12)
+        }
+    )
 
 
 def slow_references():
@@ -162,7 +173,9 @@ def repeated_text():
 
 def awkward_memories():
     """Values kept under numbers that fall together in a table."""
-    return pickle_of({"ema": Raw(b"N" + b"".join(struct.pack("<cI", b"r", i << 13) for i in range(2**19 - 100)))})
+    return pickle_of(
+        {"ema": Raw(b"N" + b"".join(struct.pack("<cI", b"r", i << 13) for i in range(2**19 - 100)))}
+    )
 
 
 def cycle_around_bytes():
@@ -172,7 +185,9 @@ def cycle_around_bytes():
 
 def calls_deep(depth):
     """The arguments of a call are a call, whose arguments are a call, ..."""
-    return Raw(name("collections", "OrderedDict") + b"q\x01" + b"h\x01" * depth + b")" + b"R\x85" * depth + b"R")
+    return Raw(
+        name("collections", "OrderedDict") + b"q\x01" + b"h\x01" * depth + b")" + b"R\x85" * depth + b"R"
+    )
 
 
 TOP = {
@@ -227,15 +242,21 @@ RECORDS = {
     "no argument": pickle_of({"ema": Call(*PERSISTENT)}),
     "two arguments": pickle_of({"ema": Call(*PERSISTENT, ({}, {}))}),
     "the function itself": pickle_of({"ema": Raw(name(*PERSISTENT))}),
-    "Sequential for ModuleDict": net(modules={"enc": Raw(name("torch.nn.modules.container", "Sequential") + b")\x81}b")}),
+    "Sequential for ModuleDict": net(
+        modules={"enc": Raw(name("torch.nn.modules.container", "Sequential") + b")\x81}b")}
+    ),
     "ModuleDict without state": net(modules={"enc": module_dict()}),
     "ModuleDict with two states": net(modules={"enc": module_dict(module(), module())}),
-    "ModuleDict with an argument": net(modules={"enc": Call(*MODULE_DICT, ({},), code(module()) + b"b", b"\x81")}),
+    "ModuleDict with an argument": net(
+        modules={"enc": Call(*MODULE_DICT, ({},), code(module()) + b"b", b"\x81")}
+    ),
     "ModuleDict itself": net(modules={"enc": Raw(name(*MODULE_DICT))}),
     "parameters are a set": net(set()),
     "parameters are a tuple": net((1,)),
     "a module is a tensor": net(modules={"a": tensor()}),
-    "a module twice": net(modules=dict(zip("ab", shared(record("Conv2d", module({"weight": tensor()}))), strict=True))),
+    "a module twice": net(
+        modules=dict(zip("ab", shared(record("Conv2d", module({"weight": tensor()}))), strict=True))
+    ),
     "modules 17 deep": modules_deep(17),
     "a module inside itself": module_inside_itself(),
     "20,000 modules": many_modules,
@@ -262,10 +283,16 @@ TENSORS = {
     "without arguments": one(Call("torch._utils", "_rebuild_tensor_v2")),
     "the function itself": one(Raw(name("torch._utils", "_rebuild_tensor_v2"))),
     "a parameter of a parameter": one(
-        Call("torch._utils", "_rebuild_parameter", (Call("torch._utils", "_rebuild_parameter", (tensor(), False, 1)), False, 1))
+        Call(
+            "torch._utils",
+            "_rebuild_parameter",
+            (Call("torch._utils", "_rebuild_parameter", (tensor(), False, 1)), False, 1),
+        )
     ),
     "the same twice": net(dict(zip("ab", shared(tensor()), strict=True))),
-    "two of one storage": net(dict(zip("ab", [tensor(held=s) for s in shared(storage(SIX))], strict=True))),
+    "two of one storage": net(
+        dict(zip("ab", [tensor(held=s) for s in shared(storage(SIX))], strict=True))
+    ),
     "shape is a list": shaped([2, 3], (3, 1)),
     "shape is None": shaped(None, (3, 1)),
     "shape of floats": shaped((2.0, 3.0), (3, 1)),
@@ -337,7 +364,9 @@ STORAGES = {
 }
 
 ARGUMENTS = {
-    "none": pickle_of({"ema": record("EDMPrecond", module(modules={"model": record("SongUNet", module())}))}),
+    "none": pickle_of(
+        {"ema": record("EDMPrecond", module(modules={"model": record("SongUNet", module())}))}
+    ),
     "a list": snapshot(kwargs=[1]),
     "a call": argument(Call("collections", "OrderedDict")),
     "bytes": argument(b"a"),
@@ -349,15 +378,20 @@ ARGUMENTS = {
     "a scalar of objects": scalar(dtype("O8"), b"12345678"),
     "a scalar of a kind in words": scalar("f8", b"12345678"),
     "a big-endian scalar": scalar(
-        Raw(code(dtype("f8")) + code((3, ">", None, None, None, -1, -1, 0)) + b"b"), struct.pack(">d", 0.1)
+        Raw(code(dtype("f8")) + code((3, ">", None, None, None, -1, -1, 0)) + b"b"),
+        struct.pack(">d", 0.1),
     ),
     "model_type is a list": snapshot(kwargs=KWARGS | {"model_type": ["SongUNet"]}),
     "model_type is None": snapshot(kwargs=KWARGS | {"model_type": None}),
     "model_type is a list as its class spells it": snapshot(
         model=record("['SongUNet']", module()), kwargs=KWARGS | {"model_type": ["SongUNet"]}
     ),
-    "model_type is None as its class spells it": snapshot(model=record("None", module()), kwargs=KWARGS | {"model_type": None}),
-    "no model_type, as its class spells it": snapshot(model=record("None", module()), kwargs={"img_channels": 1}),
+    "model_type is None as its class spells it": snapshot(
+        model=record("None", module()), kwargs=KWARGS | {"model_type": None}
+    ),
+    "no model_type, as its class spells it": snapshot(
+        model=record("None", module()), kwargs={"img_channels": 1}
+    ),
     "model_type has a line break": snapshot(kwargs=KWARGS | {"model_type": "SongUNet\n"}),
     "model_type is a repeated text": repeated_text,
     "a name with a line break": snapshot(kwargs=KWARGS | {"drop\nout": b"1"}),
@@ -369,7 +403,10 @@ OPERATIONS = {
     "a name that is a number": b"\x80\x04K\x01K\x01\x93.",
     "a name of 300 characters": b"\x80\x04c" + b"a" * 300 + b"\na\n.",
     "a name that does not end": b"\x80\x04c" + b"a" * 100,
-    "an allowed name with a dot": b"\x80\x04" + code("torch._utils") + code("_rebuild_parameter.__globals__") + b"\x93.",
+    "an allowed name with a dot": b"\x80\x04"
+    + code("torch._utils")
+    + code("_rebuild_parameter.__globals__")
+    + b"\x93.",
     "an allowed name in upper case": pickle_of({"ema": Raw(name("Collections", "OrderedDict"))}),
     "an allowed name with a space": pickle_of({"ema": Raw(name("collections", "OrderedDict "))}),
     "torch.load": pickle_of({"ema": Call("torch", "load", ("a",))}),
@@ -440,7 +477,11 @@ GROUPS = {
     "operation": OPERATIONS,
     "bomb": BOMBS,
 }
-CASES = [pytest.param(content, id=f"{kind}: {title}") for kind, group in GROUPS.items() for title, content in group.items()]
+CASES = [
+    pytest.param(content, id=f"{kind}: {title}")
+    for kind, group in GROUPS.items()
+    for title, content in group.items()
+]
 
 
 @pytest.mark.parametrize("content", CASES)

@@ -1,4 +1,6 @@
-"""The files that tests write are of the genuine format: its operations, its names, its beginning, and nothing besides."""
+"""The files that tests write are of the genuine format: its operations, its names, its beginning,
+and nothing besides.
+"""
 
 from __future__ import annotations
 
@@ -28,9 +30,7 @@ NAMES = {
     "numpy._core.multiarray scalar",
     "numpy dtype",
 }
-BEGINNING = (
-    "PROTO FRAME EMPTY_DICT MEMOIZE MARK 'ema' MEMOIZE 'torch_utils.persistence' MEMOIZE '_reconstruct_persistent_obj' MEMOIZE"
-)
+BEGINNING = "PROTO FRAME EMPTY_DICT MEMOIZE MARK 'ema' MEMOIZE 'torch_utils.persistence' MEMOIZE '_reconstruct_persistent_obj' MEMOIZE"
 BEGINNING += " STACK_GLOBAL MEMOIZE EMPTY_DICT MEMOIZE MARK 'type' MEMOIZE 'class' MEMOIZE 'version' MEMOIZE BININT1 'module_src'"
 
 
@@ -64,9 +64,13 @@ def test_what_is_written_is_genuine_and_is_read_as_it_was(tmp_path, config, form
     kwargs, tensors = recorded(config)
     write_snapshot(tmp_path / "network.pkl", kwargs, tensors, form)
     operations, names = dissected((tmp_path / "network.pkl").read_bytes())
-    beginning = BEGINNING if form == "edm" else BEGINNING.replace("MARK 'ema'", "'ema'")  # of one key, not of four
+    beginning = (
+        BEGINNING if form == "edm" else BEGINNING.replace("MARK 'ema'", "'ema'")
+    )  # of one key, not of four
     assert " ".join(operations).startswith(beginning)
-    assert {operation for operation in operations if not operation.startswith(("'", '"'))} <= set(OPERATIONS.split())
+    assert {operation for operation in operations if not operation.startswith(("'", '"'))} <= set(
+        OPERATIONS.split()
+    )
     assert names == NAMES
     read_kwargs, read_tensors = read_checkpoint(tmp_path / "network.pkl")
     assert read_kwargs == kwargs
@@ -82,7 +86,11 @@ def test_what_is_written_is_genuine_and_is_read_as_it_was(tmp_path, config, form
         ({"old_torch": True}, set(), set()),
         ({"hooks": ("_hooks_of_next_year",)}, set(), set()),
         ({"easy_dict": True}, {"dnnlib.util EasyDict"}, set()),
-        ({"form": "sida", "old_torch": True, "numpy": 1}, {"numpy.core.multiarray scalar"}, {"numpy._core.multiarray scalar"}),
+        (
+            {"form": "sida", "old_torch": True, "numpy": 1},
+            {"numpy.core.multiarray scalar"},
+            {"numpy._core.multiarray scalar"},
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
 )
@@ -108,5 +116,7 @@ def test_writing_leaves_no_module_behind_and_repeats_itself(tmp_path):
     before = set(sys.modules)
     for name in "ab":
         write_snapshot(tmp_path / name, kwargs, tensors)
-    assert not {"torch_utils", "torch_utils.persistence", "dnnlib", "dnnlib.util"} & (set(sys.modules) - before)
+    assert not {"torch_utils", "torch_utils.persistence", "dnnlib", "dnnlib.util"} & (
+        set(sys.modules) - before
+    )
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()

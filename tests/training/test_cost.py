@@ -63,7 +63,9 @@ def test_bad_budgets_are_refused_in_a_sentence(text, complaint):
 
 
 @given(axis=st.sampled_from(sorted(AXES)), amount=st.floats(1, 1e18), count=st.integers(2, 20))
-def test_points_start_at_zero_end_at_the_budget_and_are_evenly_spaced_in_the_logarithm(axis, amount, count):
+def test_points_start_at_zero_end_at_the_budget_and_are_evenly_spaced_in_the_logarithm(
+    axis, amount, count
+):
     points = Budget(axis, amount).points(count)
     assert points[0] == 0
     assert points[-1] == pytest.approx(amount, abs=1)
@@ -105,7 +107,12 @@ def flops_of(call) -> int:
         ("sid", {}, 11, {"generator": (2, 1), "fake": (2, 2), "teacher": (1, 1)}),
         ("diff-instruct", {}, 9, {"generator": (2, 1), "fake": (2, 1), "teacher": (1, 0)}),
         ("dmd", {"regression": 0}, 8, {"generator": (1, 1), "fake": (2, 1), "teacher": (1, 0)}),
-        ("dmd", {"regression": 1, "pairs": 20, "pair_steps": 3}, 11, {"generator": (2, 2), "fake": (2, 1), "teacher": (1, 0)}),
+        (
+            "dmd",
+            {"regression": 1, "pairs": 20, "pair_steps": 3},
+            11,
+            {"generator": (2, 2), "fake": (2, 1), "teacher": (1, 0)},
+        ),
     ],
 )
 def test_an_update_costs_the_passes_counted_by_hand(method, settings, total, passes):
@@ -114,15 +121,21 @@ def test_an_update_costs_the_passes_counted_by_hand(method, settings, total, pas
     teacher, cls = DeepTeacher(), registry.methods.get(method)
     chosen = choose_settings(cls, "edm-digits", settings | {"batch": batch}).settings
     z = torch.randn(4, 1, 8, 8)
-    pairs = PairStream(z, z, None, flops=0, seconds=0.0) if chosen.model_dump().get("regression") else None
-    trainer = Trainer(cls(chosen, teacher), teacher, Budget("updates", updates), torch.device("cpu"), pairs)
+    pairs = (
+        PairStream(z, z, None, flops=0, seconds=0.0) if chosen.model_dump().get("regression") else None
+    )
+    trainer = Trainer(
+        cls(chosen, teacher), teacher, Budget("updates", updates), torch.device("cpu"), pairs
+    )
     for _ in range(updates):
         trainer.iteration()
     forward = flops_of(lambda: teacher.denoiser(torch.randn(batch, 1, 8, 8), 1.0))
     assert forward == 2 * batch * 80 * 64 * 64
     assert trainer.ledger.flops / updates == pytest.approx(total * forward, rel=0.02)
     n = updates * batch
-    assert trainer.ledger.evaluations == {role: Passes(forward=f * n, backward=b * n) for role, (f, b) in passes.items()}
+    assert trainer.ledger.evaluations == {
+        role: Passes(forward=f * n, backward=b * n) for role, (f, b) in passes.items()
+    }
     assert (trainer.ledger.images, trainer.ledger.updates) == (n, updates)
 
 
@@ -163,7 +176,9 @@ def test_pairs_are_made_once_and_their_cost_is_charged_to_every_user():
     forward = flops_of(lambda: teacher.denoiser(first.z, 1.0))
     assert first.flops == 9 * forward
     torch.testing.assert_close(teacher.sample(first.z, sampler=Sampler(5)), first.images)
-    trainer = Trainer(make_trainer("dmd", batch=8).method, teacher, Budget("flops", 1e12), torch.device("cpu"), again)
+    trainer = Trainer(
+        make_trainer("dmd", batch=8).method, teacher, Budget("flops", 1e12), torch.device("cpu"), again
+    )
     assert trainer.ledger.spent("flops") == first.flops == trainer.ledger.one_off.flops
     assert trainer.ledger.spent("images") == 0
 

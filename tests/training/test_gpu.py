@@ -17,12 +17,17 @@ from teachers.digits import EDMDigits
 from teachers.networks.augment import AugmentPipe, Transform, warp
 from tests.helpers.edm_reference import CONFIGURATIONS, network, tensor
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")]
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU"),
+]
 CUDA = torch.device("cuda")
 
 
 def trainer(seed: int = 0) -> Trainer:
-    job = make_job(make_request(method="sid", teacher="edm-digits", settings={"batch": 64}, budget="updates=20"))
+    job = make_job(
+        make_request(method="sid", teacher="edm-digits", settings={"batch": 64}, budget="updates=20")
+    )
     torch.manual_seed(seed)
     teacher = job.teacher.to(CUDA)
     return Trainer(job.method_class(job.settings, teacher), teacher, job.budget, CUDA)
@@ -37,11 +42,18 @@ def test_tf32_is_the_default_and_fp32_turns_it_off():
 
 def test_the_teacher_scores_the_same_on_both_devices():
     environment.set_precision("fp32")
-    scores, measuring = {}, plan_evaluation(EvaluationOptions(eval_samples=1000), spec_of(registry.teachers.get("edm-digits")))
+    scores, measuring = (
+        {},
+        plan_evaluation(
+            EvaluationOptions(eval_samples=1000), spec_of(registry.teachers.get("edm-digits"))
+        ),
+    )
     for device in (torch.device("cpu"), CUDA):
         teacher = EDMDigits().to(device)
         evaluator = Evaluator(measuring, device)
-        scores[device.type] = evaluator.measure(lambda z, labels, draw, t=teacher: t.sample(z, labels), [0])
+        scores[device.type] = evaluator.measure(
+            lambda z, labels, draw, t=teacher: t.sample(z, labels), [0]
+        )
     for name in ("fid", "is"):
         assert scores["cuda"][name].value == pytest.approx(scores["cpu"][name].value, rel=0.02)
 
@@ -59,13 +71,19 @@ def test_continuing_from_a_checkpoint_follows_the_uninterrupted_run(tmp_path):
     continued.restore(*load_tensors(tmp_path / "state.safetensors"))
     for _ in range(3):
         continued.iteration()
-    for a, b in zip(straight.averaged().generator.parameters(), continued.averaged().generator.parameters(), strict=True):
+    for a, b in zip(
+        straight.averaged().generator.parameters(),
+        continued.averaged().generator.parameters(),
+        strict=True,
+    ):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
     assert straight.ledger.flops == continued.ledger.flops
 
 
 def test_a_whole_run_learns_and_counts_its_memory(tmp_path):
-    record = suite.run("sid", "edm-digits", budget="images=64k", eval_repeats=1, results=tmp_path, device="cuda")
+    record = suite.run(
+        "sid", "edm-digits", budget="images=64k", eval_repeats=1, results=tmp_path, device="cuda"
+    )
     assert record.final["fid"] < 6
     assert record.environment.precision == "tf32"
     assert record.cost.peak_memory_bytes > 1e6
@@ -91,7 +109,9 @@ def test_augmentation_waits_for_nothing_and_gives_the_same_images():
     images = torch.rand(8, 3, 32, 32) * 2 - 1
     torch.manual_seed(0)
     matrix = Transform.draw(images, 1.0).matrix(32, 32)
-    torch.testing.assert_close(warp(images.to(CUDA), matrix.to(CUDA)).cpu(), warp(images, matrix), rtol=0, atol=1e-4)
+    torch.testing.assert_close(
+        warp(images.to(CUDA), matrix.to(CUDA)).cpu(), warp(images, matrix), rtol=0, atol=1e-4
+    )
     AugmentPipe(1.0)(images.to(CUDA))  # the filter is on the device from here on
     on_device = images.to(CUDA)
     torch.cuda.set_sync_debug_mode("error")

@@ -1,4 +1,6 @@
-"""Grids of runs: what a suite means, how its runs are found again, and what happens when something goes wrong."""
+"""Grids of runs: what a suite means, how its runs are found again, and what happens when something
+goes wrong.
+"""
 
 from __future__ import annotations
 
@@ -29,12 +31,20 @@ SMALL = {"settings": {"batch": 32}}
 
 
 def requests(**fields):
-    usual = {"teachers": ["edm-digits"], "methods": [{"method": "sid"} | SMALL], "eval": [], "with_teacher": False}
+    usual = {
+        "teachers": ["edm-digits"],
+        "methods": [{"method": "sid"} | SMALL],
+        "eval": [],
+        "with_teacher": False,
+    }
     return make_suite(usual | {"budget": "images=64", "seeds": [0]} | fields).requests()
 
 
 def test_a_suite_is_the_product_of_its_methods_teachers_seeds_and_settings():
-    methods = ["kd", {"method": "sid", "settings": {"batch": 32}, "grid": {"alpha": [1.0, 1.2], "lr": [1e-3, 2e-3]}}]
+    methods = [
+        "kd",
+        {"method": "sid", "settings": {"batch": 32}, "grid": {"alpha": [1.0, 1.2], "lr": [1e-3, 2e-3]}},
+    ]
     found = requests(methods=methods, seeds=[0, 7], with_teacher=True)
     assert len(found) == 1 + 2 * (1 + 4)
     assert (found[0].method, found[0].budget) == ("teacher", None)
@@ -47,7 +57,9 @@ def test_a_suite_is_the_product_of_its_methods_teachers_seeds_and_settings():
 
 def test_images_are_given_to_the_methods_that_learn_from_some():
     fields = {"methods": ["sid", "ect", {"method": "dmd2", "settings": {"gan": 0}}], "data": "digits"}
-    found = check_suite(make_suite({"teachers": ["edm-digits"], "seeds": [0], "with_teacher": False} | fields))
+    found = check_suite(
+        make_suite({"teachers": ["edm-digits"], "seeds": [0], "with_teacher": False} | fields)
+    )
     assert [r.data for r in found] == [None, "digits", None]
 
 
@@ -63,7 +75,10 @@ def test_the_shipped_suites_hold(file):
     [
         ("methods: [sid]", "teachers: field required"),
         ("teachers: [edm-digits]\nmethods: []", "methods: list should have at least 1 item"),
-        ("teachers: [edm-digits]\nmethods: [sid]\nseed: 3", "seed: extra inputs are not permitted, given 3"),
+        (
+            "teachers: [edm-digits]\nmethods: [sid]\nseed: 3",
+            "seed: extra inputs are not permitted, given 3",
+        ),
         ("- sid", "holds list, expected fields such as methods and seeds"),
         ("a: [", "is not YAML"),
     ],
@@ -78,16 +93,27 @@ def test_a_suite_that_does_not_hold_is_refused_in_one_sentence(tmp_path, content
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--methods", "sid", "--teacher", "edm-digits", "--seeds", "0"], "--seeds '0' is neither a number of seeds above 0"),
-        (["--methods", "sid", "--teacher", "edm-digits", "--seeds", "a,b"], "nor a list of them, such as 0,1,2"),
+        (
+            ["--methods", "sid", "--teacher", "edm-digits", "--seeds", "0"],
+            "--seeds '0' is neither a number of seeds above 0",
+        ),
+        (
+            ["--methods", "sid", "--teacher", "edm-digits", "--seeds", "a,b"],
+            "nor a list of them, such as 0,1,2",
+        ),
         (["--methods", "sod", "--teacher", "edm-digits"], "unknown method 'sod'; did you mean 'sid'?"),
         (["--methods", "sid", "--teacher", "edm-digit"], "unknown teacher 'edm-digit'"),
-        (["--methods", "sid", "--teacher", "edm-digits", "--set", "beta=1"], "unknown setting of method 'sid': 'beta'"),
+        (
+            ["--methods", "sid", "--teacher", "edm-digits", "--set", "beta=1"],
+            "unknown setting of method 'sid': 'beta'",
+        ),
         (["--methods", "sid"], "teachers: field required"),
         (["nowhere.yaml"], "the suite file 'nowhere.yaml' does not exist"),
     ],
 )
-def test_a_comparison_that_cannot_be_is_refused_before_anything_runs(bench, tmp_path, arguments, complaint):
+def test_a_comparison_that_cannot_be_is_refused_before_anything_runs(
+    bench, tmp_path, arguments, complaint
+):
     code, _, err = bench("compare", *arguments, "--results", str(tmp_path / "runs"))
     assert code == 2
     assert complaint in err
@@ -95,7 +121,9 @@ def test_a_comparison_that_cannot_be_is_refused_before_anything_runs(bench, tmp_
 
 
 def test_what_is_finished_is_reused_and_what_failed_waits_to_be_asked_for(tmp_path):
-    record = suite_api.run("sid", "edm-digits", budget="images=64", settings={"batch": 32}, eval=[], results=tmp_path)
+    record = suite_api.run(
+        "sid", "edm-digits", budget="images=64", settings={"batch": 32}, eval=[], results=tmp_path
+    )
     asked = requests(seeds=[0, 1])
     assert [cell.state for cell in grid_runs(asked, tmp_path)] == ["done", "waiting"]
     folder = RunFolder(tmp_path / record.run_id)
@@ -104,7 +132,9 @@ def test_what_is_finished_is_reused_and_what_failed_waits_to_be_asked_for(tmp_pa
     assert (first.state, first.error) == ("failed", "the disk is full")
     assert grid_runs(asked, tmp_path, retry=True)[0].state == "waiting"
     folder.write_record(
-        record.model_copy(update={"status": "interrupted", "cost": record.cost.model_copy(update={"images": 16})})
+        record.model_copy(
+            update={"status": "interrupted", "cost": record.cost.model_copy(update={"images": 16})}
+        )
     )
     first = grid_runs(asked, tmp_path)[0]
     assert (first.state, first.fraction) == ("waiting", 0.25)
@@ -115,7 +145,9 @@ def test_a_run_that_fails_is_noted_and_the_others_go_on(tmp_path):
     asked = requests(methods=methods)
     asked[0] = asked[0].model_copy(update={"data": "nothing"})
     cells, seen = grid_runs(asked, tmp_path), []
-    Launcher(cells, tmp_path, processes=2).carry_out(lambda event: seen.append([run.state for run in event.runs]))
+    Launcher(cells, tmp_path, processes=2).carry_out(
+        lambda event: seen.append([run.state for run in event.runs])
+    )
     assert [cell.state for cell in cells] == ["failed", "done"]
     assert "method 'ect' learns from real images" in cells[0].error
     assert cells[1].record.cost.images == 64
@@ -149,8 +181,27 @@ def test_a_comparison_that_is_stopped_or_killed_loses_nothing_and_goes_on(bench,
     waiting.mkdir()
     suite_api.run("teacher", "edm-digits", eval=["fid"], eval_samples=200, results=results)
     command = ["compare", "--plugin", str(held_method.plugin_file(tmp_path)), "--methods", "held"]
-    command += [*set_flags(held_method.SETTINGS), "--teacher", "edm-digits", "--seeds", "2", "--budget", held_method.BUDGET]
-    command += ["--eval", "fid", "--eval-samples", "200", "--eval-points", "1", "--processes", "2", "--format", "json"]
+    command += [
+        *set_flags(held_method.SETTINGS),
+        "--teacher",
+        "edm-digits",
+        "--seeds",
+        "2",
+        "--budget",
+        held_method.BUDGET,
+    ]
+    command += [
+        "--eval",
+        "fid",
+        "--eval-samples",
+        "200",
+        "--eval-points",
+        "1",
+        "--processes",
+        "2",
+        "--format",
+        "json",
+    ]
     command += ["--results", str(results)]
     environment = os.environ | {held_method.FOLDER: str(waiting)}
     with subprocess.Popen(
@@ -175,13 +226,20 @@ def test_a_comparison_that_is_stopped_or_killed_loses_nothing_and_goes_on(bench,
     assert [record["cost"]["updates"] for record in records] == [held_method.UPDATE] * 2
     out = bench.ok(*command).out
     assert {row["method"]: row["seeds"] for row in json.loads(out)} == {"teacher": 1, "held": 2}
-    curves = [[json.loads(line)["images"] for line in f.read_text().splitlines()] for f in results.glob("held-*/metrics.jsonl")]
+    curves = [
+        [json.loads(line)["images"] for line in f.read_text().splitlines()]
+        for f in results.glob("held-*/metrics.jsonl")
+    ]
     assert curves == [held_method.CURVE] * 2  # no update was taken twice
 
 
 def test_a_run_that_was_asked_for_in_other_words_is_the_same_run(tmp_path):
-    """Its record comes back from the process, whatever the words; and two such cells of one grid do not hinder each other."""
-    suite_api.run("sid", "edm-digits", budget="images=1000", settings={"batch": 32}, eval=[], results=tmp_path)
+    """Its record comes back from the process, whatever the words; and two such cells of one grid do
+    not hinder each other.
+    """
+    suite_api.run(
+        "sid", "edm-digits", budget="images=1000", settings={"batch": 32}, eval=[], results=tmp_path
+    )
     methods = [{"method": "sid", "budget": budget} | SMALL for budget in ("images=1k", "images=1000.0")]
     cells = grid_runs(requests(methods=methods), tmp_path)
     assert [cell.state for cell in cells] == ["waiting", "waiting"]
@@ -230,8 +288,16 @@ def test_a_comparison_from_python_knows_its_plugins_and_returns_a_frame(tmp_path
         "seeds": [0],
         "plugins": [str(plugin)],
     }
-    small = {"eval": ["fid"], "eval_samples": 60, "eval_repeats": 1, "eval_points": 1, "with_teacher": False}
-    found = suite_api.compare(**fields, **small, budget="images=64", results=tmp_path / "runs", processes=1)
+    small = {
+        "eval": ["fid"],
+        "eval_samples": 60,
+        "eval_repeats": 1,
+        "eval_points": 1,
+        "with_teacher": False,
+    }
+    found = suite_api.compare(
+        **fields, **small, budget="images=64", results=tmp_path / "runs", processes=1
+    )
     assert found[["method", "metric", "images"]].to_numpy().tolist() == [["mine", "fid", 64]]
 
 
@@ -260,7 +326,9 @@ class Mine(Method):
     ],
 )
 def test_what_cannot_be_is_refused_before_any_process_starts(tmp_path, monkeypatch, fields, complaint):
-    monkeypatch.setattr("bench.training.launch.Launcher.carry_out", lambda *a: pytest.fail("a run was started"))
+    monkeypatch.setattr(
+        "bench.training.launch.Launcher.carry_out", lambda *a: pytest.fail("a run was started")
+    )
     usual = {"teachers": ["edm-digits"], "methods": ["sid"], "budget": "images=64"}
     with pytest.raises(UsageError, match=complaint):
         suite_api.compare(**(usual | fields), results=tmp_path)
@@ -278,7 +346,17 @@ def test_gpus_are_given_by_their_names(monkeypatch):
 
 
 def test_the_dry_run_is_a_table_of_the_grid(bench, tmp_path):
-    arguments = ["--methods", "sid,ect", "--teacher", "edm-digits", "--budget", "flops=1G", "--seeds", "2", "--dry-run"]
+    arguments = [
+        "--methods",
+        "sid,ect",
+        "--teacher",
+        "edm-digits",
+        "--budget",
+        "flops=1G",
+        "--seeds",
+        "2",
+        "--dry-run",
+    ]
     out = bench.ok("compare", *arguments, "--results", str(tmp_path / "runs")).out
     rows = [line.split() for line in out.splitlines()]
     assert rows[0] == ["run", "done", "budget", "FLOPs", "time", "memory"]

@@ -53,7 +53,10 @@ def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 def curve(record: Record) -> list[tuple]:
     """A record's evaluations but for the clock."""
-    return [(e.images, e.flops, {k: (m.value, m.std) for k, m in e.metrics.items()}) for e in record.evaluations]
+    return [
+        (e.images, e.flops, {k: (m.value, m.std) for k, m in e.metrics.items()})
+        for e in record.evaluations
+    ]
 
 
 @pytest.fixture
@@ -99,7 +102,9 @@ def test_a_run_folder_is_complete_in_itself(results, first):
     assert not [p for p in folder.rglob("*") if p.suffix in (".pkl", ".pt", ".pth")]
 
 
-def test_the_same_request_is_answered_from_the_finished_run_and_fresh_repeats_it_to_the_bit(results, first):
+def test_the_same_request_is_answered_from_the_finished_run_and_fresh_repeats_it_to_the_bit(
+    results, first
+):
     before = weights(results, first.run_id)
     assert suite.run(**REQUEST, results=results) == first
     again = suite.run(**REQUEST, results=results, fresh=True)
@@ -119,10 +124,20 @@ def test_the_recipe_file_repeats_the_run_and_a_seed_does_not(results, first):
 def test_an_edited_method_is_another_run_with_the_new_code(tmp_path):
     """In the same process too, where the old code has been imported."""
     file = plugin(tmp_path, METHOD.format(name="to-zero"))
-    request = {"settings": TO_ZERO, "budget": "updates=2", "eval": [], "plugins": [str(file)], "results": tmp_path / "runs"}
+    request = {
+        "settings": TO_ZERO,
+        "budget": "updates=2",
+        "eval": [],
+        "plugins": [str(file)],
+        "results": tmp_path / "runs",
+    }
     first = suite.run("to-zero", "edm-digits", **request)
     assert suite.run("to-zero", "edm-digits", **request) == first
-    file.write_text(file.read_text().replace("self.generate(batch.z).square()", "(self.generate(batch.z) - 1).square()"))
+    file.write_text(
+        file.read_text().replace(
+            "self.generate(batch.z).square()", "(self.generate(batch.z) - 1).square()"
+        )
+    )
     second = suite.run("to-zero", "edm-digits", **request)
     assert second.run_id != first.run_id
     assert not equal(weights(tmp_path / "runs", first.run_id), weights(tmp_path / "runs", second.run_id))
@@ -132,7 +147,9 @@ def test_a_changed_reference_is_another_run(tmp_path, monkeypatch, first):
     other = tmp_path / "reference.safetensors"
     tensors, meta = load_tensors(DIGITS_5K.references["digits"][0])
     save_tensors(other, {name: t * 1.1 if "sigma" in name else t for name, t in tensors.items()}, meta)
-    monkeypatch.setattr(evals.protocols, "DIGITS_5K", dataclasses.replace(DIGITS_5K, references={"digits": (other,)}))
+    monkeypatch.setattr(
+        evals.protocols, "DIGITS_5K", dataclasses.replace(DIGITS_5K, references={"digits": (other,)})
+    )
     request = make_request(**REQUEST)
     assert make_job(request).recipe.run_id != first.run_id
 
@@ -152,7 +169,13 @@ def test_the_same_words_in_another_folder_mean_another_file(tmp_path, monkeypatc
         )
         plugin(tmp_path / folder, text)
         monkeypatch.chdir(tmp_path / folder)
-        request = {"settings": TO_ZERO, "budget": "updates=2", "eval": [], "plugins": ["plugin.py"], "results": tmp_path / "runs"}
+        request = {
+            "settings": TO_ZERO,
+            "budget": "updates=2",
+            "eval": [],
+            "plugins": ["plugin.py"],
+            "results": tmp_path / "runs",
+        }
         registry._from_files.clear()
         registry._loaded_files.clear()
         ids.append(suite.run("to-zero", "edm-digits", **request).run_id)
@@ -160,7 +183,9 @@ def test_the_same_words_in_another_folder_mean_another_file(tmp_path, monkeypatc
 
 
 class Killed(BaseException):
-    """The end of a process, as far as a test in the same process can have it: no ``except Exception`` hears of it."""
+    """The end of a process, as far as a test in the same process can have it: no
+    ``except Exception`` hears of it.
+    """
 
 
 def kill_after(events, request, results, monkeypatch):
@@ -190,9 +215,17 @@ def test_a_run_stopped_anywhere_continues_to_the_same_weights_and_numbers(tmp_pa
     assert folder.read_record().status == "running"
     assert folder.state.exists()
     continued = carry_out(request, tmp_path / "stopped")
-    assert equal(weights(tmp_path / "straight", straight.run_id), weights(tmp_path / "stopped", straight.run_id))
+    assert equal(
+        weights(tmp_path / "straight", straight.run_id), weights(tmp_path / "stopped", straight.run_id)
+    )
     assert curve(continued) == curve(straight)
-    for cost in ("images", "updates", "flops", "evaluations", "one_off"):  # the pairs' cost comes from their cache
+    for cost in (
+        "images",
+        "updates",
+        "flops",
+        "evaluations",
+        "one_off",
+    ):  # the pairs' cost comes from their cache
         assert getattr(continued.cost, cost) == getattr(straight.cost, cost)
 
 
@@ -203,12 +236,16 @@ def test_a_log_with_a_half_written_line_is_mended_on_resume(tmp_path):
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"updates": 2')
     folder.rewind_log(100)
-    assert [json.loads(line)["updates"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == [50, 100]
+    assert [
+        json.loads(line)["updates"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()
+    ] == [50, 100]
 
 
 def test_a_stop_during_an_evaluation_is_not_forgotten(tmp_path):
     """In a sampling-only run, such as the teacher's before the first student."""
-    job = make_job(make_request(method="teacher", teacher="edm-digits", eval_samples=100, eval_repeats=1))
+    job = make_job(
+        make_request(method="teacher", teacher="edm-digits", eval_samples=100, eval_repeats=1)
+    )
 
     def stop_before_sampling(event):
         if isinstance(event, Note) and event.text.startswith("sampling"):
@@ -232,8 +269,17 @@ def test_a_diverged_run_fails_with_its_reason_in_the_record(tmp_path):
 
 @pytest.mark.parametrize("budget", ["updates=5", "flops=50M", "seconds=0.2"])
 def test_every_axis_ends_a_run_where_it_says(tmp_path, monkeypatch, budget):
-    monkeypatch.setattr(time, "perf_counter", Clock(step=0.01))  # an update takes a hundredth of a second
-    record = suite.run(method="sid", teacher="edm-digits", settings={"batch": 16}, budget=budget, eval=[], results=tmp_path)
+    monkeypatch.setattr(
+        time, "perf_counter", Clock(step=0.01)
+    )  # an update takes a hundredth of a second
+    record = suite.run(
+        method="sid",
+        teacher="edm-digits",
+        settings={"batch": 16},
+        budget=budget,
+        eval=[],
+        results=tmp_path,
+    )
     axis, _, amount = record.recipe.budget.partition("=")
     spent, one_update = record.cost.spent(axis), record.cost.spent(axis) / record.cost.updates
     assert float(amount) <= spent < float(amount) + 4 * one_update
@@ -243,18 +289,37 @@ def test_every_axis_ends_a_run_where_it_says(tmp_path, monkeypatch, budget):
 
 def test_a_flops_budget_without_operations_to_count_is_refused(tmp_path):
     with pytest.raises(BenchError, match="counts no operations"):
-        suite.run(method="sid", teacher="gaussian", settings={"batch": 4}, budget="flops=1M", eval=[], results=tmp_path)
+        suite.run(
+            method="sid",
+            teacher="gaussian",
+            settings={"batch": 4},
+            budget="flops=1M",
+            eval=[],
+            results=tmp_path,
+        )
 
 
 def test_pairs_that_eat_the_whole_budget_are_refused(tmp_path):
     settings = {"pairs": 50, "pair_steps": 2}
-    with pytest.raises(BenchError, match=r"the teacher's 50 pairs alone cost .* FLOPs and the budget is 1k"):
-        suite.run(method="dmd", teacher="edm-digits", settings=settings, budget="flops=1k", eval=[], results=tmp_path)
+    with pytest.raises(
+        BenchError, match=r"the teacher's 50 pairs alone cost .* FLOPs and the budget is 1k"
+    ):
+        suite.run(
+            method="dmd",
+            teacher="edm-digits",
+            settings=settings,
+            budget="flops=1k",
+            eval=[],
+            results=tmp_path,
+        )
 
 
 def test_a_second_process_on_the_same_run_is_refused_naming_the_holder(tmp_path):
     job = make_job(make_request(**REQUEST))
-    with RunFolder(tmp_path / job.recipe.run_id).locked(), pytest.raises(UsageError, match=f"held by process {os.getpid()} on "):
+    with (
+        RunFolder(tmp_path / job.recipe.run_id).locked(),
+        pytest.raises(UsageError, match=f"held by process {os.getpid()} on "),
+    ):
         runner.execute(job, tmp_path)
 
 
@@ -262,7 +327,12 @@ def test_the_teacher_is_a_run_like_any_other_at_any_number_of_steps(tmp_path):
     fids = {}
     for steps in (3, 18):
         record = suite.run(
-            method="teacher", teacher="edm-digits", settings={"steps": steps}, eval_samples=500, eval_repeats=1, results=tmp_path
+            method="teacher",
+            teacher="edm-digits",
+            settings={"steps": steps},
+            eval_samples=500,
+            eval_repeats=1,
+            results=tmp_path,
         )
         assert record.nfe == 2 * steps - 1
         assert record.cost.images == 0
@@ -283,7 +353,12 @@ def test_events_come_in_order_and_the_best_never_gets_worse(tmp_path):
 def test_tidy_results_have_a_row_for_each_run_and_metric(results):
     suite.run(**REQUEST, seed=1, results=results)
     data = suite.results(results)
-    assert sorted(zip(data["seed"], data["metric"], strict=True)) == [(0, "fid"), (0, "is"), (1, "fid"), (1, "is")]
+    assert sorted(zip(data["seed"], data["metric"], strict=True)) == [
+        (0, "fid"),
+        (0, "is"),
+        (1, "fid"),
+        (1, "is"),
+    ]
     assert data["group"].nunique() == 1
     assert set(data["protocol"]) == {"digits-100"}
 
@@ -303,8 +378,25 @@ def test_the_same_command_continues_after_a_signal(bench, tmp_path, number):
     file, waiting = held_method.plugin_file(tmp_path), tmp_path / "waiting"
     waiting.mkdir()
     results, straight_results = tmp_path / "stopped", tmp_path / "straight"
-    command = ["run", "--plugin", str(file), "--method", "held", *set_flags(held_method.SETTINGS), "--teacher", "edm-digits"]
-    command += ["--budget", held_method.BUDGET, "--eval-samples", "100", "--eval-repeats", "1", "--no-teacher"]
+    command = [
+        "run",
+        "--plugin",
+        str(file),
+        "--method",
+        "held",
+        *set_flags(held_method.SETTINGS),
+        "--teacher",
+        "edm-digits",
+    ]
+    command += [
+        "--budget",
+        held_method.BUDGET,
+        "--eval-samples",
+        "100",
+        "--eval-repeats",
+        "1",
+        "--no-teacher",
+    ]
     command += ["--results", str(results)]
     with subprocess.Popen(
         [sys.executable, "-m", "bench", *command],
@@ -330,8 +422,15 @@ def test_the_same_command_continues_after_a_signal(bench, tmp_path, number):
         assert 0 < stopped.cost.updates < held_method.UPDATE
     err = bench.ok(*command).err
     assert f"continuing after {stopped.cost.images:,} images" in err
-    small = {"budget": held_method.BUDGET, "eval_samples": 100, "eval_repeats": 1, "results": straight_results}
-    straight = suite.run("held", "edm-digits", settings=held_method.SETTINGS, plugins=[str(file)], **small)
+    small = {
+        "budget": held_method.BUDGET,
+        "eval_samples": 100,
+        "eval_repeats": 1,
+        "results": straight_results,
+    }
+    straight = suite.run(
+        "held", "edm-digits", settings=held_method.SETTINGS, plugins=[str(file)], **small
+    )
     assert equal(weights(straight_results, straight.run_id), weights(results, straight.run_id))
 
 
@@ -360,9 +459,18 @@ class ThreeClasses(Teacher):
 @pytest.mark.parametrize("method", ["sid", "diff-instruct", "dmd"])
 def test_a_class_conditional_teacher_goes_through_every_method_and_resume(tmp_path, monkeypatch, method):
     file = str(plugin(tmp_path, CONDITIONAL))
-    settings = {"batch": 32, "lr_decay": 0.5, "ema_halflife": 500, "dropout": 0, "lr": 1e-4, "fake_lr": 1e-4}
+    settings = {
+        "batch": 32,
+        "lr_decay": 0.5,
+        "ema_halflife": 500,
+        "dropout": 0,
+        "lr": 1e-4,
+        "fake_lr": 1e-4,
+    }
     settings |= {"pairs": 40, "pair_steps": 2, "distance": "l2"} if method == "dmd" else {}
-    request = make_request(method=method, teacher="three-classes", settings=settings, plugins=[file], **SMALL)
+    request = make_request(
+        method=method, teacher="three-classes", settings=settings, plugins=[file], **SMALL
+    )
     straight = carry_out(request, tmp_path / "straight")
     kill_after(6, request, tmp_path / "stopped", monkeypatch)
     continued = carry_out(request, tmp_path / "stopped")
@@ -394,19 +502,35 @@ def test_a_plugin_metric_takes_part_without_a_change_to_the_suite(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "complaint"),
     [
-        ("direction, feature", "needed: int\n    direction, feature", "cannot be made as digits-.*required"),
+        (
+            "direction, feature",
+            "needed: int\n    direction, feature",
+            "cannot be made as digits-.*required",
+        ),
         ("(FeatureMetric)", "(Metric)", "expected a subclass of FeatureMetric or GeneratorMetric"),
     ],
     ids=["needs arguments", "of no kind"],
 )
-def test_a_metric_that_needs_arguments_or_is_of_no_kind_breaks_its_contract(tmp_path, old, new, complaint):
-    text = METRIC.replace(old, new).replace("FeatureMetric, Moments", "FeatureMetric, Metric, Moments").replace("{value}", "0.0")
+def test_a_metric_that_needs_arguments_or_is_of_no_kind_breaks_its_contract(
+    tmp_path, old, new, complaint
+):
+    text = (
+        METRIC.replace(old, new)
+        .replace("FeatureMetric, Moments", "FeatureMetric, Metric, Moments")
+        .replace("{value}", "0.0")
+    )
     with pytest.raises(UsageError, match=complaint):
-        suite.run(**REQUEST | {"eval": ["mean-distance"], "plugins": [str(plugin(tmp_path, text))]}, results=tmp_path / "runs")
+        suite.run(
+            **REQUEST | {"eval": ["mean-distance"], "plugins": [str(plugin(tmp_path, text))]},
+            results=tmp_path / "runs",
+        )
 
 
 def test_a_metric_that_is_no_number_fails_the_run_and_leaves_a_readable_record(tmp_path):
-    request = REQUEST | {"eval": ["mean-distance"], "plugins": [str(plugin(tmp_path, METRIC.replace("{value}", 'float("nan")')))]}
+    request = REQUEST | {
+        "eval": ["mean-distance"],
+        "plugins": [str(plugin(tmp_path, METRIC.replace("{value}", 'float("nan")')))],
+    }
     with pytest.raises(BenchError, match="came out as nan"):
         suite.run(**request, results=tmp_path / "runs")
     assert RunFolder(next((tmp_path / "runs").iterdir())).read_record().status == "failed"
@@ -421,13 +545,30 @@ def test_a_recipe_made_with_other_weights_is_refused(results, first):
 
 def test_records_of_another_version_stay_in_the_table_and_do_not_stop_a_run(tmp_path, bench):
     """Their recipes may have fields that this version does not know."""
-    request = {"method": "teacher", "teacher": "edm-digits", "eval_samples": 60, "eval_repeats": 1, "settings": {"steps": None}}
+    request = {
+        "method": "teacher",
+        "teacher": "edm-digits",
+        "eval_samples": 60,
+        "eval_repeats": 1,
+        "settings": {"steps": None},
+    }
     record = suite.run(**request, results=tmp_path)
     file = tmp_path / record.run_id / "record.json"
     content = json.loads(file.read_text())
     content["recipe"]["evaluation"] |= {"extractor_digest": "abc"}
     file.write_text(json.dumps(content))
-    asked = ["--method", "sid", "--teacher", "edm-digits", "--budget", "updates=2", "--set", "batch=8", "--eval-samples", "60"]
+    asked = [
+        "--method",
+        "sid",
+        "--teacher",
+        "edm-digits",
+        "--budget",
+        "updates=2",
+        "--set",
+        "batch=8",
+        "--eval-samples",
+        "60",
+    ]
     bench.ok("run", *asked, "--eval-repeats", "1", "--no-teacher", "--results", str(tmp_path))
     out = bench.ok("table", "--results", str(tmp_path), "--format", "csv").out
     assert "teacher" in out and "sid" in out

@@ -19,7 +19,9 @@ from tests.helpers.trainers import TRAINED, make_trainer
 
 
 def test_the_weight_average_follows_edms_formula():
-    """theta_ema <- b theta_ema + (1 - b) theta, b = 0.5^(B / min(H, 0.05 n)), n the images before the step."""
+    """theta_ema <- b theta_ema + (1 - b) theta, b = 0.5^(B / min(H, 0.05 n)), n the images before
+    the step.
+    """
     trainer = make_trainer("sid", batch=64, ema_halflife=100)
     expected = None
     for update in range(6):
@@ -27,7 +29,9 @@ def test_the_weight_average_follows_edms_formula():
         weights = [p.detach().clone() for p in trainer.method.generator.parameters()]
         seen = 64 * update
         decay = 0.5 ** (64 / max(min(100, 0.05 * seen), 1e-8)) if seen else 0.0
-        expected = [decay * e + (1 - decay) * w for e, w in zip(expected or weights, weights, strict=True)]
+        expected = [
+            decay * e + (1 - decay) * w for e, w in zip(expected or weights, weights, strict=True)
+        ]
     for found, wanted in zip(trainer.averaged().generator.parameters(), expected, strict=True):
         torch.testing.assert_close(found, wanted)
 
@@ -37,7 +41,9 @@ def test_ema_decay_is_a_decay_and_halves_over_the_halflife(images, batch, halfli
     decay = ema_decay(images, batch, halflife)
     assert 0 <= decay < 1
     if images * 0.05 >= halflife:
-        assert ema_decay(images, round(halflife), halflife) == pytest.approx(0.5, rel=0.5 / halflife + 1e-9)
+        assert ema_decay(images, round(halflife), halflife) == pytest.approx(
+            0.5, rel=0.5 / halflife + 1e-9
+        )
 
 
 def test_evaluation_uses_the_average_and_leaves_the_trained_generator_alone():
@@ -61,7 +67,9 @@ def test_learning_rates_decay_linearly_over_the_last_part_of_the_budget(decay):
 
 
 def test_warm_up_rises_linearly():
-    trainer = make_trainer("dmd", regression=0, batch=4, lr=1e-3, lr_decay=0, warmup_updates=4, budget="updates=10")
+    trainer = make_trainer(
+        "dmd", regression=0, batch=4, lr=1e-3, lr_decay=0, warmup_updates=4, budget="updates=10"
+    )
     rates = []
     for _ in range(5):
         trainer.iteration()
@@ -74,7 +82,9 @@ def test_gradients_are_clipped_to_their_norm():
     trainer.iteration()
     trainer.iteration()
     for step in trainer.steps:
-        norm = torch.stack([p.grad.norm() for p in step.network.parameters() if p.grad is not None]).norm()
+        norm = torch.stack(
+            [p.grad.norm() for p in step.network.parameters() if p.grad is not None]
+        ).norm()
         assert norm <= 1.01e-6
 
 
@@ -95,7 +105,9 @@ def test_gradients_that_overflow_do_not_reach_the_weights():
 
 @pytest.mark.parametrize(("method", "settings"), TRAINED)
 def test_continuing_from_a_checkpoint_is_the_same_as_never_stopping(tmp_path, method, settings):
-    """To the bit, through a file: dropout, decay, average, ledger, real images drawn, targets, heads, and stages begun."""
+    """To the bit, through a file: dropout, decay, average, ledger, real images drawn, targets,
+    heads, and stages begun.
+    """
     settings = {"batch": 16, "dropout": 0.1, **settings}
     straight = make_trainer(method, budget="updates=8", **settings)
     for _ in range(8):
@@ -120,9 +132,15 @@ def test_continuing_from_a_checkpoint_is_the_same_as_never_stopping(tmp_path, me
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        (lambda steps: [dataclasses.replace(s, role="same") for s in steps], "several steps of one role"),
+        (
+            lambda steps: [dataclasses.replace(s, role="same") for s in steps],
+            "several steps of one role",
+        ),
         (lambda steps: steps[:1], "no step of SiD trains its generator"),
-        (lambda steps: [dataclasses.replace(steps[0], reuse=True), steps[1]], "reuses a batch that is not there"),
+        (
+            lambda steps: [dataclasses.replace(steps[0], reuse=True), steps[1]],
+            "reuses a batch that is not there",
+        ),
     ],
 )
 def test_steps_that_could_not_work_are_refused(change, complaint):
@@ -134,7 +152,9 @@ def test_steps_that_could_not_work_are_refused(change, complaint):
 
 
 def test_two_steps_may_train_one_network_and_repeat_on_fresh_batches():
-    """As a discriminator head on the fake-score network, or five fake updates for one of the generator, would."""
+    """As a discriminator head on the fake-score network, or five fake updates for one of the
+    generator, would.
+    """
     first = make_trainer("sid", batch=4)
     fake, generator = first.steps
     seen = []

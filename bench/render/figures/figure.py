@@ -49,7 +49,12 @@ def _curve(
     if teacher is not None and metric in teacher.final:
         label = f"teacher, NFE {teacher.nfe}"
         axes.axhline(teacher.final[metric], color=INK, linestyle="--", linewidth=1, label=label)
-    above: dict[str, Any] = {"xytext": (0, 7), "textcoords": "offset points", "ha": "center", "fontsize": 8}
+    above: dict[str, Any] = {
+        "xytext": (0, 7),
+        "textcoords": "offset points",
+        "ha": "center",
+        "fontsize": 8,
+    }
     for e, value in zip(points, values, strict=True):
         axes.annotate(f"{value:.2f}", (e.images, value), **above)
     axes.margins(x=0.04, y=0.18)

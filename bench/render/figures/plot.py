@@ -68,7 +68,9 @@ def draw(kind: str, comparisons: Sequence[Comparison], axis: str, width: str) ->
         axes.remove()
     handles, labels = _legend(kind, shown, styles)
     if handles:
-        height += legend_below(figure, handles, [textwrap.fill(label, _LONGEST[width]) for label in labels])
+        height += legend_below(
+            figure, handles, [textwrap.fill(label, _LONGEST[width]) for label in labels]
+        )
         figure.set_figheight(height)
     return Drawing(figure, _caption(kind, shown, x_label, logs))
 
@@ -78,7 +80,9 @@ def _styles(kind: str, comparisons: Sequence[Comparison]) -> Styles:
 
     Only the figure over NFE shows the samplers of the teacher.
     """
-    labels = sorted({_label(line, comparison) for comparison in comparisons for line in comparison.lines})
+    labels = sorted(
+        {_label(line, comparison) for comparison in comparisons for line in comparison.lines}
+    )
     styles = {label: looks(i) for i, label in enumerate(labels)}
     if kind == "nfe":
         samplers = sorted({_sampler(line) for comparison in comparisons for line in comparison.teachers})
@@ -157,7 +161,9 @@ def _teacher_lines(axes: Axes, comparison: Comparison) -> None:
 
 
 def _say(axes: Axes, text: str, place: tuple[float, float], **options: Any) -> None:
-    axes.annotate(text, place, xytext=(0, 2), textcoords="offset points", fontsize=6, color=INK, **options)
+    axes.annotate(
+        text, place, xytext=(0, 2), textcoords="offset points", fontsize=6, color=INK, **options
+    )
 
 
 def _finish(axes: Axes, comparison: Comparison, x_label: str, log: bool, letters: int) -> None:
@@ -179,7 +185,9 @@ def _finish(axes: Axes, comparison: Comparison, x_label: str, log: bool, letters
     axes.set_title(textwrap.fill(printable(comparison.title), letters), loc="left", color=INK)
 
 
-def _legend(kind: str, comparisons: Sequence[Comparison], styles: Styles) -> tuple[list[Artist], list[str]]:
+def _legend(
+    kind: str, comparisons: Sequence[Comparison], styles: Styles
+) -> tuple[list[Artist], list[str]]:
     """Return a handle and a label for every line, and for the range of the seeds."""
     spot: dict[str, Any] = {} if kind == "curves" else _SPOT
     samplers = {_sampler(line) for comparison in comparisons for line in comparison.teachers}
@@ -240,12 +248,15 @@ def _caption(kind: str, comparisons: Sequence[Comparison], x_label: str, logs: C
     if counts and max(counts) > 1:
         band = "band" if kind == "curves" else "bar"
         seeds = f"{_from_to(counts)} training seeds"
-        sentences.append(f"Each {what} is the {mean} of {seeds}, its {band} from the smallest to the largest.")
+        sentences.append(
+            f"Each {what} is the {mean} of {seeds}, its {band} from the smallest to the largest."
+        )
     elif counts:
         sentences.append(f"Each {what} is a single run.")
     if kind == "curves":
         sentences.append(
-            "The last point of a line is measured on fresh evaluation seeds, the others all on the same ones.",
+            "The last point of a line is measured on fresh evaluation seeds, the others all on "
+            "the same ones.",
         )
         sentences += _left_out(comparisons)
     if kind == "nfe":
@@ -262,6 +273,7 @@ def _left_out(comparisons: Sequence[Comparison]) -> list[str]:
     lines = [line for comparison in comparisons for line in comparison.lines if line.left_out]
     left_out = {(line.method, line.nfe, tuple(line.left_out)) for line in lines}
     return [
-        f"{method} is drawn at its final NFE {nfe} only; its evaluations at NFE {', '.join(map(str, others))} are left out."
+        f"{method} is drawn at its final NFE {nfe} only; its evaluations at NFE "
+        f"{', '.join(map(str, others))} are left out."
         for method, nfe, others in sorted(left_out)
     ]

@@ -37,7 +37,9 @@ def side_by_side(
     runs: list[tuple[Comparison, list[tuple[Line, Path]]]] = []
     notes = []
     for comparison in comparisons:
-        grids = [(line, _last_grid(line, results)) for line in (*comparison.references, *comparison.lines)]
+        grids = [
+            (line, _last_grid(line, results)) for line in (*comparison.references, *comparison.lines)
+        ]
         missing = [line.runs[0].run_id for line, file in grids if not file.is_file()]
         notes += [f"{run_id} has no picture of its samples and is left out." for run_id in missing]
         if grids := [(line, file) for line, file in grids if file.is_file()]:
@@ -56,7 +58,10 @@ def side_by_side(
         squares = list(zip(words, pictures, strict=True))
         blocks.append((title, [squares[i : i + per_row] for i in range(0, len(squares), per_row)]))
     figure = _laid_out(blocks, WIDTHS[width], side)
-    caption = "Samples of each method from the same noise, by its run of the smallest seed; its number is of that run."
+    caption = (
+        "Samples of each method from the same noise, by its run of the smallest seed; "
+        "its number is of that run."
+    )
     return Drawing(figure, caption, notes)
 
 
@@ -72,7 +77,9 @@ def _laid_out(blocks: Sequence[tuple[str, list[list[Square]]]], width: float, si
         spots.append((title, None, _GAP, y))
         for row in rows:
             y += _GAP + max(_height(words) for words, _ in row)
-            spots += [(words, picture, _GAP + i * (side + _GAP), y) for i, (words, picture) in enumerate(row)]
+            spots += [
+                (words, picture, _GAP + i * (side + _GAP), y) for i, (words, picture) in enumerate(row)
+            ]
             y += side
         y += _GAP
     figure = Figure(figsize=(width, y))

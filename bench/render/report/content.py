@@ -61,7 +61,9 @@ def _sound(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
             shown = sound[record.run_id][0].path
             flaws.append(f"the run {folder.path} has the same id as {shown}, which is shown.")
         elif flaw := _flaw(record):
-            flaws.append(f"the record {folder.path / 'record.json'} {flaw}; repeat the run with --fresh.")
+            flaws.append(
+                f"the record {folder.path / 'record.json'} {flaw}; repeat the run with --fresh."
+            )
         else:
             sound[record.run_id] = (folder, record)
     return list(sound.values()), flaws
@@ -93,7 +95,12 @@ def _without_pictures(records: Sequence[Record], board: Leaderboard) -> dict[str
 
 
 def _column(c: MetricColumn) -> dict[str, Any]:
-    return {"metric": c.metric, "label": c.label, "arrow": ARROWS[c.direction], "lower": c.direction == "lower"}
+    return {
+        "metric": c.metric,
+        "label": c.label,
+        "arrow": ARROWS[c.direction],
+        "lower": c.direction == "lower",
+    }
 
 
 def _columns(board: Leaderboard, records: Sequence[Record]) -> dict[str, dict[str, int]]:
@@ -110,7 +117,9 @@ def _row(row: Row, board: Leaderboard, places: dict[str, int]) -> dict[str, Any]
     plain = ("teacher", "method", "variant", "rank", "seeds", "nfe", "tuning", *AXES)
     return {name: getattr(row, name) for name in plain} | {
         "dataFree": row.data_free,
-        "numbers": [{"mean": n.mean, "std": _finite(n.std), "seeds": n.seeds} if n else None for n in numbers],
+        "numbers": [
+            {"mean": n.mean, "std": _finite(n.std), "seeds": n.seeds} if n else None for n in numbers
+        ],
         "runs": [places[run_id] for run_id in row.runs],
     }
 
@@ -120,7 +129,9 @@ def _run(record: Record, columns: dict[str, int]) -> dict[str, Any]:
         {
             **{axis: _finite(getattr(e, axis)) for axis in AXES},
             "nfe": e.nfe,
-            "values": {columns[name]: _finite(m.value) for name, m in e.metrics.items() if name in columns},
+            "values": {
+                columns[name]: _finite(m.value) for name, m in e.metrics.items() if name in columns
+            },
         }
         for e in record.evaluations
         if e.nfe == record.nfe  # more steps, as in the stages before the last, are another generator
@@ -140,7 +151,9 @@ def _shown(
     A grid that does not fit has the place ``LEFT_OUT``. The grids that compare the most come first: of
     every row one seed before a second one, and the end of a run before its middle and its beginning.
     """
-    order = {run_id: (turn, i) for i, row in enumerate(board.rows) for turn, run_id in enumerate(row.runs)}
+    order = {
+        run_id: (turn, i) for i, row in enumerate(board.rows) for turn, run_id in enumerate(row.runs)
+    }
     files: list[tuple[int, int, int, int, int, Path]] = []
     for run, (folder, record) in enumerate(runs):
         grid_of = {e.images: folder.grid(e.images) for e in record.evaluations}

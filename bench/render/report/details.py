@@ -21,7 +21,11 @@ def details(record: Record) -> list[dict[str, Any]]:
     settings = [[n, _text(v), record.sources.get(n, "")] for n, v in record.recipe.settings.items()]
     protocols = {name: protocol.as_given() for name, protocol in record.protocols.items()}
     choice = {"best": record.best.as_given(), "tuning": record.tuning.as_given()}
-    other = {"parameters": record.parameters or None, "images": record.images, **(record.model_extra or {})}
+    other = {
+        "parameters": record.parameters or None,
+        "images": record.images,
+        **(record.model_extra or {}),
+    }
     times = {"started": record.started, "finished": record.finished}
     weights = {"checkpoint": record.checkpoint.as_given()}
     tables = [

@@ -36,7 +36,9 @@ def page(content: dict[str, Any]) -> str:
 
 def as_json(content: dict[str, Any]) -> str:
     """Return JSON in ASCII in which neither ``</script>`` nor ``<!--`` can occur."""
-    return json.dumps(content, ensure_ascii=True, allow_nan=False, separators=(",", ":")).translate(_HTML)
+    return json.dumps(content, ensure_ascii=True, allow_nan=False, separators=(",", ":")).translate(
+        _HTML
+    )
 
 
 def _hash(text: str) -> str:

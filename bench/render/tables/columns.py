@@ -160,7 +160,9 @@ def _metric(c: MetricColumn) -> TableColumn:
             return NONE
         return _as_printed(n) if c.protocol == PUBLISHED else plus_minus(n.mean, n.std)
 
-    return TableColumn(c.key, c.title, text, values, lambda r: r.order(c), number=lambda r: r.numbers.get(c))
+    return TableColumn(
+        c.key, c.title, text, values, lambda r: r.order(c), number=lambda r: r.numbers.get(c)
+    )
 
 
 def _as_printed(number: Number) -> str:
@@ -178,7 +180,9 @@ def _about(c: MetricColumn) -> list[TableColumn]:
             "interval",
             "95 % interval",
             "interval: Student's, of the mean over training seeds.",
-            lambda n: NONE if n.interval is None else f"[{n.mean - n.interval:.2f}, {n.mean + n.interval:.2f}]",
+            lambda n: (
+                NONE if n.interval is None else f"[{n.mean - n.interval:.2f}, {n.mean + n.interval:.2f}]"
+            ),
         ),
         _detail(
             c,
@@ -268,7 +272,8 @@ def _target(factor: float, name: str) -> TableColumn:
         text,
         values,
         order,
-        note=f"FLOPs to a multiple of the teacher's own {name}: median over seeds, by lines between evaluation "
+        note=f"FLOPs to a multiple of the teacher's own {name}: median over seeds, "
+        "by lines between evaluation "
         "points on log-log axes; (k/n): k of n runs reached it; >: too few for a median, which is more than "
         "what the others spent.",
         usual=False,

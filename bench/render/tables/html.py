@@ -30,13 +30,19 @@ def html(sheet: Sheet) -> str:
     head = "".join(f'<th scope="col"{_class(words)}>{escape(title)}</th>' for title, words in titles)
     bodies = []
     for section in sheet.sections:
-        title = f'<tr><th class="words" colspan="{len(sheet.titles)}">{escape(section.title)}</th></tr>\n'
+        title = (
+            f'<tr><th class="words" colspan="{len(sheet.titles)}">{escape(section.title)}</th></tr>\n'
+        )
         pairs = (zip(row, sheet.words, strict=True) for row in section.rows)
-        cells = ("".join(f"<td{_class(words)}>{_cell(cell)}</td>" for cell, words in row) for row in pairs)
+        cells = (
+            "".join(f"<td{_class(words)}>{_cell(cell)}</td>" for cell, words in row) for row in pairs
+        )
         rows = "\n".join(f"<tr>{row}</tr>" for row in cells)
         kind = ' class="published"' if section.published else ""
         bodies.append(f"<tbody{kind}>\n{title if section.title else ''}{rows}\n</tbody>")
-    notes = "\n".join(f"<p>{_marks(*filter(None, [mark]))} {escape(text)}</p>" for mark, text in sheet.notes)
+    notes = "\n".join(
+        f"<p>{_marks(*filter(None, [mark]))} {escape(text)}</p>" for mark, text in sheet.notes
+    )
     return "\n".join(
         [
             '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',

@@ -28,7 +28,9 @@ def latex(sheet: Sheet) -> str:
         if i:
             rows.append(r"\midrule")
         if section.title:
-            rows.append(rf"\multicolumn{{{len(sheet.titles)}}}{{l}}{{\emph{{{escaped(section.title)}}}}} \\")
+            rows.append(
+                rf"\multicolumn{{{len(sheet.titles)}}}{{l}}{{\emph{{{escaped(section.title)}}}}} \\"
+            )
         rows += [" & ".join(map(_cell, row)) + r" \\" for row in section.rows]
     notes = [(f"{_mark(mark)} " if mark else "") + escaped(sentence) for mark, sentence in sheet.notes]
     footer = [r"\par\smallskip", r"{\footnotesize\raggedright", *(f"{note}\\par" for note in notes), "}"]

@@ -97,7 +97,8 @@ def _footnotes(row: Row) -> list[str]:
         "unverified: not seen in the paper, its repository, or a second paper.": not p.verified,
         f"the {p.selection} evaluations of 50,000 images.": p.selection,
         "measured against ADM's VIRTUAL batch, another reference than EDM's.": p.reference == "virtual",
-        "its discriminator uses features pretrained on ImageNet, which FID's own network shares.": p.pretrained_features,
+        "its discriminator uses features pretrained on ImageNet, "
+        "which FID's own network shares.": p.pretrained_features,
         f"starts from {p.teacher}.": p.teacher and p.teacher != row.teacher,
         "starts from no network of EDM, or it is not known which.": p.teacher is None,
         "a reproduction by others than its authors.": p.kind == "reproduction",
@@ -111,18 +112,24 @@ def _general(board: Leaderboard, shown: Sequence[TableColumn]) -> list[str]:
     measured_rows = [row for row in board.rows if not row.published]
     numbers = [n for c in shown for row in measured_rows if (n := c.number(row))]
     if any(n.seeds == 1 and n.std is not None for n in numbers):
-        notes.append("± is over training seeds; of a single seed or a teacher, over evaluation replicates.")
+        notes.append(
+            "± is over training seeds; of a single seed or a teacher, over evaluation replicates."
+        )
     names = {c.name for c in shown}
     measured = [c for c in board.columns if c.protocol != PUBLISHED and c.key in names]
     for metric in dict.fromkeys(c.metric for c in measured):
         labels = [c.label for c in measured if c.metric == metric]
         if len(labels) > 1:
             protocols = " and ".join(labels)
-            notes.append(f"{metric.upper()} was measured under {protocols}: these columns do not compare.")
+            notes.append(
+                f"{metric.upper()} was measured under {protocols}: these columns do not compare."
+            )
     if any("-min" in c.metric for c in measured):
         notes.append("MIN: the smallest of the replicates, as the papers of this protocol quote it.")
     if any(c.protocol == PUBLISHED and c.key in names for c in board.columns):
-        notes.append("published: as their authors report it, under their own protocols; they take no part in ranks.")
+        notes.append(
+            "published: as their authors report it, under their own protocols; they take no part in ranks."
+        )
     return notes
 
 

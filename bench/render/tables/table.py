@@ -70,6 +70,8 @@ def _csv(rows: list[dict[str, Any]]) -> str:
         writer.writeheader()
         for row in rows:
             # a lone carriage return is not quoted by every Python, and readers take it for the end of a row
-            words = {key: value.replace("\r", " ") for key, value in row.items() if isinstance(value, str)}
+            words = {
+                key: value.replace("\r", " ") for key, value in row.items() if isinstance(value, str)
+            }
             writer.writerow(row | words)
     return text.getvalue().rstrip("\n")

@@ -24,7 +24,9 @@ def run_estimate(estimate: RunEstimate) -> str:
         points = ", ".join(quantity(point) for point in budget.points(recipe.evaluation.points))
         lines.append(f"evaluated at       {points} {budget.axis}")
     if estimate.initial_generator_flops is not None:
-        lines.append(f"starting generator {quantity(estimate.initial_generator_flops)} FLOPs, as far as that is known")
+        lines.append(
+            f"starting generator {quantity(estimate.initial_generator_flops)} FLOPs, as far as that is known"
+        )
     if estimate.pairs is not None:
         count, steps = estimate.pairs
         before = cost.before_training
@@ -37,7 +39,9 @@ def run_estimate(estimate: RunEstimate) -> str:
 
 
 def grid_estimate(estimates: Sequence[GridEstimate], at_once: int) -> str:
-    """Write a table of the runs of a grid, how they stand and what each would cost, and how long all may take."""
+    """Write a table of the runs of a grid, how they stand and what each would cost, and how long
+    all may take.
+    """
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for title in ("run", "done", "budget", "FLOPs", "time", "memory"):
         table.add_column(title, justify="left" if title == "run" else "right", no_wrap=title != "run")
@@ -46,10 +50,14 @@ def grid_estimate(estimates: Sequence[GridEstimate], at_once: int) -> str:
         cost = ["-"] * 3
         if estimate.cost is not None:
             totals = estimate.cost.totals
-            cost = [quantity(totals["flops"]), duration(totals["seconds"]), f"{quantity(estimate.cost.memory)}B"]
+            cost = [
+                quantity(totals["flops"]),
+                duration(totals["seconds"]),
+                f"{quantity(estimate.cost.memory)}B",
+            ]
             seconds += totals["seconds"] * (estimate.runs - estimate.done)
         budget = short_budget(str(estimate.budget)) if estimate.budget else "-"
         row = [estimate.label, f"{estimate.done} of {estimate.runs}", budget, *cost]
         table.add_row(*map(Text, row))
-    left = f"about {duration(seconds / at_once)} of training left, {at_once} at a time; evaluation and start-up come on top."
-    return f"{uncut(table)}\n{left}"
+    left = f"about {duration(seconds / at_once)} of training left, {at_once} at a time"
+    return f"{uncut(table)}\n{left}; evaluation and start-up come on top."

@@ -12,8 +12,14 @@ def print_evaluation(content: dict[str, Any]) -> None:
     protocol = content["protocol"]
     for name, m in content["metrics"].items():
         arrow = ARROWS[protocol["directions"][name]]
-        smallest = f"  smallest of {len(m['values'])}: {plus_minus(m['smallest'], None)}" if "smallest" in m else ""
-        print(f"{name + ' ' + arrow:<15} {plus_minus(m['value'], m.get('std')):<16} {m['protocol']}{smallest}")
+        smallest = (
+            f"  smallest of {len(m['values'])}: {plus_minus(m['smallest'], None)}"
+            if "smallest" in m
+            else ""
+        )
+        print(
+            f"{name + ' ' + arrow:<15} {plus_minus(m['value'], m.get('std')):<16} {m['protocol']}{smallest}"
+        )
     for facts in protocol["references"]:
         count = f"{facts['images']:,} images" if facts.get("images") else None
         known = filter(None, (facts.get("dataset"), facts.get("split"), count, f"by {facts['builder']}"))

@@ -49,7 +49,9 @@ class Display:
             transient=True,
             disable=not self.console.is_terminal,
         )
-        self.task = self.progress.add_task(self.method, total=1.0, images="0", rate="-", left="", quality="")
+        self.task = self.progress.add_task(
+            self.method, total=1.0, images="0", rate="-", left="", quality=""
+        )
         self.progress.start()
 
     def close(self) -> None:
@@ -63,7 +65,9 @@ class Display:
                 print_dim(event.text, self.console)
             case Working():
                 images = quantity(event.done)
-                self.progress.update(self.task, completed=event.fraction, quality=event.what, images=images)
+                self.progress.update(
+                    self.task, completed=event.fraction, quality=event.what, images=images
+                )
             case Training():
                 self._show_training(event)
             case Evaluated():
@@ -71,15 +75,23 @@ class Display:
                 self.progress.update(self.task, quality=self._quality(event))
 
     def _show_training(self, event: Training) -> None:
-        images, rate, left = event.ledger.images, quantity(event.images_per_second), f"{clock(event.seconds_left)} left"
+        images, rate, left = (
+            event.ledger.images,
+            quantity(event.images_per_second),
+            f"{clock(event.seconds_left)} left",
+        )
         if not self.console.is_terminal and time.monotonic() - self.last_line > _LINE_SECONDS:
             self.last_line = time.monotonic()
             self.console.print(f"{images:>12,} images  {rate}/s  {left}", highlight=False)
-        self.progress.update(self.task, completed=event.fraction, images=quantity(images), rate=rate, left=left)
+        self.progress.update(
+            self.task, completed=event.fraction, images=quantity(images), rate=rate, left=left
+        )
 
     def _line(self, evaluation: Evaluation) -> str:
         """Write one evaluation in words: its place in the run, and its numbers."""
-        numbers = "  ".join(f"{name.upper()} {plus_minus(m.value, m.std)}" for name, m in evaluation.metrics.items())
+        numbers = "  ".join(
+            f"{name.upper()} {plus_minus(m.value, m.std)}" for name, m in evaluation.metrics.items()
+        )
         protocol = next(iter(evaluation.metrics.values())).protocol
         where = f"{evaluation.images:>12,} images {evaluation.seconds:>7.1f} s"
         if not self.trains:
@@ -89,7 +101,8 @@ class Display:
     def _quality(self, event: Evaluated) -> str:
         """Write the latest, the best and the teacher's value of the first metric."""
         name = next(iter(event.evaluation.metrics))
-        text = f"{name.upper()} {event.evaluation.metrics[name].value:.2f}  best {event.best.metrics[name].value:.2f}"
+        latest, best = (e.metrics[name].value for e in (event.evaluation, event.best))
+        text = f"{name.upper()} {latest:.2f}  best {best:.2f}"
         return text + (f"  teacher {self.teacher[name]:.2f}" if name in self.teacher else "")
 
 
@@ -104,7 +117,13 @@ def progress_bar(what: str) -> Iterator[Observer]:
 
     Yields the observer of the work, which writes its notes too.
     """
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     console = Console(stderr=True)
     started = last_line = time.monotonic()
 
@@ -115,9 +134,17 @@ def progress_bar(what: str) -> Iterator[Observer]:
             return
         fraction = event.fraction
         progress.update(task, completed=fraction, detail=event.detail)
-        if not console.is_terminal and distributed.is_main() and time.monotonic() - last_line > _LINE_SECONDS:
+        if (
+            not console.is_terminal
+            and distributed.is_main()
+            and time.monotonic() - last_line > _LINE_SECONDS
+        ):
             last_line = time.monotonic()
-            left = f", {duration((last_line - started) * (1 - fraction) / fraction)} left" if fraction > 0 else ""
+            left = (
+                f", {duration((last_line - started) * (1 - fraction) / fraction)} left"
+                if fraction > 0
+                else ""
+            )
             console.print(f"{what}: {fraction:.0%}{left}", markup=False, highlight=False, soft_wrap=True)
 
     visible = console.is_terminal and distributed.is_main()

@@ -25,7 +25,9 @@ class RunObserver:
             self.display = None
 
     def __call__(self, event: Event) -> None:
-        """Open a display for a run that starts, show in it what comes, and close it when the run is done."""
+        """Open a display for a run that starts, show in it what comes, and close it when the run is
+        done.
+        """
         match event:
             case Started():
                 self.worked = True

@@ -13,7 +13,12 @@ from bench.runs.events import Event, GridProgress
 from bench.runs.grid import GridRun, labels
 from bench.units import clock
 
-_MARKS = {"waiting": ("·", "dim"), "running": ("▶", "cyan"), "done": ("✓", "green"), "failed": ("✗", "bold red")}
+_MARKS = {
+    "waiting": ("·", "dim"),
+    "running": ("▶", "cyan"),
+    "done": ("✓", "green"),
+    "failed": ("✗", "bold red"),
+}
 
 
 class Overview:
@@ -21,7 +26,11 @@ class Overview:
 
     def __init__(self) -> None:
         self.console = Console(stderr=True)
-        self.live = Live(console=self.console, refresh_per_second=2, transient=True) if self.console.is_terminal else None
+        self.live = (
+            Live(console=self.console, refresh_per_second=2, transient=True)
+            if self.console.is_terminal
+            else None
+        )
         self.states: dict[int, str] = {}
 
     def __enter__(self) -> Overview:
@@ -43,14 +52,18 @@ class Overview:
             return
         for i, (run, label) in enumerate(zip(runs, labels(runs), strict=True)):
             if run.state != self.states.get(i, "waiting"):
-                self.console.print(Text(f"{label} seed {run.request.seed}: {_words(run)}; {standing(runs)}"))
+                self.console.print(
+                    Text(f"{label} seed {run.request.seed}: {_words(run)}; {standing(runs)}")
+                )
             self.states[i] = run.state
 
 
 def overview(runs: Sequence[GridRun]) -> Table:
     """Lay out a row for each method, teacher and settings, a column for each seed, and the total."""
     seeds = sorted({run.request.seed for run in runs})
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), title=standing(runs), title_justify="left")
+    table = Table(
+        box=None, pad_edge=False, padding=(0, 2, 0, 0), title=standing(runs), title_justify="left"
+    )
     table.add_column("run")
     for seed in seeds:
         table.add_column(f"seed {seed}", justify="right", no_wrap=True)
@@ -58,7 +71,9 @@ def overview(runs: Sequence[GridRun]) -> Table:
     for run, label in zip(runs, labels(runs), strict=True):
         rows.setdefault(label, {})[run.request.seed] = run
     for label, row in rows.items():
-        marks = [f"{_MARKS[row[seed].state][0]} {_words(row[seed])}" if seed in row else "" for seed in seeds]
+        marks = [
+            f"{_MARKS[row[seed].state][0]} {_words(row[seed])}" if seed in row else "" for seed in seeds
+        ]
         styles = [_MARKS[row[seed].state][1] if seed in row else "" for seed in seeds]
         table.add_row(Text(label), *map(Text, marks, styles))
     return table
