@@ -15,7 +15,7 @@ __all__ = ["compare", "results", "run"]
 def __getattr__(name: str) -> Any:
     """Import the Python interface, and with it torch or pandas, only when it is used."""
     if name in __all__:
-        from bench import api
+        from bench import api  # as said above
 
         return getattr(api, name)
     raise AttributeError(f"module 'bench' has no attribute {name!r}")

@@ -101,9 +101,8 @@ def set_up(request: Request, components: Components) -> Setup:
     precision = environment.choose_precision(chosen.precision, device)
     if precision == "bf16" and method_class.score_difference:
         raise UsageError(
-            f"the gradient of {request.method!r} is a small difference of two networks, which "
-            "bf16 rounds away; use --precision "
-            "fp16 or tf32, or bf16-forced if that is what you study."
+            f"the gradient of {request.method!r} is a small difference of two networks, which bf16 "
+            "rounds away; use --precision fp16 or tf32, or bf16-forced if that is what you study."
         )
     path = Path(request.teacher_path) if request.teacher_path else None
     teacher = components.teacher_class(path, components.source)
@@ -234,8 +233,8 @@ def _open_trained(name: str, teacher_path: str | None, results: Path, device: st
         if "recipe" not in meta:
             raise UsageError(
                 f"the weights file {name!r} does not say which run made it; give a run's "
-                "checkpoints/generator.safetensors, "
-                "or name what it is, as in `teacher:edm-cifar10 --path FILE`."
+                "checkpoints/generator.safetensors, or name what it is, as in "
+                "`teacher:edm-cifar10 --path FILE`."
             )
         recipe = read_recorded(meta["recipe"], f"the weights file {name!r}")
     else:

@@ -118,8 +118,7 @@ class Registry(Generic[T]):
             if other := self.entries().get(name):
                 raise UsageError(
                     f"{origin} registers the {self.kind} {name!r}, but {other.origin} already "
-                    "provides that "
-                    "name; choose another name."
+                    "provides that name; choose another name."
                 )
             _from_files[self.kind, name] = Entry(self.kind, name, origin, lambda: thing)
             return thing
@@ -288,8 +287,7 @@ def require_plugins(digests: Mapping[str, str], whose: str) -> None:
         if digest not in _loaded_files.values():
             raise UsageError(
                 f"{whose} was made with the plugin {Path(path).name!r} of SHA-256 {digest[:12]}, "
-                "which has "
-                "not been given; give that very file with --plugin."
+                "which has not been given; give that very file with --plugin."
             )
 
 

@@ -66,9 +66,8 @@ def choose_settings(method: type[Method], teacher: str, overrides: Mapping[str, 
     ]
     if missing:
         raise UsageError(
-            f"method {name!r} has no value for {', '.join(missing)} on {teacher!r}; give each "
-            "with --set NAME=VALUE, or put "
-            f"defaults into {card_file(method).name} beside its source."
+            f"method {name!r} has no value for {', '.join(missing)} on {teacher!r}; give each with "
+            f"--set NAME=VALUE, or put defaults into {card_file(method).name} beside its source."
         )
     note = ""
     if (

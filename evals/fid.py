@@ -41,9 +41,8 @@ class FID(FeatureMetric):
         )
 
     def by_others(self, features: Tensor, reference: Statistics | None) -> Mapping[str, float]:
-        from cleanfid import (
-            fid as cleanfid,
-        )  # here: torch-fidelity and clean-fid bring torchvision, 1.7 s
+        # Here because torch-fidelity and clean-fid bring torchvision, 1.7 s.
+        from cleanfid import fid as cleanfid
         from torch_fidelity import metric_fid as fidelity
 
         assert reference is not None
@@ -102,8 +101,7 @@ def frechet_distance(generated: Statistics, reference: Statistics) -> float:
     if mu.shape != mu_ref.shape:
         raise BenchError(
             f"the generated images have features of {len(mu)} dimensions, those of the reference "
-            f"{len(mu_ref)}; "
-            "give a reference made with the same extractor."
+            f"{len(mu_ref)}; give a reference made with the same extractor."
         )
     if not all(t.isfinite().all() for t in (mu, sigma, mu_ref, sigma_ref)):
         raise BenchError(

@@ -35,8 +35,8 @@ class FIDInfinity(FID):
         if fewest <= d:
             raise BenchError(
                 f"fid-infinity fits FIDs of {fewest:,} to {n:,} images, and needs more than {d:,} "
-                "images at the "
-                f"fewest, the dimensions of their features; raise --eval-samples above {2 * d:,}."
+                "images at the fewest, the dimensions of their features; raise --eval-samples "
+                f"above {2 * d:,}."
             )
         counts = np.linspace(fewest, n, self.sizes).astype(int)
         draw = np.random.RandomState(self.seed)

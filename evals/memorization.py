@@ -41,9 +41,8 @@ class Memorization(SetMetric):
             ):
                 raise BenchError(
                     f"the reference has held-out features of shape {tuple(held_out.shape)}, which "
-                    "are none, not "
-                    f"finite or not of the {training.shape[1]} dimensions of its training set's; "
-                    "make it again."
+                    f"are none, not finite or not of the {training.shape[1]} dimensions of its "
+                    "training set's; make it again."
                 )
             distances = nearest_distance(held_out, training)
         return dict(reference) | {"new": distances.sort().values}

@@ -48,8 +48,7 @@ class SetMetric(FeatureMetric):
         if x.shape[1] != real.shape[1]:
             raise BenchError(
                 f"the generated images have features of {x.shape[1]} dimensions, those of the "
-                f"reference {real.shape[1]}; "
-                "give a reference made with the same extractor."
+                f"reference {real.shape[1]}; give a reference made with the same extractor."
             )
         self._require_enough(len(x), "generated", "ask for more samples")
         return self.compare(x, self.prepare({name: t.to(x.device) for name, t in reference.items()}))

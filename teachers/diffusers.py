@@ -187,8 +187,7 @@ def _snapshot(source: str, pattern: str, revision: str | None = None) -> Path:
         )
         raise UsageError(
             f"{source!r} is neither a folder nor a repository that the hub gives ({why}); give "
-            "diffusers:FOLDER or "
-            "diffusers:REPOSITORY."
+            "diffusers:FOLDER or diffusers:REPOSITORY."
         ) from None
     return Path(folder)
 
@@ -219,16 +218,14 @@ def _first(folder: Path, source: str, file: str, *parts: str) -> Path:
 
 def _weights(folder: Path, model: Path, source: str) -> Path:
     """Return the safetensors file in the folder ``model`` below ``folder``, downloading it if needed."""
-    file = model / WEIGHTS
+    file, place = model / WEIGHTS, (model / WEIGHTS).relative_to(folder)
     if not file.is_file():
-        file = _snapshot(source, str(file.relative_to(folder)), revision=folder.name) / file.relative_to(
-            folder
-        )
+        file = _snapshot(source, str(place), revision=folder.name) / place
     if not file.is_file():
         raise UsageError(
             f"{source!r} has no {WEIGHTS} beside its network's config.json, and pickled weights "
-            "(.bin) are never read; load it "
-            "in diffusers and save it again by save_pretrained, which writes safetensors."
+            "(.bin) are never read; load it in diffusers and save it again by save_pretrained, "
+            "which writes safetensors."
         )
     return file
 

@@ -44,9 +44,8 @@ def command(
         str | None,
         typer.Option(
             help="Columns to show, of those there are by default, or all: "
-            "interval, evaluation-noise, training-noise, "
-            "tied, area, to-2x, to-1.2x, to-1x (FLOPs until so many times the teacher's FID), "
-            "updates, source."
+            "interval, evaluation-noise, training-noise, tied, area, to-2x, to-1.2x, to-1x (FLOPs "
+            "until so many times the teacher's FID), updates, source."
         ),
     ] = None,
     sort: Annotated[

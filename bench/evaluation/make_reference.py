@@ -5,7 +5,7 @@ says how it was made.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -85,38 +85,32 @@ def write_reference(
     extractors = {
         n: cls(weights if n == next(iter(classes)) else None).to(device) for n, cls in classes.items()
     }
-    digest, seen = ContentDigest(), 0
-
-    def see(images: Tensor, labels: Tensor | None) -> None:
-        nonlocal seen
-        digest.update(images, labels)
-        seen += len(images)
-        observe(Working("measuring", seen, len(dataset)))
-
-    tensors = _tensors(dataset, extractors, needs, device, see)
+    tensors, digest = _measure(dataset, extractors, needs, device, observe)
     if open_held_out is not None:
-        unseen = _tensors(open_held_out(), extractors, banks, device)
+        unseen, _ = _measure(open_held_out(), extractors, banks, device)
         tensors |= {f"{key.removesuffix('features')}held_out": tensor for key, tensor in unseen.items()}
     digests = {n: extractor.digest() for n, extractor in extractors.items()}
-    options = {
-        "path": path and _last_part(path),
-        "protocol": protocol_id,
-        "metrics": ",".join(metrics) if metrics else None,
-        "held-out": held_out and _short(held_out),
-        "extractor-path": extractor_path and _last_part(extractor_path),
-        "xflip": xflip,
-        "max-size": max_size,
-        "device": device if device.type != "cpu" else None,
-    }
+    command = _command(
+        _short(name),
+        ("path", path and _last_part(path)),
+        ("protocol", protocol_id),
+        ("metrics", ",".join(metrics or ())),
+        ("held-out", held_out and _short(held_out)),
+        ("extractor-path", extractor_path and _last_part(extractor_path)),
+        ("xflip", xflip),
+        ("max-size", max_size),
+        ("device", device if device.type != "cpu" else None),
+        *(("plugin", _last_part(plugin)) for plugin in plugins),
+    )
     meta = {
-        "made_by": _command(_short(name), options, plugins),
+        "made_by": command,
         "dataset": _short(name),
-        "dataset_digest": digest.hexdigest(),
+        "dataset_digest": digest,
         "images": len(dataset),
         "shape": list(dataset.image_spec.shape),
         "max_size": max_size,
         "xflip": xflip,
-        "held_out": options["held-out"],
+        "held_out": held_out and _short(held_out),
         "protocol": protocol.id,
         "extractors": digests,
         "tensors_sha256": tensors_digest(tensors),
@@ -174,26 +168,34 @@ def _require_measurable(
         if len(dataset) < metric.fewest:
             raise UsageError(
                 f"the metric {metric_name!r} needs at least {metric.fewest} images, and {name!r} "
-                f"has {len(dataset)}; "
-                "give a larger data set or raise --max-size."
+                f"has {len(dataset)}; give a larger data set or raise --max-size."
             )
 
 
-def _tensors(
+def _measure(
     dataset: Dataset,
     extractors: Mapping[str, FeatureExtractor],
     needs: Sequence[FeatureStatistics],
     device: torch.device,
-    see: Callable[[Tensor, Tensor | None], None] = lambda images, labels: None,
-) -> dict[str, Tensor]:
-    """The statistics of a data set under the names that they have in a file."""
+    observe: Observer = ignore,
+) -> tuple[dict[str, Tensor], str]:
+    """The statistics of a data set under the names that they have in a file, and a digest of its images."""
+    digest, seen = ContentDigest(), 0
+
+    def see(images: Tensor, labels: Tensor | None) -> None:
+        nonlocal seen
+        digest.update(images, labels)
+        seen += len(images)
+        observe(Working("measuring", seen, len(dataset)))
+
     statistics = measure_dataset(dataset, extractors, needs, device, see)
-    return {
-        f"{need.key}.{part}": t
-        for need, own in statistics.items()
-        for part, t in own.items()
+    tensors = {
+        f"{need.key}.{part}": tensor
+        for need, parts in statistics.items()
+        for part, tensor in parts.items()
         if part != "root"
     }
+    return tensors, digest.hexdigest()
 
 
 def _short(name: str) -> str:
@@ -206,9 +208,10 @@ def _last_part(path: str | Path) -> str:
     return Path(path).absolute().name
 
 
-def _command(dataset: str, options: Mapping[str, object], plugins: Sequence[str]) -> str:
+def _command(dataset: str, *flags: tuple[str, object]) -> str:
+    """The command that makes the file, with the flags that have a value."""
     words = ["bench", "stats", dataset]
-    for name, value in [*options.items(), *(("plugin", _last_part(file)) for file in plugins)]:
+    for name, value in flags:
         words += [] if not value else [f"--{name}"] if value is True else [f"--{name}", str(value)]
     return shlex.join(words)
 

@@ -138,9 +138,8 @@ def plan_evaluation(options: EvaluationOptions, target: TargetSpec) -> Evaluatio
         if metric.reference_statistics and not plan.sources:
             known = f"{', '.join(protocol.references)}, or " if protocol.references else ""
             raise UsageError(
-                f"the metric {name!r} compares with real images, and {target.name!r} names no "
-                "data set; say --reference and "
-                f"one of {known}a data set or a file of statistics."
+                f"the metric {name!r} compares with real images, and {target.name!r} names no data "
+                f"set; say --reference and one of {known}a data set or a file of statistics."
             )
     for place in (
         options.extractor_path,
@@ -160,8 +159,7 @@ def _protocol(options: EvaluationOptions, target: TargetSpec) -> Protocol:
     if name not in registry.protocols.entries() and name == target.protocol:
         raise UsageError(
             f"{target.name!r} is measured by the protocol {name!r}, which is not there; give "
-            "another --protocol of "
-            "`bench list protocols`, or a run --eval none."
+            "another --protocol of `bench list protocols`, or a run --eval none."
         )
     protocol: Protocol = registry.protocols.get(name)
     if options.eval_samples:
@@ -197,9 +195,8 @@ def make_metric(name: str, protocol: Protocol) -> Metric:
         ]
         raise UsageError(
             f"the metric {name!r} needs the feature {metric.feature!r}, and the extractor of "
-            f"{protocol.id} gives only "
-            f"{', '.join(features)}; choose another metric, or a --protocol that has it "
-            f"({', '.join(others) or 'none here'})."
+            f"{protocol.id} gives only {', '.join(features)}; choose another metric, or a "
+            f"--protocol that has it ({', '.join(others) or 'none here'})."
         )
     return metric
 

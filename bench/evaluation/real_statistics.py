@@ -174,9 +174,8 @@ def _require_same_extractors(
         if digests[name] not in (None, extractors[name].digest()):
             raise UsageError(
                 f"the reference {source.name} was made with weights {digests[name][:12]} of the "
-                f"extractor {name!r}, those "
-                f"of {protocol.id} here are {extractors[name].digest()[:12]}; make it again with "
-                "`bench stats`."
+                f"extractor {name!r}, those of {protocol.id} here are "
+                f"{extractors[name].digest()[:12]}; make it again with `bench stats`."
             )
 
 
@@ -189,8 +188,7 @@ def _require_same_images(source: RealStatistics, plan: EvaluationPlan) -> None:
     if dataset in names and target.dataset in names and dataset != target.dataset:
         raise UsageError(
             f"the reference {source.name} is of the data set {dataset!r}, the images of "
-            f"{target.name!r} are to be like "
-            f"{target.dataset!r}; give a reference of that."
+            f"{target.name!r} are to be like {target.dataset!r}; give a reference of that."
         )
     if (shape := source.facts.get("shape")) is not None:
         require_shape(source.name, tuple(shape), plan)

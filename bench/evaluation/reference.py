@@ -72,11 +72,10 @@ class References:
                 kind, _, _ = need.key.partition(".")
                 raise UsageError(
                     f"the metric {name!r} needs {KINDS[kind]} of real images in the feature "
-                    f"{need.feature!r} of "
-                    f"{need.extractor}, and {plan.reference!r} has none; make a file that has "
-                    "them by `bench stats "
-                    f"DATASET --protocol {registered(plan.protocol)} --metrics {','.join(needs)} "
-                    "-o FILE.safetensors`."
+                    f"{need.feature!r} of {need.extractor}, and {plan.reference!r} has none; make "
+                    "a file that has them by `bench stats DATASET --protocol "
+                    f"{registered(plan.protocol)} --metrics {','.join(needs)} -o "
+                    "FILE.safetensors`."
                 )
         metrics = plan.feature_metrics
         self.prepared = {name: metrics[name].prepare(collected[need]) for name, need in needs.items()}
@@ -167,7 +166,6 @@ def _measure_source(
     if known and distributed.world_size() == 1 and digest.hexdigest() != known:
         raise UsageError(
             f"the data set {source.facts['dataset']!r} here is not the one that {source.name} was "
-            "made from; make it "
-            "again, with --metrics for all that you measure."
+            "made from; make it again, with --metrics for all that you measure."
         )
     return statistics

@@ -173,8 +173,7 @@ def _open_folder(place: Path, options: EvaluationOptions, device: str, observe: 
     if len(dataset) < samples:
         raise UsageError(
             f"{str(place)!r} holds {len(dataset):,} images, {plan.protocol.id} takes {samples:,}; "
-            "give more, or say "
-            f"--eval-samples {len(dataset)}, which makes it another protocol."
+            f"give more, or say --eval-samples {len(dataset)}, which makes it another protocol."
         )
     if len(dataset) > samples:
         observe(

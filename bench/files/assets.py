@@ -79,9 +79,8 @@ def fetch(asset: Asset) -> Path:
         ) from error
     except OSError as error:
         raise BenchError(
-            f"cannot keep {asset.file} in the cache ({error.strerror or error}); make room and "
-            "run the same command again, "
-            f"set BENCH_CACHE to another folder, or {_by_hand(asset)}."
+            f"cannot keep {asset.file} in the cache ({error.strerror or error}); make room and run "
+            f"the same command again, set BENCH_CACHE to another folder, or {_by_hand(asset)}."
         ) from error
     return asset.path
 
@@ -159,11 +158,8 @@ def _download(asset: Asset, problem: str) -> None:
     A wrong file is removed, so that no later download continues it. Raises ConnectionError for a
     download that fails, and BenchError for one that brings another file.
     """
-    from bench.files.download import (
-        discard,
-        download,
-        download_bar,
-    )  # here: the network library takes 0.5 s to import
+    # Here because the network library takes half a second to import.
+    from bench.files.download import discard, download, download_bar
 
     if asset.path.exists():
         _tell(f"{asset.file} {problem}; it is downloaded again")
@@ -175,8 +171,7 @@ def _download(asset: Asset, problem: str) -> None:
         if mismatch := _mismatch(asset, part, with_md5=True):
             raise BenchError(
                 f"what comes as {asset.file} from {asset.url} is not the right file and was "
-                f"removed ({mismatch}); "
-                f"run the same command again, or {_by_hand(asset)}."
+                f"removed ({mismatch}); run the same command again, or {_by_hand(asset)}."
             )
         part.replace(asset.path)
     finally:

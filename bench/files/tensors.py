@@ -59,8 +59,8 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     ) as error:
         raise UsageError(
             f"the weights file {str(path)!r} is not a safetensors file "
-            f"({one_line(error) or type(error).__name__}); "
-            "give one that this suite or safetensors wrote."
+            f"({one_line(error) or type(error).__name__}); give one that this suite or safetensors "
+            "wrote."
         ) from None
 
 

@@ -74,6 +74,5 @@ def require_weights(path: Path) -> None:
     if not 0 < status.st_size <= MOST_BYTES:
         raise UsageError(
             f"the weights file {str(path)!r} has {status.st_size:,} bytes, expected more than 0 "
-            f"and at most {MOST_BYTES:,}; "
-            "fetch it again."
+            f"and at most {MOST_BYTES:,}; fetch it again."
         )

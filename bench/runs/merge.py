@@ -90,8 +90,7 @@ def _differs(known: Path, other: Path) -> str:
     if (ours.recipe_hash, ours.final) != (theirs.recipe_hash, theirs.final):
         raise UsageError(
             f"{str(known)!r} and {str(other)!r} are one run with two different results; keep the "
-            "one that you trust, "
-            "and move the other away. Nothing was copied."
+            "one that you trust, and move the other away. Nothing was copied."
         )
     return f"the run {str(other)!r} is there already with the same result, from another time or machine."
 

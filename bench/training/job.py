@@ -111,8 +111,7 @@ def _require_same(request: Request, requirements: Requirements) -> None:
         if (found := requirements.digests.get(kind)) != digest:
             raise UsageError(
                 f"the recipe was made with other {kind} content ({digest[:12]}) than is found now "
-                f"({str(found)[:12]}); "
-                "give that, or leave the recipe file out."
+                f"({str(found)[:12]}); give that, or leave the recipe file out."
             )
 
 

@@ -115,8 +115,7 @@ def prepare_method(job: Job, budget: Budget) -> Method:
         if budget.axis == "images" and step.starts_at >= budget.amount:
             raise UsageError(
                 f"the {step.role} step begins after {step.starts_at:,} images and the budget is "
-                f"{budget}; give a larger "
-                "--budget, or let the step begin earlier."
+                f"{budget}; give a larger --budget, or let the step begin earlier."
             )
     return method
 
@@ -131,9 +130,8 @@ def _require_more_than_pairs(job: Job, budget: Budget) -> None:
     cost = sample_measured(job.teacher, z.to(job.device), labels, pairs.steps)[1] * pairs.count / few
     if cost >= budget.amount:
         raise UsageError(
-            f"the teacher's {pairs.count:,} pairs alone cost {quantity(cost)} FLOPs and the "
-            f"budget is {quantity(budget.amount)}; "
-            "give a larger --budget, or fewer --set pairs=N."
+            f"the teacher's {pairs.count:,} pairs alone cost {quantity(cost)} FLOPs and the budget "
+            f"is {quantity(budget.amount)}; give a larger --budget, or fewer --set pairs=N."
         )
 
 

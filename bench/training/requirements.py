@@ -61,9 +61,9 @@ def find_requirements(
                 requirements.pairs = requirement
             case PublishedFile(asset, only) if only not in (None, channels):
                 raise UsageError(
-                    f"{asset.file} is for images of {only} channels, {teacher.name!r} makes "
-                    f"images of {channels}; "
-                    f"choose a setting of {method!r} that does without, such as --set distance=l2."
+                    f"{asset.file} is for images of {only} channels, {teacher.name!r} makes images "
+                    f"of {channels}; choose a setting of {method!r} that does without, such as "
+                    "--set distance=l2."
                 )
             case PublishedFile(asset):
                 requirements.files.append(fetch(asset))
@@ -89,8 +89,8 @@ def _find_real_images(method: str, teacher: Teacher, data: str | None) -> Datase
     if name is None:
         raise UsageError(
             f"method {method!r} learns from real images, and {teacher.name!r} does not say which "
-            "it was trained on; give "
-            "--data NAME or --data PATH (an EDM zip, a folder of images, the CIFAR-10 archive, or idx files)."
+            "it was trained on; give --data NAME or --data PATH (an EDM zip, a folder of images, "
+            "the CIFAR-10 archive, or idx files)."
         )
     try:
         dataset = find_dataset(name)()
@@ -108,8 +108,7 @@ def _find_real_images(method: str, teacher: Teacher, data: str | None) -> Datase
     if ours.label_dim and theirs.label_dim != ours.label_dim:
         raise UsageError(
             f"the data set {name!r} has {theirs.label_dim or 'no'} classes, {teacher.name!r} is "
-            "conditioned on "
-            f"{ours.label_dim}; give --data with its labels."
+            f"conditioned on {ours.label_dim}; give --data with its labels."
         )
     return dataset
 

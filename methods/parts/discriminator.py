@@ -48,8 +48,7 @@ def feature_shape(teacher: Teacher) -> tuple[int, int]:
     if not hasattr(getattr(network, "model", None), "encode"):
         raise UsageError(
             f"the network of {type(teacher).__name__} has no encoder that a discriminator could "
-            "read; choose another teacher, or "
-            "a method without one."
+            "read; choose another teacher, or a method without one."
         )
     nothing = next(network.parameters()).new_zeros(1, *teacher.image_spec.shape)
     shape = network.features(nothing, 1.0).shape

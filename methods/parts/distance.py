@@ -66,8 +66,7 @@ def distance(name: DistanceName, teacher: Teacher) -> Distance:
     if teacher.image_spec.channels != 3:
         raise UsageError(
             f"LPIPS compares colour images, {type(teacher).__name__} makes images of "
-            f"{teacher.image_spec.channels} channels; use "
-            "--set distance=l2."
+            f"{teacher.image_spec.channels} channels; use --set distance=l2."
         )
     return LPIPS(fetch(VGG16), fetch(LPIPS_LINEAR)).to(next(teacher.denoiser.parameters()).device)
 
@@ -88,7 +87,7 @@ class LPIPS(nn.Module):
 
     def __init__(self, vgg: Path, linear: Path) -> None:
         super().__init__()
-        from torchvision.models.vgg import cfgs, make_layers
+        from torchvision.models.vgg import cfgs, make_layers  # seconds, for those who compare by LPIPS
 
         features = make_layers(cfgs["D"])
         tensors = {

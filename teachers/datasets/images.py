@@ -102,9 +102,8 @@ class ImageFiles(Dataset):
         channels, width, height = self.size
         if width != height or width > LARGEST:
             raise UsageError(
-                f"the images of {self.where} are {width}x{height}, expected square ones of at "
-                f"most {LARGEST}; "
-                "make the data set with EDM's dataset_tool."
+                f"the images of {self.where} are {width}x{height}, expected square ones of at most "
+                f"{LARGEST}; make the data set with EDM's dataset_tool."
             )
         self.labels = None
         if labels and LABELS in self.files.names:
@@ -132,9 +131,8 @@ class ImageFiles(Dataset):
         if size != self.size:  # so that no more is decoded than expected
             this, first = ("x".join(map(str, s)) for s in (size, self.size))
             raise UsageError(
-                f"the image {name!r} of {self.where} is {this} and the first one {first}, "
-                "expected one size; "
-                "make the data set with EDM's dataset_tool."
+                f"the image {name!r} of {self.where} is {this} and the first one {first}, expected "
+                "one size; make the data set with EDM's dataset_tool."
             )
         with self._sound(f"the image {name!r}"):
             decoded = np.array(image)
@@ -149,8 +147,7 @@ class ImageFiles(Dataset):
         if image.mode not in CHANNELS:
             raise UsageError(
                 f"the image {name!r} of {self.where} has the mode {image.mode!r}, expected L "
-                "(grey) or RGB; "
-                "make the data set with EDM's dataset_tool."
+                "(grey) or RGB; make the data set with EDM's dataset_tool."
             )
         return image, (CHANNELS[image.mode], image.width, image.height)
 

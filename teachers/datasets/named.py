@@ -120,8 +120,7 @@ class Declared(Files):
         if dataset.image_spec != self.declared:
             raise UsageError(
                 f"{str(path)!r} has {_describe(dataset.image_spec)}, expected "
-                f"{_describe(self.declared)}; "
-                f"give the file of the data set {self.name!r}."
+                f"{_describe(self.declared)}; give the file of the data set {self.name!r}."
             )
         return dataset
 
@@ -147,8 +146,7 @@ class Placed(Declared):
         if not place.exists():
             raise UsageError(
                 f"the data set {self.name!r} is not in {str(place)!r} and cannot be downloaded by "
-                f"the suite; {self.how}, "
-                "and put it there or give its path."
+                f"the suite; {self.how}, and put it there or give its path."
             )
         return place
 

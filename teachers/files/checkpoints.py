@@ -35,8 +35,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any] | None, dict[str, Tensor
     if not is_safetensors(data):
         raise UsageError(
             f"the weights file {str(path)!r} is none of a snapshot of EDM, SiD or SiDA (.pkl), a "
-            "state dict of "
-            "torch (.pt, .pth, .bin) and safetensors; fetch it again."
+            "state dict of torch (.pt, .pth, .bin) and safetensors; fetch it again."
         )
     tensors, meta = load_tensors(path)
     network = meta.get("network")

@@ -79,9 +79,8 @@ class NetworkConfig(BaseModel):
         else:
             return config
         raise UsageError(
-            f"{where} records a network that is not one of EDM's: {reason}; expected the "
-            "arguments of a DDPM++, NCSN++ "
-            "or ADM network."
+            f"{where} records a network that is not one of EDM's: {reason}; expected the arguments "
+            "of a DDPM++, NCSN++ or ADM network."
         )
 
     @property

@@ -273,9 +273,8 @@ def _target(factor: float, name: str) -> TableColumn:
         values,
         order,
         note=f"FLOPs to a multiple of the teacher's own {name}: median over seeds, "
-        "by lines between evaluation "
-        "points on log-log axes; (k/n): k of n runs reached it; >: too few for a median, which is more than "
-        "what the others spent.",
+        "by lines between evaluation points on log-log axes; (k/n): k of n runs reached it; >: "
+        "too few for a median, which is more than what the others spent.",
         usual=False,
     )
 
