@@ -61,12 +61,7 @@ def write_reference(
     Raises UsageError, before any work, for what cannot be measured.
     """
     distributed.require_one("bench stats")
-    require_writable(output.parent, "folder")
-    if output.suffix != ".safetensors" or output.is_dir():
-        raise UsageError(
-            f"statistics are written as safetensors, given {str(output)!r}; name a file that ends "
-            "in .safetensors."
-        )
+    _require_output(output)
     open_dataset, open_held_out = find_dataset(name, path), find_dataset(held_out) if held_out else None
     protocol = registry.protocols.get(protocol_id or usual_protocol(name))
     comparing = _comparing(protocol, metrics)
@@ -77,9 +72,8 @@ def write_reference(
             "held-out images are for metrics that compare images one by one; add --metrics memorization."
         )
     classes = {need.extractor: registry.extractors.get(need.extractor) for need in needs}
-    dataset = prepared(
-        open_dataset(), max_size=max_size, xflip=xflip
-    )  # only now, as it may have to be downloaded
+    # Only now, as the data set may have to be downloaded.
+    dataset = prepared(open_dataset(), max_size=max_size, xflip=xflip)
     _require_measurable(name, dataset, protocol, classes, comparing)
     weights = Path(extractor_path) if extractor_path else None
     extractors = {
@@ -89,7 +83,6 @@ def write_reference(
     if open_held_out is not None:
         unseen, _ = _measure(open_held_out(), extractors, banks, device)
         tensors |= {f"{key.removesuffix('features')}held_out": tensor for key, tensor in unseen.items()}
-    digests = {n: extractor.digest() for n, extractor in extractors.items()}
     command = _command(
         _short(name),
         ("path", path and _last_part(path)),
@@ -112,16 +105,24 @@ def write_reference(
         "xflip": xflip,
         "held_out": held_out and _short(held_out),
         "protocol": protocol.id,
-        "extractors": digests,
+        "extractors": {n: extractor.digest() for n, extractor in extractors.items()},
         "tensors_sha256": tensors_digest(tensors),
     }
     save_tensors(output, tensors, meta)
-    parts = [
-        f"{len(dataset):,} images of {_short(name)}",
-        *sorted(need.key for need in needs),
-        protocol.id,
-    ]
-    return ", ".join([*parts, *(f"{n} {sha256[:12]}" for n, sha256 in digests.items())])
+    keys = sorted(need.key for need in needs)
+    weights_used = [f"{n} {extractor.digest()[:12]}" for n, extractor in extractors.items()]
+    parts = [f"{len(dataset):,} images of {_short(name)}", *keys, protocol.id, *weights_used]
+    return ", ".join(parts)
+
+
+def _require_output(output: Path) -> None:
+    """Raise UsageError for a file that could not be written, or that is not named as safetensors."""
+    require_writable(output.parent, "folder")
+    if output.suffix != ".safetensors" or output.is_dir():
+        raise UsageError(
+            f"statistics are written as safetensors, given {str(output)!r}; name a file that ends "
+            "in .safetensors."
+        )
 
 
 def _comparing(protocol: Protocol, names: Sequence[str] | None) -> dict[str, FeatureMetric]:
