@@ -1,0 +1,96 @@
+"""A run is known by the code that computes it: what only explains makes no other run, and what computes does."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+
+import pytest
+
+import bench as suite
+from bench import registry
+from bench.plugin import Method
+from bench.runs.recipe import make_request
+from bench.runs.store import SUITE, changed_inputs, find_finished, find_outdated, input_name
+from bench.training.fingerprint import files_behind
+from methods.sid import SiD
+from tests.helpers.plugins import METHOD, SETTINGS
+
+HELPED = "import scale_of_noise\n" + METHOD.replace("self.generator(z, 1.0)", "self.generator(z * scale_of_noise.SCALE, 1.0)")
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Run a plugin method of two updates that imports a module beside it; returns its record."""
+    monkeypatch.syspath_prepend(tmp_path)
+    request = {"settings": SETTINGS, "budget": "updates=2", "eval": [], "plugins": [str(tmp_path / "plugin.py")]}
+
+    def call(plugin: str = HELPED, module: str = "SCALE = 1.0\n"):
+        for name, text in (("plugin.py", plugin), ("scale_of_noise.py", module)):
+            (tmp_path / name).write_text(text.format(name="known"))
+        registry._from_files.clear()
+        registry._loaded_files.clear()
+        sys.modules.pop("scale_of_noise", None)
+        return suite.run("known", "edm-digits", **request, results=tmp_path / "runs")
+
+    yield call
+    sys.modules.pop("scale_of_noise", None)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"plugin": HELPED.replace("class ", "# why\n\n\nclass ", 1)},
+        {"plugin": '"""What it is for."""\n' + HELPED},
+        {"module": 'SCALE = 1.00\n"""Of the noise."""\n'},
+    ],
+)
+def test_what_only_explains_makes_no_other_run(run, changes):
+    first = run()
+    again = run(**changes)
+    assert (again.run_id, again.started, again.finished) == (first.run_id, first.started, first.finished)
+
+
+@pytest.mark.parametrize("changes", [{"plugin": HELPED.replace("1.0)", "2.0)")}, {"module": "SCALE = 2.0\n"}])
+def test_what_computes_makes_another_run_and_the_record_names_it(run, changes):
+    first = run()
+    assert run(**changes).run_id != first.run_id
+    assert {"plugin.py", "scale_of_noise.py"} <= {name.rpartition("/")[2] for name in first.inputs}
+
+
+def test_a_finished_run_whose_code_has_changed_is_named_with_the_file(run, tmp_path, bench):
+    first = run()
+    request = make_request(**first.request)
+    assert find_finished(request, tmp_path / "runs").run_id == first.run_id
+    assert find_outdated(request, tmp_path / "runs") is None
+    (tmp_path / "scale_of_noise.py").write_text("SCALE = 3.0\n")
+    assert find_finished(request, tmp_path / "runs") is None
+    record, changed = find_outdated(request, tmp_path / "runs")
+    assert (record.run_id, [path.name for path in changed]) == (first.run_id, ["scale_of_noise.py"])
+    (row,) = bench.json("list", "runs", "--results", str(tmp_path / "runs"))
+    assert row["code"] == "changed: scale_of_noise.py"
+    (tmp_path / "scale_of_noise.py").write_text("SCALE = 1.0  # as before\n")
+    (row,) = bench.json("list", "runs", "--results", str(tmp_path / "runs"))
+    assert row["code"] == "current"
+
+
+def test_a_record_of_before_is_held_to_the_bytes_of_its_files(run, tmp_path):
+    record, file = run(), tmp_path / "plugin.py"
+    bytes_of = hashlib.sha256(file.read_bytes()).hexdigest()
+    before = record.model_copy(update={"inputs": {str(file): bytes_of}})
+    assert changed_inputs(before) == []
+    file.write_text(file.read_text() + "# a word more\n")
+    assert changed_inputs(before) == [file]
+    assert changed_inputs(record) == []
+
+
+def test_the_suites_own_files_have_the_same_name_in_every_checkout(tmp_path):
+    assert input_name(SUITE / "methods" / "sid.py") == "methods/sid.py"
+    assert input_name(tmp_path / "mine.py") == str(tmp_path / "mine.py")
+
+
+def test_a_method_depends_on_the_parts_that_it_uses_and_on_no_other_method():
+    names = {input_name(file) for file in files_behind([SiD])}
+    assert {"methods/sid.py", "methods/parts/fake_score.py"} <= names
+    assert not names & {"methods/kd.py", "methods/pd.py", "bench/plugin/method.py"}
+    assert files_behind([Method]) == []
