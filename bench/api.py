@@ -43,8 +43,8 @@ def run(
 
     Raises BenchError or one of its kinds. Training seeds torch's global generators.
     """
-    asked = make_request(method=method, teacher=teacher, **request)
-    return carry_out(asked, results_folder(Path(results) if results else None), fresh=fresh)
+    whole = make_request(method=method, teacher=teacher, **request)
+    return carry_out(whole, results_folder(Path(results) if results else None), fresh=fresh)
 
 
 def carry_out(

@@ -27,14 +27,14 @@ HALF_TYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "bf16-forced": torc
 
 @dataclass(frozen=True)
 class Components:
-    """What the names in a request stand for, before anything is read: classes, hyper-parameters and
-    the budget.
+    """The things that the names in a request stand for, before anything is read: classes,
+    hyper-parameters and the budget.
     """
 
     method_class: type[Method]
     teacher_class: type[Teacher]
     source: str
-    """What follows the colon in the teacher's name; empty for a teacher that is one model."""
+    """The part after the colon of the teacher's name; empty for a teacher that is one model."""
     hyperparameters: Hyperparameters
     budget: Budget | None
     """None for a method that does not train."""
@@ -65,13 +65,13 @@ class ImageGenerator:
     teacher: Teacher
     device: torch.device
     trained: bool = False
-    """Whether a run trained it, whose choices replicate 0 of an evaluation may have made."""
+    """True if a run trained it, whose choices replicate 0 of an evaluation may have made."""
     run: Path | None = None
     """Folder of that run, if it is there."""
 
     @property
     def note(self) -> str:
-        """What a person should know about the weights."""
+        """A sentence on the weights for people; empty if there is nothing to say."""
         return self.teacher.note
 
 

@@ -37,10 +37,10 @@ class TeacherSampling(Method):
     def build(self, teacher: Teacher) -> None:
         self.teacher = teacher
         self.generator = teacher.denoiser
-        given = self.settings.model_dump(include={"steps", "solver", "churn"}, exclude_none=True)
-        if given:  # a churn that suits the teacher's own steps suits no others
-            given.setdefault("churn", 0.0)
-        self.sampler: Sampler = replace(teacher.sampler, **given)
+        choices = self.settings.model_dump(include={"steps", "solver", "churn"}, exclude_none=True)
+        if choices:  # a churn that suits the teacher's own steps suits no others
+            choices.setdefault("churn", 0.0)
+        self.sampler: Sampler = replace(teacher.sampler, **choices)
 
     @property
     def nfe(self) -> int:

@@ -118,10 +118,10 @@ def _features(extract: Extract, images: Tensor, evaluator: Evaluator) -> dict[st
             without_tf32(),
             all_threads(any(e.large for e in evaluator.extractors.values())),
         ):
-            found: Mapping[str, Tensor] = extract(
+            batch: Mapping[str, Tensor] = extract(
                 images[start : start + evaluator.batch].to(evaluator.device)
             )
-        for name, features in found.items():
+        for name, features in batch.items():
             banks.setdefault(name, FeatureBank(len(images))).update(features.cpu(), start)
     return {name: bank.statistics()["features"] for name, bank in banks.items()}
 

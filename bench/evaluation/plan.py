@@ -28,7 +28,7 @@ STATISTICS = (".safetensors", ".npz")
 
 @dataclass(frozen=True)
 class TargetSpec:
-    """What an evaluation must know of its target: the size of its images, and the data set that
+    """The facts about its target that an evaluation needs: the size of its images, and the data set that
     they are to be like.
     """
 

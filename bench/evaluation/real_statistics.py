@@ -97,7 +97,7 @@ def _from_safetensors(file: Path) -> RealStatistics:
 
 
 def _are_statistics(key: str, parts: Mapping[str, Tensor]) -> bool:
-    """Whether tensors have the names and shapes of what an accumulator keeps."""
+    """Tell whether tensors have the names and shapes of what an accumulator keeps."""
     if key.startswith("moments."):
         d = parts["mu"].shape[-1:] if "mu" in parts else ()
         whole = parts.keys() == {"mu", "sigma", "count"}

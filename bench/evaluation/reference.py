@@ -1,4 +1,4 @@
-"""What the metrics of an evaluation compare with: statistics of real images, read from files or
+"""The references of an evaluation: statistics of real images that metrics compare with, read from files or
 measured.
 """
 
@@ -43,7 +43,7 @@ class References:
         observe: Observer = ignore,
     ) -> None:
         self.facts: list[dict[str, Any]] = []
-        """What each source that was used says of itself, as it is stored with the numbers."""
+        """Facts about each source that was used, as they are stored with the numbers."""
         needs = {
             name: FeatureStatistics(
                 plan.extractor_of(metric), metric.feature, metric.reference_statistics

@@ -34,7 +34,7 @@ from bench.runs.store import now
 
 @dataclass(frozen=True)
 class Target(ABC):
-    """What is measured, and by which plan."""
+    """The thing that is measured, and the plan by which it is."""
 
     name: str
     plan: EvaluationPlan
@@ -43,7 +43,7 @@ class Target(ABC):
     @property
     @abstractmethod
     def images(self) -> Images:
-        """What reads uint8 images, by seed or by their places in a folder."""
+        """A function that returns uint8 images, by their seeds or by their places in a folder."""
 
     @property
     @abstractmethod

@@ -1,4 +1,4 @@
-"""What a Python file computes, apart from how it is written: a digest of its code without comments,
+"""A digest of what a Python file computes, apart from how it is written: of its code without comments,
 docstrings and layout.
 """
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from bench.files.atomic import content_digest
 
 CODE = "code "
-"""What a digest of code begins with, so that it is not taken for one of a file's bytes."""
+"""The beginning of a digest of code, which tells it from one of a file's bytes."""
 
 
 def input_digest(path: Path) -> str:
@@ -58,7 +58,7 @@ def _words(node: ast.AST) -> Iterator[str]:
 
 
 def _is_text(node: object) -> bool:
-    """Whether a statement is nothing but a text: a docstring, of whatever it documents."""
+    """Tell whether a statement is nothing but a text: a docstring, of whatever it documents."""
     return (
         isinstance(node, ast.Expr)
         and isinstance(node.value, ast.Constant)

@@ -164,7 +164,7 @@ class EDMPrecond(nn.Module):
 
 @dataclass
 class Encoded:
-    """What the encoder of a network leaves for its decoder."""
+    """The output of a network's encoder, as its decoder takes it."""
 
     features: Tensor
     """Its last output, (N, F, h, w), or (N, F) of a network without places."""

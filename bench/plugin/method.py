@@ -1,4 +1,4 @@
-"""What a distillation method is: its settings, the update steps of one training iteration, and how
+"""The contract of a distillation method: its settings, the update steps of one training iteration, and how
 it generates.
 """
 
@@ -43,7 +43,7 @@ class Settings(BaseModel):
 
 
 class TrainingSettings(Settings):
-    """What every trained method has, under one name each. Values and their sources stand in the
+    """The settings of every trained method, under one name each. Values and their sources stand in the
     method's YAML file.
     """
 
@@ -62,7 +62,7 @@ class TrainingSettings(Settings):
 
 @dataclass(frozen=True)
 class Adam:
-    """How a step's network is updated: AdamW (plain Adam at ``weight_decay`` 0), or RAdam, after
+    """The optimizer of a step's network: AdamW (plain Adam at ``weight_decay`` 0), or RAdam, after
     gradient sanitation.
     """
 
@@ -92,7 +92,7 @@ class TeacherPairs:
     training_set: ClassVar[bool] = True
 
     def describe(self) -> str:
-        """What it is, for people."""
+        """Describe the requirement for people."""
         return f"{self.count:,} pairs of noise and image, {self.steps} Heun steps each, made by the run"
 
 
@@ -105,7 +105,7 @@ class RealImages:
     training_set: ClassVar[bool] = True
 
     def describe(self) -> str:
-        """What it is, for people."""
+        """Describe the requirement for people."""
         return "real images with their labels: the teacher's data set, or --data"
 
 
@@ -122,7 +122,7 @@ class PublishedFile:
     training_set: ClassVar[bool] = False
 
     def describe(self) -> str:
-        """What it is, for people."""
+        """Describe the requirement for people."""
         return f"{self.asset.file}, fetched when it is needed"
 
 
@@ -138,12 +138,12 @@ class StartingGenerator:
     training_set: ClassVar[bool] = False
 
     def describe(self) -> str:
-        """What it is, for people."""
+        """Describe the requirement for people."""
         return f"the generator {self.source} to start from"
 
 
 Requirement = TeacherPairs | RealImages | PublishedFile | StartingGenerator
-"""What a method may need beside the frozen teacher.
+"""A thing that a method may need beside the frozen teacher.
 
 ``training_set`` is True of those that give a method images to learn from which were there before
 its training began:
@@ -166,7 +166,7 @@ class Batch:
     seen: int = 0
     """Images that were counted before this update, in this stage."""
     memo: dict[str, Tensor] = field(default_factory=dict)
-    """What one step leaves for the next step on the same batch."""
+    """Tensors that one step leaves for the next step on the same batch."""
     logs: dict[str, Tensor] = field(default_factory=dict)
     """Scalars worth plotting, left on the device."""
 
@@ -184,7 +184,7 @@ class Step:
     loss: Callable[[Batch], Tensor]
     optimizer: Adam
     repeat: int = 1
-    """How often the step is taken in each iteration, on a fresh batch each time."""
+    """Times that the step is taken in each iteration, on a fresh batch each time."""
     reuse: bool = False
     """Take, the first time, the batch of the step before instead of a fresh one."""
     head: nn.Module | None = None
@@ -242,7 +242,7 @@ class Method(ABC):
 
     @classmethod
     def requires(cls, settings: Any) -> Sequence[Requirement]:
-        """What the method needs beside the teacher under these settings."""
+        """List what the method needs beside the teacher under these settings."""
         return ()
 
     @classmethod
@@ -278,7 +278,7 @@ class Method(ABC):
         return {}
 
     def begin_stage(self, stage: int, average: nn.Module) -> None:
-        """What changes when stage 1, 2, ... begins; ``average`` is the weight average of the
+        """Change what changes when stage 1, 2, ... begins; ``average`` is the weight average of the
         generator so far.
         """
         raise NotImplementedError(f"{type(self).__name__} has stages but no begin_stage")

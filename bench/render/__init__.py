@@ -1,1 +1,1 @@
-"""What people look at: the live display, tables, sample grids and figures."""
+"""Tables, figures, the report and the live display: all that people look at."""

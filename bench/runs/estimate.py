@@ -1,4 +1,4 @@
-"""What a run or a grid of runs would cost, as numbers."""
+"""Estimates of a run and of a grid of runs, as numbers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bench.runs.recipe import Recipe
 
 @dataclass(frozen=True)
 class Cost:
-    """What a run would cost on every axis, what of that comes before training, and the memory that
+    """The cost of a run on every axis, the part of it that comes before training, and the memory that
     it needs, in bytes.
     """
 
@@ -28,7 +28,7 @@ class RunEstimate:
     budget: Budget | None
     cost: Cost | None
     initial_generator_flops: int | None
-    """What a generator to start from has cost, as far as that is known; None if there is none."""
+    """Cost of the generator that it starts from, as far as that is known; None if there is none."""
     pairs: tuple[int, int] | None
     """Number of the teacher's pairs and Heun steps for each; None if there are none."""
 

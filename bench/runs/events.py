@@ -1,4 +1,4 @@
-"""What work tells those who watch it: the command line, the Python interface and the tests see the
+"""The events by which work tells how it goes: the command line, the Python interface and the tests see the
 same events.
 
 Whatever takes a while takes an ``Observer`` as its argument ``observe``, which does nothing by default.
@@ -23,7 +23,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Working:
-    """How far a piece of work is that has no other result to show: ``done`` of ``total``, in any unit."""
+    """The progress of work that has no other result to show: ``done`` of ``total``, in any unit."""
 
     what: str
     done: float
@@ -50,7 +50,7 @@ class Started:
 
 @dataclass(frozen=True)
 class Training:
-    """How far a run's training is, twice a second. ``seconds_left`` goes by the speed since this
+    """The progress of a run's training, twice a second. ``seconds_left`` goes by the speed since this
     process began.
     """
 
@@ -78,7 +78,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class GridProgress:
-    """How the runs of a grid stand, a few times a second."""
+    """The state of the runs of a grid, a few times a second."""
 
     runs: Sequence[GridRun]
 

@@ -26,7 +26,7 @@ class GridRun:
     error: str = ""
     reused: bool = False
     seconds: float = 0.0
-    """How long its process took, or has taken so far."""
+    """Time that its process took, or has taken so far."""
     not_before: float = 0.0
     """When it may be tried again, on the monotonic clock."""
 

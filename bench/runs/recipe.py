@@ -1,4 +1,4 @@
-"""What to run: the request as a person makes it, and the recipe in which every choice is settled.
+"""A run to be: the request as a person makes it, and the recipe in which every choice is settled.
 
 A recipe decides the run's id: equal recipes are one run, which is resumed or reused and never
 repeated. Nothing here imports torch, so that a finished run can be found and shown at once.
@@ -22,7 +22,7 @@ from bench.runs.recorded import RecordedEvaluation, RecordedRecipe
 
 
 class EvaluationOptions(BaseModel):
-    """What a person may ask of an evaluation; None leaves it to the protocol.
+    """The options of an evaluation; None leaves one to the protocol.
 
     A request for a run and a suite have these fields too, and every command that measures has their flags.
     """
@@ -45,7 +45,7 @@ class EvaluationOptions(BaseModel):
 
     @property
     def measures(self) -> bool:
-        """Whether anything is measured."""
+        """True unless nothing is to be measured."""
         return self.eval != []
 
     @field_validator("extractor_path")
@@ -62,7 +62,7 @@ class EvaluationOptions(BaseModel):
 
 
 class RunOptions(EvaluationOptions):
-    """What a person may say of any run, in a request as in a suite."""
+    """The options of any run, in a request as in a suite."""
 
     budget: str | None = None
     """One amount on one axis, such as ``images=200k``; None leaves it to the method."""
@@ -93,16 +93,16 @@ class RunOptions(EvaluationOptions):
 
 
 class Request(RunOptions):
-    """What was asked for; None means the default of the method, the teacher or the protocol."""
+    """A run as a person asks for it; None means the default of the method, the teacher or the protocol."""
 
     method: str
     teacher: str
     seed: int = Field(0, ge=0, lt=2**32)
     settings: dict[str, Any] = {}
     teacher_digest: str | None = None
-    """What the teacher's weights must be; given by a recipe file."""
+    """Digest that the teacher's weights must have; a recipe file gives it."""
     supplies: dict[str, str] = {}
-    """What the contents that the method requires must be; given by a recipe file."""
+    """Identities that the method's requirements must have, by kind; a recipe file gives them."""
 
     @field_validator("settings")
     @classmethod

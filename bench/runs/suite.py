@@ -83,12 +83,12 @@ class Suite(RunOptions):
         return list({request.model_dump_json(): request for request in requests}.values())
 
 
-def read_suite(path: Path, given: Mapping[str, Any]) -> Suite:
+def read_suite(path: Path, overrides: Mapping[str, Any]) -> Suite:
     """A suite file with what flags give in place of its fields. Raises UsageError for a file or a
     field that does not hold.
     """
     content = read_fields(path, "suite", "methods and seeds")
-    return make_suite(content | dict(given), f"the suite file {str(path)!r}")
+    return make_suite(content | dict(overrides), f"the suite file {str(path)!r}")
 
 
 def make_suite(fields: Mapping[str, Any], where: str = "the suite") -> Suite:

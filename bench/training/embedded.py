@@ -18,28 +18,30 @@ from bench.runs.events import Observer, Working, ignore
 
 @dataclass(frozen=True)
 class Trained:
-    """What was made: a line for people."""
+    """A network that was trained: its digest, and a line for people."""
 
     digest: str
     summary: str
 
 
 def trainable(name: str) -> type[Trainable]:
-    """The teacher or extractor of this name that can be trained. Raises UsageError if there is none."""
+    """Find the teacher or extractor of this name that can be trained. Raises UsageError if there is
+    none.
+    """
     kinds = [kind for kind in ("teacher", "extractor") if name in registry.REGISTRIES[kind].entries()]
     if not kinds:
         raise unknown(
             "teacher or extractor", name, [*registry.teachers.entries(), *registry.extractors.entries()]
         )
-    found = [
+    networks = [
         thing for kind in kinds if issubclass(thing := registry.REGISTRIES[kind].get(name), Trainable)
     ]
-    if not found:
+    if not networks:
         raise UsageError(
             f"the {kinds[0]} {name!r} is not trained by this suite; it has a closed form or "
             "published weights."
         )
-    return found[0]
+    return networks[0]
 
 
 def train_network(

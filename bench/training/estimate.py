@@ -1,4 +1,4 @@
-"""What a run would be and cost, without running it: the resolved recipe, the evaluation points,
+"""Estimating a run without carrying it out: the settled recipe, the evaluation points,
 operations, memory and time.
 """
 
@@ -31,7 +31,7 @@ from bench.training.trainer import Trainer
 
 _TIMED_ITERATIONS = 5
 _CHECKPOINT = 1.05
-"""What writing the training state takes on top, measured with a network of 56M parameters: 1 to 3 %."""
+"""Share of memory that writing the training state adds, with a margin: 1 to 3 % with 56M parameters."""
 _PROBES = {"cpu": (1, 3), "cuda": (16, 32)}
 """Images on which a large network is tried."""
 

@@ -1,4 +1,4 @@
-"""What code and files a run depends on, and digests of them: an edited method, teacher or metric
+"""The code and the files that a run depends on, and digests of them: an edited method, teacher or metric
 makes another run.
 
 Code is digested without comments, docstrings and layout (``bench.files.code``), so that a better
@@ -68,7 +68,7 @@ def _used_by(module: ModuleType) -> list[ModuleType]:
 
 
 def _is_of(other: ModuleType, module: ModuleType) -> bool:
-    """Whether one module belongs to the code of another: to its package or, of a file by itself, to
+    """Tell whether one module belongs to the code of another: to its package or, of a file by itself, to
     its folder.
     """
     if _top(other) == _top(module):

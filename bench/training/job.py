@@ -43,9 +43,9 @@ class Job(Setup):
     """Where the settings come from, and what went into them."""
     budget: Budget | None
     requirements: Requirements
-    """What the method requires, found."""
+    """The method's requirements, found."""
     evaluation: EvaluationPlan | None
-    """What is measured, and by which protocol."""
+    """The evaluation of the run; None if nothing is measured."""
     inputs: dict[str, str]
     """Digest of every file that the request's meaning depends on."""
 
@@ -108,10 +108,10 @@ def _with_data(request: Request, suite: Suite) -> Request:
 def _require_same(request: Request, requirements: Requirements) -> None:
     """Raise UsageError if what was found is not what a recipe file says that it must be."""
     for kind, digest in request.supplies.items():
-        if (found := requirements.digests.get(kind)) != digest:
+        if (present := requirements.digests.get(kind)) != digest:
             raise UsageError(
                 f"the recipe was made with other {kind} content ({digest[:12]}) than is found now "
-                f"({str(found)[:12]}); give that, or leave the recipe file out."
+                f"({str(present)[:12]}); give that, or leave the recipe file out."
             )
 
 

@@ -226,7 +226,7 @@ class Checkpoint:
 
     @property
     def is_due(self) -> bool:
-        """Whether the last one is old enough, and writing one does not take too much of the time."""
+        """True if the last one is old enough, and writing one does not take too much of the time."""
         return time.perf_counter() - self.saved > max(
             CHECKPOINT_SECONDS, self.writing / CHECKPOINT_SHARE
         )
@@ -242,7 +242,7 @@ class Checkpoint:
 
 
 class Pace:
-    """How fast this process trains, for those who watch."""
+    """The speed at which this process trains, for those who watch."""
 
     def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
@@ -255,7 +255,7 @@ class Pace:
 
     @property
     def is_due(self) -> bool:
-        """Whether the last report is old enough."""
+        """True if the last report is old enough."""
         return time.perf_counter() - self.reported > PROGRESS_SECONDS
 
     def progress(self) -> Training:

@@ -1,4 +1,4 @@
-"""What a method requires beside the teacher, found or refused before any work is done."""
+"""The requirements of a method beside the teacher, found or refused before any work is done."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from bench.runs.store import find_run, results_folder
 
 @dataclass
 class Requirements:
-    """What a method requires, found. The teacher's pairs are made later, by the run, as they are
+    """The requirements of a method, found. The teacher's pairs are made later, by the run, as they are
     its first work.
     """
 

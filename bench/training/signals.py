@@ -13,7 +13,9 @@ from typing import Any
 
 
 class StopRequest:
-    """Whether a stop has been asked for."""
+    """A request to stop, which signals make and whoever works looks at: ``asked`` is True once
+    there is one.
+    """
 
     def __init__(self) -> None:
         self.asked = False

@@ -82,7 +82,7 @@ class Trainer:
 
     @property
     def fraction(self) -> float:
-        """How much of the budget is spent, from 0; reaches 1 at the end."""
+        """The part of the budget that is spent, from 0 to 1 at the end."""
         return self.ledger.spent(self.budget.axis) / self.budget.amount
 
     def averaged(self) -> Method:

@@ -1,1 +1,1 @@
-"""What several methods share: one small base for each family, and functions."""
+"""Parts that several methods share: one small base for each family, and functions."""

@@ -16,14 +16,21 @@ from bench.training.fingerprint import files_behind
 from methods.sid import SiD
 from tests.helpers.plugins import METHOD, SETTINGS
 
-HELPED = "import scale_of_noise\n" + METHOD.replace("self.generator(z, 1.0)", "self.generator(z * scale_of_noise.SCALE, 1.0)")
+HELPED = "import scale_of_noise\n" + METHOD.replace(
+    "self.generator(z, 1.0)", "self.generator(z * scale_of_noise.SCALE, 1.0)"
+)
 
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """Run a plugin method of two updates that imports a module beside it; returns its record."""
     monkeypatch.syspath_prepend(tmp_path)
-    request = {"settings": SETTINGS, "budget": "updates=2", "eval": [], "plugins": [str(tmp_path / "plugin.py")]}
+    request = {
+        "settings": SETTINGS,
+        "budget": "updates=2",
+        "eval": [],
+        "plugins": [str(tmp_path / "plugin.py")],
+    }
 
     def call(plugin: str = HELPED, module: str = "SCALE = 1.0\n"):
         for name, text in (("plugin.py", plugin), ("scale_of_noise.py", module)):
@@ -51,7 +58,9 @@ def test_what_only_explains_makes_no_other_run(run, changes):
     assert (again.run_id, again.started, again.finished) == (first.run_id, first.started, first.finished)
 
 
-@pytest.mark.parametrize("changes", [{"plugin": HELPED.replace("1.0)", "2.0)")}, {"module": "SCALE = 2.0\n"}])
+@pytest.mark.parametrize(
+    "changes", [{"plugin": HELPED.replace("1.0)", "2.0)")}, {"module": "SCALE = 2.0\n"}]
+)
 def test_what_computes_makes_another_run_and_the_record_names_it(run, changes):
     first = run()
     assert run(**changes).run_id != first.run_id

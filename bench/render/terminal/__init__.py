@@ -1,1 +1,1 @@
-"""What a terminal shows while work goes on, and at its end."""
+"""The terminal while work goes on, and at its end."""

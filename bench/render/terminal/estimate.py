@@ -1,4 +1,4 @@
-"""What a run or a grid would be and cost, as text."""
+"""Estimates of a run and of a grid, as text."""
 
 from __future__ import annotations
 
