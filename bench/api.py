@@ -80,8 +80,9 @@ def carry_out(
 
 
 def _measure_teacher(job: Job, results: Path, observe: Observer) -> Record | None:
-    """The row everything is compared with. A failure here is told, and does not stop the run that
-    wanted it.
+    """Measure the teacher itself, which everything is compared with.
+
+    A failure is noted, and does not stop the run that is to be compared.
     """
     same = {*EvaluationOptions.model_fields, "teacher", "teacher_path", "plugins", "device"}
     request = make_request(method="teacher", **job.request.model_dump(include=same))

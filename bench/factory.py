@@ -192,7 +192,7 @@ def open_generator(
 
 
 def _from_request(request: Request, weights: Path | None = None) -> ImageGenerator:
-    """A method's generator: as it starts, or with the weights of a file."""
+    """Open a method's generator: as it starts, or with the weights of a file."""
     setup = set_up(request, look_up(request))
     environment.set_precision(setup.settings.precision)
     environment.choose_threads(setup.teacher.denoiser)
@@ -209,7 +209,7 @@ def _from_request(request: Request, weights: Path | None = None) -> ImageGenerat
 
 
 def _open_released(name: str, path: str | None, device_name: str) -> ImageGenerator:
-    """A released generator: its teacher's network with other weights, called at its own noise levels."""
+    """Open a released generator: its teacher's network with other weights, called at its own noise levels."""
     released = registry.released.get(name)
     device = environment.choose_device(device_name)
     environment.set_precision(environment.choose_precision("auto", device))
@@ -224,7 +224,7 @@ def _open_released(name: str, path: str | None, device_name: str) -> ImageGenera
 
 
 def _open_trained(name: str, teacher_path: str | None, results: Path, device: str) -> ImageGenerator:
-    """A run by its id or folder, or a generator's safetensors file, which carries its recipe; its
+    """Open a run by its id or folder, or a generator's safetensors file, which carries its recipe; its
     teacher may have moved.
     """
     file, folder = Path(name), None

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from bench.plugin import Method, RealImages, Requirement, StartingGenerator, Step, Teacher
+from methods.parts.discriminator import feature_shape
 from methods.sid import SiD
 from methods.sida import SiDA
 
@@ -44,6 +45,7 @@ class SiD2A(Method):
         return (RealImages(), StartingGenerator(settings.start)) if settings.start else (RealImages(),)
 
     def build(self, teacher: Teacher) -> None:
+        feature_shape(teacher)  # SiDA follows in any case, and reads the encoder
         first = SiD if self.settings.start is None else SiDA
         self.stages = (self.settings.sid_share,) if first is SiD else ()
         self.teacher, self.trained_by = teacher, first(self.settings, teacher)

@@ -103,7 +103,7 @@ def test_every_part_of_bench_has_its_place():
     assert {part(name) for name in MODULES if name.startswith("bench.")} <= {*ORDER, "__main__"}
 
 
-def test_what_reads_records_and_what_computes_meet_in_runs_alone():
+def test_what_reads_records_imports_nothing_that_computes():
     sides = dict.fromkeys(COMPUTING, READING) | dict.fromkeys(("runs", *READING), COMPUTING)
     assert not [
         where for name, target, where in arrows(types=True) if part(target) in sides.get(part(name), ())

@@ -33,7 +33,8 @@ class Evaluator:
         batch: images made and measured at once. Kernels may differ in their last bits with it, and
             with nothing else: the batches are the same for any number of processes, and the last is
             filled up with images that do not count.
-        observe: told how far the work is, and what a person should know. It ends an evaluation by raising.
+        observe: is shown how far the work is, and what a person should know. It ends an evaluation by
+            raising.
     """
 
     def __init__(
@@ -98,7 +99,7 @@ class Evaluator:
             name: self._summary(name, [each[name] for each in values]) for name in self.feature_metrics
         }
 
-    def watch(self, generate: Generate) -> float:
+    def selection_value(self, generate: Generate) -> float:
         """Measure the first metric of features on replicate 0, by which the best checkpoint is chosen."""
         name, metric = next(iter(self.feature_metrics.items()))
         return self._replicate({name: metric}, self._images_of(generate), 0)[name]
@@ -128,8 +129,8 @@ class Evaluator:
         begun: float = 0.0,
         share: float = 1.0,
     ) -> dict[str, float]:
-        """The metrics of one replicate, which is this share of the work and comes after what has
-        begun it.
+        """Measure the metrics of one replicate. ``begun`` and ``share`` are the parts of the whole
+        evaluation before this replicate and in it, for those who watch its progress.
         """
         n = self.protocol.samples
         needs = {

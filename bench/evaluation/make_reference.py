@@ -56,7 +56,7 @@ def write_reference(
         xflip, max_size: EDM's options, see ``prepared``.
         plugins: plugin files that were loaded, for the command that the file states.
         device: where features are computed.
-        observe: told how many of the images are done.
+        observe: is shown how many of the images are done.
 
     Raises UsageError, before any work, for what cannot be measured.
     """

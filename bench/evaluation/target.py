@@ -130,7 +130,7 @@ def open_target(
         results: the folder in which runs are looked for.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         path: a file in place of the usual weights.
-        observe: told what a person should know.
+        observe: is shown what a person should know.
 
     Raises UsageError for what is not there or could not be measured.
     """

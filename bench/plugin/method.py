@@ -145,9 +145,8 @@ class StartingGenerator:
 Requirement = TeacherPairs | RealImages | PublishedFile | StartingGenerator
 """A thing that a method may need beside the frozen teacher.
 
-``training_set`` is True of those that give a method images to learn from which were there before
-its training began:
-pairs and real images. A method that requires none of them is data-free.
+``training_set`` is True of those that give a method images to learn from which were there before its
+training began: pairs and real images. A method that requires none of them is data-free.
 """
 
 
@@ -160,9 +159,13 @@ class Batch:
     labels: Tensor | None = None
     """One-hot class labels, (N, label_dim), or None."""
     pairs: tuple[Tensor, Tensor, Tensor | None] | None = None
-    """Noise, the teacher's images of it, and their labels, for methods that require TeacherPairs."""
+    """Noise (N, C, H, W), the teacher's images of it, and their labels (N, label_dim) or None, for
+    methods that require TeacherPairs.
+    """
     real: tuple[Tensor, Tensor | None] | None = None
-    """Real images in [-1, 1] and their labels, for methods that require RealImages."""
+    """Real images (N, C, H, W) in [-1, 1] and their labels (N, label_dim) or None, for methods that
+    require RealImages.
+    """
     seen: int = 0
     """Images that were counted before this update, in this stage."""
     memo: dict[str, Tensor] = field(default_factory=dict)
@@ -175,7 +178,7 @@ class Batch:
 class Step:
     """One kind of update: which network it trains, by which loss, with which optimizer.
 
-    ``loss`` takes a Batch and returns one value for each of its images, (N,); the engine averages
+    ``loss`` takes a Batch and returns one value for each of its images, (N,); the trainer averages
     them over the batch. During the step every other network is frozen and in evaluation mode.
     """
 
@@ -201,7 +204,7 @@ class Step:
 
 
 class Method(ABC):
-    """A distillation method: networks, losses, and the map from noise to images. The engine owns
+    """A distillation method: networks, losses, and the map from noise to images. The trainer owns
     all the rest.
 
     A trained method calls the network that makes its images ``self.generator``: that is the one
@@ -233,7 +236,7 @@ class Method(ABC):
         super().__init_subclass__()
         if "draw" in signature(cls.generate).parameters and not cls.draws:
             raise TypeError(
-                f"the generate of {cls.__name__} takes draw; say draws = True, so that it is given"
+                f"`generate` of {cls.__name__} takes `draw`; set `draws = True`, so that it is given"
             )
 
     def __init__(self, settings: Any, teacher: Teacher) -> None:

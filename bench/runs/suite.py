@@ -84,7 +84,7 @@ class Suite(RunOptions):
 
 
 def read_suite(path: Path, overrides: Mapping[str, Any]) -> Suite:
-    """A suite file with what flags give in place of its fields. Raises UsageError for a file or a
+    """Read a suite file, with what flags give in place of its fields. Raises UsageError for a file or a
     field that does not hold.
     """
     content = read_fields(path, "suite", "methods and seeds")
@@ -92,7 +92,7 @@ def read_suite(path: Path, overrides: Mapping[str, Any]) -> Suite:
 
 
 def make_suite(fields: Mapping[str, Any], where: str = "the suite") -> Suite:
-    """A suite of fields. Raises UsageError for one that is missing, unknown or out of range."""
+    """Make a suite of its fields. Raises UsageError for one that is missing, unknown or out of range."""
     try:
         return Suite.model_validate(fields)
     except ValidationError as error:

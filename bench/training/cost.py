@@ -27,7 +27,7 @@ def measure(update: Callable[[], None], roles: Mapping[str, nn.Module]) -> Updat
 def _counted_passes(roles: Mapping[str, nn.Module]) -> Iterator[dict[str, list[int]]]:
     passes = {role: [0, 0] for role in roles}
 
-    def watch(role: str) -> Callable[[nn.Module, Any, Any], None]:
+    def count_passes(role: str) -> Callable[[nn.Module, Any, Any], None]:
         def forward(network: nn.Module, inputs: Any, result: Any) -> None:
             output = (
                 result[0] if isinstance(result, tuple) else result
@@ -42,7 +42,7 @@ def _counted_passes(roles: Mapping[str, nn.Module]) -> Iterator[dict[str, list[i
 
         return forward
 
-    handles = [network.register_forward_hook(watch(role)) for role, network in roles.items()]
+    handles = [network.register_forward_hook(count_passes(role)) for role, network in roles.items()]
     try:
         yield passes
     finally:

@@ -18,7 +18,7 @@ from bench.runs.events import Observer, Working, ignore
 
 @dataclass(frozen=True)
 class Trained:
-    """A network that was trained: its digest, and a line for people."""
+    """A trained network: its digest, and a line for people."""
 
     digest: str
     summary: str

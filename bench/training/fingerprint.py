@@ -25,8 +25,8 @@ from bench.runs.recipe import Recipe
 from bench.runs.store import input_name
 from bench.settings import card_file
 
-OUTSIDE = ("bench", "abc", "builtins", "torch", "diffusers", "typing")
-"""Packages whose code is not a method's, a teacher's or a metric's own."""
+OUTSIDE = frozenset({"bench", "torch", "diffusers"}) | sys.stdlib_module_names
+"""Packages, with the standard library, whose code is not a method's, a teacher's or a metric's own."""
 
 
 def classes_of(plan: EvaluationPlan) -> list[type]:
@@ -46,7 +46,8 @@ def files_behind(classes: Iterable[type]) -> list[Path]:
 def _files_behind(waiting: list[ModuleType]) -> list[Path]:
     """The source files of these modules and of what they use of their own.
 
-    What a plugin file uses of the modules that lie beside it, or in folders there, belongs to it as well.
+    What a plugin file uses of the modules that lie beside it, or in folders there, belongs to it
+    as well.
     """
     seen: dict[str, Path] = {}
     while waiting:
@@ -92,7 +93,9 @@ def code_of(files: Iterable[Path]) -> str:
 
 def teacher_files(teacher: Teacher) -> list[Path]:
     """List the source files of a teacher and of its network's parts."""
-    return files_behind({type(teacher), *(type(module) for module in teacher.denoiser.modules())})
+    parts = {cls for module in teacher.denoiser.modules() for cls in type(module).__mro__}
+    own = [cls for cls in parts if cls.__module__.partition(".")[0] not in OUTSIDE]
+    return sorted({*files_behind([type(teacher)]), *(Path(inspect.getfile(cls)) for cls in own)})
 
 
 def teacher_code(teacher: Teacher) -> str:

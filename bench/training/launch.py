@@ -26,11 +26,11 @@ from bench.runs.store import find_asked
 from bench.training.signals import StopRequest, stop_requests
 
 POLL_SECONDS = 0.3
-"""Between two looks at the processes."""
+"""Seconds between two looks at the processes."""
 RECORD_SECONDS = 3.0
-"""Between two looks at the records of the runs at work."""
+"""Seconds between two looks at the records of the runs at work."""
 HELD_SECONDS = 5.0
-"""Before a run that another process holds is tried again."""
+"""Seconds before a run that another process holds is tried again."""
 
 
 class Launcher:
@@ -55,8 +55,8 @@ class Launcher:
         Raises Interrupted after SIGINT or SIGTERM, when every process has saved its checkpoint. If
         this process is killed, the others save theirs and end (on Linux).
         """
-        message = "stopping every run with its checkpoint; once more to stop at once"
-        with tempfile.TemporaryDirectory() as scratch, stop_requests(message) as stop:
+        message = "stopping every run, with its checkpoint saved"
+        with tempfile.TemporaryDirectory() as scratch, stop_requests(message, patient=True) as stop:
             try:
                 while self._step(stop, Path(scratch)):
                     observe(GridProgress(self.runs))
@@ -66,7 +66,7 @@ class Launcher:
                 for process in filter(None, self.slots):
                     process.stop()
                     process.process.wait()
-            if stop.asked:
+            if stop.requested:
                 raise Interrupted("stopped with every checkpoint saved; the same command continues.")
 
     def _step(self, stop: StopRequest, scratch: Path) -> bool:
@@ -77,11 +77,11 @@ class Launcher:
         waiting = [run for run in self.runs if run.state == "waiting"]
         ready = [run for run in waiting if run.not_before <= time.monotonic()]
         for slot, process in enumerate(self.slots):
-            if process is None and ready and not stop.asked:
+            if process is None and ready and not stop.requested:
                 self.slots[slot] = self._start(ready.pop(0), slot, scratch)
-            elif process is not None and stop.asked:
+            elif process is not None and stop.requested:
                 process.stop()
-        return any(self.slots) or bool(waiting and not stop.asked)
+        return any(self.slots) or bool(waiting and not stop.requested)
 
     def _start(self, run: GridRun, slot: int, scratch: Path) -> _Process:
         """Start ``bench run`` for one run in a process."""

@@ -5,6 +5,7 @@ on the way.
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import torch
 
@@ -26,7 +27,7 @@ from bench.training.trainer import Trainer, checked_steps
 from bench.units import quantity
 
 CHECKPOINT_SECONDS = 15.0
-"""Between two checkpoints, at the least."""
+"""Least seconds between two checkpoints."""
 CHECKPOINT_SHARE = 0.05
 """The part of the time that writing checkpoints may take, where a network is so large that writing
 takes seconds.
@@ -34,7 +35,7 @@ takes seconds.
 LOG_EVERY = 50
 """Updates between two lines of the training curve."""
 PROGRESS_SECONDS = 0.5
-"""Between two reports of progress."""
+"""Least seconds between two reports of progress."""
 
 
 def train(
@@ -45,7 +46,7 @@ def train(
     Raises Interrupted, with a checkpoint saved, once a stop is asked for; BenchError for training
     that can come to nothing.
     """
-    # Networks first, then what is measured: training begins from the seed again and depends on neither.
+    # Networks first, then what is measured and made before training, which begins from the seed again.
     method = prepare_method(job, budget)
     recorder = Recorder(job, folder, record, observe, stop)
     recorder.open(method)
@@ -59,6 +60,7 @@ def train(
     if folder.state.exists():
         trainer.restore(*load_tensors(folder.state))
         observe(Note(f"continuing after {trainer.ledger.images:,} images"))
+    record.cost = trainer.ledger
     recorder.rewind(trainer.ledger)
     checkpoint = Checkpoint(trainer, recorder)
     pace = Pace(trainer)
@@ -82,9 +84,9 @@ def train(
             )
 
         # Save now and then, and before stopping.
-        if stop.asked or checkpoint.is_due:
+        if stop.requested or checkpoint.is_due:
             checkpoint.save()
-        if stop.asked:
+        if stop.requested:
             raise Interrupted(
                 f"stopped after {trainer.ledger.images:,} images with the checkpoint saved; the "
                 "same command continues."
@@ -94,7 +96,7 @@ def train(
 
     # The budget is spent: keep the averaged generator.
     checkpoint.save()
-    save_generator(trainer, recorder, folder.weights.name)
+    save_generator(trainer, recorder, folder.weights)
     weights = folder.weights
     record.checkpoint = WeightsFile(path=str(weights.relative_to(folder.path)), sha256=sha256(weights))
     recorder.finish(trainer.averaged())
@@ -110,7 +112,7 @@ def prepare_method(job: Job, budget: Budget) -> Method:
             method.generator, initial.weights(), f"the starting generator {str(initial.file)!r}"
         )
     if budget.axis == "flops":
-        _require_more_than_pairs(job, budget)
+        _refuse_budget_spent_on_pairs(job, budget)
     for step in checked_steps(method):
         if budget.axis == "images" and step.starts_at >= budget.amount:
             raise UsageError(
@@ -120,7 +122,7 @@ def prepare_method(job: Job, budget: Budget) -> Method:
     return method
 
 
-def _require_more_than_pairs(job: Job, budget: Budget) -> None:
+def _refuse_budget_spent_on_pairs(job: Job, budget: Budget) -> None:
     """Raise UsageError if making the teacher's pairs alone would spend a budget of operations."""
     if (pairs := job.requirements.pairs) is None:
         return
@@ -142,7 +144,7 @@ def prepare_pairs(job: Job, observe: Observer, stop: StopRequest) -> PairStream 
 
     def observe_until_stop(event: Event) -> None:
         observe(event)
-        if stop.asked and isinstance(event, Working):
+        if stop.requested and isinstance(event, Working):
             raise Interrupted(
                 "stopped while the teacher made pairs; the same command continues with what there is."
             )
@@ -161,7 +163,11 @@ def open_real_images(job: Job) -> RealStream | None:
 
 
 def charge_initial_generator(job: Job, trainer: Trainer) -> None:
-    """Charge what comes before training. Raises BenchError if that is the whole budget."""
+    """Charge what comes before training.
+
+    Raises BenchError if that is the whole budget: in seconds, or by a generator to start from, this
+    cannot be foreseen as for pairs.
+    """
     if (initial := job.requirements.initial_generator) is not None:
         trainer.ledger.charge_one_off(initial.flops, initial.seconds)
     if trainer.fraction >= 1:
@@ -185,10 +191,10 @@ def evaluate(trainer: Trainer, recorder: Recorder) -> None:
     last = trainer.fraction >= 1
     best = recorder.evaluate(trainer.averaged(), trainer.ledger, last=last)
     if best is recorder.record.evaluations[-1] and not last:
-        save_generator(trainer, recorder, recorder.folder.best_weights.name)
+        save_generator(trainer, recorder, recorder.folder.best_weights)
 
 
-def save_generator(trainer: Trainer, recorder: Recorder, name: str) -> None:
+def save_generator(trainer: Trainer, recorder: Recorder, file: Path) -> None:
     """Write the averaged generator's weights with the recipe that made them, and what it has cost."""
     meta = {
         "run_id": recorder.record.run_id,
@@ -197,9 +203,7 @@ def save_generator(trainer: Trainer, recorder: Recorder, name: str) -> None:
         "cost": {"flops": trainer.ledger.flops, "seconds": trainer.ledger.seconds},
         "recipe": recorder.record.recipe.as_given(),
     }
-    save_tensors(
-        recorder.folder.weights.with_name(name), trainer.averaged().generator.state_dict(), meta
-    )
+    save_tensors(file, trainer.averaged().generator.state_dict(), meta)
 
 
 def timed_iteration(trainer: Trainer, folder: RunFolder) -> None:
@@ -236,7 +240,7 @@ class Checkpoint:
         started = time.perf_counter()
         self.trainer.synchronise()
         save_tensors(self.recorder.folder.state, *self.trainer.state())
-        self.recorder.write(self.trainer.ledger)
+        self.recorder.write()
         self.saved = time.perf_counter()
         self.writing = self.saved - started
 

@@ -1,10 +1,11 @@
-"""Measuring a run on its way and keeping its record: evaluations, sample grids, cost, and how it ended."""
+"""Measuring a run on its way and keeping its record: evaluations, sample grids, cost, and how it
+ended.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 from bench import environment
 from bench.errors import Interrupted
@@ -26,16 +27,22 @@ SAMPLES = 64
 
 
 class Recorder:
-    """Writes one run's record as the run goes on, and evaluates its generator where the recipe says so."""
+    """Writes one run's record as the run goes on, and evaluates its generator where the recipe says
+    so.
+    """
 
     def __init__(
         self, job: Job, folder: RunFolder, record: Record, observe: Observer, stop: StopRequest
     ) -> None:
         self.job, self.folder, self.record, self.observe = job, folder, record, observe
-        self.judge = Judge(job, job.recipe.evaluation, observe, stop) if job.recipe.evaluation else None
-        if self.judge is not None:
+        self.evaluation = (
+            RunEvaluation(job, job.recipe.evaluation, observe, stop) if job.recipe.evaluation else None
+        )
+        if self.evaluation is not None:
             record.protocols = {
-                self.judge.evaluator.label: UsedProtocol.model_validate(self.judge.evaluator.describe())
+                self.evaluation.evaluator.label: UsedProtocol.model_validate(
+                    self.evaluation.evaluator.describe()
+                )
             }
 
     def open(self, method: Method) -> None:
@@ -61,23 +68,21 @@ class Recorder:
         Returns the best evaluation so far, which may be this one. The record is not written yet:
         first come the weights of the best, which it must not promise before they are there.
         """
-        assert self.judge is not None
-        evaluation = self.judge.evaluate(method, ledger, last=last)
+        assert self.evaluation is not None
+        evaluation = self.evaluation.evaluate(method, ledger, last=last)
         samples = generate_images(
             method.sample, range(SAMPLES), self.job.teacher.image_spec, self.job.device
         )
-        save_samples(samples, self.folder.samples / f"{ledger.images:012d}.png")
+        save_samples(samples, self.folder.grid(ledger.images))
         self.record.evaluations.append(evaluation)
-        best = self.judge.evaluator.best(self.record.evaluations)
+        best = self.evaluation.evaluator.best(self.record.evaluations)
         self.observe(Evaluated(evaluation, best))
         return best
 
-    def write(self, ledger: Ledger) -> None:
-        """Write the record with what has been spent."""
-        ledger.peak_memory_bytes = max(
-            ledger.peak_memory_bytes, environment.peak_memory(self.job.device)
-        )
-        self.record.cost = ledger
+    def write(self) -> None:
+        """Write the record, with the largest memory in use so far."""
+        cost = self.record.cost
+        cost.peak_memory_bytes = max(cost.peak_memory_bytes, environment.peak_memory(self.job.device))
         self.folder.write_record(self.record)
 
     def finish(self, method: Method) -> None:
@@ -85,22 +90,18 @@ class Recorder:
         its best checkpoint.
         """
         self.record.nfe = method.nfe  # of the last stage
-        if self.judge is not None and self.record.evaluations:
+        if self.evaluation is not None and self.record.evaluations:
             self.record.final = {
                 name: m.value for name, m in self.record.evaluations[-1].metrics.items()
             }
-            self.record.best = self.judge.measure_best(
+            self.record.best = self.evaluation.measure_best(
                 self.record.evaluations, method, self.folder.best_weights
             )
-        self.close("done")
-
-    def close(self, status: Literal["done", "failed", "interrupted"], error: str | None = None) -> None:
-        """Write how the run ended."""
-        self.record.status, self.record.error, self.record.finished = status, error, now()
+        self.record.status, self.record.finished = "done", now()
         self.folder.write_record(self.record)
 
 
-class Judge:
+class RunEvaluation:
     """The evaluations of one run: on replicate 0 along the way, at the end on replicates that no
     choice has seen.
     """
@@ -109,19 +110,19 @@ class Judge:
         self, job: Job, settled: SettledEvaluation, observe: Observer, stop: StopRequest
     ) -> None:
         assert job.evaluation is not None
-        self.settled, self.stop, self.tell = settled, stop, observe
+        self.settled, self.stop, self.observe = settled, stop, observe
         if any(extractor.large for extractor in job.evaluation.extractors.values()):
             observe(
                 Note(f"loading the extractor and reference statistics of {job.evaluation.protocol.id}")
             )
-        self.evaluator = Evaluator(job.evaluation, job.device, observe=self._observe)
+        self.evaluator = Evaluator(job.evaluation, job.device, observe=self._observe_until_stop)
 
-    def _observe(self, event: Event) -> None:
+    def _observe_until_stop(self, event: Event) -> None:
         """Pass on notes, and end an evaluation if a stop has been asked for."""
-        if self.stop.asked:
+        if self.stop.requested:
             raise Interrupted("stopped during an evaluation; the same command continues from before it.")
         if isinstance(event, Note):
-            self.tell(event)
+            self.observe(event)
 
     @property
     def final_replicates(self) -> range:
@@ -142,7 +143,7 @@ class Judge:
             samples=self.evaluator.protocol.samples,
             nfe=method.nfe,
             metrics=metrics,
-            watched=self.evaluator.watch(method.sample) if last else metrics[first].value,
+            watched=self.evaluator.selection_value(method.sample) if last else metrics[first].value,
         )
 
     def measure_best(

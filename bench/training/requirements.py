@@ -74,15 +74,16 @@ def find_requirements(
                 requirements.digests["start"] = requirements.initial_generator.digest
             case RealImages():
                 requirements.real = _find_real_images(method, teacher, data)
-                by_path = bool(data) and Path(data or "").exists()
-                requirements.files += [Path(data or "")] if by_path else []
-                identity = content_digest(Path(data or "")) if by_path else data or teacher.dataset
-                requirements.digests["real"] = str(identity)
+                place = Path(data) if data and Path(data).exists() else None
+                requirements.files += [place] if place else []
+                requirements.digests["real"] = (
+                    content_digest(place) if place else str(data or teacher.dataset)
+                )
     return requirements
 
 
 def _find_real_images(method: str, teacher: Teacher, data: str | None) -> Dataset:
-    """The data set given, or the teacher's own. Raises UsageError for images or classes that are
+    """Open the data set given, or the teacher's own. Raises UsageError for images or classes that are
     not the teacher's.
     """
     name = data or teacher.dataset

@@ -37,7 +37,7 @@ def execute(
     Args:
         job: what to do.
         results: the folder of run folders.
-        observe: told how the run goes.
+        observe: is shown how the run goes.
         fresh: start over, whatever there is.
         teacher: the teacher's own record, which those who watch may want to see beside this run.
 
@@ -60,7 +60,7 @@ def execute(
             try:
                 _work(job, folder, record, observe, stop)
             except BaseException as error:
-                _close(folder, record, error)
+                _close(folder, record, error, job.device)
                 raise
     observe(Finished(record))
     return record
@@ -75,14 +75,14 @@ def _work(job: Job, folder: RunFolder, record: Record, observe: Observer, stop: 
     method = job.make_method()
     recorder = Recorder(job, folder, record, observe, stop)
     recorder.open(method)
-    if recorder.judge is not None:
+    if recorder.evaluation is not None:
         observe(Note(f"sampling {job.recipe.teacher} with {method.nfe} evaluations an image"))
         recorder.evaluate(method, Ledger(), last=True)
     recorder.finish(method)
 
 
 def _new_record(job: Job, previous: Record | None) -> Record:
-    """The record of a run that begins, or goes on from a ``previous`` one."""
+    """Make the record of a run that begins, or goes on from a ``previous`` one."""
     return Record(
         run_id=job.recipe.run_id,
         method=job.recipe.method,
@@ -104,9 +104,10 @@ def _new_record(job: Job, previous: Record | None) -> Record:
     )
 
 
-def _close(folder: RunFolder, record: Record, error: BaseException) -> None:
-    """Write how a run came to its end before it was done; of one that could not even begin nothing
-    stays.
+def _close(folder: RunFolder, record: Record, error: BaseException, device: torch.device) -> None:
+    """Write how a run came to its end before it was done.
+
+    A run that was refused before it began leaves no folder.
     """
     if isinstance(error, UsageError) and folder.read_record() is None:
         shutil.rmtree(folder.path)
@@ -120,5 +121,8 @@ def _close(folder: RunFolder, record: Record, error: BaseException) -> None:
         )
     else:
         return  # stopped at once: the record stays as the last checkpoint left it
+    if record.cost.updates:
+        cost = record.cost
+        cost.peak_memory_bytes = max(cost.peak_memory_bytes, environment.peak_memory(device))
     record.finished = now()
     folder.write_record(record)

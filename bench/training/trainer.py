@@ -1,5 +1,5 @@
-"""The one training loop: batches, freezing, gradient sanitation, optimizers, weight average, and
-the ledger of what it costs.
+"""One update of a method after another: batches, freezing, gradient sanitation, optimizers, the weight
+average, and the ledger of their cost.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from bench.errors import BenchError
-from bench.plugin.diffusion import ema_decay
+from bench.plugin.diffusion import ema_decay, fork_rng
 from bench.plugin.method import Adam, Batch, Method, Step, TrainingSettings
 from bench.plugin.teacher import Teacher
 from bench.runs.budget import Budget, Ledger, UpdateCost
@@ -25,11 +25,14 @@ from bench.training.pairs import PairStream
 from bench.training.real_images import RealStream
 
 LEAST_SCALE = 2.0**-20
-"""Of a loss in fp16: it begins at 2^16 and halves at every overflow."""
+"""Smallest scale of a loss in fp16 before training is given up; it begins at 2^16 and halves at
+every overflow.
+"""
 
 
 class Trainer:
-    """Trains one method: ``iteration`` takes each of its steps as often as it asks, and charges the ledger.
+    """Trains one method: ``iteration`` takes each of its steps as often as it asks, and charges the
+    ledger.
 
     Randomness comes from torch's global generators and, for real images, from how many batches were
     drawn; both are part of ``state``: continuing from it gives the same weights, to the bit on a
@@ -51,13 +54,14 @@ class Trainer:
         self.device, self.pairs, self.real, self.ledger = device, pairs, real, Ledger()
         self.stage, self.stage_began, self.stage_updates = 0, 0, 0
         self.losses: dict[str, Tensor] = {}
-        method.prepare_training(teacher)
+        with fork_rng(device):  # what a method prepares leaves the training's random numbers alone
+            method.prepare_training(teacher)
         self._prepare()
         if pairs is not None:
             self.ledger.charge_one_off(pairs.flops, pairs.seconds)
 
     def _prepare(self) -> None:
-        """The steps of the stage, each with its network on the device, its optimizer, and its cost
+        """Prepare the steps of the stage, each with its network on the device, its optimizer, and its cost
         still to be measured.
         """
         method = self.method
@@ -86,13 +90,13 @@ class Trainer:
         return self.ledger.spent(self.budget.axis) / self.budget.amount
 
     def averaged(self) -> Method:
-        """The method with the weight average as its generator, for evaluation."""
+        """Return the method with the weight average as its generator, for evaluation."""
         method = copy.copy(self.method)
         method.generator = self.average.module
         return method
 
     def iteration(self) -> None:
-        """Every step of the method, in order, as often as it asks."""
+        """Take every step of the method, in order, as often as it asks."""
         self._enter_stage()
         batch: Batch | None = None
         for step in self.steps:
@@ -130,7 +134,7 @@ class Trainer:
         return Batch(z, labels, pairs, real, seen=self.ledger.images - self.stage_began)
 
     def _charged_update(self, step: Step, batch: Batch, fresh: bool) -> None:
-        """One update. The first of each kind is measured; the others are taken to cost the same."""
+        """Take one update; the first of each kind is measured, and the others are charged the same."""
         kind = step.role if fresh else f"{step.role} again"  # which spares it generating images
         if kind in self.costs:
             self._update(step, batch)
@@ -160,6 +164,7 @@ class Trainer:
         self.losses |= {name: value.detach() for name, value in batch.logs.items()}
 
     def _learning_rate(self, step: Step) -> float:
+        """The step's learning rate now: after its warm-up, and before its fall at the end of the stage."""
         rate = step.optimizer.lr
         if step.optimizer.warmup_updates:
             rate *= min(
@@ -173,6 +178,7 @@ class Trainer:
         return rate
 
     def _average(self, average: Any, current: Any, _updates: Any) -> None:
+        """Move the weight average towards the current weights, lists of tensors, in place."""
         decay = ema_decay(
             self.ledger.images - self.stage_began, self.settings.batch, self.settings.ema_halflife
         )

@@ -26,13 +26,15 @@ from bench.api import carry_out
 from bench.errors import BenchError, Interrupted, UsageError
 from bench.files.tensors import load_tensors, save_tensors
 from bench.runs.events import Evaluated, Finished, Note
-from bench.runs.recipe import make_request, read_recipe
+from bench.runs.recipe import EvaluationOptions, SettledEvaluation, make_request, read_recipe
 from bench.runs.record import Record
 from bench.runs.store import RunFolder, find_run, results_folder
 from bench.training import loop
 from bench.training import run as runner
 from bench.training.job import make_job
+from bench.training.trainer import Trainer
 from evals.protocols import DIGITS_5K
+from methods.sid import SiD
 from tests.helpers import held_method
 from tests.helpers.plugins import METHOD, SETTINGS, plugin, set_flags
 from tests.helpers.waiting import Clock, wait_until
@@ -265,6 +267,58 @@ def test_a_diverged_run_fails_with_its_reason_in_the_record(tmp_path):
     record = RunFolder(next((tmp_path / "runs").iterdir())).read_record()
     assert record.status == "failed"
     assert "diverged" in record.error
+
+
+def test_a_failed_run_keeps_what_it_has_cost(tmp_path, monkeypatch):
+    iteration = Trainer.iteration
+
+    def fails_after_three(trainer):
+        if trainer.ledger.updates == 3:
+            raise BenchError("the fourth update fails")
+        iteration(trainer)
+
+    monkeypatch.setattr(Trainer, "iteration", fails_after_three)
+    with pytest.raises(BenchError, match="the fourth update fails"):
+        suite.run("sid", "edm-digits", budget="updates=9", eval=[], results=tmp_path)
+    record = RunFolder(next(tmp_path.iterdir())).read_record()
+    assert record.status == "failed"
+    assert record.cost.updates == 3
+    assert record.cost.flops > 0
+
+
+def test_random_numbers_drawn_in_preparation_change_no_weights(tmp_path, monkeypatch):
+    request = make_request(method="sid", teacher="edm-digits", budget="updates=2", eval=[])
+    usual = carry_out(request, tmp_path / "usual")
+    monkeypatch.setattr(SiD, "prepare_training", lambda method, teacher: torch.randn(7))
+    drawn = carry_out(request, tmp_path / "drawn")
+    assert equal(weights(tmp_path / "usual", usual.run_id), weights(tmp_path / "drawn", drawn.run_id))
+
+
+def test_a_recipe_asks_again_for_every_option_of_its_evaluation(tmp_path):
+    given = {
+        "eval": ["is"],
+        "eval_samples": 70,
+        "eval_repeats": 3,
+        "eval_points": 2,
+        "protocol": "digits",
+        "reference": str(tmp_path),
+        "extractor_path": str(tmp_path / "weights.pt"),
+        "fast": True,
+    }
+    assert given.keys() >= EvaluationOptions.model_fields.keys() | {"eval_points"}
+    settled = SettledEvaluation(
+        protocol="digits",
+        samples=70,
+        metrics=["is"],
+        repeats=3,
+        points=2,
+        fast=True,
+        reference=given["reference"],
+        extractor_path=given["extractor_path"],
+        extractors={},
+        references="",
+    )
+    assert settled.as_options() == given
 
 
 @pytest.mark.parametrize("budget", ["updates=5", "flops=50M", "seconds=0.2"])

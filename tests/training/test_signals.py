@@ -1,0 +1,67 @@
+"""A request to stop: what the signals of a terminal and of a launcher do to a run."""
+
+import os
+import signal
+import threading
+
+import pytest
+
+from bench.training.signals import stop_requests
+
+
+def send(number: signal.Signals) -> None:
+    os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_asks_and_says_so_once(number, capfd):
+    with stop_requests("stopping") as stop:
+        assert not stop.requested
+        send(number)
+        assert stop.requested
+    assert capfd.readouterr().err == "stopping\n"
+
+
+def test_a_launchers_sigterm_after_ctrl_c_does_not_stop_at_once(capfd):
+    with stop_requests("stopping") as stop:
+        send(signal.SIGINT)
+        send(signal.SIGTERM)  # would end this process, if it did what it did before
+        assert stop.requested
+    assert capfd.readouterr().err == "stopping\n"
+
+
+def test_the_same_signal_again_does_what_it_did_before():
+    with stop_requests("stopping"):
+        send(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            send(signal.SIGINT)
+
+
+def test_no_signal_stops_a_patient_worker(capfd):
+    with stop_requests("waiting", patient=True) as stop:
+        for number in [signal.SIGINT, signal.SIGTERM] * 2:
+            send(number)
+        assert stop.requested
+    assert capfd.readouterr().err == "waiting\n"
+
+
+def test_signals_do_afterwards_what_they_did_before():
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with stop_requests("stopping"):
+        send(signal.SIGTERM)
+    assert before == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+
+
+def test_another_thread_is_never_asked():
+    heard = []
+
+    def work() -> None:
+        with stop_requests("stopping") as stop:
+            heard.append(stop.requested)
+
+    before = signal.getsignal(signal.SIGINT)
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert heard == [False]
+    assert signal.getsignal(signal.SIGINT) is before
