@@ -251,7 +251,14 @@ def test_a_head_gives_one_logit_for_each_image(channels, size):
         assert [m.kernel_size[0] for m in head if isinstance(m, torch.nn.Conv2d)] == [4, 4, 1]
 
 
-@pytest.mark.parametrize("method", ["sida", "sid2a", "f-distill"])
-def test_a_teacher_without_an_encoder_is_refused(method):
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [
+        ("sida", {}),
+        ("f-distill", {}),
+        ("sid2a", {"start": None, "sid_share": 0.5}),
+    ],  # at once, not after SiD
+)
+def test_a_teacher_without_an_encoder_is_refused(method, settings):
     with pytest.raises(UsageError, match="no encoder that a discriminator could read"):
-        make_trainer(method, teacher="gaussian")
+        make_trainer(method, teacher="gaussian", **settings)
