@@ -247,9 +247,8 @@ def _open_trained(name: str, teacher_path: str | None, results: Path, device: st
             )
     registry.require_plugins(recipe.plugins, f"{name!r}")
     request = recipe.sampling_request(device, teacher_path)
-    if (
-        environment.choose_device(device).type == "cpu"
-    ):  # trained on a GPU, perhaps, in an arithmetic that is not there
+    # A run may have been trained on a GPU in an arithmetic that a CPU does not have.
+    if environment.choose_device(device).type == "cpu":
         request = request.model_copy(update={"settings": request.settings | {"precision": "auto"}})
     generator = _from_request(request, file if recipe.budget is not None else None)
     run = folder.path if folder else file.absolute().parents[1]

@@ -247,9 +247,8 @@ def load_plugin(path: str | Path) -> None:
     sys.modules[name] = module  # dataclasses and pydantic look their module up there
     _loading.append(origin)
     try:
-        exec(
-            compile(file.read_bytes(), file, "exec"), module.__dict__
-        )  # the loader may read a stale .pyc
+        # Compiled here, as a loader may read a stale .pyc.
+        exec(compile(file.read_bytes(), file, "exec"), module.__dict__)
         if _from_files == others:
             raise UsageError(
                 f"{origin} registers nothing; decorate a class with @register_method or its kin."

@@ -358,9 +358,8 @@ class OneStepGenerator:
         return images
 
     def _generate(self, z: Tensor, labels: Tensor | None) -> Tensor:
-        blots = nn.functional.interpolate(
-            z[:, :, :6, :6], z.shape[2:], mode="bicubic"
-        )  # so that features do vary
+        # Blots of another form in each image make its features vary.
+        blots = nn.functional.interpolate(z[:, :, :6, :6], z.shape[2:], mode="bicubic")
         return blots + 0.1 * self.network(2.5 * z, 2.5)
 
     def _wait(self) -> None:

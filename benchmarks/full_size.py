@@ -19,21 +19,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-METHODS = [
-    "sid",
-    "sida",
-    "sid2a",
-    "diff-instruct",
-    "sim",
-    "dmd",
-    "dmd2",
-    "f-distill",
-    "kd",
-    "pd",
-    "cd",
-    "ect",
-    "scd",
-]
+from bench import registry
+
+METHODS = [name for name in registry.methods.entries() if registry.methods.get(name).trains]
 PLUGIN = """
 import torch
 from bench.plugin import InMemory, register_dataset, register_teacher

@@ -111,9 +111,8 @@ def frechet_distance(generated: Statistics, reference: Statistics) -> float:
     if "root" in generated:
         roots = torch.linalg.svdvals(generated["root"] @ factor)
     else:
-        roots = (
-            torch.linalg.eigvalsh(congruence(factor, sigma)).clamp_min(0).sqrt()
-        )  # of the lower triangle
+        # eigvalsh reads the lower triangle alone.
+        roots = torch.linalg.eigvalsh(congruence(factor, sigma)).clamp_min(0).sqrt()
     distance = (
         (mu - mu_ref).square().sum() + sigma.trace() + sigma_ref.trace() - 2 * roots.sum()
     ).item()

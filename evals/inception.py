@@ -73,9 +73,8 @@ class Inception(FeatureExtractor):
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
         require_images(images)
         n, at_once = len(images), AT_ONCE[images.device.type]
-        full = (
-            torch.arange(-(-n // at_once) * at_once, device=images.device) % n
-        )  # the last part is filled up
+        # The last part is filled up with the first images, so that all parts have one size.
+        full = torch.arange(-(-n // at_once) * at_once, device=images.device) % n
         pools = [self.body(self._inputs(part)).float() for part in images[full].split(at_once)]
         return {
             "pool": torch.cat(pools)[:n],

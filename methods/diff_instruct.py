@@ -24,9 +24,8 @@ class DiffInstruct(FakeScoreMethod):
 
     def build(self, teacher: Teacher) -> None:
         super().build(teacher)
-        set_dropout(
-            self.teacher, self.settings.dropout
-        )  # it has no effect but where the teacher is asked to drop
+        # This has no effect but where `score_dropout` has the teacher drop units.
+        set_dropout(self.teacher, self.settings.dropout)
 
     def steps(self) -> Sequence[Step]:
         s = self.settings

@@ -110,13 +110,13 @@ def derivative(
     function: Callable[..., Tensor], at: tuple[Tensor, ...], along: tuple[Tensor, ...]
 ) -> tuple[Tensor, Tensor]:
     """The function's value at a point and its derivative along a direction, in one pass forward."""
+    # MATH is the only attention with a forward derivative.
     with (
         sdpa_kernel(SDPBackend.MATH),
         warnings.catch_warnings(),
-    ):  # the only attention with a forward derivative
-        warnings.filterwarnings(
-            "ignore", "`torch.jit.script` is deprecated", FutureWarning
-        )  # torch's own, at its first use
+    ):
+        # The warning is torch's own, at the first use of jvp.
+        warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)
         value, change, *_ = torch.func.jvp(function, at, along)
     return value.detach(), change.detach()
 

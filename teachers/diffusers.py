@@ -116,9 +116,8 @@ class DiffusersTeacher(Teacher):
         denoiser = _denoiser(labelled, process, self.source)
         weights = path or _weights(folder, files[0].parent, self.source)
         tensors, _ = load_tensors(weights)
-        tensors = {
-            _new_name(name): tensor.float() for name, tensor in tensors.items()
-        }  # some are published in float16
+        # Some are published in float16.
+        tensors = {_new_name(name): tensor.float() for name, tensor in tensors.items()}
         load_weights(unet, tensors, f"the weights file {str(weights)!r}")
         if any(buffer.is_meta for buffer in unet.buffers()):  # of filters that are in no file
             labelled.unet = _build(MODEL, network)

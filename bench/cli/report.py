@@ -48,9 +48,8 @@ def command(
     if not facts["rows"]:
         of_teacher = f" of teacher {teacher!r}" if teacher else ""
         raise BenchError(f"no finished run{of_teacher} in {str(folder)!r}; make one, {FIRST_RUN}")
-    facts["skipped"] = [
-        sentence.replace(f"{folder}/", "") for sentence in facts["skipped"]
-    ]  # others read it
+    # Others read the page: it names no folder of this machine.
+    facts["skipped"] = [sentence.replace(f"{folder}/", "") for sentence in facts["skipped"]]
     text = page(facts)
     write_atomic(output, text)
     counts = f"{len(facts['rows'])} rows of {len(facts['runs'])} runs, {len(text) / 1e6:.1f} MB"

@@ -86,8 +86,7 @@ def reach(curves: Sequence[Curve], target: float) -> Reach:
     """
     costs = [curve.cost_to_reach(target) for curve in curves]
     censored = [curve.costs[-1] for curve, cost in zip(curves, costs, strict=True) if math.isinf(cost)]
-    median = statistics.median_high(
-        costs
-    )  # of an even number the later one: no mean with what is not known
+    # Of an even number the later one, as a cost that is not known has no mean with another.
+    median = statistics.median_high(costs)
     spent = min(censored or [curve.costs[-1] for curve in curves])
     return Reach(None if math.isinf(median) else median, len(costs) - len(censored), len(costs), spent)

@@ -68,9 +68,8 @@ class VPDenoiser(nn.Module):
                 "more that do."
             )
         self.model, self.prediction = model, prediction
-        self.register_buffer(
-            "times", times.double(), persistent=False
-        )  # the schedule is no weight of the network
+        # The schedule is no weight of the network, and so in no file of weights.
+        self.register_buffer("times", times.double(), persistent=False)
         self.register_buffer("log_sigmas", sigmas.log(), persistent=False)
         within = sigmas[sigmas <= SIGMA_CEILING].tolist()
         self.noise = NoiseLevels(

@@ -72,9 +72,8 @@ class Sampler:
         x = z.double() * sigmas[0]
         for sigma, sigma_next in itertools.pairwise(sigmas):
             sigma_hat = sigma
-            if (
-                self.churn
-            ):  # the noise is drawn at every step, as in EDM, so that the streams are the same
+            # The noise is drawn at every step, as in EDM, so that the streams are the same.
+            if self.churn:
                 eps, sigma_hat = draw().double(), sigma * (1 + self._gamma(sigma))
                 x = x + math.sqrt(sigma_hat**2 - sigma**2) * self.churn_noise * eps
             step = euler_step if sigma_next == 0 or self.solver == "euler" else heun_step

@@ -29,9 +29,8 @@ def _counted_passes(roles: Mapping[str, nn.Module]) -> Iterator[dict[str, list[i
 
     def count_passes(role: str) -> Callable[[nn.Module, Any, Any], None]:
         def forward(network: nn.Module, inputs: Any, result: Any) -> None:
-            output = (
-                result[0] if isinstance(result, tuple) else result
-            )  # images come first, features after them
+            # Of several outputs the images come first, features after them.
+            output = result[0] if isinstance(result, tuple) else result
             count = len(output)
             passes[role][0] += count
             if output.requires_grad:

@@ -53,9 +53,8 @@ def train_network(
     network = trainable(name)
     total = images or network.training_images
     require_writable(output.parent, "folder")
-    torch.set_num_threads(
-        1
-    )  # the order of additions, and so the last bit, depends on the number of threads
+    # The order of additions, and so the last bit, depends on the number of threads.
+    torch.set_num_threads(1)
 
     def tell(seen: int, loss: float) -> None:
         observe(Working(f"training {name}", seen, total, f"loss {loss:.3f}"))

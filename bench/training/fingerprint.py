@@ -93,16 +93,13 @@ def code_of(files: Iterable[Path]) -> str:
 
 def teacher_files(teacher: Teacher) -> list[Path]:
     """List the source files of a teacher and of its network's parts."""
-    parts = {cls for module in teacher.denoiser.modules() for cls in type(module).__mro__}
-    own = [cls for cls in parts if cls.__module__.partition(".")[0] not in OUTSIDE]
-    return sorted({*files_behind([type(teacher)]), *(Path(inspect.getfile(cls)) for cls in own)})
+    return files_behind({type(teacher), *(type(part) for part in teacher.denoiser.modules())})
 
 
 def teacher_code(teacher: Teacher) -> str:
     """Digest a teacher's code, noise levels, sampler and augmentation."""
-    augment = (
-        teacher.augment if dataclasses.is_dataclass(teacher.augment) else None
-    )  # a function's repr is an address
+    # A function is left out: its repr is an address.
+    augment = teacher.augment if dataclasses.is_dataclass(teacher.augment) else None
     facts = repr((teacher.image_spec, teacher.noise, teacher.sampler, augment))
     return hashlib.sha256((code_of(teacher_files(teacher)) + facts).encode()).hexdigest()
 

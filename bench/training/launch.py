@@ -168,9 +168,8 @@ class _Process:
 
 
 _PARENT_DIES = 1  # prctl's PR_SET_PDEATHSIG
-_prctl = (
-    getattr(ctypes.CDLL(None), "prctl", None) if sys.platform == "linux" else None
-)  # bound here: after a fork is late
+# Bound here, as it is too late after a fork.
+_prctl = getattr(ctypes.CDLL(None), "prctl", None) if sys.platform == "linux" else None
 
 
 def _die_together() -> None:

@@ -101,9 +101,8 @@ class LPIPS(nn.Module):
         self.weights = nn.ParameterList(
             weights[f"lin{i}.model.1.weight"] for i in range(len(self.SLICES))
         )
-        self.mean = nn.Buffer(
-            torch.tensor([-0.030, -0.088, -0.188])[:, None, None]
-        )  # for images in [-1, 1]
+        # Mean and deviation for images in [-1, 1].
+        self.mean = nn.Buffer(torch.tensor([-0.030, -0.088, -0.188])[:, None, None])
         self.std = nn.Buffer(torch.tensor([0.458, 0.448, 0.450])[:, None, None])
         self.eval().requires_grad_(False)
 

@@ -65,9 +65,8 @@ class FolderFiles:
         paths = [
             Path(folder, file) for folder, _, files in os.walk(path, onerror=_fail) for file in files
         ]
-        self.names = [
-            file.relative_to(path).as_posix() for file in paths if file.is_file()
-        ]  # and no pipes
+        # Files alone: to read a pipe would wait for ever.
+        self.names = [file.relative_to(path).as_posix() for file in paths if file.is_file()]
 
     def open(self, name: str) -> IO[bytes]:
         return (self.path / name).open("rb")

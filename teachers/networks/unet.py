@@ -131,9 +131,8 @@ class PositionalEmbedding(nn.Module):
         position = torch.arange(self.frequencies, dtype=torch.float32, device=label.device) / (
             self.frequencies - self.endpoint
         )
-        angles = torch.outer(
-            label, ((1 / 10_000) ** position).to(label.dtype)
-        )  # computed in float32 in any case
+        # The frequencies are computed in float32 in any case.
+        angles = torch.outer(label, ((1 / 10_000) ** position).to(label.dtype))
         return torch.cat([angles.cos(), angles.sin()], dim=1)
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import sys
 
 import pytest
+import torch
 
 import bench as suite
 from bench import registry
 from bench.plugin import Method
 from bench.runs.recipe import make_request
 from bench.runs.store import SUITE, changed_inputs, find_finished, find_outdated, input_name
-from bench.training.fingerprint import files_behind
+from bench.training.fingerprint import files_behind, teacher_files
 from methods.sid import SiD
+from teachers.digits import EDMDigits
 from tests.helpers.plugins import METHOD, SETTINGS
 
 HELPED = "import scale_of_noise\n" + METHOD.replace(
@@ -96,6 +99,32 @@ def test_a_record_of_before_is_held_to_the_bytes_of_its_files(run, tmp_path):
 def test_the_suites_own_files_have_the_same_name_in_every_checkout(tmp_path):
     assert input_name(SUITE / "methods" / "sid.py") == "methods/sid.py"
     assert input_name(tmp_path / "mine.py") == str(tmp_path / "mine.py")
+
+
+def test_a_network_depends_on_what_it_uses_of_its_own_package(tmp_path, monkeypatch):
+    package = tmp_path / "networks_of_mine"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "scales.py").write_text("def double(x):\n    return 2 * x\n")
+    (package / "network.py").write_text(
+        "from torch import nn\n"
+        "from networks_of_mine.scales import double\n\n"
+        "class Network(nn.Module):\n"
+        "    def forward(self, x):\n"
+        "        return double(x)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    teacher = EDMDigits()
+    before = teacher_files(teacher)
+    teacher.denoiser.part = importlib.import_module("networks_of_mine.network").Network()
+    assert set(teacher_files(teacher)) - set(before) == {package / "network.py", package / "scales.py"}
+
+
+def test_a_network_that_was_typed_in_has_no_file_to_depend_on():
+    teacher = EDMDigits()
+    before = teacher_files(teacher)
+    teacher.denoiser.part = type("Typed", (torch.nn.Module,), {"__module__": "typed_in"})()
+    assert teacher_files(teacher) == before
 
 
 def test_a_method_depends_on_the_parts_that_it_uses_and_on_no_other_method():
