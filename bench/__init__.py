@@ -2,8 +2,6 @@
 methods at matched compute.
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:

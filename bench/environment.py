@@ -1,7 +1,5 @@
 """The environment of a run: device, precision, CPU threads, and versions of packages."""
 
-from __future__ import annotations
-
 import os
 import platform
 import resource

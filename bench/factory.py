@@ -1,7 +1,5 @@
 """From names to objects: a method with its settings, a teacher, and anything that generates images."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path

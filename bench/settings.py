@@ -1,7 +1,5 @@
 """Choose a method's hyper-parameters for a teacher from its card, which sources every value."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Numbers as people read and write them: 200k, 2.1P, 3.2 h."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 

@@ -1,7 +1,5 @@
 """Density and coverage: like precision and recall, and robust to a few outliers."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from torch import Tensor

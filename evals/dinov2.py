@@ -1,7 +1,5 @@
 """Features of DINOv2, a vision transformer trained without labels, for the metric FD-DINOv2."""
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import cached_property

@@ -1,7 +1,5 @@
 """The Frechet distance between Gaussians fitted to the features of generated and of real images."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress

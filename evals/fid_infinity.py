@@ -1,7 +1,5 @@
 """FID without its bias from a finite number of generated images."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

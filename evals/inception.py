@@ -5,8 +5,6 @@ Szegedy et al., "Rethinking the Inception Architecture" (arXiv 1512.00567). FID 
 arXiv 1606.03498).
 """
 
-from __future__ import annotations
-
 import tempfile
 import warnings
 from collections import OrderedDict

@@ -1,7 +1,5 @@
 """The inception score: how certain a classifier is of each image, and how varied its answers are."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial

@@ -1,7 +1,5 @@
 """The kernel distance between the features of generated and of real images."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

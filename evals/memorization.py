@@ -1,7 +1,5 @@
 """Memorization: whether generated images are nearer to the training set than new real images."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

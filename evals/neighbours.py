@@ -1,7 +1,5 @@
 """Distances between the features of many images, and the common base of the metrics that use them."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar

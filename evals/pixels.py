@@ -1,7 +1,5 @@
 """Pixels as features: for teachers whose distribution is known in closed form."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from bench.plugin import FeatureExtractor, from_uint8

@@ -1,7 +1,5 @@
 """Precision and recall: whether generated images look real, and whether they cover the real ones."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """The protocols of the papers and of the embedded teachers."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from bench.plugin import Protocol

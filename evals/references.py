@@ -1,7 +1,5 @@
 """Published statistics of real images: EDM's, OpenAI's and clean-fid's."""
 
-from __future__ import annotations
-
 from bench.plugin import Asset, PublishedStatistics
 
 _EDM = "https://nvlabs-fi-cdn.nvidia.com/edm/fid-refs"

@@ -4,8 +4,6 @@ Images enlarged to 299 pixels by two of these resizes differ by about 8 of 256 l
 is a protocol of its own.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple

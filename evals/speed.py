@@ -1,7 +1,5 @@
 """The speed of a generator on the present device: latency and throughput."""
 
-from __future__ import annotations
-
 import statistics
 import time
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Consistency distillation: Song, Dhariwal, Chen, Sutskever, ICML 2023, arXiv 2303.01469."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 

@@ -1,7 +1,5 @@
 """Diff-Instruct: Luo, Hu, Zhang, Sun, Li, Zhang, NeurIPS 2023, arXiv 2305.18455."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -2,8 +2,6 @@
 2024, arXiv 2311.18828.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

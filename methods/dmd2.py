@@ -1,7 +1,5 @@
 """DMD2: Yin, Gharbi, Park, Zhang, Shechtman, Durand, Freeman, NeurIPS 2024, arXiv 2405.14867."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

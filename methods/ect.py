@@ -1,7 +1,5 @@
 """Easy consistency tuning: Geng, Pokle, Luo, Lin, Kolter, 2024, arXiv 2406.14548."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

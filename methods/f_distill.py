@@ -1,7 +1,5 @@
 """f-distill: Xu, Nie, Vahdat, 2025, arXiv 2502.15681, in the form of its authors' code in FastGen."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Literal

@@ -1,7 +1,5 @@
 """Knowledge distillation: Luhman, Luhman, 2021, arXiv 2101.02388."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

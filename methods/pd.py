@@ -1,7 +1,5 @@
 """Progressive distillation: Salimans, Ho, ICLR 2022, arXiv 2202.00512, on EDM's noise levels."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

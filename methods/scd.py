@@ -1,7 +1,5 @@
 """Continuous-time consistency distillation (sCD): Lu, Song, ICLR 2025, arXiv 2410.11081."""
 
-from __future__ import annotations
-
 import math
 import warnings
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """Score identity Distillation: Zhou, Zheng, Wang, Yin, Huang, ICML 2024, arXiv 2404.04057."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """SiD2A, SiDA from a generator that SiD made: Zhou, Zheng, Gu, Wang, Huang, ICLR 2025, arXiv 2410.14919."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, Self
 

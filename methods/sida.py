@@ -1,7 +1,5 @@
 """Adversarial Score identity Distillation: Zhou, Zheng, Gu, Wang, Huang, ICLR 2025, arXiv 2410.14919."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any

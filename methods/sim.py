@@ -1,7 +1,5 @@
 """Score Implicit Matching: Luo, Huang, Geng, Kolter, Qi, NeurIPS 2024, arXiv 2410.16794."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Literal

@@ -1,7 +1,5 @@
 """The teacher itself, sampled in many steps: the row that everything is compared with."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Literal
 

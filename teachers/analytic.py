@@ -1,7 +1,5 @@
 """Teachers whose distribution and denoiser are known in closed form, for tests and figures."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 

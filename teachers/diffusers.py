@@ -1,7 +1,5 @@
 """Teachers saved by the library diffusers: pixel-space models of noise, v, images or velocities."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from contextlib import nullcontext

@@ -1,7 +1,5 @@
 """The embedded teacher: an EDM model of scikit-learn's 8x8 digits, shipped and trained in a minute."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable
 from pathlib import Path

@@ -6,8 +6,6 @@ network arguments follow from its training options; those that a file records ar
 them.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar

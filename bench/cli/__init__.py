@@ -1,7 +1,5 @@
 """The command line, ``bench``: one module a command, imported when its command is used."""
 
-from __future__ import annotations
-
 import sys
 from importlib.metadata import version as installed_version
 from typing import Annotated

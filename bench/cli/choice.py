@@ -1,7 +1,5 @@
 """The choice of runs for a table, a figure or a report: the names there are, and the runs left out."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 
 from bench import registry

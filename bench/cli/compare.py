@@ -1,7 +1,5 @@
 """``bench compare``: methods on teachers with several seeds, at matched compute."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Any
 

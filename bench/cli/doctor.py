@@ -1,7 +1,5 @@
 """``bench doctor``: what is installed and what is missing."""
 
-from __future__ import annotations
-
 import os
 import platform
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """``bench eval``: measure anything that generates, or a folder of images, under a protocol."""
 
-from __future__ import annotations
-
 import json
 from typing import Annotated, Any
 

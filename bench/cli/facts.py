@@ -1,7 +1,5 @@
 """The facts of methods, teachers, protocols and so on, as ``bench show`` prints them."""
 
-from __future__ import annotations
-
 import dataclasses
 import inspect
 from collections.abc import Callable

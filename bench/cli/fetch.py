@@ -1,7 +1,5 @@
 """``bench fetch``: get the files that something needs, ahead of its use."""
 
-from __future__ import annotations
-
 import json
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """A group of commands whose modules are imported when they are needed, so that help comes at once."""
 
-from __future__ import annotations
-
 from importlib import import_module
 from typing import Any
 

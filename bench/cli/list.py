@@ -1,7 +1,5 @@
 """``bench list``: what there is, without importing any of it."""
 
-from __future__ import annotations
-
 import json
 from enum import StrEnum
 from pathlib import Path

@@ -1,7 +1,5 @@
 """``bench merge``: runs from other machines, in one results folder."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -4,8 +4,6 @@ A new flag of all evaluations is a field of ``EvaluationFlags`` here, and one of
 ``bench/runs/recipe.py``.
 """
 
-from __future__ import annotations
-
 import functools
 import inspect
 from collections.abc import Callable, Collection, Mapping

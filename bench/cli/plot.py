@@ -1,7 +1,5 @@
 """``bench plot``: the figures of a comparison, at the size of a paper."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 from typing import Annotated

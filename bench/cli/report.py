@@ -1,7 +1,5 @@
 """``bench report``: everything about the runs as one web page."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

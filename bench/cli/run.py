@@ -1,7 +1,5 @@
 """``bench run``: distil one teacher by one method, and measure it on the way."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Any
 

@@ -1,7 +1,5 @@
 """``bench sample``: images of a run, of a weights file, of a teacher, or of a released generator."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """``bench show``: one method, teacher, run and so on in full."""
 
-from __future__ import annotations
-
 import json
 from enum import StrEnum
 from typing import Annotated, Any

@@ -1,7 +1,5 @@
 """``bench stats``: reference statistics of a data set."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

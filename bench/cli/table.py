@@ -1,7 +1,5 @@
 """``bench table``: the leaderboard."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated

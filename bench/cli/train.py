@@ -1,7 +1,5 @@
 """``bench train``: make again a network that this project ships."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """``bench verify``: a published FID against this harness."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from typing import Annotated

@@ -2,8 +2,6 @@
 numbers are apart.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass

@@ -4,8 +4,6 @@ what metrics need.
 Several processes may share the pass; what each has kept is added up at its end.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 

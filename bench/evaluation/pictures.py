@@ -1,7 +1,5 @@
 """Sample grids: images as a padded PNG for people. Points in the plane are drawn as points."""
 
-from __future__ import annotations
-
 import io
 import math
 from pathlib import Path

@@ -2,8 +2,6 @@
 is fetched or made.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence

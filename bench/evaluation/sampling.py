@@ -1,7 +1,5 @@
 """From seeds to images: noise and label of each image come from its own seed alone."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

@@ -2,8 +2,6 @@
 numbers are kept.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -4,8 +4,6 @@
 >>> path = fetch(weights)
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import sys

@@ -1,7 +1,5 @@
 """Files that are never half-written, locks between processes, digests, and the cache folder."""
 
-from __future__ import annotations
-
 import fcntl
 import hashlib
 import os

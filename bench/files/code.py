@@ -2,8 +2,6 @@
 docstrings and layout.
 """
 
-from __future__ import annotations
-
 import ast
 import hashlib
 from collections.abc import Iterator

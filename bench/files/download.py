@@ -5,8 +5,6 @@ that ties its bytes to one state of the published file. Without a validator, or 
 changed, the download starts again from nothing.
 """
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """Find Python modules and read their docstrings without importing them."""
 
-from __future__ import annotations
-
 import ast
 import importlib.util
 import inspect

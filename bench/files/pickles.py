@@ -6,8 +6,6 @@ this one keeps the name; where that would call a function, this one keeps the fu
 arguments. Code that walks the result decides afterwards what the names mean.
 """
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Collection
 from dataclasses import dataclass, field

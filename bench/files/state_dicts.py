@@ -1,7 +1,5 @@
 """Read as data the state dicts that ``torch.save`` writes, in its zip format or in the older one."""
 
-from __future__ import annotations
-
 import struct
 import zlib
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Weights and training state as safetensors files with a description in JSON; never a pickle."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Read named tensors from a file that somebody else wrote: a state dict of torch, or safetensors."""
 
-from __future__ import annotations
-
 import mmap
 import stat
 from pathlib import Path

@@ -1,7 +1,5 @@
 """YAML read as plain data: methods' cards, recipes, suites, and tables of published facts."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -3,8 +3,6 @@
 No method is imported for it.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import replace
 

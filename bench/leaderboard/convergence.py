@@ -3,8 +3,6 @@
 Both are taken on logarithmic axes.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 import statistics

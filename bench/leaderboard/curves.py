@@ -3,8 +3,6 @@
 Lines are compared within one teacher, one metric and one protocol.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence

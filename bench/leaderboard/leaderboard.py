@@ -3,8 +3,6 @@
 Runs that differ only in their seed are one row, and every number keeps its protocol.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace

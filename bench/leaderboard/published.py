@@ -3,8 +3,6 @@
 Each has its source, and says whether it was seen there.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path

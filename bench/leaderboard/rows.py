@@ -1,7 +1,5 @@
 """The parts of a leaderboard: metric columns, numbers and rows, and the choice of some rows."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

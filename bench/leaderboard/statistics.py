@@ -1,7 +1,5 @@
 """Statistics of a comparison: tests between methods, and where the noise of a number comes from."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

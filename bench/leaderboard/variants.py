@@ -3,8 +3,6 @@
 Runs that differ only in their seed are one row.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence

@@ -22,8 +22,6 @@ A plugin imports this module, the readers of foreign files in ``bench.files``, a
 The README has an example of a metric, and says how a package announces what it has.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import TypeVar
 

@@ -4,8 +4,6 @@ Everything that an accumulator holds is a sum. If several devices share the imag
 each accumulates its own and the sums are added at the end.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import partial

@@ -9,8 +9,6 @@ ignored. ``noise`` of an adapted network has the range of levels that it knows, 
 distribution in place of the one in training.
 """
 
-from __future__ import annotations
-
 from typing import Literal, get_args
 
 import torch

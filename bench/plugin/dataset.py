@@ -1,7 +1,5 @@
 """The contract of a data set of real images, how to open one by name, and EDM's subset and mirror."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 from abc import ABC, abstractmethod

@@ -6,8 +6,6 @@ Generative Models" (NeurIPS 2022, arXiv 2206.00364), called "EDM" below. Images 
 [-1, 1]; sigma is in image units.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The contract of a feature extractor, which turns images into features."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The size of images, and their 256 levels."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -1,7 +1,5 @@
 """The contracts of a metric: of the features of generated images, or of the generator itself."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import ClassVar, Literal

@@ -4,8 +4,6 @@ A number is never shown without its protocol, and numbers of different protocols
 column.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field

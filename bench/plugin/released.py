@@ -1,7 +1,5 @@
 """Generators that their authors released, and the tables in which a package lists such generators."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self

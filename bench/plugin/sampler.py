@@ -4,8 +4,6 @@ Noise is unit Gaussian; a sampler that needs more of it on the way calls ``draw`
 fresh tensor like ``z``.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Callable, Sequence

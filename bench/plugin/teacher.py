@@ -1,7 +1,5 @@
 """The contract of a teacher: a frozen denoiser, and facts for methods and evaluations."""
 
-from __future__ import annotations
-
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """Matched compute: the budget of a run on one axis, and the ledger of its costs on all axes."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass

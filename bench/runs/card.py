@@ -1,7 +1,5 @@
 """A method's YAML card: its citation, and its hyper-parameters, each with its source."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

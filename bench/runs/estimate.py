@@ -1,7 +1,5 @@
 """Estimates of a run and of a grid of runs, as numbers."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from bench.runs.budget import Budget

@@ -4,8 +4,6 @@ same events.
 Whatever takes a while takes an ``Observer`` as its argument ``observe``, which does nothing by default.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """A grid of runs as data: how each of them stands."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Merging: finished runs of other machines are copied into one results folder."""
 
-from __future__ import annotations
-
 import shutil
 import tempfile
 from collections.abc import Sequence

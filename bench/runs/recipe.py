@@ -4,8 +4,6 @@ A recipe decides the run's id: equal recipes are one run, which is resumed or re
 repeated. Nothing here imports torch, so that a finished run can be found and shown at once.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

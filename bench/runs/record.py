@@ -3,8 +3,6 @@
 Later versions of the suite may add fields and never change one.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, model_validator

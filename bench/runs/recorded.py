@@ -1,7 +1,5 @@
 """The recipe as a record holds it, whichever version of the suite has written that."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict

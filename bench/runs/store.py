@@ -1,7 +1,5 @@
 """Run folders: each run has one, which explains itself; one process at a time writes it, atomically."""
 
-from __future__ import annotations
-
 import gc
 import json
 import os

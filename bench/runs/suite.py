@@ -2,8 +2,6 @@
 budget. Imports no torch.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Mapping
 from pathlib import Path

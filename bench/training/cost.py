@@ -1,7 +1,5 @@
 """Counting what one update costs: floating-point operations, and the passes through each network."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any

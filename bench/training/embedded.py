@@ -1,7 +1,5 @@
 """Training the networks that this project ships, with a description of how each was made."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass
 from pathlib import Path

@@ -2,8 +2,6 @@
 operations, memory and time.
 """
 
-from __future__ import annotations
-
 import math
 import statistics
 import time

@@ -5,8 +5,6 @@ Code is digested without comments, docstrings and layout (``bench.files.code``),
 explanation orphans no result.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import inspect

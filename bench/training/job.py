@@ -2,8 +2,6 @@
 recipe settled.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

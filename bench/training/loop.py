@@ -2,8 +2,6 @@
 on the way.
 """
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 

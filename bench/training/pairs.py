@@ -2,8 +2,6 @@
 charged to every run.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 import time

@@ -2,8 +2,6 @@
 interruption.
 """
 
-from __future__ import annotations
-
 import shutil
 from dataclasses import asdict
 from pathlib import Path

@@ -2,8 +2,6 @@
 whether they did.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import threading

@@ -2,8 +2,6 @@
 average, and the ledger of their cost.
 """
 
-from __future__ import annotations
-
 import copy
 import time
 from bisect import bisect_right

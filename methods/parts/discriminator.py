@@ -1,7 +1,5 @@
 """Discriminators that read the encoder of a denoiser: their heads, and the logistic losses."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

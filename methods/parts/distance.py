@@ -1,7 +1,5 @@
 """Distances of two batches of images: per pixel, and LPIPS."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal

@@ -3,8 +3,6 @@
 Noise levels are points of Karras' grid of 1,000, of which 0 is the cleanest.
 """
 
-from __future__ import annotations
-
 import itertools
 from typing import ClassVar
 

@@ -1,7 +1,5 @@
 """The base of the score-difference methods: a generator, and a network that learns its images' score."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

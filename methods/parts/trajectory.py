@@ -1,7 +1,5 @@
 """The base of CD, ECT and sCD: consistency models, which learn along trajectories from real images."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Read files that may be larger than they declare, or damaged."""
 
-from __future__ import annotations
-
 import gzip
 import zlib
 from pathlib import Path

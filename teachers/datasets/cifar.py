@@ -1,7 +1,5 @@
 """Read the CIFAR-10 python archive as data: pickles of numpy arrays in a gzipped tar."""
 
-from __future__ import annotations
-
 import io
 import tarfile
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Read the idx files of MNIST and its successors: a header of big-endian integers, then bytes."""
 
-from __future__ import annotations
-
 import math
 import struct
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Read EDM's data sets: a zip or a folder of images, with their labels beside them."""
 
-from __future__ import annotations
-
 import os
 import warnings
 import zipfile

@@ -1,7 +1,5 @@
 """Read the labels of EDM's data sets, the file ``dataset.json``."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

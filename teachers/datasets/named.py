@@ -1,7 +1,5 @@
 """The data sets that teachers were trained on, by name, and those in any file or folder."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Read weights files as data: pickles of EDM, SiD and SiDA, torch's state dicts, safetensors."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

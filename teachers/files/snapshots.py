@@ -5,8 +5,6 @@ source text and attributes of every module. EDM's loader executes the source tex
 and tensors are read, and the network is built from the suite's own classes.
 """
 
-from __future__ import annotations
-
 import re
 import struct
 from collections.abc import Iterator

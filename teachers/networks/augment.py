@@ -5,8 +5,6 @@ appendix F.2; the geometry follows Karras et al., "Training Generative Adversari
 Limited Data" (NeurIPS 2020, arXiv 2006.06676, appendix B).
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, fields
 from functools import cache

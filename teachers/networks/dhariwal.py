@@ -1,7 +1,5 @@
 """ADM as EDM trains it (Dhariwal and Nichol, "Diffusion Models Beat GANs on Image Synthesis", 2021)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from torch import Tensor, nn

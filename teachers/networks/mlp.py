@@ -1,7 +1,5 @@
 """A residual multilayer perceptron on flattened images: the network of the embedded teachers."""
 
-from __future__ import annotations
-
 import math
 
 import torch

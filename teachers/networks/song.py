@@ -1,7 +1,5 @@
 """DDPM++ and NCSN++ as EDM trains them (Song et al., "Score-Based Generative Modeling", 2021)."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from functools import partial

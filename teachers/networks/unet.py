@@ -5,8 +5,6 @@ type of their input: parameters stay in float32 and are cast where they are used
 half-precision input gives half-precision convolutions with float32 master weights.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal

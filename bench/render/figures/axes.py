@@ -1,7 +1,5 @@
 """The look of axes, alike in the picture of a run and in the figures of a paper."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from pathlib import Path

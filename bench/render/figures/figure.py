@@ -1,7 +1,5 @@
 """The picture of a run: its metric over the training images, and samples from the same noise."""
 
-from __future__ import annotations
-
 import io
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Figures at the size of a paper: their style, their legends, and their files."""
 
-from __future__ import annotations
-
 import io
 import warnings
 from collections.abc import Iterator, Sequence

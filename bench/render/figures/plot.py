@@ -1,7 +1,5 @@
 """The figures of a comparison: a metric along the runs, against the NFE, and against the cost."""
 
-from __future__ import annotations
-
 import math
 import statistics
 import textwrap

@@ -1,7 +1,5 @@
 """Samples of each method beside the teacher's, all from the same noise."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The content of a report: the leaderboard, and the curve, grids and details of each run."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The details of a run in a report: all that its record holds, as titled tables of text."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The sample grids of a report, as small as they can be without a visible loss."""
 
-from __future__ import annotations
-
 import base64
 import io
 import itertools

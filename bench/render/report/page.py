@@ -3,8 +3,6 @@
 The page fetches nothing.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json

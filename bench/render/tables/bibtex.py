@@ -1,7 +1,5 @@
 """The BibTeX file beside a table."""
 
-from __future__ import annotations
-
 from bench import registry
 from bench.leaderboard.citations import bibtex_entry, citation_key
 from bench.leaderboard.published import Paper, published

@@ -1,7 +1,5 @@
 """The columns of a table: each has a name, a title, and a text and values of every row."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any

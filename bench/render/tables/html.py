@@ -1,7 +1,5 @@
 """A sheet as one self-contained HTML page, without scripts and with nothing to load."""
 
-from __future__ import annotations
-
 from html import escape
 
 from bench.render.tables.sheet import Cell, Sheet

@@ -1,7 +1,5 @@
 """A sheet as a booktabs tabular."""
 
-from __future__ import annotations
-
 from bench.render.tables.sheet import TIED, Cell, Sheet
 
 _SPECIAL = (

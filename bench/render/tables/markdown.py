@@ -1,7 +1,5 @@
 """A sheet as a Markdown table of GitHub's kind."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 

@@ -1,7 +1,5 @@
 """A sheet as lines of text for a terminal."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 

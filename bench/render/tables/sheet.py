@@ -1,7 +1,5 @@
 """A leaderboard as titles, cells and footnotes, from which every format for people is written."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """The formats of a leaderboard: terminal, Markdown, LaTeX, HTML, CSV and JSON."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

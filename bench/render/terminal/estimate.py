@@ -1,7 +1,5 @@
 """Estimates of a run and of a grid, as text."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import yaml

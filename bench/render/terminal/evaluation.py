@@ -1,7 +1,5 @@
 """An evaluation as lines of text."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from bench.units import ARROWS, plus_minus, quantity

@@ -1,7 +1,5 @@
 """Progress of work: bars in a terminal, with the latest and best FID of a run; plain lines elsewhere."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Sentences that a person should read, on stderr."""
 
-from __future__ import annotations
-
 import sys
 
 from bench import distributed

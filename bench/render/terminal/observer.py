@@ -1,7 +1,5 @@
 """The observer of runs at a terminal: a display for each run that works."""
 
-from __future__ import annotations
-
 from typing import Self
 
 from bench.render.terminal.live import Display, print_dim

@@ -1,7 +1,5 @@
 """The result of a run: a small table with the teacher's row, and the places of its files."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from rich.console import Console

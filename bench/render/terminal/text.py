@@ -1,7 +1,5 @@
 """Tables in a terminal, where a value is never cut."""
 
-from __future__ import annotations
-
 from rich.console import Console
 from rich.table import Table
 
