@@ -34,12 +34,12 @@ _LARGE = 2_000_000
 def choose_device(name: str) -> torch.device:
     """Return the device of this name: ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
 
-    Each of several processes gets the GPU of its own number. Raises UsageError for a device that is
-    not there.
+    A GPU always comes with its number, as tensors have it, so that devices can be compared; each of
+    several processes gets the GPU of its own. Raises UsageError for a device that is not there.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and distributed.world_size() > 1:
+    if name == "cuda":
         name = f"cuda:{distributed.local_rank()}"
     try:
         device = torch.device(name)
@@ -47,7 +47,7 @@ def choose_device(name: str) -> torch.device:
         raise UsageError(f"unknown device {name!r}; expected auto, cpu, cuda or cuda:N.") from None
     if device.type not in ("cpu", "cuda"):
         raise UsageError(f"the device {name!r} is not supported; expected auto, cpu, cuda or cuda:N.")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+    if device.type == "cuda" and device.index >= torch.cuda.device_count():
         raise UsageError(
             f"the device {name!r} is not there, torch sees {torch.cuda.device_count()} GPUs; use "
             "--device cpu."

@@ -3,6 +3,7 @@ number alone.
 """
 
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,15 +48,13 @@ class RealStream:
             self._from_memory(self.resident, count) if self.resident else self._from_files(count)
         )
         self.batches_drawn += 1
-        return from_uint8(self._moved(pixels)), self._one_hot(labels)
+        return from_uint8(pixels), self._one_hot(labels)
 
-    def _indices(self, batch: int, count: int) -> Tensor:
-        return torch.from_numpy(
-            np.random.default_rng([self.seed, batch]).integers(len(self.dataset), size=count)
-        )
+    def _indices(self, batch: int, count: int) -> np.ndarray[Any, Any]:
+        return np.random.default_rng([self.seed, batch]).integers(len(self.dataset), size=count)
 
     def _from_memory(self, resident: Pixels, count: int) -> Pixels:
-        chosen = self._moved(self._indices(self.batches_drawn, count))
+        chosen = self._to_device(torch.from_numpy(self._indices(self.batches_drawn, count)))
         pixels, labels = resident
         return pixels[chosen], None if labels is None else labels[chosen]
 
@@ -64,7 +63,8 @@ class RealStream:
             self.batches_drawn, count
         )
         self._ahead = {(self.batches_drawn + 1, count): self._read(self.batches_drawn + 1, count)}
-        return batch.result()
+        pixels, labels = batch.result()
+        return self._to_device(pixels), None if labels is None else self._to_device(labels)
 
     def _read(self, batch: int, count: int) -> Future[Pixels]:
         return self._reader.submit(self.dataset.read, self._indices(batch, count).tolist())
@@ -72,13 +72,12 @@ class RealStream:
     def _one_hot(self, labels: Tensor | None) -> Tensor | None:
         if labels is None or not self.image_spec.label_dim:
             return None
-        labels = self._moved(labels)
         return (
             F.one_hot(labels, self.image_spec.label_dim).float() if labels.ndim == 1 else labels.float()
         )
 
-    def _moved(self, tensor: Tensor) -> Tensor:
-        """The tensor on the device, without making the host wait for a GPU."""
-        if tensor.device != self.device and self.device.type == "cuda":
-            return tensor.pin_memory().to(self.device, non_blocking=True)
-        return tensor.to(self.device)
+    def _to_device(self, tensor: Tensor) -> Tensor:
+        """Return a tensor of the host on the device, without making the host wait for a GPU."""
+        if self.device.type == "cuda":
+            tensor = tensor.pin_memory()
+        return tensor.to(self.device, non_blocking=True)

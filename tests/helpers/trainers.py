@@ -8,28 +8,42 @@ import torch
 
 from bench.evaluation.sampling import seeded_noise
 from bench.runs.recipe import make_request
-from bench.training.job import make_job
+from bench.training.job import Job, make_job
 from bench.training.pairs import PairStream
 from bench.training.real_images import RealStream
 from bench.training.trainer import Trainer
 
+CPU = torch.device("cpu")
+
 
 def make_trainer(
-    method: str, teacher: str = "edm-digits", budget: str = "images=10k", seed: int = 0, **settings
+    method: str,
+    teacher: str = "edm-digits",
+    budget: str = "images=10k",
+    seed: int = 0,
+    **settings,
 ):
-    """A trainer of a built-in method on the CPU; noise stands in for the images of pairs."""
+    """A trainer of a built-in method on the CPU."""
     job = make_job(
         make_request(method=method, teacher=teacher, budget=budget, seed=seed, settings=settings)
     )
+    return trainer_for(job, CPU)
+
+
+def trainer_for(job: Job, device: torch.device) -> Trainer:
+    """A trainer that carries out a job on this device; noise stands in for the images of pairs."""
+    job.teacher.to(device)
+    seed = job.recipe.seed
     pairs = real = None
     if job.requirements.pairs is not None:
         z, labels = seeded_noise(range(40), job.teacher.image_spec)
-        pairs = PairStream(z, z.flip(0), labels, flops=0, seconds=0.0)
+        labels = None if labels is None else labels.to(device)
+        pairs = PairStream(z.to(device), z.flip(0).to(device), labels, flops=0, seconds=0.0)
     if job.requirements.real is not None:
-        real = RealStream(job.requirements.real, job.teacher.image_spec, seed, torch.device("cpu"))
+        real = RealStream(job.requirements.real, job.teacher.image_spec, seed, device)
     torch.manual_seed(seed)
     instance = job.method_class(job.settings, job.teacher)
-    return Trainer(instance, job.teacher, job.budget, torch.device("cpu"), pairs, real)
+    return Trainer(instance, job.teacher, job.budget, device, pairs, real)
 
 
 DATA_FREE = [

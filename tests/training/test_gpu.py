@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -11,17 +13,18 @@ from bench.evaluation.evaluator import Evaluator
 from bench.evaluation.plan import plan_evaluation, spec_of
 from bench.files.tensors import load_tensors, save_tensors
 from bench.runs.recipe import EvaluationOptions, make_request
-from bench.training.job import make_job
+from bench.training.job import Job, make_job
 from bench.training.trainer import Trainer
 from teachers.digits import EDMDigits
 from teachers.networks.augment import AugmentPipe, Transform, warp
 from tests.helpers.edm_reference import CONFIGURATIONS, network, tensor
+from tests.helpers.trainers import TRAINED, trainer_for
 
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU"),
 ]
-CUDA = torch.device("cuda")
+CUDA = torch.device("cuda", 0)
 
 
 def trainer(seed: int = 0) -> Trainer:
@@ -31,6 +34,65 @@ def trainer(seed: int = 0) -> Trainer:
     torch.manual_seed(seed)
     teacher = job.teacher.to(CUDA)
     return Trainer(job.method_class(job.settings, teacher), teacher, job.budget, CUDA)
+
+
+def job_of(method: str, settings: dict[str, object], precision: str) -> Job:
+    settings = {"batch": 64, "precision": precision} | settings
+    return make_job(
+        make_request(
+            method=method, teacher="edm-digits", settings=settings, budget="images=100k", device="cuda"
+        )
+    )
+
+
+@pytest.mark.parametrize("precision", ["tf32", "fp16"])
+@pytest.mark.parametrize(("method", "settings"), TRAINED, ids=str)
+def test_every_method_trains_every_network_of_its_steps(method, settings, precision):
+    job = job_of(method, settings, precision)
+    environment.set_precision(precision)
+    trainer = trainer_for(job, job.device)
+    before = {step.role: [p.clone() for p in step.network.parameters()] for step in trainer.steps}
+    updates = 4 if precision == "tf32" else 20  # the first in fp16 look for a scale and are skipped
+    for _ in range(updates):
+        trainer.iteration()
+    for step in trainer.steps:
+        after = list(step.network.parameters())
+        assert all(p.isfinite().all() for p in after), step.role
+        assert any(not torch.equal(a, b) for a, b in zip(before[step.role], after, strict=True)), (
+            step.role
+        )
+    assert all(loss.isfinite().all() for loss in trainer.losses.values())
+    assert trainer.ledger.images == updates * 64
+
+
+@pytest.mark.parametrize(("method", "settings"), TRAINED, ids=str)
+def test_every_method_continues_on_the_gpu_where_it_stopped(method, settings, tmp_path):
+    """To the rounding of a GPU, whose sums have no fixed order."""
+    job = job_of(method, settings, "fp32")
+    environment.set_precision("fp32")
+    straight = trainer_for(job, job.device)
+    for _ in range(2):
+        straight.iteration()
+    save_tensors(tmp_path / "state.safetensors", *straight.state())
+    straight.iteration()
+    continued = trainer_for(job_of(method, settings, "fp32"), job.device)
+    continued.restore(*load_tensors(tmp_path / "state.safetensors"))
+    continued.iteration()
+    assert continued.ledger.model_dump(exclude={"seconds"}) == straight.ledger.model_dump(
+        exclude={"seconds"}
+    )
+    for name, loss in straight.losses.items():
+        torch.testing.assert_close(continued.losses[name], loss, rtol=1e-2, atol=1e-4, msg=name)
+
+
+def test_a_run_of_every_kind_of_requirement_ends_with_a_number(tmp_path):
+    """A method that makes the teacher's pairs and one that learns from real images, whole."""
+    for method in ("dmd", "dmd2"):
+        record = suite.run(
+            method, "edm-digits", budget="images=8k", eval_repeats=1, results=tmp_path, device="cuda"
+        )
+        assert record.status == "done"
+        assert math.isfinite(record.final["fid"])
 
 
 def test_tf32_is_the_default_and_fp32_turns_it_off():
