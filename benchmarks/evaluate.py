@@ -1,9 +1,9 @@
 """A whole evaluation against those of torch-fidelity and clean-fid, on the same images, weights and
 statistics of real images.
 
-    python benchmarks/evaluate.py [--images 256] [--size 32] [--blocks 3] [--device cuda] [--weights
-    FILE] [--peer-batch 8] python benchmarks/evaluate.py --peers none --images 50000 --device cuda
-    [--half]
+    python benchmarks/evaluate.py [--images 256] [--size 32] [--blocks 3] [--device cuda]
+    python benchmarks/evaluate.py --peers torch-fidelity --images 5000 --device cuda
+    python benchmarks/evaluate.py --peers none --images 50000 --device cuda [--half]
 
 FID and IS of torch-fidelity against ``edm-50k``, FID of clean-fid against ``clean-50k``, both on
 this number of images, in alternating blocks. Each side has its network and the statistics of real
@@ -18,6 +18,8 @@ Prints a Markdown table of median seconds, on the clock and of the processor by 
 the medians of the pairwise ratios, and of the relative differences of the numbers; for the whole,
 and for features alone, because the distance takes as long for 256 images as for 50,000. Then all of
 it as JSON.
+
+``--peers`` takes one of them alone, where the other does not run.
 
 With ``--peers none`` a generator of edm-cifar10's architecture makes the images in one step, with
 random weights: images a second of generating and of measuring, on a GPU also in fast mode and how
@@ -55,6 +57,7 @@ from bench import environment
 from bench.evaluation.evaluator import Evaluator
 from bench.evaluation.plan import TargetSpec, plan_evaluation
 from bench.evaluation.sampling import quantised
+from bench.plugin import Draw
 from bench.plugin.accumulators import Moments
 from bench.plugin.extractor import FeatureExtractor
 from bench.plugin.images import ImageSpec, to_uint8
@@ -64,7 +67,9 @@ from teachers.edm import EDMCifar10
 
 REAL = 64
 """Images behind the mean and covariance that stand for those of real images."""
-PROTOCOLS = {"edm-50k": (Inception, ("fid", "is")), "clean-50k": (CleanInception, ("fid",))}
+PROTOCOLS = {"edm-50k": (Inception, ["fid", "is"]), "clean-50k": (CleanInception, ["fid"])}
+PEERS = {"torch-fidelity": "edm-50k", "clean-fid": "clean-50k"}
+"""The protocol that each of them measures by."""
 Numbers = Mapping[str, float]
 
 
@@ -177,13 +182,13 @@ class Tensors(Dataset[Tensor]):
     """Images as torch-fidelity takes them."""
 
     def __init__(self, images: Tensor) -> None:
-        self.image_spec = images
+        self.images = images
 
     def __len__(self) -> int:
-        return len(self.image_spec)
+        return len(self.images)
 
     def __getitem__(self, index: int) -> Tensor:
-        return self.image_spec[index]
+        return self.images[index]
 
 
 def by_torch_fidelity(
@@ -291,10 +296,12 @@ def against_peers(given: argparse.Namespace, weights: Path, folder: Path) -> lis
     """A row for each peer and part."""
     images, device = make_images(given.images, given.size, seed=0), torch.device(given.device)
     pairs: dict[tuple[str, str], tuple[Contender, Contender]] = {}
-    for peer, protocol, make in (
-        ("torch-fidelity", "edm-50k", by_torch_fidelity),
-        ("clean-fid", "clean-50k", partial(by_clean_fid, folder=folder)),
-    ):
+    makers: dict[str, Callable[..., Contender]] = {
+        "torch-fidelity": by_torch_fidelity,
+        "clean-fid": partial(by_clean_fid, folder=folder),
+    }
+    for peer in PEERS if given.peers == "all" else (given.peers,):
+        protocol, make = PEERS[peer], makers[peer]
         by = evaluator(protocol, given, weights)
         real = {name: by.references.prepared["fid"][name].cpu().numpy() for name in ("mu", "sigma")}
         ours, theirs = own(images, by), make(images, device, weights, real, given.peer_batch)
@@ -357,7 +364,7 @@ class OneStepGenerator:
         self.seconds += time.perf_counter() - started
         return images
 
-    def _generate(self, z: Tensor, labels: Tensor | None) -> Tensor:
+    def _generate(self, z: Tensor, labels: Tensor | None, draw: Draw) -> Tensor:
         # Blots of another form in each image make its features vary.
         blots = nn.functional.interpolate(z[:, :, :6, :6], z.shape[2:], mode="bicubic")
         return blots + 0.1 * self.network(2.5 * z, 2.5)
@@ -420,7 +427,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--peer-batch", type=int)
-    parser.add_argument("--peers", choices=("all", "none"), default="all")
+    parser.add_argument("--peers", choices=("all", *PEERS, "none"), default="all")
     parser.add_argument("--half", action="store_true")
     return parser.parse_args()
 
@@ -433,9 +440,9 @@ def main() -> None:
         folder = Path(name)
         weights = given.weights or write_weights(folder / "inception.pth")
         rows = (
-            against_peers(given, weights, folder)
-            if given.peers == "all"
-            else with_generator(given, weights)
+            with_generator(given, weights)
+            if given.peers == "none"
+            else against_peers(given, weights, folder)
         )
     print("| " + " | ".join(rows[0]) + " |\n" + "|---" * len(rows[0]) + "|")
     for row in rows:

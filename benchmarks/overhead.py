@@ -17,6 +17,7 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -32,7 +33,9 @@ from methods.sid import LOSS_SCALE, sid_loss
 def bare_loop(request: Request) -> float:
     """SiD as a researcher would write it in a notebook; returns its seconds."""
     job = make_job(request)
-    s, teacher, noise = job.settings, job.teacher.denoiser, job.teacher.noise
+    s: Any = job.settings
+    teacher, noise = job.teacher.denoiser, job.teacher.noise
+    assert job.budget
     torch.manual_seed(request.seed)
     fake, generator, average = (job.teacher.trainable_copy() for _ in range(3))
     average.requires_grad_(False)

@@ -13,6 +13,7 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def main() -> None:
         records, _ = timed("reading the records", lambda: read_records(Path(folder)))
     board = timed("ranking", lambda: leaderboard(records))
     for form in FORMATS:
-        timed(f"the table as {form}", lambda form=form: render(board, form))
+        timed(f"the table as {form}", partial(render, board, form))
     print(
         f"{'all of it':<24} {time.process_time() - started:6.2f} s: {len(records):,} runs in "
         f"{len(board.rows):,} rows"

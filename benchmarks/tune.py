@@ -38,7 +38,7 @@ TRAJECTORY = {
     "beta1": [0.0, 0.9],
     "lr_decay": [0.5, 1.0],
 }
-SPACES: dict[str, dict[str, list[Any]]] = {
+SPACES: dict[str, dict[str, Any]] = {
     "sid": SCORE | {"alpha": [1.0, 1.2]},
     "sida": SCORE | {"adversarial": [0.003, 0.01, 0.03]},
     "sid2a": SCORE | {"adversarial": [0.003, 0.01, 0.03], "sid_share": [0.3, 0.5, 0.7]},
@@ -79,7 +79,7 @@ def run(method: str, trial: int, budget: str, results: Path) -> dict[str, Any]:
     import bench
     from bench.errors import BenchError
 
-    settings, measured = drawn(method, trial), {"eval": ["fid"], "eval_points": 1, "eval_repeats": 2}
+    settings = drawn(method, trial)
     row: dict[str, Any] = {
         "method": method,
         "trial": trial,
@@ -88,7 +88,15 @@ def run(method: str, trial: int, budget: str, results: Path) -> dict[str, Any]:
     }
     try:
         record = bench.run(
-            method, TEACHER, seed=SEED, budget=budget, settings=settings, results=results, **measured
+            method,
+            TEACHER,
+            seed=SEED,
+            budget=budget,
+            settings=settings,
+            results=results,
+            eval=["fid"],
+            eval_points=1,
+            eval_repeats=2,
         )
     except BenchError as error:
         return row | {"fid": float("inf"), "error": str(error)}

@@ -2,8 +2,10 @@
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import torch
 from pydantic import Field
@@ -88,7 +90,8 @@ class SCD(ConsistencyModel):
         def student(x_t: Tensor, t: Tensor) -> Tensor:
             return velocity(self.generator, x_t, t, self.noise.sigma_data, labels)
 
-        _, change = derivative(student, (x_t, t), (cos * sin * flow, t.cos() * t.sin()))
+        with in_float32(self.generator):
+            _, change = derivative(student, (x_t, t), (cos * sin * flow, t.cos() * t.sin()))
         cos, sin = cos.double(), sin.double()
         g = -(cos**2) * (own.double() - flow) - ramp * (cos * sin * x_t + change)
         root_mean_square = g.square().mean(pixels(g), keepdim=True).sqrt()
@@ -117,6 +120,20 @@ def derivative(
         warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)
         value, change, *_ = torch.func.jvp(function, at, along)
     return value.detach(), change.detach()
+
+
+@contextmanager
+def in_float32(denoiser: Any) -> Iterator[None]:
+    """Compute an EDM denoiser in float32 in this context, in whatever precision it is trained.
+
+    On a GPU a layer normalisation of 16 bits has a derivative of 32, which the next layer refuses.
+    """
+    half_type = getattr(denoiser, "half_type", None)
+    denoiser.half_type = None
+    try:
+        yield
+    finally:
+        denoiser.half_type = half_type
 
 
 class LogVariance(nn.Module):

@@ -93,6 +93,18 @@ def test_training_in_float16_goes_where_float32_goes():
     assert torch.cosine_similarity(moved[0], moved[1], dim=0) > 0.9
 
 
+@pytest.mark.parametrize("half_type", [torch.float16, torch.bfloat16])
+def test_scds_derivative_is_that_of_float32(half_type):
+    """Torch has no forward derivative of every layer in 16 bits on a GPU."""
+    trainer = make_trainer("scd", batch=8)
+    x_t, own, flow = torch.randn(3, 8, 1, 8, 8)
+    t = torch.linspace(0.1, 1.5, 8)
+    expected = trainer.method.tangent(x_t, t, own, flow, 1.0, None)
+    in_half(trainer, half_type)
+    assert torch.equal(trainer.method.tangent(x_t, t, own, flow, 1.0, None), expected)
+    assert trainer.method.generator.half_type == half_type
+
+
 def test_the_loss_scale_is_part_of_a_checkpoint():
     trainer = make_trainer("sid", batch=8)
     trainer.scalers = {

@@ -8,8 +8,6 @@ import shutil
 import sys
 from pathlib import Path
 
-import diffusers
-import huggingface_hub
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -20,6 +18,8 @@ from bench.errors import UsageError
 from bench.plugin.diffusion import NoiseLevels
 from teachers.diffusers import FLOW_SCHEDULERS, VP_SCHEDULERS, DiffusersTeacher
 
+diffusers = pytest.importorskip("diffusers")
+huggingface_hub = pytest.importorskip("huggingface_hub")
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 PREDICTIONS = ["epsilon", "v_prediction", "sample"]
