@@ -35,8 +35,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from bench.errors import BenchError, UsageError, unknown
 from bench.files.atomic import sha256
+from bench.files.documents import read_yaml
 from bench.files.modules import first_docstring_line, source_file, summary_of
-from bench.files.yaml_files import read_yaml
 
 if TYPE_CHECKING:
     from bench.plugin.dataset import Dataset

@@ -10,7 +10,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from bench.files.yaml_files import read_yaml
+from bench.files.documents import read_yaml
 
 PUBLISHED = "published"
 """Stands in the place of a protocol, so that published and measured numbers share no column."""

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bench.errors import BenchError, explain
-from bench.files.yaml_files import read_yaml
+from bench.files.documents import read_yaml
 
 
 class Value(BaseModel):

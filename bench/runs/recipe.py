@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from bench import registry
 from bench.errors import UsageError, explain
-from bench.files.yaml_files import parse_yaml, read_yaml
+from bench.files.documents import parse_yaml, read_yaml
 from bench.runs.recorded import RecordedEvaluation, RecordedRecipe
 
 
