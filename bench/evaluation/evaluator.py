@@ -2,6 +2,7 @@
 is kept.
 """
 
+import dataclasses
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ import torch
 from bench import distributed
 from bench.errors import BenchError, UsageError
 from bench.evaluation.extraction import Extraction, FeatureStatistics, tiles
-from bench.evaluation.plan import EvaluationPlan, describe
+from bench.evaluation.plan import EvaluationPlan
 from bench.evaluation.reference import References
 from bench.evaluation.sampling import Images, at_once, batch_size, quantised
 from bench.plugin.method import Generate
@@ -113,7 +114,27 @@ class Evaluator:
 
     def describe(self) -> dict[str, Any]:
         """Describe the protocol in full, as it is stored beside the numbers."""
-        return describe(self.plan, self.extractors) | {"references": self.references.facts}
+        protocol, metrics = self.protocol, self.plan.metrics
+        return {
+            "samples": protocol.samples,
+            "extractors": {name: extractor.digest() for name, extractor in self.extractors.items()},
+            "extractor_precision": "16 bits, compiled" if protocol.fast else "fp32",
+            "directions": {name: metric.direction for name, metric in metrics.items()},
+            "compares": [
+                name for name, metric in self.feature_metrics.items() if metric.reference_statistics
+            ],
+            "units": {name: metric.unit for name, metric in metrics.items() if metric.unit},
+            "parameters": {
+                name: parameters
+                for name, metric in metrics.items()
+                if dataclasses.is_dataclass(metric) and (parameters := dataclasses.asdict(metric))
+            },
+            "quantisation": protocol.quantisation,
+            "seeds": protocol.noise,
+            "labels": protocol.labels,
+            "selection": protocol.selection,
+            "references": self.references.facts,
+        }
 
     def _images_of(self, generate: Generate) -> Images:
         return partial(quantised, generate, self.image_spec, self.device)

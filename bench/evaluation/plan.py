@@ -7,7 +7,6 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from bench import registry
 from bench.errors import UsageError, one_line
@@ -221,30 +220,6 @@ def identity(plan: EvaluationPlan) -> str:
         else:
             parts.append(content_digest(Path(place)) if Path(place).exists() else str(place))
     return " ".join(parts)
-
-
-def describe(plan: EvaluationPlan, extractors: Mapping[str, FeatureExtractor]) -> dict[str, Any]:
-    """Describe the protocol in full, as it is stored beside the numbers."""
-    protocol = plan.protocol
-    return {
-        "samples": protocol.samples,
-        "extractors": {name: extractor.digest() for name, extractor in extractors.items()},
-        "extractor_precision": "16 bits, compiled" if protocol.fast else "fp32",
-        "directions": {name: metric.direction for name, metric in plan.metrics.items()},
-        "compares": [
-            name for name, metric in plan.feature_metrics.items() if metric.reference_statistics
-        ],
-        "units": {name: metric.unit for name, metric in plan.metrics.items() if metric.unit},
-        "parameters": {
-            name: parameters
-            for name, m in plan.metrics.items()
-            if dataclasses.is_dataclass(m) and (parameters := dataclasses.asdict(m))
-        },
-        "quantisation": protocol.quantisation,
-        "seeds": protocol.noise,
-        "labels": protocol.labels,
-        "selection": protocol.selection,
-    }
 
 
 def spec_of(teacher: Teacher | type[Teacher]) -> TargetSpec:

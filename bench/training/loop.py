@@ -49,7 +49,9 @@ def train(
     recorder = Recorder(job, folder, record, observe, stop)
     recorder.open(method)
     pairs = prepare_pairs(job, observe, stop)
-    real = open_real_images(job)
+    real = None
+    if (dataset := job.requirements.real) is not None:
+        real = RealStream(dataset, job.teacher.image_spec, job.recipe.seed, job.device)
     torch.manual_seed(job.recipe.seed)
     trainer = Trainer(method, job.teacher, budget, job.device, pairs, real)
     charge_initial_generator(job, trainer)
@@ -95,8 +97,9 @@ def train(
     # The budget is spent: keep the averaged generator.
     checkpoint.save()
     save_generator(trainer, recorder, folder.weights)
-    weights = folder.weights
-    record.checkpoint = WeightsFile(path=str(weights.relative_to(folder.path)), sha256=sha256(weights))
+    record.checkpoint = WeightsFile(
+        path=str(folder.weights.relative_to(folder.path)), sha256=sha256(folder.weights)
+    )
     recorder.finish(trainer.averaged())
 
 
@@ -125,9 +128,8 @@ def _refuse_budget_spent_on_pairs(job: Job, budget: Budget) -> None:
     if (pairs := job.requirements.pairs) is None:
         return
     few = min(2, pairs.count)
-    z, labels = seeded_noise(range(few), job.teacher.image_spec)
-    labels = labels if labels is None else labels.to(job.device)
-    cost = sample_measured(job.teacher, z.to(job.device), labels, pairs.steps)[1] * pairs.count / few
+    z, labels = seeded_noise(range(few), job.teacher.image_spec, job.device)
+    cost = sample_measured(job.teacher, z, labels, pairs.steps)[1] * pairs.count / few
     if cost >= budget.amount:
         raise UsageError(
             f"the teacher's {pairs.count:,} pairs alone cost {quantity(cost)} FLOPs and the budget "
@@ -148,16 +150,6 @@ def prepare_pairs(job: Job, observe: Observer, stop: StopRequest) -> PairStream 
             )
 
     return teacher_pairs(job.teacher, job.requirements.pairs, job.device, observe_until_stop)
-
-
-def open_real_images(job: Job) -> RealStream | None:
-    """Open the real images that the method requires, drawn from the run's seed."""
-    dataset = job.requirements.real
-    return (
-        RealStream(dataset, job.teacher.image_spec, job.recipe.seed, job.device)
-        if dataset is not None
-        else None
-    )
 
 
 def charge_initial_generator(job: Job, trainer: Trainer) -> None:
