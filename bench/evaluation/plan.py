@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bench import registry
 from bench.errors import UsageError, one_line
+from bench.evaluation.extraction import FeatureStatistics
 from bench.files.assets import Asset
 from bench.files.atomic import content_digest
 from bench.plugin.extractor import FeatureExtractor
@@ -89,11 +90,7 @@ class EvaluationPlan:
         extractors = list(self.extractors.values())
         fetched = extractors[1:] if self.extractor_path else extractors
         weights = [asset for extractor in fetched for asset in extractor.assets]
-        needed = {
-            f"{m.reference_statistics.name}.{self.extractor_of(m)}.{m.feature}"
-            for m in self.feature_metrics.values()
-            if m.reference_statistics
-        }
+        needed = {need.key for need in reference_needs(self.protocol, self.feature_metrics).values()}
         return weights + [
             s.asset for s in self.sources if isinstance(s, PublishedStatistics) and s.key in needed
         ]
@@ -201,6 +198,19 @@ def make_metric(name: str, protocol: Protocol) -> Metric:
 def extractors_with(protocol: Protocol, feature: str) -> list[str]:
     """Name the protocol's extractors that have a feature, in the protocol's order."""
     return [name for name in protocol.extractors if feature in registry.extractors.get(name).features]
+
+
+def reference_needs(
+    protocol: Protocol, metrics: Mapping[str, FeatureMetric]
+) -> dict[str, FeatureStatistics]:
+    """Name the statistics of real images that metrics compare with, for each metric that does."""
+    return {
+        name: FeatureStatistics(
+            extractors_with(protocol, metric.feature)[0], metric.feature, metric.reference_statistics
+        )
+        for name, metric in metrics.items()
+        if metric.reference_statistics
+    }
 
 
 def registered(protocol: Protocol) -> str:
