@@ -65,13 +65,14 @@ def cross_check(target: Target, evaluator: Evaluator) -> list[dict[str, Any]]:
 
     own = evaluator.measure_images(read, [0])
     rows = []
-    for extractor, ours in evaluator.extractors.items():
+    for ours in evaluator.extractors.values():
         implementations: dict[str, Extract] = {OWN: ours, **ours.by_others()}
         features_of = {
             who: _features(implementation, images, evaluator)
             for who, implementation in implementations.items()
         }
-        for name, metric in _of(metrics, evaluator.extractors[extractor].features):
+        computed = {name: metric for name, metric in metrics.items() if metric.feature in ours.features}
+        for name, metric in computed.items():
             rows.append(Comparison(name, OWN, OWN, own[name].value, 0.0))
             for who, features in features_of.items():
                 values = metric.by_others(
@@ -95,15 +96,11 @@ def cross_check(target: Target, evaluator: Evaluator) -> list[dict[str, Any]]:
 
 def _images(target: Target, evaluator: Evaluator) -> Tensor:
     """All images of the first replicate, uint8, on the CPU."""
-    n, batch, first = (
-        evaluator.protocol.samples,
-        evaluator.batch,
-        target.replicates[0] * evaluator.protocol.samples,
-    )
-    images = []
-    for start in range(0, n, batch):
+    n, images = evaluator.protocol.samples, []
+    for start in range(0, n, evaluator.batch):
         evaluator.observe(Working("measuring", start, n))
-        images.append(target.images(range(first + start, first + start + batch)).cpu())
+        first = target.replicates[0] * n + start
+        images.append(target.images(range(first, first + evaluator.batch)).cpu())
     return torch.cat(images)[:n]
 
 
@@ -122,9 +119,3 @@ def _features(extract: Extract, images: Tensor, evaluator: Evaluator) -> dict[st
         for name, features in batch.items():
             banks.setdefault(name, FeatureBank(len(images))).update(features.cpu(), start)
     return {name: bank.statistics()["features"] for name, bank in banks.items()}
-
-
-def _of(
-    metrics: Mapping[str, FeatureMetric], features: tuple[str, ...]
-) -> list[tuple[str, FeatureMetric]]:
-    return [(name, metric) for name, metric in metrics.items() if metric.feature in features]

@@ -119,11 +119,15 @@ def inputs_of(
     They are code, cards, plugins, weights, statistics and images. A finished run answers its
     request for as long as all of them are as they were.
     """
-    method_files = files_behind([setup.method_class])
-    files = [card_file(setup.method_class), *method_files, *teacher_files(setup.teacher), *required]
-    files += _files_behind([registry.plugin_module(plugin) for plugin in recipe.plugins])
+    files = [
+        card_file(setup.method_class),
+        *files_behind([setup.method_class]),
+        *teacher_files(setup.teacher),
+        *setup.teacher.files,
+        *_files_behind([registry.plugin_module(plugin) for plugin in recipe.plugins]),
+        *required,
+    ]
     files += [Path(recipe.teacher_path)] if recipe.teacher_path else []
-    files += setup.teacher.files
     shipped = [getattr(setup.teacher, "shipped", None)]
     if plan:
         files += files_behind(classes_of(plan))

@@ -2,8 +2,6 @@
 reused.
 """
 
-from __future__ import annotations
-
 import ctypes
 import os
 import signal
@@ -31,6 +29,66 @@ RECORD_SECONDS = 3.0
 """Seconds between two looks at the records of the runs at work."""
 HELD_SECONDS = 5.0
 """Seconds before a run that another process holds is tried again."""
+
+
+# Bound here, as it is too late after a fork.
+_prctl = getattr(ctypes.CDLL(None), "prctl", None) if sys.platform == "linux" else None
+
+
+def _die_together() -> None:
+    """In the child, on Linux: be asked to stop when the parent dies, however it dies."""
+    if _prctl is not None:
+        _prctl(1, signal.SIGTERM)  # 1 is PR_SET_PDEATHSIG
+
+
+class _Process:
+    """One run's process, its messages, and the record that it prints at its end."""
+
+    def __init__(
+        self, run: GridRun, command: list[str], environment: dict[str, str], recipe: Path
+    ) -> None:
+        self.run, self.started, self.stopped = run, time.monotonic(), False
+        self.messages, self.record = recipe.with_suffix(".err"), recipe.with_suffix(".json")
+        run.state, run.error = "running", ""
+        with self.messages.open("wb") as stderr, self.record.open("wb") as stdout:
+            self.process = subprocess.Popen(
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                preexec_fn=_die_together,
+            )
+
+    def has_ended(self) -> bool:
+        """Tell whether the process is over; then its run says how it went. One interrupted or held
+        waits to go on.
+        """
+        self.run.seconds = time.monotonic() - self.started
+        code = self.process.poll()
+        if code is None:
+            return False
+        if code == 0:
+            self.run.state, self.run.record = (
+                "done",
+                Record.model_validate_json(self.record.read_bytes()),
+            )
+        elif self.stopped or code == Interrupted.exit_code:
+            self.run.state, self.run.not_before = "waiting", time.monotonic() + HELD_SECONDS
+        else:
+            lines = self.messages.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+            self.run.state, self.run.error = (
+                "failed",
+                (errors or lines or [f"it ended with code {code}"])[-1],
+            )
+        return True
+
+    def stop(self) -> None:
+        """Ask it, once, to save its checkpoint and end."""
+        if not self.stopped:
+            self.stopped = True
+            self.process.send_signal(signal.SIGTERM)
 
 
 class Launcher:
@@ -97,8 +155,12 @@ class Launcher:
             str(recipe),
             "--results",
             str(self.results),
+            "--device",
+            run.request.device,
+            "--no-teacher",
+            "--format",
+            "json",
         ]
-        command += ["--device", run.request.device, "--no-teacher", "--format", "json"]
         environment = os.environ | {"OMP_NUM_THREADS": str(self.threads)}
         if self.gpus:
             environment["CUDA_VISIBLE_DEVICES"] = self.gpus[slot % len(self.gpus)]
@@ -115,67 +177,6 @@ class Launcher:
                 self.slots[slot] = None
             elif look:
                 process.run.record = find_asked(process.run.request, self.results) or process.run.record
-
-
-class _Process:
-    """One run's process, its messages, and the record that it prints at its end."""
-
-    def __init__(
-        self, run: GridRun, command: list[str], environment: dict[str, str], recipe: Path
-    ) -> None:
-        self.run, self.started, self.stopped = run, time.monotonic(), False
-        self.messages, self.record = recipe.with_suffix(".err"), recipe.with_suffix(".json")
-        run.state, run.error = "running", ""
-        with self.messages.open("wb") as stderr, self.record.open("wb") as stdout:
-            self.process = subprocess.Popen(
-                command,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=stdout,
-                stderr=stderr,
-                preexec_fn=_die_together,
-            )
-
-    def has_ended(self) -> bool:
-        """Tell whether the process is over; then its run says how it went. One interrupted or held
-        waits to go on.
-        """
-        self.run.seconds = time.monotonic() - self.started
-        code = self.process.poll()
-        if code is None:
-            return False
-        if code == 0:
-            self.run.state, self.run.record = (
-                "done",
-                Record.model_validate_json(self.record.read_bytes()),
-            )
-        elif self.stopped or code == Interrupted.exit_code:
-            self.run.state, self.run.not_before = "waiting", time.monotonic() + HELD_SECONDS
-        else:
-            lines = self.messages.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-            errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-            self.run.state, self.run.error = (
-                "failed",
-                (errors or lines or [f"it ended with code {code}"])[-1],
-            )
-        return True
-
-    def stop(self) -> None:
-        """Ask it, once, to save its checkpoint and end."""
-        if not self.stopped:
-            self.stopped = True
-            self.process.send_signal(signal.SIGTERM)
-
-
-_PARENT_DIES = 1  # prctl's PR_SET_PDEATHSIG
-# Bound here, as it is too late after a fork.
-_prctl = getattr(ctypes.CDLL(None), "prctl", None) if sys.platform == "linux" else None
-
-
-def _die_together() -> None:
-    """In the child, on Linux: be asked to stop when the parent dies, however it dies."""
-    if _prctl is not None:
-        _prctl(_PARENT_DIES, signal.SIGTERM)
 
 
 def visible_gpus(device: str) -> list[str]:
