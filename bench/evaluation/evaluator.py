@@ -172,11 +172,10 @@ class Evaluator:
         """Say once that the covariance of so many dimensions is singular, where it is."""
         if dimensions and not self.warned_of_few_images:
             self.warned_of_few_images = True
-            n = self.protocol.samples
             self.observe(
                 Note(
-                    f"{n:,} images are not more than the {dimensions:,} dimensions of their "
-                    "features: FID is far too high"
+                    f"{self.protocol.samples:,} images are not more than the {dimensions:,} "
+                    "dimensions of their features: FID is far too high"
                 )
             )
 

@@ -20,9 +20,6 @@ from bench.plugin.protocol import Protocol, PublishedStatistics
 from bench.plugin.teacher import Teacher
 from bench.runs.recipe import EvaluationOptions
 
-STATISTICS = (".safetensors", ".npz")
-"""Suffixes of files of statistics."""
-
 
 @dataclass(frozen=True)
 class TargetSpec:
@@ -111,11 +108,9 @@ def plan_evaluation(options: EvaluationOptions, target: TargetSpec) -> Evaluatio
     Raises UsageError for whatever could not be measured, before any work is done.
     """
     protocol = _protocol(options, target)
-    names = list(dict.fromkeys(options.eval or protocol.metrics))
-    metrics = {name: make_metric(name, protocol) for name in names}
     plan = EvaluationPlan(
         protocol,
-        metrics,
+        {name: make_metric(name, protocol) for name in options.eval or protocol.metrics},
         options.eval_repeats or protocol.repeats,
         target,
         options.reference,
@@ -135,10 +130,8 @@ def plan_evaluation(options: EvaluationOptions, target: TargetSpec) -> Evaluatio
                 f"the metric {name!r} compares with real images, and {target.name!r} names no data "
                 f"set; say --reference and one of {known}a data set or a file of statistics."
             )
-    for place in (
-        options.extractor_path,
-        options.reference if Path(options.reference or "").suffix in STATISTICS else None,
-    ):
+    of_statistics = Path(options.reference or "").suffix in (".safetensors", ".npz")
+    for place in (options.extractor_path, options.reference if of_statistics else None):
         if place and not Path(place).is_file():
             raise UsageError(f"the file {place!r} does not exist; check the path.")
     return plan

@@ -20,8 +20,6 @@ from bench.runs.events import Note, Observer, Working, ignore
 
 BATCH = 250
 """Real images measured at once."""
-KINDS = {"moments": "mean and covariance", "bank": "all features"}
-"""Kinds of statistics, in words."""
 
 
 class References:
@@ -60,16 +58,18 @@ class References:
                 _warn(source, statistics, observe)
         for name, need in needs.items():
             if need in missing:
-                kind, _, _ = need.key.partition(".")
+                kinds = {"moments": "mean and covariance", "bank": "all features"}
+                kind = kinds[need.key.partition(".")[0]]
                 raise UsageError(
-                    f"the metric {name!r} needs {KINDS[kind]} of real images in the feature "
+                    f"the metric {name!r} needs {kind} of real images in the feature "
                     f"{need.feature!r} of {need.extractor}, and {plan.reference!r} has none; make "
                     "a file that has them by `bench stats DATASET --protocol "
                     f"{registered(plan.protocol)} --metrics {','.join(needs)} -o "
                     "FILE.safetensors`."
                 )
-        metrics = plan.feature_metrics
-        self.prepared = {name: metrics[name].prepare(collected[need]) for name, need in needs.items()}
+        self.prepared = {
+            name: plan.feature_metrics[name].prepare(collected[need]) for name, need in needs.items()
+        }
 
 
 def _collect(
@@ -92,8 +92,12 @@ def _collect(
     if source.open_dataset is None or not more:
         return statistics
     images = source.facts.get("dataset", source.name)
-    why = "as no file has what is needed of them; `bench stats` makes one"
-    observe(Note(f"measuring the real images of {images}, {why}"))
+    observe(
+        Note(
+            f"measuring the real images of {images}, as no file has what is needed of them; "
+            "`bench stats` makes one"
+        )
+    )
     dataset = source.open_dataset()
     require_shape(source.name, dataset.image_spec.shape, plan)
     measured, digest = measure_dataset(dataset, extractors, more, device)
@@ -109,7 +113,6 @@ def _collect(
 def _warn(
     source: RealStatistics, statistics: Mapping[FeatureStatistics, Statistics], observe: Observer
 ) -> None:
-    """Say what a person must know of statistics that were given."""
     if source.facts["builder"] == UNKNOWN:
         observe(
             Note(
@@ -137,8 +140,7 @@ def measure_dataset(
     observe: Observer = ignore,
 ) -> tuple[dict[FeatureStatistics, Statistics], str]:
     """Measure statistics of real images, and return with them a digest of what this process has seen."""
-    needed = {need.extractor for need in needs}
-    used = {name: extractor for name, extractor in extractors.items() if name in needed}
+    used = {need.extractor: extractors[need.extractor] for need in needs}
     extraction = Extraction(used, needs, len(dataset))
     digest = ContentDigest()
     size = max(1, min(BATCH, len(dataset) // distributed.world_size()))  # a part for every process

@@ -113,8 +113,10 @@ class Launcher:
         Raises Interrupted after SIGINT or SIGTERM, when every process has saved its checkpoint. If
         this process is killed, the others save theirs and end (on Linux).
         """
-        message = "stopping every run, with its checkpoint saved"
-        with tempfile.TemporaryDirectory() as scratch, stop_requests(message, patient=True) as stop:
+        with (
+            tempfile.TemporaryDirectory() as scratch,
+            stop_requests("stopping every run, with its checkpoint saved", patient=True) as stop,
+        ):
             try:
                 while self._step(stop, Path(scratch)):
                     observe(GridProgress(self.runs))
@@ -142,7 +144,6 @@ class Launcher:
         return any(self.slots) or bool(waiting and not stop.requested)
 
     def _start(self, run: GridRun, slot: int, scratch: Path) -> _Process:
-        """Start ``bench run`` for one run in a process."""
         recipe = scratch / f"{len(list(scratch.iterdir()))}.yaml"
         request = run.request.model_dump(exclude={"device"}, exclude_none=True)
         recipe.write_text(yaml.safe_dump(request), encoding="utf-8")
@@ -167,7 +168,6 @@ class Launcher:
         return _Process(run, command, environment, recipe)
 
     def _collect(self) -> None:
-        """Take note of what the processes have done."""
         look = time.monotonic() - self.looked > RECORD_SECONDS
         self.looked = time.monotonic() if look else self.looked
         for slot, process in enumerate(self.slots):

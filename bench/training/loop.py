@@ -112,8 +112,15 @@ def prepare_method(job: Job, budget: Budget) -> Method:
         load_weights(
             method.generator, initial.weights(), f"the starting generator {str(initial.file)!r}"
         )
-    if budget.axis == "flops":
-        _refuse_budget_spent_on_pairs(job, budget)
+    if budget.axis == "flops" and (pairs := job.requirements.pairs) is not None:
+        few = min(2, pairs.count)  # from which the cost of all is known
+        z, labels = seeded_noise(range(few), job.teacher.image_spec, job.device)
+        cost = sample_measured(job.teacher, z, labels, pairs.steps)[1] * pairs.count / few
+        if cost >= budget.amount:
+            raise UsageError(
+                f"the teacher's {pairs.count:,} pairs alone cost {quantity(cost)} FLOPs and the budget "
+                f"is {quantity(budget.amount)}; give a larger --budget, or fewer --set pairs=N."
+            )
     for step in checked_steps(method):
         if budget.axis == "images" and step.starts_at >= budget.amount:
             raise UsageError(
@@ -121,20 +128,6 @@ def prepare_method(job: Job, budget: Budget) -> Method:
                 f"{budget}; give a larger --budget, or let the step begin earlier."
             )
     return method
-
-
-def _refuse_budget_spent_on_pairs(job: Job, budget: Budget) -> None:
-    """Raise UsageError if making the teacher's pairs alone would spend a budget of operations."""
-    if (pairs := job.requirements.pairs) is None:
-        return
-    few = min(2, pairs.count)
-    z, labels = seeded_noise(range(few), job.teacher.image_spec, job.device)
-    cost = sample_measured(job.teacher, z, labels, pairs.steps)[1] * pairs.count / few
-    if cost >= budget.amount:
-        raise UsageError(
-            f"the teacher's {pairs.count:,} pairs alone cost {quantity(cost)} FLOPs and the budget "
-            f"is {quantity(budget.amount)}; give a larger --budget, or fewer --set pairs=N."
-        )
 
 
 def prepare_pairs(job: Job, observe: Observer, stop: StopRequest) -> PairStream | None:
@@ -203,12 +196,10 @@ def timed_iteration(trainer: Trainer, folder: RunFolder) -> None:
     log = (trainer.ledger.updates + 1) % LOG_EVERY == 0
     started = time.perf_counter()
     trainer.iteration()
-    losses = {name: loss.item() for name, loss in trainer.losses.items()} if log else {}
-    scales = trainer.loss_scales() if log else {}
+    values = trainer.curve_values() if log else {}
     trainer.ledger.seconds += time.perf_counter() - started
     if log:
-        cost = {axis: getattr(trainer.ledger, axis) for axis in AXES}
-        folder.log(cost | losses | {f"scale/{role}": scale for role, scale in scales.items()})
+        folder.log({axis: getattr(trainer.ledger, axis) for axis in AXES} | values)
 
 
 class Checkpoint:

@@ -38,8 +38,9 @@ class Recorder:
                 observe(Note(f"loading the extractor and reference statistics of {plan.protocol.id}"))
             self.final_replicates = range(1, plan.repeats + 1)  # 0 may have chosen the checkpoint
             self.evaluator = Evaluator(plan, job.device, observe=self._observe_until_stop)
-            used = UsedProtocol.model_validate(self.evaluator.describe())
-            record.protocols = {self.evaluator.label: used}
+            record.protocols = {
+                self.evaluator.label: UsedProtocol.model_validate(self.evaluator.describe())
+            }
 
     def _observe_until_stop(self, event: Event) -> None:
         """Pass on notes, and end an evaluation if a stop has been asked for."""
@@ -104,8 +105,9 @@ class Recorder:
         """
         self.record.nfe = method.nfe  # of the last stage
         if self.evaluator is not None and self.record.evaluations:
-            last = self.record.evaluations[-1]
-            self.record.final = {name: m.value for name, m in last.metrics.items()}
+            self.record.final = {
+                name: m.value for name, m in self.record.evaluations[-1].metrics.items()
+            }
             self.record.best = self._measure_best(self.evaluator, method)
         self.record.status, self.record.finished = "done", now()
         self.folder.write_record(self.record)

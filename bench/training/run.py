@@ -80,7 +80,6 @@ def _work(job: Job, folder: RunFolder, record: Record, observe: Observer, stop: 
 
 
 def _new_record(job: Job, previous: Record | None) -> Record:
-    """Make the record of a run that begins, or goes on from a ``previous`` one."""
     return Record(
         run_id=job.recipe.run_id,
         method=job.recipe.method,
