@@ -20,7 +20,6 @@ from bench.plugin.metric import FeatureMetric
 from bench.runs.events import Working
 from bench.runs.record import Measurement
 
-Extract = Callable[[Tensor], Features]
 OWN = "distill-bench"
 
 
@@ -50,10 +49,8 @@ def cross_check(target: Target, evaluator: Evaluator) -> list[dict[str, Any]]:
     own = evaluator.measure_images(read, [0])
     rows = []
     for ours in evaluator.extractors.values():
-        implementations: dict[str, Extract] = {OWN: ours, **ours.by_others()}
-        features_of = {
-            who: _features(implementation, images, evaluator)
-            for who, implementation in implementations.items()
+        features_of = {OWN: _features(ours, images, evaluator)} | {
+            library: _features(theirs, images, evaluator) for library, theirs in ours.by_others().items()
         }
         computed = {n: m for n, m in evaluator.feature_metrics.items() if m.feature in ours.features}
         for name, metric in computed.items():
@@ -104,7 +101,9 @@ def _images(target: Target, evaluator: Evaluator) -> Tensor:
     return torch.cat(images)[:n]
 
 
-def _features(extract: Extract, images: Tensor, evaluator: Evaluator) -> dict[str, Tensor]:
+def _features(
+    extract: Callable[[Tensor], Features], images: Tensor, evaluator: Evaluator
+) -> dict[str, Tensor]:
     """All features of the images by one implementation, on the CPU."""
     banks: dict[str, FeatureBank] = {}
     for start in range(0, len(images), evaluator.batch):

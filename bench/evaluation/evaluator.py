@@ -162,22 +162,19 @@ class Evaluator:
             seeds = range(replicate * n + first, replicate * n + first + self.batch)
             extraction.see(images(seeds).to(self.device), first, min(self.batch, n - first))
         kept = extraction.statistics()
-        self._warn_of_few_images(max((len(k["mu"]) for k in kept.values() if "root" in k), default=0))
+        dimensions = max((len(k["mu"]) for k in kept.values() if "root" in k), default=0)
+        if dimensions and not self.warned_of_few_images:  # their covariance is singular
+            self.warned_of_few_images = True
+            self.observe(
+                Note(
+                    f"{n:,} images are not more than the {dimensions:,} dimensions of their features: "
+                    "FID is far too high"
+                )
+            )
         return {
             name: _finite(name, metric.value(kept[needs[name]], self.references.prepared.get(name)))
             for name, metric in metrics.items()
         }
-
-    def _warn_of_few_images(self, dimensions: int) -> None:
-        """Say once that the covariance of so many dimensions is singular, where it is."""
-        if dimensions and not self.warned_of_few_images:
-            self.warned_of_few_images = True
-            self.observe(
-                Note(
-                    f"{self.protocol.samples:,} images are not more than the {dimensions:,} "
-                    "dimensions of their features: FID is far too high"
-                )
-            )
 
     def _summary(self, name: str, values: list[float]) -> Measurement:
         if len(values) == 1:

@@ -130,9 +130,11 @@ def inputs_of(
     files += [Path(recipe.teacher_path)] if recipe.teacher_path else []
     shipped = [getattr(setup.teacher, "shipped", None)]
     if plan:
-        files += files_behind(classes_of(plan))
-        files += [asset.path for asset in plan.assets]
-        files += [Path(place) for place in plan.sources if not isinstance(place, PublishedStatistics)]
+        files += [
+            *files_behind(classes_of(plan)),
+            *(asset.path for asset in plan.assets),
+            *(Path(place) for place in plan.sources if not isinstance(place, PublishedStatistics)),
+        ]
         files += [plan.extractor_path] if plan.extractor_path else []
         shipped += [getattr(extractor, "shipped", None) for extractor in plan.extractors.values()]
     files += [f for f in shipped if f]

@@ -104,18 +104,14 @@ def check_suite(suite: Suite) -> list[Request]:
     """List the runs of a suite, each checked; real images that are given go to those methods alone
     that learn from some.
     """
-    for request in (requests := [_with_data(request, suite) for request in suite.requests()]):
-        check_request(request)
+    requests = []
+    for request in suite.requests():
+        components = check_request(request)
+        method_class, settings = components.method_class, components.hyperparameters.settings
+        learns = any(isinstance(required, RealImages) for required in method_class.requires(settings))
+        given = {"data": suite.data} if suite.data is not None and learns else {}
+        requests.append(request.model_copy(update=given))
     return requests
-
-
-def _with_data(request: Request, suite: Suite) -> Request:
-    if suite.data is None:
-        return request
-    components = look_up(request)
-    method_class, settings = components.method_class, components.hyperparameters.settings
-    learns = any(isinstance(requirement, RealImages) for requirement in method_class.requires(settings))
-    return request.model_copy(update={"data": suite.data}) if learns else request
 
 
 def _require_same(request: Request, requirements: Requirements) -> None:

@@ -19,7 +19,7 @@ from bench.runs.store import RunFolder
 from bench.training.job import Job
 from bench.training.pairs import PairStream, sample_measured, teacher_pairs
 from bench.training.real_images import RealStream
-from bench.training.recorder import Recorder
+from bench.training.recorder import Recorder, note_peak_memory
 from bench.training.signals import StopRequest
 from bench.training.trainer import Trainer, checked_steps
 from bench.units import quantity
@@ -154,10 +154,10 @@ def charge_initial_generator(job: Job, trainer: Trainer) -> None:
     if (initial := job.requirements.initial_generator) is not None:
         trainer.ledger.charge_one_off(initial.flops, initial.seconds)
     if trainer.fraction >= 1:
-        budget = trainer.budget
         raise BenchError(
-            f"what comes before training alone costs {trainer.ledger.spent(budget.axis):.3g} of the budget "
-            f"{budget}; give a larger --budget, or fewer --set pairs=N."
+            "what comes before training alone costs "
+            f"{trainer.ledger.spent(trainer.budget.axis):.3g} of the budget {trainer.budget}; "
+            "give a larger --budget, or fewer --set pairs=N."
         )
 
 
@@ -217,11 +217,12 @@ class Checkpoint:
         )
 
     def save(self) -> None:
-        """Write the training state, and the record with what has been spent."""
+        """Write the training state, and then the record with what has been spent."""
         started = time.perf_counter()
         self.trainer.synchronise()
         save_tensors(self.recorder.folder.state, *self.trainer.state())
-        self.recorder.write()
+        note_peak_memory(self.recorder.record, self.trainer.device)
+        self.recorder.folder.write_record(self.recorder.record)
         self.saved = time.perf_counter()
         self.writing = self.saved - started
 

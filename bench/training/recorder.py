@@ -94,11 +94,6 @@ class Recorder:
         self.observe(Evaluated(evaluation, best))
         return best
 
-    def write(self) -> None:
-        """Write the record, with the largest memory in use so far."""
-        note_peak_memory(self.record, self.job.device)
-        self.folder.write_record(self.record)
-
     def finish(self, method: Method) -> None:
         """Complete the record of a run that has done all its work: the final numbers, and those of
         its best checkpoint.
