@@ -40,10 +40,8 @@ def seeded_noise(
         torch.randn(image_spec.shape, generator=generator, out=z[i])
         if image_spec.label_dim:
             torch.randint(image_spec.label_dim, (1,), generator=generator, out=classes[i : i + 1])
-    labels = (
-        F.one_hot(classes, image_spec.label_dim).float().to(device) if image_spec.label_dim else None
-    )
-    return z.to(device), labels
+    labels = F.one_hot(classes, image_spec.label_dim).float() if image_spec.label_dim else None
+    return z.to(device), None if labels is None else labels.to(device)
 
 
 def seeded_draw(seeds: range, image_spec: ImageSpec, device: torch.device) -> Draw:

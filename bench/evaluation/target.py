@@ -27,7 +27,6 @@ from bench.plugin.images import ImageSpec
 from bench.plugin.metric import GeneratorMetric
 from bench.runs.events import Note, Observer, ignore
 from bench.runs.recipe import EvaluationOptions
-from bench.runs.record import Measurement
 from bench.runs.store import now
 
 
@@ -46,12 +45,6 @@ class Target:
     """The numbers of the replicates that are measured."""
     generator: ImageGenerator | None = None
     """None for images that are read from files."""
-
-    def measure(self, evaluator: Evaluator) -> dict[str, Measurement]:
-        """Measure every metric over the replicates."""
-        if self.generator is None:
-            return evaluator.measure_images(self.images, self.replicates)
-        return evaluator.measure(self.generator.generate, self.replicates)
 
     def facts(self) -> dict[str, Any]:
         """Describe what was measured: its digest, and of a generator its NFE and parameters."""
@@ -162,9 +155,14 @@ def evaluate(target: Target, evaluator: Evaluator) -> dict[str, Any]:
     """Measure a target, and return all that is stored of it: the numbers, of what, by which
     protocol, where and when.
     """
-    metrics = target.measure(evaluator)
     protocol = {"id": evaluator.label} | evaluator.describe()
-    if target.generator is None:
+    precision = "tf32" if torch.backends.cuda.matmul.allow_tf32 else "fp32"
+    if target.generator is not None:
+        metrics = evaluator.measure(target.generator.generate, target.replicates)
+        half = getattr(target.generator.teacher.denoiser, "half_type", None)
+        precision = {torch.float16: "fp16", torch.bfloat16: "bf16"}.get(half, precision)
+    else:
+        metrics = evaluator.measure_images(target.images, target.replicates)
         protocol |= {
             "labels": "as the images are",
             "seeds": "the images are read from files",
@@ -176,18 +174,9 @@ def evaluate(target: Target, evaluator: Evaluator) -> dict[str, Any]:
         "replicates": list(target.replicates),
         "metrics": {name: m.model_dump(exclude_none=True) for name, m in metrics.items()},
         "protocol": protocol,
-        "environment": environment.describe(target.device, _precision(target)),
+        "environment": environment.describe(target.device, precision),
         "measured": now(),
     }
-
-
-def _precision(target: Target) -> str:
-    """The arithmetic in which the images were made."""
-    if target.generator is not None:
-        half = getattr(target.generator.teacher.denoiser, "half_type", None)
-        if half is not None:
-            return {torch.float16: "fp16", torch.bfloat16: "bf16"}[half]
-    return "tf32" if torch.backends.cuda.matmul.allow_tf32 else "fp32"
 
 
 def run_folder(target: Target) -> Path | None:
