@@ -190,9 +190,8 @@ def _require_same_images(source: RealStatistics, plan: EvaluationPlan) -> None:
 
 def require_shape(name: str, shape: tuple[int, ...], plan: EvaluationPlan) -> None:
     """Raise UsageError if images (C, H, W) of a reference are not of the size of the target's."""
-    target = plan.target
-    if shape != target.image_spec.shape:
+    if shape != plan.target.image_spec.shape:
         raise UsageError(
             f"the reference {name} is of {'x'.join(map(str, shape))} images, those of "
-            f"{target.name!r} are {target.image_spec}."
+            f"{plan.target.name!r} are {plan.target.image_spec}."
         )

@@ -121,9 +121,8 @@ def at_once(generate: Generate, image_spec: ImageSpec, device: torch.device) -> 
     def make(count: int) -> Tensor:
         generator = torch.Generator(device).manual_seed(0)
         z = torch.randn(count, *image_spec.shape, device=device, generator=generator)
-        labels = None
-        if classes := image_spec.label_dim:
-            labels = torch.eye(classes, device=device)[torch.arange(count) % classes]
+        classes = image_spec.label_dim
+        labels = torch.eye(classes, device=device)[torch.arange(count) % classes] if classes else None
 
         def draw() -> Tensor:
             return torch.randn(z.shape, dtype=torch.float64, device=device, generator=generator)
