@@ -160,7 +160,8 @@ def evaluate(target: Target, evaluator: Evaluator) -> dict[str, Any]:
     if target.generator is not None:
         metrics = evaluator.measure(target.generator.generate, target.replicates)
         half = getattr(target.generator.teacher.denoiser, "half_type", None)
-        precision = {torch.float16: "fp16", torch.bfloat16: "bf16"}.get(half, precision)
+        if half is not None:
+            precision = {torch.float16: "fp16", torch.bfloat16: "bf16"}[half]
     else:
         metrics = evaluator.measure_images(target.images, target.replicates)
         protocol |= {
