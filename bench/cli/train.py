@@ -31,5 +31,5 @@ def command(
 
     output = output or Path(f"{name}.safetensors")
     with progress_bar(f"training {name}") as observe:
-        trained = train_network(name, output, seed=seed, images=images, observe=observe)
-    typer.echo(f"{output}: {trained.summary}")
+        summary = train_network(name, output, seed=seed, images=images, observe=observe)
+    typer.echo(f"{output}: {summary}")

@@ -4,7 +4,6 @@ numbers are apart.
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -19,23 +18,8 @@ from bench.plugin.accumulators import FeatureBank
 from bench.plugin.extractor import Features
 from bench.plugin.metric import FeatureMetric
 from bench.runs.events import Working
+from bench.runs.record import Measurement
 
-
-@dataclass(frozen=True)
-class Comparison:
-    """One number for one set of images."""
-
-    metric: str
-    formula: str
-    """Whose program computed it from features."""
-    features: str
-    """Whose program computed the features from the images."""
-    value: float
-    difference: float
-    """From this suite's own number."""
-
-
-Extract = Callable[[Tensor], Features]
 OWN = "distill-bench"
 
 
@@ -43,11 +27,11 @@ def require_checkable(target: Target) -> None:
     """Raise UsageError if no other library here has any of the metrics."""
     if distributed.world_size() > 1:
         raise UsageError("--cross-check measures in one process; leave torchrun out.")
-    metrics = target.plan.feature_metrics
-    if all(type(metric).by_others is FeatureMetric.by_others for metric in metrics.values()):
-        names = ", ".join(target.plan.metrics)
+    metrics = target.plan.feature_metrics.values()
+    if all(type(metric).by_others is FeatureMetric.by_others for metric in metrics):
         raise UsageError(
-            f"no other library here computes {names}; cross-check fid, is, kid, precision or recall."
+            f"no other library here computes {', '.join(target.plan.metrics)}; cross-check fid, is, "
+            "kid, precision or recall."
         )
 
 
@@ -58,27 +42,25 @@ def cross_check(target: Target, evaluator: Evaluator) -> list[dict[str, Any]]:
     Holds the replicate's images and features in memory.
     """
     images = _images(target, evaluator)
-    metrics = evaluator.feature_metrics
 
     def read(places: range) -> Tensor:
         return images[places.start : places.stop]
 
     own = evaluator.measure_images(read, [0])
     rows = []
-    for extractor, ours in evaluator.extractors.items():
-        implementations: dict[str, Extract] = {OWN: ours, **ours.by_others()}
-        features_of = {
-            who: _features(implementation, images, evaluator)
-            for who, implementation in implementations.items()
+    for ours in evaluator.extractors.values():
+        features_of = {OWN: _features(ours, images, evaluator)} | {
+            library: _features(theirs, images, evaluator) for library, theirs in ours.by_others().items()
         }
-        for name, metric in _of(metrics, evaluator.extractors[extractor].features):
-            rows.append(Comparison(name, OWN, OWN, own[name].value, 0.0))
+        computed = {n: m for n, m in evaluator.feature_metrics.items() if m.feature in ours.features}
+        for name, metric in computed.items():
+            rows.append(_row(name, OWN, OWN, own[name].value, own))
             for who, features in features_of.items():
                 values = metric.by_others(
                     features[metric.feature], evaluator.references.prepared.get(name)
                 )
                 rows += [
-                    Comparison(name, library, who, value, value - own[name].value)
+                    _row(name, library, who, value, own)
                     for library, value in values.items()
                     if who in (OWN, library)
                 ]
@@ -89,25 +71,39 @@ def cross_check(target: Target, evaluator: Evaluator) -> list[dict[str, Any]]:
         for name, m in (
             Evaluator(exact, evaluator.device, batch=evaluator.batch).measure_images(read, [0]).items()
         ):
-            rows.append(Comparison(name, OWN, f"{OWN} in float32", m.value, m.value - own[name].value))
-    return [asdict(row) for row in rows]
+            rows.append(_row(name, OWN, f"{OWN} in float32", m.value, own))
+    return rows
+
+
+def _row(
+    metric: str, formula: str, features: str, value: float, own: Mapping[str, Measurement]
+) -> dict[str, Any]:
+    """One number for one set of images: whose program computed it from features, whose program
+    computed those from the images, and how far it is from this suite's own number.
+    """
+    return {
+        "metric": metric,
+        "formula": formula,
+        "features": features,
+        "value": value,
+        "difference": value - own[metric].value,
+    }
 
 
 def _images(target: Target, evaluator: Evaluator) -> Tensor:
     """All images of the first replicate, uint8, on the CPU."""
-    n, batch, first = (
-        evaluator.protocol.samples,
-        evaluator.batch,
-        target.replicates[0] * evaluator.protocol.samples,
-    )
+    n = evaluator.protocol.samples
     images = []
-    for start in range(0, n, batch):
+    for start in range(0, n, evaluator.batch):
         evaluator.observe(Working("measuring", start, n))
-        images.append(target.images(range(first + start, first + start + batch)).cpu())
+        first = target.replicates[0] * n + start
+        images.append(target.images(range(first, first + evaluator.batch)).cpu())
     return torch.cat(images)[:n]
 
 
-def _features(extract: Extract, images: Tensor, evaluator: Evaluator) -> dict[str, Tensor]:
+def _features(
+    extract: Callable[[Tensor], Features], images: Tensor, evaluator: Evaluator
+) -> dict[str, Tensor]:
     """All features of the images by one implementation, on the CPU."""
     banks: dict[str, FeatureBank] = {}
     for start in range(0, len(images), evaluator.batch):
@@ -122,9 +118,3 @@ def _features(extract: Extract, images: Tensor, evaluator: Evaluator) -> dict[st
         for name, features in batch.items():
             banks.setdefault(name, FeatureBank(len(images))).update(features.cpu(), start)
     return {name: bank.statistics()["features"] for name, bank in banks.items()}
-
-
-def _of(
-    metrics: Mapping[str, FeatureMetric], features: tuple[str, ...]
-) -> list[tuple[str, FeatureMetric]]:
-    return [(name, metric) for name, metric in metrics.items() if metric.feature in features]

@@ -2,6 +2,7 @@
 is kept.
 """
 
+import dataclasses
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ import torch
 from bench import distributed
 from bench.errors import BenchError, UsageError
 from bench.evaluation.extraction import Extraction, FeatureStatistics, tiles
-from bench.evaluation.plan import EvaluationPlan, describe
+from bench.evaluation.plan import EvaluationPlan
 from bench.evaluation.reference import References
 from bench.evaluation.sampling import Images, at_once, batch_size, quantised
 from bench.plugin.method import Generate
@@ -113,7 +114,27 @@ class Evaluator:
 
     def describe(self) -> dict[str, Any]:
         """Describe the protocol in full, as it is stored beside the numbers."""
-        return describe(self.plan, self.extractors) | {"references": self.references.facts}
+        protocol, metrics = self.protocol, self.plan.metrics
+        return {
+            "samples": protocol.samples,
+            "extractors": {name: extractor.digest() for name, extractor in self.extractors.items()},
+            "extractor_precision": "16 bits, compiled" if protocol.fast else "fp32",
+            "directions": {name: metric.direction for name, metric in metrics.items()},
+            "compares": [
+                name for name, metric in self.feature_metrics.items() if metric.reference_statistics
+            ],
+            "units": {name: metric.unit for name, metric in metrics.items() if metric.unit},
+            "parameters": {
+                name: parameters
+                for name, metric in metrics.items()
+                if dataclasses.is_dataclass(metric) and (parameters := dataclasses.asdict(metric))
+            },
+            "quantisation": protocol.quantisation,
+            "seeds": protocol.noise,
+            "labels": protocol.labels,
+            "selection": protocol.selection,
+            "references": self.references.facts,
+        }
 
     def _images_of(self, generate: Generate) -> Images:
         return partial(quantised, generate, self.image_spec, self.device)
@@ -141,23 +162,19 @@ class Evaluator:
             seeds = range(replicate * n + first, replicate * n + first + self.batch)
             extraction.see(images(seeds).to(self.device), first, min(self.batch, n - first))
         kept = extraction.statistics()
-        self._warn_of_few_images(max((len(k["mu"]) for k in kept.values() if "root" in k), default=0))
+        dimensions = max((len(k["mu"]) for k in kept.values() if "root" in k), default=0)
+        if dimensions and not self.warned_of_few_images:  # their covariance is singular
+            self.warned_of_few_images = True
+            self.observe(
+                Note(
+                    f"{n:,} images are not more than the {dimensions:,} dimensions of their features: "
+                    "FID is far too high"
+                )
+            )
         return {
             name: _finite(name, metric.value(kept[needs[name]], self.references.prepared.get(name)))
             for name, metric in metrics.items()
         }
-
-    def _warn_of_few_images(self, dimensions: int) -> None:
-        """Say once that the covariance of so many dimensions is singular, where it is."""
-        if dimensions and not self.warned_of_few_images:
-            self.warned_of_few_images = True
-            n = self.protocol.samples
-            self.observe(
-                Note(
-                    f"{n:,} images are not more than the {dimensions:,} dimensions of their "
-                    "features: FID is far too high"
-                )
-            )
 
     def _summary(self, name: str, values: list[float]) -> Measurement:
         if len(values) == 1:

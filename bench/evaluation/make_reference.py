@@ -12,16 +12,16 @@ from torch import Tensor
 from bench import distributed, registry
 from bench.errors import UsageError
 from bench.evaluation.extraction import FeatureStatistics
-from bench.evaluation.plan import extractors_with, make_metric
+from bench.evaluation.plan import make_metric, reference_needs
 from bench.evaluation.reference import measure_dataset
 from bench.files.atomic import require_writable
 from bench.files.tensors import save_tensors, tensors_digest
 from bench.plugin.accumulators import FeatureBank
-from bench.plugin.dataset import ContentDigest, Dataset, find_dataset, prepared
+from bench.plugin.dataset import Dataset, find_dataset, prepared
 from bench.plugin.extractor import FeatureExtractor
 from bench.plugin.metric import FeatureMetric
 from bench.plugin.protocol import Protocol
-from bench.runs.events import Observer, Working, ignore
+from bench.runs.events import Observer, ignore
 
 CPU = torch.device("cpu")
 
@@ -63,7 +63,7 @@ def write_reference(
     open_dataset, open_held_out = find_dataset(name, path), find_dataset(held_out) if held_out else None
     protocol = registry.protocols.get(protocol_id or usual_protocol(name))
     comparing = _comparing(protocol, metrics)
-    needs = _needs(protocol, comparing)
+    needs = list(dict.fromkeys(reference_needs(protocol, comparing).values()))
     banks = [need for need in needs if need.kind is FeatureBank]
     if held_out and not banks:
         raise UsageError(
@@ -81,20 +81,19 @@ def write_reference(
     if open_held_out is not None:
         unseen, _ = _measure(open_held_out(), extractors, banks, device)
         tensors |= {f"{key.removesuffix('features')}held_out": tensor for key, tensor in unseen.items()}
-    command = _command(
-        _short(name),
-        ("path", path and _last_part(path)),
-        ("protocol", protocol_id),
-        ("metrics", ",".join(metrics or ())),
-        ("held-out", held_out and _short(held_out)),
-        ("extractor-path", extractor_path and _last_part(extractor_path)),
-        ("xflip", xflip),
-        ("max-size", max_size),
-        ("device", device if device.type != "cpu" else None),
-        *(("plugin", _last_part(plugin)) for plugin in plugins),
-    )
     meta = {
-        "made_by": command,
+        "made_by": _command(
+            _short(name),
+            ("path", path and _last_part(path)),
+            ("protocol", protocol_id),
+            ("metrics", ",".join(metrics or ())),
+            ("held-out", held_out and _short(held_out)),
+            ("extractor-path", extractor_path and _last_part(extractor_path)),
+            ("xflip", xflip),
+            ("max-size", max_size),
+            ("device", device if device.type != "cpu" else None),
+            *(("plugin", _last_part(plugin)) for plugin in plugins),
+        ),
         "dataset": _short(name),
         "dataset_digest": digest,
         "images": len(dataset),
@@ -107,9 +106,12 @@ def write_reference(
         "tensors_sha256": tensors_digest(tensors),
     }
     save_tensors(output, tensors, meta)
-    keys = sorted(need.key for need in needs)
-    weights_used = [f"{n} {extractor.digest()[:12]}" for n, extractor in extractors.items()]
-    parts = [f"{len(dataset):,} images of {_short(name)}", *keys, protocol.id, *weights_used]
+    parts = [
+        f"{len(dataset):,} images of {_short(name)}",
+        *sorted(need.key for need in needs),
+        protocol.id,
+    ]
+    parts += [f"{n} {extractor.digest()[:12]}" for n, extractor in extractors.items()]
     return ", ".join(parts)
 
 
@@ -141,18 +143,6 @@ def _comparing(protocol: Protocol, names: Sequence[str] | None) -> dict[str, Fea
     return comparing
 
 
-def _needs(protocol: Protocol, metrics: Mapping[str, FeatureMetric]) -> list[FeatureStatistics]:
-    """The statistics that metrics compare with, each once."""
-    needs = (
-        FeatureStatistics(
-            extractors_with(protocol, metric.feature)[0], metric.feature, metric.reference_statistics
-        )
-        for metric in metrics.values()
-        if metric.reference_statistics
-    )
-    return list(dict.fromkeys(needs))
-
-
 def _require_measurable(
     name: str,
     dataset: Dataset,
@@ -179,22 +169,14 @@ def _measure(
     observe: Observer = ignore,
 ) -> tuple[dict[str, Tensor], str]:
     """The statistics of a data set under the names that they have in a file, and a digest of its images."""
-    digest, seen = ContentDigest(), 0
-
-    def see(images: Tensor, labels: Tensor | None) -> None:
-        nonlocal seen
-        digest.update(images, labels)
-        seen += len(images)
-        observe(Working("measuring", seen, len(dataset)))
-
-    statistics = measure_dataset(dataset, extractors, needs, device, see)
+    statistics, digest = measure_dataset(dataset, extractors, needs, device, observe)
     tensors = {
         f"{need.key}.{part}": tensor
         for need, parts in statistics.items()
         for part, tensor in parts.items()
         if part != "root"
     }
-    return tensors, digest.hexdigest()
+    return tensors, digest
 
 
 def _short(name: str) -> str:

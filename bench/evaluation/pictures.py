@@ -1,6 +1,5 @@
 """Sample grids: images as a padded PNG for people. Points in the plane are drawn as points."""
 
-import io
 import math
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from bench.errors import UsageError
-from bench.files.atomic import write_atomic
+from bench.files.atomic import replacing
 from bench.plugin.images import to_uint8
 
 _SMALLEST = 64
@@ -21,9 +20,8 @@ they can be seen.
 def save_samples(images: Tensor, path: Path, columns: int | None = None) -> None:
     """Write images (N, C, H, W) in [-1, 1], or points (N, 2, 1, 1), as one PNG."""
     picture = _points(images) if images.shape[1:] == (2, 1, 1) else _grid(images, columns)
-    buffer = io.BytesIO()
-    picture.save(buffer, format="png")
-    write_atomic(path, buffer.getvalue())
+    with replacing(path) as temporary:
+        picture.save(temporary, format="png")
 
 
 def _grid(images: Tensor, columns: int | None) -> Image.Image:
@@ -70,6 +68,6 @@ def save_images(images: Tensor, folder: Path, first_seed: int) -> None:
             "that ends in .png."
         )
     for seed, image in enumerate(to_uint8(images).cpu().permute(0, 2, 3, 1).numpy(), first_seed):
-        buffer = io.BytesIO()
-        Image.fromarray(image.squeeze(2) if images.shape[1] == 1 else image).save(buffer, format="png")
-        write_atomic(folder / f"{seed:08d}.png", buffer.getvalue())
+        picture = Image.fromarray(image.squeeze(2) if images.shape[1] == 1 else image)
+        with replacing(folder / f"{seed:08d}.png") as temporary:
+            picture.save(temporary, format="png")

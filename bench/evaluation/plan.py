@@ -7,10 +7,10 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from bench import registry
 from bench.errors import UsageError, one_line
+from bench.evaluation.extraction import FeatureStatistics
 from bench.files.assets import Asset
 from bench.files.atomic import content_digest
 from bench.plugin.extractor import FeatureExtractor
@@ -19,9 +19,6 @@ from bench.plugin.metric import FeatureMetric, GeneratorMetric, Metric
 from bench.plugin.protocol import Protocol, PublishedStatistics
 from bench.plugin.teacher import Teacher
 from bench.runs.recipe import EvaluationOptions
-
-STATISTICS = (".safetensors", ".npz")
-"""Suffixes of files of statistics."""
 
 
 @dataclass(frozen=True)
@@ -90,11 +87,7 @@ class EvaluationPlan:
         extractors = list(self.extractors.values())
         fetched = extractors[1:] if self.extractor_path else extractors
         weights = [asset for extractor in fetched for asset in extractor.assets]
-        needed = {
-            f"{m.reference_statistics.name}.{self.extractor_of(m)}.{m.feature}"
-            for m in self.feature_metrics.values()
-            if m.reference_statistics
-        }
+        needed = {need.key for need in reference_needs(self.protocol, self.feature_metrics).values()}
         return weights + [
             s.asset for s in self.sources if isinstance(s, PublishedStatistics) and s.key in needed
         ]
@@ -115,11 +108,9 @@ def plan_evaluation(options: EvaluationOptions, target: TargetSpec) -> Evaluatio
     Raises UsageError for whatever could not be measured, before any work is done.
     """
     protocol = _protocol(options, target)
-    names = list(dict.fromkeys(options.eval or protocol.metrics))
-    metrics = {name: make_metric(name, protocol) for name in names}
     plan = EvaluationPlan(
         protocol,
-        metrics,
+        {name: make_metric(name, protocol) for name in options.eval or protocol.metrics},
         options.eval_repeats or protocol.repeats,
         target,
         options.reference,
@@ -139,10 +130,8 @@ def plan_evaluation(options: EvaluationOptions, target: TargetSpec) -> Evaluatio
                 f"the metric {name!r} compares with real images, and {target.name!r} names no data "
                 f"set; say --reference and one of {known}a data set or a file of statistics."
             )
-    for place in (
-        options.extractor_path,
-        options.reference if Path(options.reference or "").suffix in STATISTICS else None,
-    ):
+    of_statistics = Path(options.reference or "").suffix in (".safetensors", ".npz")
+    for place in (options.extractor_path, options.reference if of_statistics else None):
         if place and not Path(place).is_file():
             raise UsageError(f"the file {place!r} does not exist; check the path.")
     return plan
@@ -204,6 +193,19 @@ def extractors_with(protocol: Protocol, feature: str) -> list[str]:
     return [name for name in protocol.extractors if feature in registry.extractors.get(name).features]
 
 
+def reference_needs(
+    protocol: Protocol, metrics: Mapping[str, FeatureMetric]
+) -> dict[str, FeatureStatistics]:
+    """Name the statistics of real images that metrics compare with, for each metric that does."""
+    return {
+        name: FeatureStatistics(
+            extractors_with(protocol, metric.feature)[0], metric.feature, metric.reference_statistics
+        )
+        for name, metric in metrics.items()
+        if metric.reference_statistics
+    }
+
+
 def registered(protocol: Protocol) -> str:
     """Return the name under which a protocol is registered, whatever its number of images is here."""
     names = registry.protocols.entries()
@@ -221,30 +223,6 @@ def identity(plan: EvaluationPlan) -> str:
         else:
             parts.append(content_digest(Path(place)) if Path(place).exists() else str(place))
     return " ".join(parts)
-
-
-def describe(plan: EvaluationPlan, extractors: Mapping[str, FeatureExtractor]) -> dict[str, Any]:
-    """Describe the protocol in full, as it is stored beside the numbers."""
-    protocol = plan.protocol
-    return {
-        "samples": protocol.samples,
-        "extractors": {name: extractor.digest() for name, extractor in extractors.items()},
-        "extractor_precision": "16 bits, compiled" if protocol.fast else "fp32",
-        "directions": {name: metric.direction for name, metric in plan.metrics.items()},
-        "compares": [
-            name for name, metric in plan.feature_metrics.items() if metric.reference_statistics
-        ],
-        "units": {name: metric.unit for name, metric in plan.metrics.items() if metric.unit},
-        "parameters": {
-            name: parameters
-            for name, m in plan.metrics.items()
-            if dataclasses.is_dataclass(m) and (parameters := dataclasses.asdict(m))
-        },
-        "quantisation": protocol.quantisation,
-        "seeds": protocol.noise,
-        "labels": protocol.labels,
-        "selection": protocol.selection,
-    }
 
 
 def spec_of(teacher: Teacher | type[Teacher]) -> TargetSpec:

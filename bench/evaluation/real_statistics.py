@@ -110,7 +110,8 @@ def _from_npz(file: Path, known: PublishedStatistics | None, plan: EvaluationPla
     extractor = known.extractor if known else next(iter(extractors_with(plan.protocol, "pool")), "")
     if known:
         facts |= {name: getattr(known, name) for name in ("builder", "dataset", "split", "images")}
-        facts["extractors"] = {known.extractor: _published_digest(known.extractor)}
+        weights = registry.extractors.get(known.extractor).assets
+        facts["extractors"] = {known.extractor: weights[0].sha256 if weights else None}
     statistics: dict[str, Statistics] = {}
     if content.moments is not None:
         statistics[f"moments.{extractor}.pool"] = content.moments
@@ -144,11 +145,6 @@ def _published_under_name(file: Path) -> PublishedStatistics | None:
                 same = not file.exists() or place.asset.digest() in (None, sha256(file))
                 return place if same else None
     return None
-
-
-def _published_digest(extractor: str) -> str | None:
-    assets = registry.extractors.get(extractor).assets
-    return assets[0].sha256 if assets else None
 
 
 def _require_same_extractors(
@@ -194,9 +190,8 @@ def _require_same_images(source: RealStatistics, plan: EvaluationPlan) -> None:
 
 def require_shape(name: str, shape: tuple[int, ...], plan: EvaluationPlan) -> None:
     """Raise UsageError if images (C, H, W) of a reference are not of the size of the target's."""
-    target = plan.target
-    if shape != target.image_spec.shape:
-        theirs, ours = ("x".join(map(str, s)) for s in (shape, target.image_spec.shape))
+    if shape != plan.target.image_spec.shape:
         raise UsageError(
-            f"the reference {name} is of {theirs} images, those of {target.name!r} are {ours}."
+            f"the reference {name} is of {'x'.join(map(str, shape))} images, those of "
+            f"{plan.target.name!r} are {plan.target.image_spec}."
         )

@@ -2,27 +2,24 @@
 measured.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from bench import distributed
 from bench.errors import UsageError
 from bench.evaluation.extraction import Extraction, FeatureStatistics, tiles
-from bench.evaluation.plan import EvaluationPlan, registered
+from bench.evaluation.plan import EvaluationPlan, reference_needs, registered
 from bench.evaluation.real_statistics import UNKNOWN, RealStatistics, open_statistics, require_shape
 from bench.plugin.accumulators import Statistics
 from bench.plugin.dataset import ContentDigest, Dataset
 from bench.plugin.extractor import FeatureExtractor
 from bench.plugin.protocol import PublishedStatistics
-from bench.runs.events import Note, Observer, ignore
+from bench.runs.events import Note, Observer, Working, ignore
 
 BATCH = 250
 """Real images measured at once."""
-KINDS = {"moments": "mean and covariance", "bank": "all features"}
-"""Kinds of statistics, in words."""
 
 
 class References:
@@ -42,13 +39,7 @@ class References:
     ) -> None:
         self.facts: list[dict[str, Any]] = []
         """Facts about each source that was used, as they are stored with the numbers."""
-        needs = {
-            name: FeatureStatistics(
-                plan.extractor_of(metric), metric.feature, metric.reference_statistics
-            )
-            for name, metric in plan.feature_metrics.items()
-            if metric.reference_statistics
-        }
+        needs = reference_needs(plan.protocol, plan.feature_metrics)
         missing = list(dict.fromkeys(needs.values()))
         collected: dict[FeatureStatistics, Statistics] = {}
         for place in plan.sources:
@@ -67,16 +58,18 @@ class References:
                 _warn(source, statistics, observe)
         for name, need in needs.items():
             if need in missing:
-                kind, _, _ = need.key.partition(".")
+                kinds = {"moments": "mean and covariance", "bank": "all features"}
+                kind = kinds[need.key.partition(".")[0]]
                 raise UsageError(
-                    f"the metric {name!r} needs {KINDS[kind]} of real images in the feature "
+                    f"the metric {name!r} needs {kind} of real images in the feature "
                     f"{need.feature!r} of {need.extractor}, and {plan.reference!r} has none; make "
                     "a file that has them by `bench stats DATASET --protocol "
                     f"{registered(plan.protocol)} --metrics {','.join(needs)} -o "
                     "FILE.safetensors`."
                 )
-        metrics = plan.feature_metrics
-        self.prepared = {name: metrics[name].prepare(collected[need]) for name, need in needs.items()}
+        self.prepared = {
+            name: plan.feature_metrics[name].prepare(collected[need]) for name, need in needs.items()
+        }
 
 
 def _collect(
@@ -88,7 +81,7 @@ def _collect(
     observe: Observer,
 ) -> dict[FeatureStatistics, Statistics]:
     """The missing statistics that a source has in its file, and those that can be measured from its
-    images.
+    images. Raises UsageError if these are of another size, or not those of its file.
     """
     statistics: dict[FeatureStatistics, Statistics] = {
         need: {name: t.to(device) for name, t in source.statistics[need.key].items()}
@@ -96,18 +89,30 @@ def _collect(
         if need.key in source.statistics
     }
     more = [need for need in missing if need not in statistics]
-    if source.open_dataset is not None and more:
-        images = source.facts.get("dataset", source.name)
-        why = "as no file has what is needed of them; `bench stats` makes one"
-        observe(Note(f"measuring the real images of {images}, {why}"))
-        statistics |= _measure_source(source, source.open_dataset(), more, plan, extractors, device)
-    return statistics
+    if source.open_dataset is None or not more:
+        return statistics
+    images = source.facts.get("dataset", source.name)
+    observe(
+        Note(
+            f"measuring the real images of {images}, as no file has what is needed of them; "
+            "`bench stats` makes one"
+        )
+    )
+    dataset = source.open_dataset()
+    require_shape(source.name, dataset.image_spec.shape, plan)
+    measured, digest = measure_dataset(dataset, extractors, more, device)
+    known = source.facts.get("dataset_digest")
+    if known and distributed.world_size() == 1 and digest != known:
+        raise UsageError(
+            f"the data set {source.facts['dataset']!r} here is not the one that {source.name} was "
+            "made from; make it again, with --metrics for all that you measure."
+        )
+    return statistics | measured
 
 
 def _warn(
     source: RealStatistics, statistics: Mapping[FeatureStatistics, Statistics], observe: Observer
 ) -> None:
-    """Say what a person must know of statistics that were given."""
     if source.facts["builder"] == UNKNOWN:
         observe(
             Note(
@@ -132,38 +137,16 @@ def measure_dataset(
     extractors: Mapping[str, FeatureExtractor],
     needs: Collection[FeatureStatistics],
     device: torch.device | None = None,
-    see: Callable[[Tensor, Tensor | None], None] = lambda images, labels: None,
-) -> dict[FeatureStatistics, Statistics]:
-    """Measure statistics of real images; ``see`` is shown every batch of images and labels on its way."""
-    needed = {need.extractor for need in needs}
-    used = {name: extractor for name, extractor in extractors.items() if name in needed}
+    observe: Observer = ignore,
+) -> tuple[dict[FeatureStatistics, Statistics], str]:
+    """Measure statistics of real images, and return with them a digest of what this process has seen."""
+    used = {need.extractor: extractors[need.extractor] for need in needs}
     extraction = Extraction(used, needs, len(dataset))
+    digest = ContentDigest()
     size = max(1, min(BATCH, len(dataset) // distributed.world_size()))  # a part for every process
     for first in tiles(len(dataset), size):
         images, labels = dataset.read(range(first, min(first + size, len(dataset))))
         extraction.see(images.to(device), first)
-        see(images, labels)
-    return extraction.statistics()
-
-
-def _measure_source(
-    source: RealStatistics,
-    dataset: Dataset,
-    needs: Collection[FeatureStatistics],
-    plan: EvaluationPlan,
-    extractors: Mapping[str, FeatureExtractor],
-    device: torch.device,
-) -> dict[FeatureStatistics, Statistics]:
-    """Measure a source's images. Raises UsageError if they are of another size, or not those of its
-    statistics.
-    """
-    digest = ContentDigest()
-    require_shape(source.name, dataset.image_spec.shape, plan)
-    statistics = measure_dataset(dataset, extractors, needs, device, digest.update)
-    known = source.facts.get("dataset_digest")
-    if known and distributed.world_size() == 1 and digest.hexdigest() != known:
-        raise UsageError(
-            f"the data set {source.facts['dataset']!r} here is not the one that {source.name} was "
-            "made from; make it again, with --metrics for all that you measure."
-        )
-    return statistics
+        digest.update(images, labels)
+        observe(Working("measuring", first + len(images), len(dataset)))
+    return extraction.statistics(), digest.hexdigest()

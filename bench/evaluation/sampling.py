@@ -23,9 +23,11 @@ Images = Callable[[range], Tensor]
 """Uint8 images (N, C, H, W) of these seeds, or of these places in a data set."""
 
 
-def seeded_noise(seeds: range, image_spec: ImageSpec) -> tuple[Tensor, Tensor | None]:
-    """Draw noise (N, C, H, W) and one-hot labels (N, label_dim) or None, on the CPU, each image's
-    from its own seed.
+def seeded_noise(
+    seeds: range, image_spec: ImageSpec, device: torch.device | None = None
+) -> tuple[Tensor, Tensor | None]:
+    """Draw noise (N, C, H, W) and one-hot labels (N, label_dim) or None, each image's from its own
+    seed: on the CPU, and from there to the device.
 
     As in EDM's ``generate.py``: one generator per seed draws the noise and then a uniform class.
     The images therefore do not depend on the batch size, the number of devices or the order.
@@ -38,7 +40,8 @@ def seeded_noise(seeds: range, image_spec: ImageSpec) -> tuple[Tensor, Tensor | 
         torch.randn(image_spec.shape, generator=generator, out=z[i])
         if image_spec.label_dim:
             torch.randint(image_spec.label_dim, (1,), generator=generator, out=classes[i : i + 1])
-    return z, F.one_hot(classes, image_spec.label_dim).float() if image_spec.label_dim else None
+    labels = F.one_hot(classes, image_spec.label_dim).float() if image_spec.label_dim else None
+    return z.to(device), None if labels is None else labels.to(device)
 
 
 def seeded_draw(seeds: range, image_spec: ImageSpec, device: torch.device) -> Draw:
@@ -75,11 +78,11 @@ def generate_images(
 
     Raises BenchError for images of another shape, or that are not finite.
     """
-    z, labels = seeded_noise(seeds, image_spec)
+    z, labels = seeded_noise(seeds, image_spec, device)
     draw = seeded_draw(seeds, image_spec, device)
     with fork_rng(device), torch.no_grad():
         torch.manual_seed(seeds.start)  # for a generator that draws noise of its own
-        images = generate(z.to(device), None if labels is None else labels.to(device), draw)
+        images = generate(z, labels, draw)
     if images.shape != z.shape:
         raise BenchError(
             f"the generator returned images of shape {tuple(images.shape)}, expected {tuple(z.shape)}."
@@ -118,9 +121,8 @@ def at_once(generate: Generate, image_spec: ImageSpec, device: torch.device) -> 
     def make(count: int) -> Tensor:
         generator = torch.Generator(device).manual_seed(0)
         z = torch.randn(count, *image_spec.shape, device=device, generator=generator)
-        labels = None
-        if classes := image_spec.label_dim:
-            labels = torch.eye(classes, device=device)[torch.arange(count) % classes]
+        classes = image_spec.label_dim
+        labels = torch.eye(classes, device=device)[torch.arange(count) % classes] if classes else None
 
         def draw() -> Tensor:
             return torch.randn(z.shape, dtype=torch.float64, device=device, generator=generator)

@@ -6,12 +6,13 @@ import hashlib
 import json
 import os
 import re
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from bench import environment, registry
 from bench.errors import UsageError
@@ -21,93 +22,40 @@ from bench.evaluation.sampling import Images, quantised
 from bench.factory import ImageGenerator, find_teacher_class, open_generator
 from bench.files.atomic import content_digest, write_atomic
 from bench.files.tensors import tensors_digest
-from bench.plugin.dataset import Dataset, find_dataset, prepared
+from bench.plugin.dataset import find_dataset, prepared
 from bench.plugin.images import ImageSpec
 from bench.plugin.metric import GeneratorMetric
 from bench.runs.events import Note, Observer, ignore
 from bench.runs.recipe import EvaluationOptions
-from bench.runs.record import Measurement
 from bench.runs.store import now
 
 
 @dataclass(frozen=True)
-class Target(ABC):
-    """The thing that is measured, and the plan by which it is."""
+class Target:
+    """The thing that is measured, a generator or the images of a folder or a zip, and the plan by which
+    it is.
+    """
 
     name: str
     plan: EvaluationPlan
     device: torch.device
-
-    @property
-    @abstractmethod
-    def images(self) -> Images:
-        """A function that returns uint8 images, by their seeds or by their places in a folder."""
-
-    @property
-    @abstractmethod
-    def replicates(self) -> range:
-        """The numbers of the replicates that are measured."""
-
-    @abstractmethod
-    def measure(self, evaluator: Evaluator) -> dict[str, Measurement]:
-        """Measure every metric over the replicates."""
-
-    @abstractmethod
-    def facts(self) -> dict[str, Any]:
-        """Describe what was measured: its digest, and of a generator its NFE, parameters and precision."""
-
-
-@dataclass(frozen=True)
-class Generated(Target):
-    """The images of a generator."""
-
-    generator: ImageGenerator
-
-    @property
-    def images(self) -> Images:
-        return lambda seeds: quantised(
-            self.generator.generate, self.plan.target.image_spec, self.device, seeds
-        )
-
-    @property
-    def replicates(self) -> range:
-        """From 0; of a run from 1, as replicate 0 may have chosen its checkpoint."""
-        first = 1 if self.generator.trained else 0
-        return range(first, first + self.plan.repeats)
-
-    def measure(self, evaluator: Evaluator) -> dict[str, Measurement]:
-        return evaluator.measure(self.generator.generate, self.replicates)
+    images: Images
+    """A function that returns uint8 images, by their seeds or by their places in a folder."""
+    replicates: range
+    """The numbers of the replicates that are measured."""
+    generator: ImageGenerator | None = None
+    """None for images that are read from files."""
 
     def facts(self) -> dict[str, Any]:
+        """Describe what was measured: its digest, and of a generator its NFE and parameters."""
+        if self.generator is None:
+            return {"digest": content_digest(Path(self.name)), "nfe": None, "parameters": None}
         network = self.generator.network
         return {
             "digest": tensors_digest(network.state_dict()),
             "nfe": self.generator.nfe,
             "parameters": sum(p.numel() for p in network.parameters()),
         }
-
-
-@dataclass(frozen=True)
-class Stored(Target):
-    """The images of a folder or a zip, which are one replicate."""
-
-    dataset: Dataset
-
-    @property
-    def images(self) -> Images:
-        return lambda places: self.dataset.read(
-            range(places.start, min(places.stop, len(self.dataset)))
-        )[0]
-
-    @property
-    def replicates(self) -> range:
-        return range(1)
-
-    def measure(self, evaluator: Evaluator) -> dict[str, Measurement]:
-        return evaluator.measure_images(self.images, self.replicates)
-
-    def facts(self) -> dict[str, Any]:
-        return {"digest": content_digest(Path(self.name)), "nfe": None, "parameters": None}
 
 
 def open_target(
@@ -141,12 +89,19 @@ def open_target(
     generator = open_generator(name, results, device=device, path=path)
     if generator.note:
         observe(Note(generator.note))
-    return Generated(
-        name, plan_evaluation(options, spec_of(generator.teacher)), generator.device, generator
+    plan = plan_evaluation(options, spec_of(generator.teacher))
+    first = 1 if generator.trained else 0  # replicate 0 may have chosen the checkpoint of a run
+    return Target(
+        name,
+        plan,
+        generator.device,
+        partial(quantised, generator.generate, plan.target.image_spec, generator.device),
+        range(first, first + plan.repeats),
+        generator,
     )
 
 
-def _open_folder(place: Path, options: EvaluationOptions, device: str, observe: Observer) -> Stored:
+def _open_folder(place: Path, options: EvaluationOptions, device: str, observe: Observer) -> Target:
     """Open a folder or zip of images. Raises UsageError for what can be measured of a generator alone."""
     if not place.exists():
         raise UsageError(f"there is no file {str(place)!r}; check the path.")
@@ -177,9 +132,12 @@ def _open_folder(place: Path, options: EvaluationOptions, device: str, observe: 
         observe(
             Note(f"{samples:,} of its {len(dataset):,} images are measured, drawn as EDM draws them")
         )
-    return Stored(
-        str(place), plan, environment.choose_device(device), prepared(dataset, max_size=samples)
-    )
+    chosen = prepared(dataset, max_size=samples)
+
+    def read(places: range) -> Tensor:
+        return chosen.read(range(places.start, min(places.stop, samples)))[0]
+
+    return Target(str(place), plan, environment.choose_device(device), read, range(1))
 
 
 def _require_measurable(name: str, options: EvaluationOptions) -> None:
@@ -197,9 +155,15 @@ def evaluate(target: Target, evaluator: Evaluator) -> dict[str, Any]:
     """Measure a target, and return all that is stored of it: the numbers, of what, by which
     protocol, where and when.
     """
-    metrics = target.measure(evaluator)
     protocol = {"id": evaluator.label} | evaluator.describe()
-    if isinstance(target, Stored):
+    precision = "tf32" if torch.backends.cuda.matmul.allow_tf32 else "fp32"
+    if target.generator is not None:
+        metrics = evaluator.measure(target.generator.generate, target.replicates)
+        half = getattr(target.generator.teacher.denoiser, "half_type", None)
+        if half is not None:
+            precision = {torch.float16: "fp16", torch.bfloat16: "bf16"}[half]
+    else:
+        metrics = evaluator.measure_images(target.images, target.replicates)
         protocol |= {
             "labels": "as the images are",
             "seeds": "the images are read from files",
@@ -211,26 +175,14 @@ def evaluate(target: Target, evaluator: Evaluator) -> dict[str, Any]:
         "replicates": list(target.replicates),
         "metrics": {name: m.model_dump(exclude_none=True) for name, m in metrics.items()},
         "protocol": protocol,
-        "environment": environment.describe(target.device, _precision(target)),
+        "environment": environment.describe(target.device, precision),
         "measured": now(),
     }
 
 
-def _precision(target: Target) -> str:
-    """The arithmetic in which the images were made."""
-    half = (
-        getattr(target.generator.teacher.denoiser, "half_type", None)
-        if isinstance(target, Generated)
-        else None
-    )
-    if half is not None:
-        return {torch.float16: "fp16", torch.bfloat16: "bf16"}[half]
-    return "tf32" if torch.backends.cuda.matmul.allow_tf32 else "fp32"
-
-
 def run_folder(target: Target) -> Path | None:
     """Return the folder of the run that made a target's generator, if it is there."""
-    return target.generator.run if isinstance(target, Generated) else None
+    return target.generator.run if target.generator else None
 
 
 def write_evaluation(content: dict[str, Any], run: Path | None, results: Path) -> Path:

@@ -57,8 +57,7 @@ def reported_fid(name: str) -> ReportedFID:
         raise UsageError(
             f"no FID of {name!r} is known to be published; measure it with `bench eval {name}`."
         )
-    published: ReportedFID = thing.published
-    return published
+    return thing.published
 
 
 def verify(

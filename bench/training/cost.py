@@ -1,7 +1,8 @@
 """Counting what one update costs: floating-point operations, and the passes through each network."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -14,34 +15,24 @@ def measure(update: Callable[[], None], roles: Mapping[str, nn.Module]) -> Updat
     """Run ``update`` once under torch's FLOP counter, counting the passes through the networks of
     each role.
     """
-    with _counted_passes(roles) as passes, FlopCounterMode(display=False) as counter:
-        update()
+    passes = {role: [0, 0] for role in roles}
+
+    def forward(role: str, network: nn.Module, inputs: Any, result: Any) -> None:
+        # Of several outputs the images come first, features after them.
+        output = result[0] if isinstance(result, tuple) else result
+        count = len(output)
+        passes[role][0] += count
+        if output.requires_grad:
+            output.register_hook(partial(backward, role, count))
+
+    def backward(role: str, count: int, gradient: Any) -> None:
+        passes[role][1] += count
+
+    with ExitStack() as hooks:
+        for role, network in roles.items():
+            hooks.enter_context(network.register_forward_hook(partial(forward, role)))
+        with FlopCounterMode(display=False) as counter:
+            update()
     return UpdateCost(
         counter.get_total_flops(), {role: (f, b) for role, (f, b) in passes.items() if f or b}
     )
-
-
-@contextmanager
-def _counted_passes(roles: Mapping[str, nn.Module]) -> Iterator[dict[str, list[int]]]:
-    passes = {role: [0, 0] for role in roles}
-
-    def count_passes(role: str) -> Callable[[nn.Module, Any, Any], None]:
-        def forward(network: nn.Module, inputs: Any, result: Any) -> None:
-            # Of several outputs the images come first, features after them.
-            output = result[0] if isinstance(result, tuple) else result
-            count = len(output)
-            passes[role][0] += count
-            if output.requires_grad:
-                output.register_hook(lambda gradient: backward(count))
-
-        def backward(count: int) -> None:
-            passes[role][1] += count
-
-        return forward
-
-    handles = [network.register_forward_hook(count_passes(role)) for role, network in roles.items()]
-    try:
-        yield passes
-    finally:
-        for handle in handles:
-            handle.remove()

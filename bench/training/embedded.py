@@ -1,7 +1,6 @@
 """Training the networks that this project ships, with a description of how each was made."""
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -12,14 +11,6 @@ from bench.files.atomic import require_writable
 from bench.files.tensors import load_tensors, save_tensors, tensors_digest
 from bench.plugin.teacher import Trainable
 from bench.runs.events import Observer, Working, ignore
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A trained network: its digest, and a line for people."""
-
-    digest: str
-    summary: str
 
 
 def trainable(name: str) -> type[Trainable]:
@@ -44,9 +35,9 @@ def trainable(name: str) -> type[Trainable]:
 
 def train_network(
     name: str, output: Path, *, seed: int = 0, images: int | None = None, observe: Observer = ignore
-) -> Trained:
+) -> str:
     """Train on the CPU with one thread, write the weights with their description, and compare them
-    with the shipped ones.
+    with the shipped ones; return a line that says how it went.
     """
     network = trainable(name)
     total = images or network.training_images
@@ -84,9 +75,7 @@ def train_network(
         },
     )
     facts = ", ".join(f"{k.replace('_', ' ')} {v:.4g}" for k, v in measured.items())
-    return Trained(
-        digest, f"{total:,} images in {seconds:.0f} s, {facts}, sha256 {digest[:16]}{comparison}"
-    )
+    return f"{total:,} images in {seconds:.0f} s, {facts}, sha256 {digest[:16]}{comparison}"
 
 
 def _against_shipped(network: type[Trainable], digest: str) -> str:

@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from bench import environment
 from bench.errors import UsageError
 from bench.evaluation.sampling import seeded_noise
@@ -92,8 +90,7 @@ def _cost_of_an_update(job: Job, budget: Budget) -> dict[str, float]:
     """
     device, teacher = job.device, job.teacher.to(job.device)
     pairs = real = None
-    z, labels = (None if t is None else t.to(device) for t in seeded_noise(range(2), teacher.image_spec))
-    assert z is not None
+    z, labels = seeded_noise(range(2), teacher.image_spec, device)
     if job.requirements.pairs is not None:
         pairs = PairStream(z, z, labels, flops=0, seconds=0.0)
     if job.requirements.real is not None:
@@ -119,10 +116,8 @@ def _cost_of_an_update(job: Job, budget: Budget) -> dict[str, float]:
         "images": float(batch),
         "updates": 1.0,
         "flops": flops * batch / tried[0] / updates,
-        "seconds": seconds[-1]
-        * batch
-        / tried[-1]
-        / updates,  # a slope would be at the mercy of one slow timing
+        # A slope would be at the mercy of one slow timing.
+        "seconds": seconds[-1] * batch / tried[-1] / updates,
         "memory": _extrapolated(tried, memory, batch) * _CHECKPOINT + _resident_bytes(job),
     }
 
@@ -151,10 +146,7 @@ def _cost_of_pairs(job: Job, pairs: TeacherPairs) -> tuple[float, float]:
     """Measure operations and seconds of all pairs, on one small batch."""
     few = min(pairs.count, 50)
     teacher = job.teacher.to(job.device)
-    z, labels = (
-        None if t is None else t.to(job.device) for t in seeded_noise(range(few), teacher.image_spec)
-    )
-    assert z is not None
+    z, labels = seeded_noise(range(few), teacher.image_spec, job.device)
     _, flops = sample_measured(teacher, z, labels, pairs.steps)  # and gets everything ready
     started = time.perf_counter()
     teacher.sample(z, labels, Sampler(pairs.steps))
@@ -164,6 +156,5 @@ def _cost_of_pairs(job: Job, pairs: TeacherPairs) -> tuple[float, float]:
 def _timed(trainer: Trainer) -> float:
     started = time.perf_counter()
     trainer.iteration()
-    if trainer.device.type == "cuda":
-        torch.cuda.synchronize(trainer.device)
+    trainer.synchronise()
     return time.perf_counter() - started

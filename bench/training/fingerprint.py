@@ -119,16 +119,22 @@ def inputs_of(
     They are code, cards, plugins, weights, statistics and images. A finished run answers its
     request for as long as all of them are as they were.
     """
-    method_files = files_behind([setup.method_class])
-    files = [card_file(setup.method_class), *method_files, *teacher_files(setup.teacher), *required]
-    files += _files_behind([registry.plugin_module(plugin) for plugin in recipe.plugins])
+    files = [
+        card_file(setup.method_class),
+        *files_behind([setup.method_class]),
+        *teacher_files(setup.teacher),
+        *setup.teacher.files,
+        *_files_behind([registry.plugin_module(plugin) for plugin in recipe.plugins]),
+        *required,
+    ]
     files += [Path(recipe.teacher_path)] if recipe.teacher_path else []
-    files += setup.teacher.files
     shipped = [getattr(setup.teacher, "shipped", None)]
     if plan:
-        files += files_behind(classes_of(plan))
-        files += [asset.path for asset in plan.assets]
-        files += [Path(place) for place in plan.sources if not isinstance(place, PublishedStatistics)]
+        files += [
+            *files_behind(classes_of(plan)),
+            *(asset.path for asset in plan.assets),
+            *(Path(place) for place in plan.sources if not isinstance(place, PublishedStatistics)),
+        ]
         files += [plan.extractor_path] if plan.extractor_path else []
         shipped += [getattr(extractor, "shipped", None) for extractor in plan.extractors.values()]
     files += [f for f in shipped if f]

@@ -62,7 +62,22 @@ def make_job(request: Request) -> Job:
     )
     _require_same(request, requirements)
     plan = plan_evaluation(request, spec_of(teacher)) if request.measures else None
-    recipe = _settle_recipe(request, components, setup, requirements, plan)
+    recipe = Recipe(
+        method=request.method,
+        method_digest=code_of(files_behind([method_class])),
+        teacher=request.teacher,
+        seed=request.seed,
+        budget=str(components.budget) if components.budget else None,
+        settings=setup.settings.model_dump(mode="json"),
+        evaluation=_settle_evaluation(request, plan, trains=method_class.trains) if plan else None,
+        teacher_digest=teacher.digest(),
+        teacher_code=teacher_code(teacher),
+        teacher_path=request.teacher_path,
+        data=request.data,
+        supplies=requirements.digests,
+        plugins={p: sha256(Path(p)) for p in request.plugins},
+        plugin_code=plugin_code(request.plugins),
+    )
     return Job(
         **vars(setup),
         request=request,
@@ -89,18 +104,14 @@ def check_suite(suite: Suite) -> list[Request]:
     """List the runs of a suite, each checked; real images that are given go to those methods alone
     that learn from some.
     """
-    for request in (requests := [_with_data(request, suite) for request in suite.requests()]):
-        check_request(request)
+    requests = []
+    for request in suite.requests():
+        components = check_request(request)
+        method_class, settings = components.method_class, components.hyperparameters.settings
+        learns = any(isinstance(required, RealImages) for required in method_class.requires(settings))
+        given = {"data": suite.data} if suite.data is not None and learns else {}
+        requests.append(request.model_copy(update=given))
     return requests
-
-
-def _with_data(request: Request, suite: Suite) -> Request:
-    if suite.data is None:
-        return request
-    components = look_up(request)
-    method_class, settings = components.method_class, components.hyperparameters.settings
-    learns = any(isinstance(requirement, RealImages) for requirement in method_class.requires(settings))
-    return request.model_copy(update={"data": suite.data}) if learns else request
 
 
 def _require_same(request: Request, requirements: Requirements) -> None:
@@ -111,31 +122,6 @@ def _require_same(request: Request, requirements: Requirements) -> None:
                 f"the recipe was made with other {kind} content ({digest[:12]}) than is found now "
                 f"({str(present)[:12]}); give that, or leave the recipe file out."
             )
-
-
-def _settle_recipe(
-    request: Request,
-    components: Components,
-    setup: Setup,
-    requirements: Requirements,
-    plan: EvaluationPlan | None,
-) -> Recipe:
-    return Recipe(
-        method=request.method,
-        method_digest=code_of(files_behind([setup.method_class])),
-        teacher=request.teacher,
-        seed=request.seed,
-        budget=str(components.budget) if components.budget else None,
-        settings=setup.settings.model_dump(mode="json"),
-        evaluation=_settle_evaluation(request, plan, trains=setup.method_class.trains) if plan else None,
-        teacher_digest=setup.teacher.digest(),
-        teacher_code=teacher_code(setup.teacher),
-        teacher_path=request.teacher_path,
-        data=request.data,
-        supplies=requirements.digests,
-        plugins={p: sha256(Path(p)) for p in request.plugins},
-        plugin_code=plugin_code(request.plugins),
-    )
 
 
 def _settle_evaluation(request: Request, plan: EvaluationPlan, *, trains: bool) -> SettledEvaluation:

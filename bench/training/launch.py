@@ -2,8 +2,6 @@
 reused.
 """
 
-from __future__ import annotations
-
 import ctypes
 import os
 import signal
@@ -33,88 +31,14 @@ HELD_SECONDS = 5.0
 """Seconds before a run that another process holds is tried again."""
 
 
-class Launcher:
-    """Carries out the waiting runs of a grid, ``processes`` at a time; one that fails is noted, and
-    the others go on.
+# Bound here, as it is too late after a fork.
+_prctl = getattr(ctypes.CDLL(None), "prctl", None) if sys.platform == "linux" else None
 
-    Each process has an equal share of the processor's threads and, if there are any, one of the
-    ``gpus``, named as in CUDA_VISIBLE_DEVICES.
-    """
 
-    def __init__(
-        self, runs: list[GridRun], results: Path, processes: int, gpus: Sequence[str] = ()
-    ) -> None:
-        self.runs, self.results, self.gpus = runs, results, gpus
-        self.slots: list[_Process | None] = [None] * processes
-        self.threads = max(1, cores() // processes)
-        self.looked = 0.0
-
-    def carry_out(self, observe: Observer = ignore) -> None:
-        """Run all.
-
-        Raises Interrupted after SIGINT or SIGTERM, when every process has saved its checkpoint. If
-        this process is killed, the others save theirs and end (on Linux).
-        """
-        message = "stopping every run, with its checkpoint saved"
-        with tempfile.TemporaryDirectory() as scratch, stop_requests(message, patient=True) as stop:
-            try:
-                while self._step(stop, Path(scratch)):
-                    observe(GridProgress(self.runs))
-                    time.sleep(POLL_SECONDS)
-                observe(GridProgress(self.runs))
-            finally:  # whatever went wrong here, no run is left behind
-                for process in filter(None, self.slots):
-                    process.stop()
-                    process.process.wait()
-            if stop.requested:
-                raise Interrupted("stopped with every checkpoint saved; the same command continues.")
-
-    def _step(self, stop: StopRequest, scratch: Path) -> bool:
-        """Take note of processes that have ended and start others in their place. Tells whether
-        there is more to do.
-        """
-        self._collect()
-        waiting = [run for run in self.runs if run.state == "waiting"]
-        ready = [run for run in waiting if run.not_before <= time.monotonic()]
-        for slot, process in enumerate(self.slots):
-            if process is None and ready and not stop.requested:
-                self.slots[slot] = self._start(ready.pop(0), slot, scratch)
-            elif process is not None and stop.requested:
-                process.stop()
-        return any(self.slots) or bool(waiting and not stop.requested)
-
-    def _start(self, run: GridRun, slot: int, scratch: Path) -> _Process:
-        """Start ``bench run`` for one run in a process."""
-        recipe = scratch / f"{len(list(scratch.iterdir()))}.yaml"
-        request = run.request.model_dump(exclude={"device"}, exclude_none=True)
-        recipe.write_text(yaml.safe_dump(request), encoding="utf-8")
-        command = [
-            sys.executable,
-            "-m",
-            "bench",
-            "run",
-            "--recipe",
-            str(recipe),
-            "--results",
-            str(self.results),
-        ]
-        command += ["--device", run.request.device, "--no-teacher", "--format", "json"]
-        environment = os.environ | {"OMP_NUM_THREADS": str(self.threads)}
-        if self.gpus:
-            environment["CUDA_VISIBLE_DEVICES"] = self.gpus[slot % len(self.gpus)]
-        return _Process(run, command, environment, recipe)
-
-    def _collect(self) -> None:
-        """Take note of what the processes have done."""
-        look = time.monotonic() - self.looked > RECORD_SECONDS
-        self.looked = time.monotonic() if look else self.looked
-        for slot, process in enumerate(self.slots):
-            if process is None:
-                continue
-            if process.has_ended():
-                self.slots[slot] = None
-            elif look:
-                process.run.record = find_asked(process.run.request, self.results) or process.run.record
+def _die_together() -> None:
+    """In the child, on Linux: be asked to stop when the parent dies, however it dies."""
+    if _prctl is not None:
+        _prctl(1, signal.SIGTERM)  # 1 is PR_SET_PDEATHSIG
 
 
 class _Process:
@@ -167,15 +91,92 @@ class _Process:
             self.process.send_signal(signal.SIGTERM)
 
 
-_PARENT_DIES = 1  # prctl's PR_SET_PDEATHSIG
-# Bound here, as it is too late after a fork.
-_prctl = getattr(ctypes.CDLL(None), "prctl", None) if sys.platform == "linux" else None
+class Launcher:
+    """Carries out the waiting runs of a grid, ``processes`` at a time; one that fails is noted, and
+    the others go on.
 
+    Each process has an equal share of the processor's threads and, if there are any, one of the
+    ``gpus``, named as in CUDA_VISIBLE_DEVICES.
+    """
 
-def _die_together() -> None:
-    """In the child, on Linux: be asked to stop when the parent dies, however it dies."""
-    if _prctl is not None:
-        _prctl(_PARENT_DIES, signal.SIGTERM)
+    def __init__(
+        self, runs: list[GridRun], results: Path, processes: int, gpus: Sequence[str] = ()
+    ) -> None:
+        self.runs, self.results, self.gpus = runs, results, gpus
+        self.slots: list[_Process | None] = [None] * processes
+        self.threads = max(1, cores() // processes)
+        self.looked = 0.0
+
+    def carry_out(self, observe: Observer = ignore) -> None:
+        """Run all.
+
+        Raises Interrupted after SIGINT or SIGTERM, when every process has saved its checkpoint. If
+        this process is killed, the others save theirs and end (on Linux).
+        """
+        with (
+            tempfile.TemporaryDirectory() as scratch,
+            stop_requests("stopping every run, with its checkpoint saved", patient=True) as stop,
+        ):
+            try:
+                while self._step(stop, Path(scratch)):
+                    observe(GridProgress(self.runs))
+                    time.sleep(POLL_SECONDS)
+                observe(GridProgress(self.runs))
+            finally:  # whatever went wrong here, no run is left behind
+                for process in filter(None, self.slots):
+                    process.stop()
+                    process.process.wait()
+            if stop.requested:
+                raise Interrupted("stopped with every checkpoint saved; the same command continues.")
+
+    def _step(self, stop: StopRequest, scratch: Path) -> bool:
+        """Take note of processes that have ended and start others in their place. Tells whether
+        there is more to do.
+        """
+        self._collect()
+        waiting = [run for run in self.runs if run.state == "waiting"]
+        ready = [run for run in waiting if run.not_before <= time.monotonic()]
+        for slot, process in enumerate(self.slots):
+            if process is None and ready and not stop.requested:
+                self.slots[slot] = self._start(ready.pop(0), slot, scratch)
+            elif process is not None and stop.requested:
+                process.stop()
+        return any(self.slots) or bool(waiting and not stop.requested)
+
+    def _start(self, run: GridRun, slot: int, scratch: Path) -> _Process:
+        recipe = scratch / f"{len(list(scratch.iterdir()))}.yaml"
+        request = run.request.model_dump(exclude={"device"}, exclude_none=True)
+        recipe.write_text(yaml.safe_dump(request), encoding="utf-8")
+        command = [
+            sys.executable,
+            "-m",
+            "bench",
+            "run",
+            "--recipe",
+            str(recipe),
+            "--results",
+            str(self.results),
+            "--device",
+            run.request.device,
+            "--no-teacher",
+            "--format",
+            "json",
+        ]
+        environment = os.environ | {"OMP_NUM_THREADS": str(self.threads)}
+        if self.gpus:
+            environment["CUDA_VISIBLE_DEVICES"] = self.gpus[slot % len(self.gpus)]
+        return _Process(run, command, environment, recipe)
+
+    def _collect(self) -> None:
+        look = time.monotonic() - self.looked > RECORD_SECONDS
+        self.looked = time.monotonic() if look else self.looked
+        for slot, process in enumerate(self.slots):
+            if process is None:
+                continue
+            if process.has_ended():
+                self.slots[slot] = None
+            elif look:
+                process.run.record = find_asked(process.run.request, self.results) or process.run.record
 
 
 def visible_gpus(device: str) -> list[str]:

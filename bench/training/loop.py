@@ -19,7 +19,7 @@ from bench.runs.store import RunFolder
 from bench.training.job import Job
 from bench.training.pairs import PairStream, sample_measured, teacher_pairs
 from bench.training.real_images import RealStream
-from bench.training.recorder import Recorder
+from bench.training.recorder import Recorder, note_peak_memory
 from bench.training.signals import StopRequest
 from bench.training.trainer import Trainer, checked_steps
 from bench.units import quantity
@@ -49,7 +49,9 @@ def train(
     recorder = Recorder(job, folder, record, observe, stop)
     recorder.open(method)
     pairs = prepare_pairs(job, observe, stop)
-    real = open_real_images(job)
+    real = None
+    if (dataset := job.requirements.real) is not None:
+        real = RealStream(dataset, job.teacher.image_spec, job.recipe.seed, job.device)
     torch.manual_seed(job.recipe.seed)
     trainer = Trainer(method, job.teacher, budget, job.device, pairs, real)
     charge_initial_generator(job, trainer)
@@ -95,8 +97,9 @@ def train(
     # The budget is spent: keep the averaged generator.
     checkpoint.save()
     save_generator(trainer, recorder, folder.weights)
-    weights = folder.weights
-    record.checkpoint = WeightsFile(path=str(weights.relative_to(folder.path)), sha256=sha256(weights))
+    record.checkpoint = WeightsFile(
+        path=str(folder.weights.relative_to(folder.path)), sha256=sha256(folder.weights)
+    )
     recorder.finish(trainer.averaged())
 
 
@@ -109,8 +112,15 @@ def prepare_method(job: Job, budget: Budget) -> Method:
         load_weights(
             method.generator, initial.weights(), f"the starting generator {str(initial.file)!r}"
         )
-    if budget.axis == "flops":
-        _refuse_budget_spent_on_pairs(job, budget)
+    if budget.axis == "flops" and (pairs := job.requirements.pairs) is not None:
+        few = min(2, pairs.count)  # from which the cost of all is known
+        z, labels = seeded_noise(range(few), job.teacher.image_spec, job.device)
+        cost = sample_measured(job.teacher, z, labels, pairs.steps)[1] * pairs.count / few
+        if cost >= budget.amount:
+            raise UsageError(
+                f"the teacher's {pairs.count:,} pairs alone cost {quantity(cost)} FLOPs and the budget "
+                f"is {quantity(budget.amount)}; give a larger --budget, or fewer --set pairs=N."
+            )
     for step in checked_steps(method):
         if budget.axis == "images" and step.starts_at >= budget.amount:
             raise UsageError(
@@ -118,21 +128,6 @@ def prepare_method(job: Job, budget: Budget) -> Method:
                 f"{budget}; give a larger --budget, or let the step begin earlier."
             )
     return method
-
-
-def _refuse_budget_spent_on_pairs(job: Job, budget: Budget) -> None:
-    """Raise UsageError if making the teacher's pairs alone would spend a budget of operations."""
-    if (pairs := job.requirements.pairs) is None:
-        return
-    few = min(2, pairs.count)
-    z, labels = seeded_noise(range(few), job.teacher.image_spec)
-    labels = labels if labels is None else labels.to(job.device)
-    cost = sample_measured(job.teacher, z.to(job.device), labels, pairs.steps)[1] * pairs.count / few
-    if cost >= budget.amount:
-        raise UsageError(
-            f"the teacher's {pairs.count:,} pairs alone cost {quantity(cost)} FLOPs and the budget "
-            f"is {quantity(budget.amount)}; give a larger --budget, or fewer --set pairs=N."
-        )
 
 
 def prepare_pairs(job: Job, observe: Observer, stop: StopRequest) -> PairStream | None:
@@ -150,16 +145,6 @@ def prepare_pairs(job: Job, observe: Observer, stop: StopRequest) -> PairStream 
     return teacher_pairs(job.teacher, job.requirements.pairs, job.device, observe_until_stop)
 
 
-def open_real_images(job: Job) -> RealStream | None:
-    """Open the real images that the method requires, drawn from the run's seed."""
-    dataset = job.requirements.real
-    return (
-        RealStream(dataset, job.teacher.image_spec, job.recipe.seed, job.device)
-        if dataset is not None
-        else None
-    )
-
-
 def charge_initial_generator(job: Job, trainer: Trainer) -> None:
     """Charge what comes before training.
 
@@ -169,10 +154,10 @@ def charge_initial_generator(job: Job, trainer: Trainer) -> None:
     if (initial := job.requirements.initial_generator) is not None:
         trainer.ledger.charge_one_off(initial.flops, initial.seconds)
     if trainer.fraction >= 1:
-        budget = trainer.budget
         raise BenchError(
-            f"what comes before training alone costs {trainer.ledger.spent(budget.axis):.3g} of the budget "
-            f"{budget}; give a larger --budget, or fewer --set pairs=N."
+            "what comes before training alone costs "
+            f"{trainer.ledger.spent(trainer.budget.axis):.3g} of the budget {trainer.budget}; "
+            "give a larger --budget, or fewer --set pairs=N."
         )
 
 
@@ -211,12 +196,10 @@ def timed_iteration(trainer: Trainer, folder: RunFolder) -> None:
     log = (trainer.ledger.updates + 1) % LOG_EVERY == 0
     started = time.perf_counter()
     trainer.iteration()
-    losses = {name: loss.item() for name, loss in trainer.losses.items()} if log else {}
-    scales = trainer.loss_scales() if log else {}
+    values = trainer.curve_values() if log else {}
     trainer.ledger.seconds += time.perf_counter() - started
     if log:
-        cost = {axis: getattr(trainer.ledger, axis) for axis in AXES}
-        folder.log(cost | losses | {f"scale/{role}": scale for role, scale in scales.items()})
+        folder.log({axis: getattr(trainer.ledger, axis) for axis in AXES} | values)
 
 
 class Checkpoint:
@@ -234,11 +217,12 @@ class Checkpoint:
         )
 
     def save(self) -> None:
-        """Write the training state, and the record with what has been spent."""
+        """Write the training state, and then the record with what has been spent."""
         started = time.perf_counter()
         self.trainer.synchronise()
         save_tensors(self.recorder.folder.state, *self.trainer.state())
-        self.recorder.write()
+        note_peak_memory(self.recorder.record, self.trainer.device)
+        self.recorder.folder.write_record(self.recorder.record)
         self.saved = time.perf_counter()
         self.writing = self.saved - started
 

@@ -134,23 +134,19 @@ def _make(
     teacher: Teacher, numbers: range, steps: int, device: torch.device, tell: Callable[[int], None]
 ) -> Part:
     """Make the pairs of these numbers; ``tell`` is given how many there are then."""
-    noise, images, classes, flops = [], [], [], 0
+    batches, flops = [], 0
     started = time.perf_counter()
     size = batch_size(teacher.image_spec, device)
     for first in range(numbers.start, numbers.stop, size):
         last = min(first + size, numbers.stop)
-        z, labels = seeded_noise(range(FIRST_SEED + first, FIRST_SEED + last), teacher.image_spec)
-        batch, cost = sample_measured(
-            teacher, z.to(device), None if labels is None else labels.to(device), steps
-        )
+        seeds = range(FIRST_SEED + first, FIRST_SEED + last)
+        z, labels = seeded_noise(seeds, teacher.image_spec, device)
+        images, cost = sample_measured(teacher, z, labels, steps)
         flops += cost
-        noise.append(z)
-        images.append(batch.cpu())
-        classes += [] if labels is None else [labels]
+        batch = {"z": z, "images": images} | ({} if labels is None else {"labels": labels})
+        batches.append({name: tensor.cpu() for name, tensor in batch.items()})
         tell(last)
-    tensors = {"z": torch.cat(noise), "images": torch.cat(images)} | (
-        {"labels": torch.cat(classes)} if classes else {}
-    )
+    tensors = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
     seconds = time.perf_counter() - started
     return tensors, {"flops": flops, "seconds": seconds, "digest": tensors_digest(tensors)}
 

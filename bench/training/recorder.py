@@ -2,8 +2,7 @@
 ended.
 """
 
-from collections.abc import Sequence
-from pathlib import Path
+import torch
 
 from bench import environment
 from bench.errors import Interrupted
@@ -14,7 +13,6 @@ from bench.files.tensors import load_tensors, load_weights
 from bench.plugin.method import Method
 from bench.runs.budget import Ledger
 from bench.runs.events import Evaluated, Event, Note, Observer
-from bench.runs.recipe import SettledEvaluation
 from bench.runs.record import BestCheckpoint, Evaluation, Record, UsedProtocol
 from bench.runs.store import RunFolder, now
 from bench.training.job import Job
@@ -26,22 +24,30 @@ SAMPLES = 64
 
 class Recorder:
     """Writes one run's record as the run goes on, and evaluates its generator where the recipe says
-    so.
+    so: on replicate 0 along the way, at the end on replicates that no choice has seen.
     """
 
     def __init__(
         self, job: Job, folder: RunFolder, record: Record, observe: Observer, stop: StopRequest
     ) -> None:
-        self.job, self.folder, self.record, self.observe = job, folder, record, observe
-        self.evaluation = (
-            RunEvaluation(job, job.recipe.evaluation, observe, stop) if job.recipe.evaluation else None
-        )
-        if self.evaluation is not None:
+        self.job, self.folder, self.record = job, folder, record
+        self.observe, self.stop = observe, stop
+        self.evaluator: Evaluator | None = None
+        if (plan := job.evaluation) is not None:
+            if any(extractor.large for extractor in plan.extractors.values()):
+                observe(Note(f"loading the extractor and reference statistics of {plan.protocol.id}"))
+            self.final_replicates = range(1, plan.repeats + 1)  # 0 may have chosen the checkpoint
+            self.evaluator = Evaluator(plan, job.device, observe=self._observe_until_stop)
             record.protocols = {
-                self.evaluation.evaluator.label: UsedProtocol.model_validate(
-                    self.evaluation.evaluator.describe()
-                )
+                self.evaluator.label: UsedProtocol.model_validate(self.evaluator.describe())
             }
+
+    def _observe_until_stop(self, event: Event) -> None:
+        """Pass on notes, and end an evaluation if a stop has been asked for."""
+        if self.stop.requested:
+            raise Interrupted("stopped during an evaluation; the same command continues from before it.")
+        if isinstance(event, Note):
+            self.observe(event)
 
     def open(self, method: Method) -> None:
         """Write the recipe and the record of a run whose networks stand, so that it can be seen and
@@ -61,79 +67,15 @@ class Recorder:
 
     def evaluate(self, method: Method, ledger: Ledger, *, last: bool) -> Evaluation:
         """Measure the method's generator, write a grid of its samples, and add the evaluation to
-        the record.
+        the record. The value watched is that of the first metric on replicate 0, each time.
 
         Returns the best evaluation so far, which may be this one. The record is not written yet:
         first come the weights of the best, which it must not promise before they are there.
         """
-        assert self.evaluation is not None
-        evaluation = self.evaluation.evaluate(method, ledger, last=last)
-        samples = generate_images(
-            method.sample, range(SAMPLES), self.job.teacher.image_spec, self.job.device
-        )
-        save_samples(samples, self.folder.grid(ledger.images))
-        self.record.evaluations.append(evaluation)
-        best = self.evaluation.evaluator.best(self.record.evaluations)
-        self.observe(Evaluated(evaluation, best))
-        return best
-
-    def write(self) -> None:
-        """Write the record, with the largest memory in use so far."""
-        cost = self.record.cost
-        cost.peak_memory_bytes = max(cost.peak_memory_bytes, environment.peak_memory(self.job.device))
-        self.folder.write_record(self.record)
-
-    def finish(self, method: Method) -> None:
-        """Complete the record of a run that has done all its work: the final numbers, and those of
-        its best checkpoint.
-        """
-        self.record.nfe = method.nfe  # of the last stage
-        if self.evaluation is not None and self.record.evaluations:
-            self.record.final = {
-                name: m.value for name, m in self.record.evaluations[-1].metrics.items()
-            }
-            self.record.best = self.evaluation.measure_best(
-                self.record.evaluations, method, self.folder.best_weights
-            )
-        self.record.status, self.record.finished = "done", now()
-        self.folder.write_record(self.record)
-
-
-class RunEvaluation:
-    """The evaluations of one run: on replicate 0 along the way, at the end on replicates that no
-    choice has seen.
-    """
-
-    def __init__(
-        self, job: Job, settled: SettledEvaluation, observe: Observer, stop: StopRequest
-    ) -> None:
-        assert job.evaluation is not None
-        self.settled, self.stop, self.observe = settled, stop, observe
-        if any(extractor.large for extractor in job.evaluation.extractors.values()):
-            observe(
-                Note(f"loading the extractor and reference statistics of {job.evaluation.protocol.id}")
-            )
-        self.evaluator = Evaluator(job.evaluation, job.device, observe=self._observe_until_stop)
-
-    def _observe_until_stop(self, event: Event) -> None:
-        """Pass on notes, and end an evaluation if a stop has been asked for."""
-        if self.stop.requested:
-            raise Interrupted("stopped during an evaluation; the same command continues from before it.")
-        if isinstance(event, Note):
-            self.observe(event)
-
-    @property
-    def final_replicates(self) -> range:
-        """Replicates 1 to R: replicate 0 may have chosen the checkpoint."""
-        return range(1, self.settled.repeats + 1)
-
-    def evaluate(self, method: Method, ledger: Ledger, *, last: bool) -> Evaluation:
-        """Measure a method's generator. The value watched is that of the first metric on replicate
-        0, each time.
-        """
+        assert self.evaluator is not None
         metrics = self.evaluator.measure(method.sample, self.final_replicates if last else [0])
         first = next(iter(self.evaluator.feature_metrics))
-        return Evaluation(
+        evaluation = Evaluation(
             images=ledger.images,
             updates=ledger.updates,
             flops=ledger.flops,
@@ -143,26 +85,51 @@ class RunEvaluation:
             metrics=metrics,
             watched=self.evaluator.selection_value(method.sample) if last else metrics[first].value,
         )
+        samples = generate_images(
+            method.sample, range(SAMPLES), self.job.teacher.image_spec, self.job.device
+        )
+        save_samples(samples, self.folder.grid(ledger.images))
+        self.record.evaluations.append(evaluation)
+        best = self.evaluator.best(self.record.evaluations)
+        self.observe(Evaluated(evaluation, best))
+        return best
 
-    def measure_best(
-        self, history: Sequence[Evaluation], method: Method, weights: Path
-    ) -> BestCheckpoint:
+    def finish(self, method: Method) -> None:
+        """Complete the record of a run that has done all its work: the final numbers, and those of
+        its best checkpoint.
+        """
+        self.record.nfe = method.nfe  # of the last stage
+        if self.evaluator is not None and self.record.evaluations:
+            self.record.final = {
+                name: m.value for name, m in self.record.evaluations[-1].metrics.items()
+            }
+            self.record.best = self._measure_best(self.evaluator, method)
+        self.record.status, self.record.finished = "done", now()
+        self.folder.write_record(self.record)
+
+    def _measure_best(self, evaluator: Evaluator, method: Method) -> BestCheckpoint:
         """Measure the checkpoint with the best watched value on the final replicates, which it has
         not seen.
 
-        ``weights`` holds its generator, unless a crash has left that of a later point; they are put
-        into ``method``.
+        Its weights are put into ``method``, unless a crash has left those of a later point.
         """
-        last, best = history[-1], self.evaluator.best(history)
+        history, weights = self.record.evaluations, self.folder.best_weights
+        last, best = history[-1], evaluator.best(history)
         metrics, selection = last.metrics, f"the last of {len(history)} evaluations"
         if best is not last and weights.exists():
             tensors, meta = load_tensors(weights)
             if meta["images"] == best.images:
                 load_weights(method.generator, tensors, str(weights))
-                metrics = self.evaluator.measure(method.sample, self.final_replicates)
+                metrics = evaluator.measure(method.sample, self.final_replicates)
                 selection = f"the best of {len(history)} evaluations, measured again on fresh seeds"
                 last = best
         if last is history[-1]:
             weights.unlink(missing_ok=True)  # the last ones are the best
         values = {name: m.value for name, m in metrics.items()}
         return BestCheckpoint.model_validate(values | {"images": last.images, "selection": selection})
+
+
+def note_peak_memory(record: Record, device: torch.device) -> None:
+    """Raise the record's peak of memory to that of this process so far."""
+    cost = record.cost
+    cost.peak_memory_bytes = max(cost.peak_memory_bytes, environment.peak_memory(device))

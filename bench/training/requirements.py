@@ -1,7 +1,5 @@
 """The requirements of a method beside the teacher, found or refused before any work is done."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +22,26 @@ from bench.plugin.method import (
 )
 from bench.plugin.teacher import Teacher
 from bench.runs.store import find_run, results_folder
+
+
+@dataclass(frozen=True)
+class InitialGenerator:
+    """A file of generator weights to start from, and what making them cost: nothing where that is
+    not known.
+    """
+
+    file: Path
+    digest: str
+    flops: int = 0
+    seconds: float = 0.0
+    reader: type[Teacher] | None = None
+    """The teacher that reads the file of a released generator; None for a run's own format."""
+
+    def weights(self) -> dict[str, Tensor]:
+        """Read the generator's tensors by name."""
+        return (
+            self.reader(self.file).denoiser.state_dict() if self.reader else load_tensors(self.file)[0]
+        )
 
 
 @dataclass
@@ -101,9 +119,8 @@ def _find_real_images(method: str, teacher: Teacher, data: str | None) -> Datase
         ) from None
     theirs, ours = dataset.image_spec, teacher.image_spec
     if theirs.shape != ours.shape:
-        sizes = ["x".join(map(str, spec.shape)) for spec in (theirs, ours)]
         raise UsageError(
-            f"the data set {name!r} has images of {sizes[0]}, {teacher.name!r} makes {sizes[1]}; "
+            f"the data set {name!r} has images of {theirs}, {teacher.name!r} makes {ours}; "
             "give other --data."
         )
     if ours.label_dim and theirs.label_dim != ours.label_dim:
@@ -112,26 +129,6 @@ def _find_real_images(method: str, teacher: Teacher, data: str | None) -> Datase
             f"conditioned on {ours.label_dim}; give --data with its labels."
         )
     return dataset
-
-
-@dataclass(frozen=True)
-class InitialGenerator:
-    """A file of generator weights to start from, and what making them cost: nothing where that is
-    not known.
-    """
-
-    file: Path
-    digest: str
-    flops: int = 0
-    seconds: float = 0.0
-    reader: type[Teacher] | None = None
-    """The teacher that reads the file of a released generator; None for a run's own format."""
-
-    def weights(self) -> dict[str, Tensor]:
-        """Read the generator's tensors by name."""
-        return (
-            self.reader(self.file).denoiser.state_dict() if self.reader else load_tensors(self.file)[0]
-        )
 
 
 def find_initial_generator(source: str, teacher: Teacher) -> InitialGenerator:

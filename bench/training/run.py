@@ -17,7 +17,7 @@ from bench.runs.recorded import RecordedRecipe
 from bench.runs.store import RunFolder, now
 from bench.training.job import Job
 from bench.training.loop import train
-from bench.training.recorder import Recorder
+from bench.training.recorder import Recorder, note_peak_memory
 from bench.training.signals import StopRequest, stop_requests
 
 
@@ -73,14 +73,13 @@ def _work(job: Job, folder: RunFolder, record: Record, observe: Observer, stop: 
     method = job.make_method()
     recorder = Recorder(job, folder, record, observe, stop)
     recorder.open(method)
-    if recorder.evaluation is not None:
+    if recorder.evaluator is not None:
         observe(Note(f"sampling {job.recipe.teacher} with {method.nfe} evaluations an image"))
         recorder.evaluate(method, Ledger(), last=True)
     recorder.finish(method)
 
 
 def _new_record(job: Job, previous: Record | None) -> Record:
-    """Make the record of a run that begins, or goes on from a ``previous`` one."""
     return Record(
         run_id=job.recipe.run_id,
         method=job.recipe.method,
@@ -120,7 +119,6 @@ def _close(folder: RunFolder, record: Record, error: BaseException, device: torc
     else:
         return  # stopped at once: the record stays as the last checkpoint left it
     if record.cost.updates:
-        cost = record.cost
-        cost.peak_memory_bytes = max(cost.peak_memory_bytes, environment.peak_memory(device))
+        note_peak_memory(record, device)
     record.finished = now()
     folder.write_record(record)

@@ -15,8 +15,7 @@ class StopRequest:
     there is one.
     """
 
-    def __init__(self) -> None:
-        self.requested = False
+    requested = False
 
 
 @contextmanager

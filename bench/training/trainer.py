@@ -73,9 +73,9 @@ class Trainer:
             step.role: step.network for step in self.steps
         }
         self.optimizers = {step.role: _optimizer(step) for step in self.steps}
-        half = self.settings.precision == "fp16"
         self.scalers = {
-            step.role: torch.amp.GradScaler(self.device.type, enabled=half) for step in self.steps
+            step.role: torch.amp.GradScaler(self.device.type, enabled=self.settings.precision == "fp16")
+            for step in self.steps
         }
         self.average = (
             AveragedModel(method.generator, multi_avg_fn=self._average).requires_grad_(False).eval()
@@ -182,11 +182,12 @@ class Trainer:
         )
         torch._foreach_lerp_(average, current, 1 - decay)
 
-    def loss_scales(self) -> dict[str, float]:
-        """By role, in fp16: what each loss is multiplied by so that its gradient is in range.
+    def curve_values(self) -> dict[str, float]:
+        """The losses for the training curve and, in fp16, ``scale/ROLE``: what each loss is multiplied
+        by so that its gradient is in range.
 
-        Raises BenchError for one that has sunk to nothing, which means that the values themselves
-        are not finite.
+        Raises BenchError for a scale that has sunk to nothing, which means that the values
+        themselves are not finite.
         """
         scales = {
             role: scaler.get_scale() for role, scaler in self.scalers.items() if scaler.is_enabled()
@@ -197,7 +198,8 @@ class Trainer:
                     f"the {role} step's gradients are not finite in fp16, whatever its loss is "
                     "scaled by; use --precision tf32."
                 )
-        return scales
+        losses = {name: loss.item() for name, loss in self.losses.items()}
+        return losses | {f"scale/{role}": scale for role, scale in scales.items()}
 
     def synchronise(self) -> None:
         """Wait for a GPU, which lags behind its launches: the wait belongs to training and not to
@@ -260,11 +262,9 @@ class Trainer:
 
     def _modules(self) -> dict[str, nn.Module]:
         """Every module whose weights change in training, by its name in a checkpoint."""
-        steps = {f"network.{step.role}": step.network for step in self.steps}
-        heads = {f"head.{step.role}": step.head for step in self.steps if step.head is not None}
         return (
-            steps
-            | heads
+            {f"network.{step.role}": step.network for step in self.steps}
+            | {f"head.{step.role}": step.head for step in self.steps if step.head is not None}
             | {f"other.{name}": network for name, network in self.method.networks().items()}
         )
 
