@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import BenchError, Interrupted
+from bench.errors import BenchError, Interrupted, few
 from bench.files.atomic import require_writable
 from bench.leaderboard.finals import frame
 from bench.runs.events import Note, Observer, ignore
@@ -18,7 +18,6 @@ from bench.runs.recipe import EvaluationOptions, Request, make_request
 from bench.runs.record import Record
 from bench.runs.store import find_finished, find_outdated, find_teacher, read_records, results_folder
 from bench.runs.suite import Suite, make_suite, read_suite
-from bench.units import few
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from bench.errors import BenchError, UsageError, one_line
+from bench.errors import BenchError, UsageError, few, one_line
 from bench.files.atomic import cache_folder, replacing, sha256
 
 _LARGEST_HEADER = 2**22
@@ -77,7 +77,7 @@ def load_weights(network: nn.Module, tensors: dict[str, Tensor], where: str) -> 
         ("has of another shape or type", [_difference(n, tensors[n], own[n]) for n in other]),
     ]
     if any(names for _, names in misfits):
-        parts = [f"{what} {_some(names)}" for what, names in misfits if names]
+        parts = [f"{what} {few((one_line(n, 120) for n in names), 2)}" for what, names in misfits if names]
         raise UsageError(
             f"{where} does not fit its network of {len(own)} tensors: it {'; it '.join(parts)}."
         )
@@ -93,11 +93,6 @@ def _difference(name: str, tensor: Tensor, expected: Tensor) -> str:
 
 def _kind(tensor: Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - 2} more" if len(names) > 2 else ""
-    return ", ".join(one_line(name, 120) for name in names[:2]) + more
 
 
 def converted(
