@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import os
 import socket
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -80,6 +81,17 @@ def content_digest(path: Path) -> str:
     for file in sorted(p for p in path.rglob("*") if p.is_file()):
         digest.update(f"{file.relative_to(path)} {sha256(file)};".encode())
     return digest.hexdigest()
+
+
+def require_readable(file: Path, what: str) -> None:
+    """Raise UsageError unless ``file`` can be read to an end, which a pipe does not have."""
+    try:
+        if stat.S_ISREG(file.stat().st_mode):
+            file.open("rb").close()  # raises if it may not be read
+            return
+    except OSError as error:
+        raise UsageError(f"{what} cannot be read ({error.strerror}); check the path.") from None
+    raise UsageError(f"{what} is not a file; check the path.")
 
 
 def require_writable(folder: Path, what: str) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import math
-import stat
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -23,6 +22,7 @@ from numpy.lib import format as npy
 from torch import Tensor
 
 from bench.errors import UsageError, one_line, shown
+from bench.files.atomic import require_readable
 
 MOST_BYTES = 2**32
 """Largest array that is read; 50,000 images of 64x64 pixels have 6e8 bytes."""
@@ -145,14 +145,9 @@ def _require_covariance(sigma: Tensor, rounding: float) -> None:
 def _arrays(path: Path) -> Iterator[dict[str, _Array]]:
     """Yield the arrays of an open archive by name, raising any error in this context as UsageError."""
     what = f"the statistics file {str(path)!r}"
+    require_readable(path, what)
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would never end
-            raise UsageError(f"{what} is not a file; check the path.")
-        file = _File(path)
-    except OSError as error:
-        raise UsageError(f"{what} cannot be read ({error.strerror}); check the path.") from None
-    try:
-        with file:
+        with _File(path) as file:
             if file.read(2) != b"PK":
                 raise ValueError("it does not begin as a zip, which numpy's .npz is")
             archive = zipfile.ZipFile(file)
