@@ -43,7 +43,7 @@ def run(
     Raises BenchError or one of its kinds. Training seeds torch's global generators.
     """
     whole = make_request(method=method, teacher=teacher, **request)
-    return carry_out(whole, results_folder(Path(results) if results else None), fresh=fresh)
+    return carry_out(whole, results_folder(results), fresh=fresh)
 
 
 def carry_out(
@@ -63,8 +63,12 @@ def carry_out(
         return finished
     if not fresh and (outdated := find_outdated(request, results)):
         record, changed = outdated
-        sentence = f"the finished run {record.run_id} does not answer any more"
-        observe(Note(f"{sentence}, as these have changed since: {few(path.name for path in changed)}"))
+        observe(
+            Note(
+                f"the finished run {record.run_id} does not answer any more, as these have changed "
+                f"since: {few(path.name for path in changed)}"
+            )
+        )
     from bench.training.job import make_job  # torch, from here on
     from bench.training.run import execute
 
@@ -113,9 +117,7 @@ def compare(
             ``budget`` and what ``run`` takes.
     """
     chosen = read_suite(Path(suite), fields) if suite else make_suite(fields)
-    runs = carry_out_suite(
-        chosen, results_folder(Path(results) if results else None), processes, retry=retry
-    )
+    runs = carry_out_suite(chosen, results_folder(results), processes, retry=retry)
     return frame([run.record for run in runs if run.state == "done" and run.record is not None])
 
 
@@ -144,5 +146,5 @@ def carry_out_suite(
 
 def results(folder: Path | str | None = None) -> pd.DataFrame:
     """Return every final number of every finished run below ``folder``, one row for each run and metric."""
-    records, _ = read_records(results_folder(Path(folder) if folder else None))
+    records, _ = read_records(results_folder(folder))
     return frame(records)

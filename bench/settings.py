@@ -74,8 +74,10 @@ def choose_settings(method: type[Method], teacher: str, overrides: Mapping[str, 
         and teacher.partition(":")[0] not in {*data.teachers, *data.defaults_for}
     ):
         whose = f", those for {' and '.join(data.defaults_for)}" if data.defaults_for else ""
-        note = f"{name} has no settings of its own for {teacher}; these are its defaults{whose} "
-        note += f"(`bench show method {name}`)"
+        note = (
+            f"{name} has no settings of its own for {teacher}; these are its defaults{whose} "
+            f"(`bench show method {name}`)"
+        )
     try:
         settings = method.Settings.model_validate(
             {k: v.value for k, v in values.items()} | dict(overrides)

@@ -139,8 +139,8 @@ def open_target(
         raise UsageError(f"there is no file or folder {name!r}; check the path.")
     _require_measurable(name, options)
     generator = open_generator(name, results, device=device, path=path)
-    if generator.note:
-        observe(Note(generator.note))
+    if generator.teacher.note:
+        observe(Note(generator.teacher.note))
     return Generated(
         name, plan_evaluation(options, spec_of(generator.teacher)), generator.device, generator
     )
