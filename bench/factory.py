@@ -175,10 +175,11 @@ def open_generator(
     if name in registry.teachers.entries():
         raise UsageError(f"{name!r} is a teacher; say teacher:{name}.")
     if kind == "teacher":
-        request = make_request(
-            method="teacher", teacher=rest, settings=settings or {}, teacher_path=path, device=device
+        return _from_request(
+            make_request(
+                method="teacher", teacher=rest, settings=settings or {}, teacher_path=path, device=device
+            )
         )
-        return _from_request(request)
     if kind == "released":
         return _open_released(rest, path, device)
     return _open_trained(name, path, results, device)

@@ -87,11 +87,10 @@ def choose_settings(method: type[Method], teacher: str, overrides: Mapping[str, 
             f"method {name!r}: {explain(error)}; `bench show method {name} --teacher {teacher}` "
             "lists the settings."
         ) from error
-    tuning = data.tuning[teacher].model_dump() if teacher in data.tuning else {}
     return Hyperparameters(
         settings,
-        budget.value if budget else None,
-        sources | dict.fromkeys(overrides, "given"),
-        tuning,
-        note,
+        budget=budget.value if budget else None,
+        sources=sources | dict.fromkeys(overrides, "given"),
+        tuning=data.tuning[teacher].model_dump() if teacher in data.tuning else {},
+        note=note,
     )

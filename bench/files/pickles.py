@@ -190,10 +190,6 @@ class _Machine:
             )
         self.push(Global(module, name))
 
-    def stack_global(self) -> None:
-        name, module = self.pop(), self.pop()
-        self.push_global(module, name)
-
     def call(self) -> None:
         args, function = self.pop(), self.pop()
         if not isinstance(function, Global):
@@ -289,7 +285,7 @@ _OPERATIONS = {
         "j": lambda m: m.recall(m.integer(4)),
         # names, and calls that are written down and never made
         "c": lambda m: m.push_global(m.line(), m.line()),
-        "\x93": _Machine.stack_global,
+        "\x93": lambda m: m.push_global(name=m.pop(), module=m.pop()),  # the name lies on top
         "R": _Machine.call,
         "\x81": _Machine.call,
         "b": _Machine.build,
