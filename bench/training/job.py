@@ -49,14 +49,15 @@ def make_job(request: Request) -> Job:
     Raises UsageError for a name that does not exist, a value out of range, or something required
     that is not there.
     """
-    setup = set_up(request, check_request(request))
+    components = check_request(request)
+    setup = set_up(request, components)
     method_class, teacher = setup.method_class, setup.teacher
     requirements = find_requirements(
         method_class, method_class.requires(setup.settings), teacher, request.data
     )
     _require_same(request, requirements)
     plan = plan_evaluation(request, spec_of(teacher)) if request.measures else None
-    recipe = _settle_recipe(request, setup, requirements, plan)
+    recipe = _settle_recipe(request, components, setup, requirements, plan)
     return Job(
         **vars(setup),
         request=request,
@@ -107,6 +108,7 @@ def _require_same(request: Request, requirements: Requirements) -> None:
 
 def _settle_recipe(
     request: Request,
+    components: Components,
     setup: Setup,
     requirements: Requirements,
     plan: EvaluationPlan | None,
@@ -116,7 +118,7 @@ def _settle_recipe(
         method_digest=code_of(files_behind([setup.method_class])),
         teacher=request.teacher,
         seed=request.seed,
-        budget=str(setup.budget) if setup.budget else None,
+        budget=str(components.budget) if components.budget else None,
         settings=setup.settings.model_dump(mode="json"),
         evaluation=_settle_evaluation(request, plan, trains=setup.method_class.trains) if plan else None,
         teacher_digest=setup.teacher.digest(),
