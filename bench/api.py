@@ -22,8 +22,6 @@ from bench.runs.suite import Suite, make_suite, read_suite
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bench.training.job import Job
-
 
 def run(
     method: str, teacher: str, *, results: Path | str | None = None, fresh: bool = False, **request: Any
@@ -78,19 +76,19 @@ def carry_out(
     if job.recipe.evaluation and job.method_class.trains:
         teacher = find_teacher(results, job.recipe)
         if teacher is None and with_teacher:
-            teacher = _measure_teacher(job, results, observe)
+            teacher = _measure_teacher(request, results, observe)
     return execute(job, results, observe, fresh=fresh, teacher=teacher)
 
 
-def _measure_teacher(job: Job, results: Path, observe: Observer) -> Record | None:
+def _measure_teacher(request: Request, results: Path, observe: Observer) -> Record | None:
     """Measure the teacher itself, which everything is compared with.
 
     A failure is noted, and does not stop the run that is to be compared.
     """
     same = {*EvaluationOptions.model_fields, "teacher", "teacher_path", "plugins", "device"}
-    request = make_request(method="teacher", **job.request.model_dump(include=same))
+    alone = make_request(method="teacher", **request.model_dump(include=same))
     try:
-        return carry_out(request, results, observe=observe)
+        return carry_out(alone, results, observe=observe)
     except Interrupted:
         raise
     except BenchError as error:
