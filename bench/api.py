@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import BenchError, Interrupted
+from bench.errors import BenchError, Interrupted, few
 from bench.files.atomic import require_writable
 from bench.leaderboard.finals import frame
 from bench.runs.events import Note, Observer, ignore
@@ -18,12 +18,9 @@ from bench.runs.recipe import EvaluationOptions, Request, make_request
 from bench.runs.record import Record
 from bench.runs.store import find_finished, find_outdated, find_teacher, read_records, results_folder
 from bench.runs.suite import Suite, make_suite, read_suite
-from bench.units import few
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from bench.training.job import Job
 
 
 def run(
@@ -44,7 +41,7 @@ def run(
     Raises BenchError or one of its kinds. Training seeds torch's global generators.
     """
     whole = make_request(method=method, teacher=teacher, **request)
-    return carry_out(whole, results_folder(Path(results) if results else None), fresh=fresh)
+    return carry_out(whole, results_folder(results), fresh=fresh)
 
 
 def carry_out(
@@ -64,8 +61,12 @@ def carry_out(
         return finished
     if not fresh and (outdated := find_outdated(request, results)):
         record, changed = outdated
-        sentence = f"the finished run {record.run_id} does not answer any more"
-        observe(Note(f"{sentence}, as these have changed since: {few(path.name for path in changed)}"))
+        observe(
+            Note(
+                f"the finished run {record.run_id} does not answer any more, as these have changed "
+                f"since: {few(path.name for path in changed)}"
+            )
+        )
     from bench.training.job import make_job  # torch, from here on
     from bench.training.run import execute
 
@@ -75,19 +76,19 @@ def carry_out(
     if job.recipe.evaluation and job.method_class.trains:
         teacher = find_teacher(results, job.recipe)
         if teacher is None and with_teacher:
-            teacher = _measure_teacher(job, results, observe)
+            teacher = _measure_teacher(request, results, observe)
     return execute(job, results, observe, fresh=fresh, teacher=teacher)
 
 
-def _measure_teacher(job: Job, results: Path, observe: Observer) -> Record | None:
+def _measure_teacher(request: Request, results: Path, observe: Observer) -> Record | None:
     """Measure the teacher itself, which everything is compared with.
 
     A failure is noted, and does not stop the run that is to be compared.
     """
     same = {*EvaluationOptions.model_fields, "teacher", "teacher_path", "plugins", "device"}
-    request = make_request(method="teacher", **job.request.model_dump(include=same))
+    alone = make_request(method="teacher", **request.model_dump(include=same))
     try:
-        return carry_out(request, results, observe=observe)
+        return carry_out(alone, results, observe=observe)
     except Interrupted:
         raise
     except BenchError as error:
@@ -114,9 +115,7 @@ def compare(
             ``budget`` and what ``run`` takes.
     """
     chosen = read_suite(Path(suite), fields) if suite else make_suite(fields)
-    runs = carry_out_suite(
-        chosen, results_folder(Path(results) if results else None), processes, retry=retry
-    )
+    runs = carry_out_suite(chosen, results_folder(results), processes, retry=retry)
     return frame([run.record for run in runs if run.state == "done" and run.record is not None])
 
 
@@ -145,5 +144,5 @@ def carry_out_suite(
 
 def results(folder: Path | str | None = None) -> pd.DataFrame:
     """Return every final number of every finished run below ``folder``, one row for each run and metric."""
-    records, _ = read_records(results_folder(Path(folder) if folder else None))
+    records, _ = read_records(results_folder(folder))
     return frame(records)

@@ -169,13 +169,12 @@ def _commit() -> str | None:
     if not (root / ".git").exists():
         return None
     try:
-        described = subprocess.run(
+        return subprocess.run(
             ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--match", ""],
             capture_output=True,
             text=True,
             timeout=10,
             check=True,
-        )
+        ).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
-    return described.stdout.strip()

@@ -41,9 +41,15 @@ def unknown(what: str, name: str, known: Iterable[str]) -> UsageError:
     """Return the error for an unknown name, which suggests the nearest known one."""
     names = sorted(known)
     near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
-    some = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
-    hint = f"did you mean {near[0]!r}?" if near else f"known: {some or 'none'}."
+    hint = f"did you mean {near[0]!r}?" if near else f"known: {few(names, 12) or 'none'}."
     return UsageError(f"unknown {what} {name!r}; {hint}")
+
+
+def few(names: Iterable[str], most: int = 3) -> str:
+    """Write the first names of a list, and how many more there are: ``a, b, c and 4 more``."""
+    every = list(names)
+    rest = len(every) - most
+    return ", ".join(every[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def shown(value: object) -> str:

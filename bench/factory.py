@@ -34,15 +34,15 @@ class Components:
     source: str
     """The part after the colon of the teacher's name; empty for a teacher that is one model."""
     hyperparameters: Hyperparameters
+    """Where the settings come from, and what went into them."""
     budget: Budget | None
     """None for a method that does not train."""
 
 
 @dataclass(frozen=True)
-class Setup:
-    """A method's settings and its teacher, loaded: what training and sampling both begin with."""
+class Setup(Components):
+    """The components with the teacher loaded: what training and sampling both begin with."""
 
-    method_class: type[Method]
     settings: Settings
     """With the precision settled."""
     teacher: Teacher
@@ -67,11 +67,6 @@ class ImageGenerator:
     run: Path | None = None
     """Folder of that run, if it is there."""
 
-    @property
-    def note(self) -> str:
-        """A sentence on the weights for people; empty if there is nothing to say."""
-        return self.teacher.note
-
 
 def look_up(request: Request) -> Components:
     """Look up every name of a request and choose its settings and budget.
@@ -94,10 +89,10 @@ def set_up(request: Request, components: Components) -> Setup:
     Raises UsageError for a device that is not there, for a precision that does not suit device or
     method, and for weights that are not those that the request names by digest.
     """
-    method_class, chosen = components.method_class, components.hyperparameters.settings
+    chosen = components.hyperparameters.settings
     device = environment.choose_device(request.device)
     precision = environment.choose_precision(chosen.precision, device)
-    if precision == "bf16" and method_class.score_difference:
+    if precision == "bf16" and components.method_class.score_difference:
         raise UsageError(
             f"the gradient of {request.method!r} is a small difference of two networks, which bf16 "
             "rounds away; use --precision fp16 or tf32, or bf16-forced if that is what you study."
@@ -113,7 +108,7 @@ def set_up(request: Request, components: Components) -> Setup:
             "recipe file out."
         )
     settings = chosen.model_copy(update={"precision": precision})
-    return Setup(method_class, settings, teacher, device)
+    return Setup(**vars(components), settings=settings, teacher=teacher, device=device)
 
 
 def find_teacher_class(name: str) -> tuple[type[Teacher], str]:
@@ -180,10 +175,11 @@ def open_generator(
     if name in registry.teachers.entries():
         raise UsageError(f"{name!r} is a teacher; say teacher:{name}.")
     if kind == "teacher":
-        request = make_request(
-            method="teacher", teacher=rest, settings=settings or {}, teacher_path=path, device=device
+        return _from_request(
+            make_request(
+                method="teacher", teacher=rest, settings=settings or {}, teacher_path=path, device=device
+            )
         )
-        return _from_request(request)
     if kind == "released":
         return _open_released(rest, path, device)
     return _open_trained(name, path, results, device)

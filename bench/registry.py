@@ -35,8 +35,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from bench.errors import BenchError, UsageError, unknown
 from bench.files.atomic import sha256
+from bench.files.code import first_docstring_line, source_file, summary_of
 from bench.files.documents import read_yaml
-from bench.files.modules import first_docstring_line, source_file, summary_of
 
 if TYPE_CHECKING:
     from bench.plugin.dataset import Dataset
@@ -163,10 +163,8 @@ class Registry(Generic[T]):
                 )
             ]
 
-    def _from_table(self, name: str, facts: Mapping[str, Any]) -> T:
-        contract = EntryPoint(self.kind, self.contract, "").load()
-        thing: T = contract.from_table(name, facts)
-        return thing
+    def _from_table(self, name: str, facts: Mapping[str, Any]) -> Any:
+        return EntryPoint(self.kind, self.contract, "").load().from_table(name, facts)
 
     def get(self, name: str) -> T:
         """Import the thing registered under ``name``, check its contract, and set its ``name``.

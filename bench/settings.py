@@ -74,8 +74,10 @@ def choose_settings(method: type[Method], teacher: str, overrides: Mapping[str, 
         and teacher.partition(":")[0] not in {*data.teachers, *data.defaults_for}
     ):
         whose = f", those for {' and '.join(data.defaults_for)}" if data.defaults_for else ""
-        note = f"{name} has no settings of its own for {teacher}; these are its defaults{whose} "
-        note += f"(`bench show method {name}`)"
+        note = (
+            f"{name} has no settings of its own for {teacher}; these are its defaults{whose} "
+            f"(`bench show method {name}`)"
+        )
     try:
         settings = method.Settings.model_validate(
             {k: v.value for k, v in values.items()} | dict(overrides)
@@ -85,11 +87,10 @@ def choose_settings(method: type[Method], teacher: str, overrides: Mapping[str, 
             f"method {name!r}: {explain(error)}; `bench show method {name} --teacher {teacher}` "
             "lists the settings."
         ) from error
-    tuning = data.tuning[teacher].model_dump() if teacher in data.tuning else {}
     return Hyperparameters(
         settings,
-        budget.value if budget else None,
-        sources | dict.fromkeys(overrides, "given"),
-        tuning,
-        note,
+        budget=budget.value if budget else None,
+        sources=sources | dict.fromkeys(overrides, "given"),
+        tuning=data.tuning[teacher].model_dump() if teacher in data.tuning else {},
+        note=note,
     )

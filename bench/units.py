@@ -1,7 +1,6 @@
 """Numbers as people read and write them: 200k, 2.1P, 3.2 h."""
 
 import re
-from collections.abc import Iterable
 
 SUFFIXES = {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15, "E": 10**18, "Z": 10**21}
 """The factor of each letter behind a number."""
@@ -62,10 +61,3 @@ def short_budget(budget: str) -> str:
     """Write a budget with its amount in three digits: ``flops=2000000000000`` is ``flops=2T``."""
     axis, _, amount = budget.partition("=")
     return f"{axis}={quantity(float(amount))}"
-
-
-def few(names: Iterable[str], most: int = 3) -> str:
-    """Write the first names of a list, and how many more there are: ``a, b, c and 4 more``."""
-    every = list(names)
-    rest = len(every) - most
-    return ", ".join(every[:most]) + (f" and {rest} more" if rest > 0 else "")

@@ -13,7 +13,7 @@ from bench.errors import BenchError, UsageError
 from bench.evaluation.plan import make_metric
 from bench.factory import find_teacher_class
 from bench.files.assets import Asset
-from bench.files.modules import summary_of
+from bench.files.code import summary_of
 from bench.files.tensors import load_tensors
 from bench.plugin.method import Method
 from bench.plugin.metric import FeatureMetric

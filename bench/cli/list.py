@@ -10,11 +10,11 @@ from rich.table import Table
 
 from bench import registry
 from bench.cli.options import Json, Plugins, Results
+from bench.errors import few
 from bench.render.terminal.notes import note
 from bench.render.terminal.text import uncut
 from bench.runs.record import Record
 from bench.runs.store import changed_inputs, read_records, results_folder
-from bench.units import few
 
 What = StrEnum("What", "methods teachers datasets evals metrics extractors protocols released runs")
 

@@ -56,8 +56,8 @@ def command(
     generator = open_generator(
         source, results_folder(results), device=device, settings=without_none(sampler), path=path
     )
-    if generator.note:
-        note(generator.note)
+    if generator.teacher.note:
+        note(generator.teacher.note)
     with progress_bar(f"sampling {source}, NFE {generator.nfe}") as observe:
         images = sample_images(generator, seeds, observe)
     if output.suffix:

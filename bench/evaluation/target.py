@@ -87,8 +87,8 @@ def open_target(
         raise UsageError(f"there is no file or folder {name!r}; check the path.")
     _require_measurable(name, options)
     generator = open_generator(name, results, device=device, path=path)
-    if generator.note:
-        observe(Note(generator.note))
+    if generator.teacher.note:
+        observe(Note(generator.teacher.note))
     plan = plan_evaluation(options, spec_of(generator.teacher))
     first = 1 if generator.trained else 0  # replicate 0 may have chosen the checkpoint of a run
     return Target(

@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import os
 import socket
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,14 +24,13 @@ def write_atomic(path: Path, content: bytes | str) -> None:
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary file that takes the place of ``path`` when the context ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary_name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(descriptor)
-    temporary = Path(temporary_name)
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        temporary = Path(file.name)
     try:
         yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)  # mkstemp gives 0600, which would hide results from a group
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.chmod(0o644)  # a temporary file has 0600, which would hide results from a group
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -80,6 +80,17 @@ def content_digest(path: Path) -> str:
     for file in sorted(p for p in path.rglob("*") if p.is_file()):
         digest.update(f"{file.relative_to(path)} {sha256(file)};".encode())
     return digest.hexdigest()
+
+
+def require_readable(file: Path, what: str) -> None:
+    """Raise UsageError unless ``file`` can be read to an end, which a pipe does not have."""
+    try:
+        if stat.S_ISREG(file.stat().st_mode):
+            file.open("rb").close()  # raises if it may not be read
+            return
+    except OSError as error:
+        raise UsageError(f"{what} cannot be read ({error.strerror}); check the path.") from None
+    raise UsageError(f"{what} is not a file; check the path.")
 
 
 def require_writable(folder: Path, what: str) -> None:

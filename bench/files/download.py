@@ -65,15 +65,15 @@ def download(url: str, part: Path, report: Report) -> None:
 def download_bar(file: str) -> Iterator[Report]:
     """Show a download as a bar, if standard error is a terminal; yields the function that moves it."""
     console = Console(stderr=True)
-    columns = (
+    with Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),
         TimeRemainingColumn(),
-    )
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
     ) as progress:
         task = progress.add_task(file, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import math
-import stat
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -23,14 +22,13 @@ from numpy.lib import format as npy
 from torch import Tensor
 
 from bench.errors import UsageError, one_line, shown
+from bench.files.atomic import require_readable
 
 MOST_BYTES = 2**32
 """Largest array that is read; 50,000 images of 64x64 pixels have 6e8 bytes."""
 MOST_FEATURES = 4096
 """Largest dimension of a feature: VGG's has as many, Inception's half."""
 
-Layout = Literal["moments", "openai", "features"]
-_LAYOUTS: dict[str, Layout] = {"arr_0": "openai", "mu": "moments", "feats": "features"}
 _ROUNDING = {"float32": 1e-4, "float64": 1e-6}
 """By number type, how far a matrix may be from a covariance, relative to its largest number."""
 _READERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
@@ -43,14 +41,13 @@ _PIECE = 2**17
 class StatisticsFile:
     """The content of a published file of statistics.
 
-    The file does not say which images were measured, nor by which extractor after which resize.
+    EDM, pytorch-fid, and clean-fid for FID publish moments; clean-fid for KID, features; OpenAI's
+    guided-diffusion, images, which are samples, or real images beside the moments of the whole set
+    that they were taken from. The file does not say which images were measured, nor by which
+    extractor after which resize.
     """
 
     path: Path
-    layout: Layout
-    """``moments``: of EDM, pytorch-fid, and clean-fid for FID. ``features``: of clean-fid for KID.
-    ``openai``: images of guided-diffusion, which are samples, or real images beside the moments of
-    the whole set that they were taken from."""
     moments: dict[str, Tensor] | None
     """Mean ``mu`` (d,) and covariance ``sigma`` (d, d) in float64, if the file has them."""
     features: Tensor | None
@@ -73,8 +70,7 @@ def read_npz(path: Path) -> StatisticsFile:
     damaged or whose ``sigma`` is no covariance.
     """
     with _arrays(path) as arrays:
-        layout = next((layout for name, layout in _LAYOUTS.items() if name in arrays), None)
-        if layout is None:
+        if not arrays.keys() & {"arr_0", "mu", "feats"}:
             names = ", ".join(shown(name) for name in list(arrays)[:3]) + (
                 " and others" if len(arrays) > 3 else ""
             )
@@ -83,7 +79,7 @@ def read_npz(path: Path) -> StatisticsFile:
             _images(arrays)
         moments = _moments(arrays) if arrays.keys() & {"mu", "sigma"} else None
         features = _features(arrays["feats"]) if "feats" in arrays else None
-        return StatisticsFile(path, layout, moments, features, has_images)
+        return StatisticsFile(path, moments, features, has_images)
 
 
 # -- what the arrays mean --------------------------------------------------------------------------
@@ -145,14 +141,9 @@ def _require_covariance(sigma: Tensor, rounding: float) -> None:
 def _arrays(path: Path) -> Iterator[dict[str, _Array]]:
     """Yield the arrays of an open archive by name, raising any error in this context as UsageError."""
     what = f"the statistics file {str(path)!r}"
+    require_readable(path, what)
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would never end
-            raise UsageError(f"{what} is not a file; check the path.")
-        file = _File(path)
-    except OSError as error:
-        raise UsageError(f"{what} cannot be read ({error.strerror}); check the path.") from None
-    try:
-        with file:
+        with _File(path) as file:
             if file.read(2) != b"PK":
                 raise ValueError("it does not begin as a zip, which numpy's .npz is")
             archive = zipfile.ZipFile(file)

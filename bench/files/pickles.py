@@ -51,11 +51,8 @@ class Persistent:
     id: Any
 
 
-class _Mark:
-    """The place on the stack where the arguments of a variadic operation begin."""
-
-
-_MARK = _Mark()
+_MARK = object()
+"""The place on the stack where the arguments of a variadic operation begin."""
 
 
 def parse(
@@ -134,11 +131,8 @@ class _Machine:
         self.position += count
         return self.data[self.position - count : self.position]
 
-    def unsigned(self, width: int) -> int:
-        return int.from_bytes(self.take(width), "little")
-
-    def signed(self, width: int) -> int:
-        return int.from_bytes(self.take(width), "little", signed=True)
+    def integer(self, width: int, *, signed: bool = False) -> int:
+        return int.from_bytes(self.take(width), "little", signed=signed)
 
     def text(self, length: int) -> str:
         self.text_read += length
@@ -158,9 +152,8 @@ class _Machine:
         self.stack.append(value)
 
     def pop(self) -> Any:
-        value = self.stack.pop()
-        if value is _MARK:
-            raise self.damaged("a mark stands where a value is expected")
+        value = self.top()
+        self.stack.pop()
         return value
 
     def pop_to_mark(self) -> list[Any]:
@@ -180,13 +173,13 @@ class _Machine:
     # -- operations that need more than a line -----------------------------------------------------
 
     def protocol(self) -> None:
-        if (version := self.unsigned(1)) not in range(2, 6):
+        if (version := self.integer(1)) not in range(2, 6):
             raise self.damaged(f"its protocol is {version}, expected 2 to 5")
 
     def long(self) -> None:
-        if (length := self.unsigned(1)) > 16:
+        if (length := self.integer(1)) > 16:
             raise self.damaged(f"it has an integer of {length} bytes, expected at most 16")
-        self.push(self.signed(length))
+        self.push(self.integer(length, signed=True))
 
     def push_global(self, module: Any, name: Any) -> None:
         if not (isinstance(module, str) and isinstance(name, str)):
@@ -196,10 +189,6 @@ class _Machine:
                 f"it mentions {shown(f'{module}.{name}')}, which no checkpoint needs and which could run code"
             )
         self.push(Global(module, name))
-
-    def stack_global(self) -> None:
-        name, module = self.pop(), self.pop()
-        self.push_global(module, name)
 
     def call(self) -> None:
         args, function = self.pop(), self.pop()
@@ -261,20 +250,20 @@ _OPERATIONS = {
         "N": lambda m: m.push(None),
         "\x88": lambda m: m.push(True),
         "\x89": lambda m: m.push(False),
-        "J": lambda m: m.push(m.signed(4)),
-        "K": lambda m: m.push(m.unsigned(1)),
-        "M": lambda m: m.push(m.unsigned(2)),
+        "J": lambda m: m.push(m.integer(4, signed=True)),
+        "K": lambda m: m.push(m.integer(1)),
+        "M": lambda m: m.push(m.integer(2)),
         "\x8a": _Machine.long,
         "G": lambda m: m.push(struct.unpack(">d", m.take(8))[0]),
         # strings: text, then binary, of which Python 2's "U" and "T" are both
-        "\x8c": lambda m: m.push(m.text(m.unsigned(1))),
-        "X": lambda m: m.push(m.text(m.unsigned(4))),
-        "\x8d": lambda m: m.push(m.text(m.unsigned(8))),
-        "C": lambda m: m.push(m.take(m.unsigned(1))),
-        "B": lambda m: m.push(m.take(m.unsigned(4))),
-        "\x8e": lambda m: m.push(m.take(m.unsigned(8))),
-        "U": lambda m: m.push(bytes(m.take(m.unsigned(1)))),
-        "T": lambda m: m.push(m.take(m.unsigned(4))),
+        "\x8c": lambda m: m.push(m.text(m.integer(1))),
+        "X": lambda m: m.push(m.text(m.integer(4))),
+        "\x8d": lambda m: m.push(m.text(m.integer(8))),
+        "C": lambda m: m.push(m.take(m.integer(1))),
+        "B": lambda m: m.push(m.take(m.integer(4))),
+        "\x8e": lambda m: m.push(m.take(m.integer(8))),
+        "U": lambda m: m.push(bytes(m.take(m.integer(1)))),
+        "T": lambda m: m.push(m.take(m.integer(4))),
         # containers
         "}": lambda m: m.push({}),
         "]": lambda m: m.push([]),
@@ -290,13 +279,13 @@ _OPERATIONS = {
         "u": lambda m: m.set_items(m.pop_to_mark()),
         # the memo
         "\x94": lambda m: m.memoize(len(m.memo)),
-        "q": lambda m: m.memoize(m.unsigned(1)),
-        "r": lambda m: m.memoize(m.unsigned(4)),
-        "h": lambda m: m.recall(m.unsigned(1)),
-        "j": lambda m: m.recall(m.unsigned(4)),
+        "q": lambda m: m.memoize(m.integer(1)),
+        "r": lambda m: m.memoize(m.integer(4)),
+        "h": lambda m: m.recall(m.integer(1)),
+        "j": lambda m: m.recall(m.integer(4)),
         # names, and calls that are written down and never made
         "c": lambda m: m.push_global(m.line(), m.line()),
-        "\x93": _Machine.stack_global,
+        "\x93": lambda m: m.push_global(name=m.pop(), module=m.pop()),  # the name lies on top
         "R": _Machine.call,
         "\x81": _Machine.call,
         "b": _Machine.build,

@@ -1,7 +1,10 @@
-"""Weights and training state as safetensors files with a description in JSON; never a pickle."""
+"""Named tensors in files: the suite's own, as safetensors with a description in JSON, and those that
+somebody else wrote, of which nothing is ever run.
+"""
 
 import hashlib
 import json
+import mmap
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -12,9 +15,13 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from bench.errors import BenchError, UsageError, one_line
-from bench.files.atomic import cache_folder, replacing, sha256
+from bench.errors import BenchError, UsageError, few, one_line
+from bench.files.atomic import cache_folder, replacing, require_readable, sha256
+from bench.files.pickles import Malformed
+from bench.files.state_dicts import LEGACY, ZIP, read_state_dict
 
+MOST_BYTES = 2**31
+"""Largest weights file that is read; the largest that this suite knows has 1.2e9 bytes."""
 _LARGEST_HEADER = 2**22
 _META = "distill-bench"
 """The only metadata key: the format does not order keys, and equal content must give equal bytes."""
@@ -62,6 +69,53 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         ) from None
 
 
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read tensors by name. Raises UsageError for a file of any other content.
+
+    The tensors have not been compared with those of any network; see ``load_weights``.
+    """
+    data = open_weights(path)
+    if is_safetensors(data):
+        return load_tensors(path)[0]
+    if not is_state_dict(data):
+        raise UsageError(
+            f"the weights file {str(path)!r} is neither a state dict of torch (.pt, .pth, .bin) "
+            "nor safetensors."
+        )
+    try:
+        return read_state_dict(data)
+    except Malformed as error:
+        raise UsageError(
+            f"the weights file {str(path)!r} is refused, and nothing in it was run: {error}; "
+            "fetch it again, or give another."
+        ) from None
+
+
+def open_weights(path: Path) -> memoryview:
+    """Map a file into memory until its last view is gone.
+
+    Raises UsageError for a path that cannot be a weights file.
+    """
+    what = f"the weights file {str(path)!r}"
+    require_readable(path, what)
+    if not 0 < (size := path.stat().st_size) <= MOST_BYTES:
+        raise UsageError(
+            f"{what} has {size:,} bytes, expected more than 0 and at most {MOST_BYTES:,}; fetch it again."
+        )
+    with path.open("rb") as file:
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
+
+
+def is_state_dict(data: memoryview) -> bool:
+    """Tell whether a file begins as ``torch.save`` writes it, in its zip format or in the older one."""
+    return bytes(data[: len(LEGACY)]) == LEGACY or bytes(data[: len(ZIP)]) == ZIP
+
+
+def is_safetensors(data: memoryview) -> bool:
+    """Tell whether a file begins as safetensors: with the length of a JSON text, and that text."""
+    return len(data) > 8 and bytes(data[8:9]) == b"{"
+
+
 def load_weights(network: nn.Module, tensors: dict[str, Tensor], where: str) -> None:
     """Load weights into a network if names, shapes and types are exactly its own and all finite.
 
@@ -77,7 +131,9 @@ def load_weights(network: nn.Module, tensors: dict[str, Tensor], where: str) -> 
         ("has of another shape or type", [_difference(n, tensors[n], own[n]) for n in other]),
     ]
     if any(names for _, names in misfits):
-        parts = [f"{what} {_some(names)}" for what, names in misfits if names]
+        parts = [
+            f"{what} {few((one_line(n, 120) for n in names), 2)}" for what, names in misfits if names
+        ]
         raise UsageError(
             f"{where} does not fit its network of {len(own)} tensors: it {'; it '.join(parts)}."
         )
@@ -93,11 +149,6 @@ def _difference(name: str, tensor: Tensor, expected: Tensor) -> str:
 
 def _kind(tensor: Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - 2} more" if len(names) > 2 else ""
-    return ", ".join(one_line(name, 120) for name in names[:2]) + more
 
 
 def converted(

@@ -30,8 +30,7 @@ from bench.environment import device_name, without_tf32
 from bench.errors import BenchError, UsageError, explain, one_line, shown
 from bench.files.assets import Asset, fetch
 from bench.files.atomic import cache_folder, sha256
-from bench.files.tensors import converted, load_tensors, load_weights, tensors_digest
-from bench.files.weights import read_weights
+from bench.files.tensors import converted, load_tensors, load_weights, read_weights, tensors_digest
 from bench.plugin.accumulators import Accumulator, FeatureBank, Moments, Statistics
 from bench.plugin.adapters import FlowDenoiser, VPDenoiser
 from bench.plugin.dataset import (

@@ -26,9 +26,9 @@ SUITE = Path(__file__).parents[2]
 PACKAGES = ("bench", "methods", "teachers", "evals")
 
 
-def results_folder(folder: Path | None = None) -> Path:
+def results_folder(folder: Path | str | None = None) -> Path:
     """Return the folder of all runs: the one given, else ``BENCH_RESULTS``, else ``results/runs``."""
-    return folder or Path(os.environ.get("BENCH_RESULTS", "results/runs"))
+    return Path(folder or os.environ.get("BENCH_RESULTS", "results/runs"))
 
 
 def now() -> str:

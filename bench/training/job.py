@@ -11,10 +11,8 @@ from bench.factory import Components, Setup, look_up, set_up
 from bench.files.assets import fetch
 from bench.files.atomic import sha256
 from bench.plugin.method import RealImages
-from bench.runs.budget import Budget
 from bench.runs.recipe import Recipe, Request, SettledEvaluation
 from bench.runs.suite import Suite
-from bench.settings import Hyperparameters
 from bench.training.fingerprint import (
     classes_of,
     code_of,
@@ -37,9 +35,6 @@ class Job(Setup):
 
     request: Request
     recipe: Recipe
-    hyperparameters: Hyperparameters
-    """Where the settings come from, and what went into them."""
-    budget: Budget | None
     requirements: Requirements
     """The method's requirements, found."""
     evaluation: EvaluationPlan | None
@@ -54,8 +49,7 @@ def make_job(request: Request) -> Job:
     Raises UsageError for a name that does not exist, a value out of range, or something required
     that is not there.
     """
-    components = check_request(request)
-    setup = set_up(request, components)
+    setup = set_up(request, check_request(request))
     method_class, teacher = setup.method_class, setup.teacher
     requirements = find_requirements(
         method_class, method_class.requires(setup.settings), teacher, request.data
@@ -67,7 +61,7 @@ def make_job(request: Request) -> Job:
         method_digest=code_of(files_behind([method_class])),
         teacher=request.teacher,
         seed=request.seed,
-        budget=str(components.budget) if components.budget else None,
+        budget=str(setup.budget) if setup.budget else None,
         settings=setup.settings.model_dump(mode="json"),
         evaluation=_settle_evaluation(request, plan, trains=method_class.trains) if plan else None,
         teacher_digest=teacher.digest(),
@@ -82,8 +76,6 @@ def make_job(request: Request) -> Job:
         **vars(setup),
         request=request,
         recipe=recipe,
-        hyperparameters=components.hyperparameters,
-        budget=components.budget,
         requirements=requirements,
         evaluation=plan,
         inputs=inputs_of(setup, recipe, plan, requirements.files),

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from bench.files.pickles import Call, Global, Malformed, parse
-from bench.files.storages import (
+from bench.files.state_dicts import (
     FEW,
     ORDERED_DICT,
     PARAMETER,
