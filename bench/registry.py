@@ -251,7 +251,7 @@ def load_plugin(path: str | Path) -> None:
             raise UsageError(
                 f"{origin} registers nothing; decorate a class with @register_method or its kin."
             )
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         _from_files.clear()
         _from_files.update(before)
         if isinstance(error, BenchError):

@@ -1,5 +1,7 @@
 """``bench run``: distil one teacher by one method, and measure it on the way."""
 
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +11,7 @@ from bench import distributed
 from bench.api import carry_out
 from bench.cli.options import EvaluationFlags, Json, Results, RunFlags, takes, without_none
 from bench.errors import UsageError
+from bench.files.atomic import write_atomic
 from bench.render.terminal.estimate import run_estimate
 from bench.render.terminal.observer import RunObserver
 from bench.render.terminal.result import print_result
@@ -49,6 +52,7 @@ def command(
     ] = False,
     results: Results = None,
     format_: Json = "terminal",
+    record_file: Annotated[Path | None, typer.Option("--record", hidden=True)] = None,
 ) -> None:
     """Distil a teacher by a method. The same command continues an interrupted run and answers
     at once from a finished one.
@@ -64,7 +68,8 @@ def command(
 
         typer.echo(run_estimate(estimate_run(request)))
         return
-    with RunObserver() as observer:
+    # What a plugin prints is talk; results alone go to stdout.
+    with redirect_stdout(sys.stderr), RunObserver() as observer:
         record = carry_out(request, folder, fresh=fresh, with_teacher=not no_teacher, observe=observer)
     own = None
     if record.method != "teacher":
@@ -75,6 +80,8 @@ def command(
         save_curve(record, own, folder / record.run_id)
     else:
         typer.echo("this run is finished; --fresh repeats it.", err=True)
+    if record_file is not None:  # of a launcher
+        write_atomic(record_file, record.model_dump_json())
     if format_ == "json":
         typer.echo(record.model_dump_json(indent=1))
     else:

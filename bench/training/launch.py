@@ -42,7 +42,7 @@ def _die_together() -> None:
 
 
 class _Process:
-    """One run's process, its messages, and the record that it prints at its end."""
+    """One run's process, its messages, and the record that it writes at its end."""
 
     def __init__(
         self, run: GridRun, command: list[str], environment: dict[str, str], recipe: Path
@@ -50,13 +50,13 @@ class _Process:
         self.run, self.started, self.stopped = run, time.monotonic(), False
         self.messages, self.record = recipe.with_suffix(".err"), recipe.with_suffix(".json")
         run.state, run.error = "running", ""
-        with self.messages.open("wb") as stderr, self.record.open("wb") as stdout:
+        with self.messages.open("wb") as messages:
             self.process = subprocess.Popen(
-                command,
+                [*command, "--record", str(self.record)],
                 env=environment,
                 stdin=subprocess.DEVNULL,
-                stdout=stdout,
-                stderr=stderr,
+                stdout=subprocess.DEVNULL,  # a plugin may print
+                stderr=messages,
                 preexec_fn=_die_together,
             )
 
@@ -68,7 +68,7 @@ class _Process:
         code = self.process.poll()
         if code is None:
             return False
-        if code == 0:
+        if code == 0 and self.record.exists():
             self.run.state, self.run.record = (
                 "done",
                 Record.model_validate_json(self.record.read_bytes()),
@@ -80,7 +80,7 @@ class _Process:
             errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
             self.run.state, self.run.error = (
                 "failed",
-                (errors or lines or [f"it ended with code {code}"])[-1],
+                (errors or lines or [f"it ended with code {code} before it was done"])[-1],
             )
         return True
 
@@ -149,6 +149,7 @@ class Launcher:
         recipe.write_text(yaml.safe_dump(request), encoding="utf-8")
         command = [
             sys.executable,
+            "-P",  # nothing in the working directory stands in for a module of Python or of the suite
             "-m",
             "bench",
             "run",
@@ -159,8 +160,6 @@ class Launcher:
             "--device",
             run.request.device,
             "--no-teacher",
-            "--format",
-            "json",
         ]
         environment = os.environ | {"OMP_NUM_THREADS": str(self.threads)}
         if self.gpus:

@@ -178,7 +178,16 @@ def evaluate(trainer: Trainer, recorder: Recorder) -> None:
 
 
 def save_generator(trainer: Trainer, recorder: Recorder, file: Path) -> None:
-    """Write the averaged generator's weights with the recipe that made them, and what it has cost."""
+    """Write the averaged generator's weights with the recipe that made them, and what it has cost.
+
+    Raises BenchError for weights that are not finite, which make no image.
+    """
+    weights = trainer.averaged().generator.state_dict()
+    if not all(tensor.isfinite().all() for tensor in weights.values()):
+        raise BenchError(
+            "training diverged: the generator's weights are not finite after "
+            f"{trainer.ledger.images:,} images; give smaller learning rates by --set."
+        )
     meta = {
         "run_id": recorder.record.run_id,
         "images": trainer.ledger.images,
@@ -186,7 +195,7 @@ def save_generator(trainer: Trainer, recorder: Recorder, file: Path) -> None:
         "cost": {"flops": trainer.ledger.flops, "seconds": trainer.ledger.seconds},
         "recipe": recorder.record.recipe.as_given(),
     }
-    save_tensors(file, trainer.averaged().generator.state_dict(), meta)
+    save_tensors(file, weights, meta)
 
 
 def timed_iteration(trainer: Trainer, folder: RunFolder) -> None:
@@ -217,9 +226,13 @@ class Checkpoint:
         )
 
     def save(self) -> None:
-        """Write the training state, and then the record with what has been spent."""
+        """Write the training state, and then the record with what has been spent.
+
+        Raises BenchError, and leaves the last state, if the losses since then have not been finite.
+        """
         started = time.perf_counter()
         self.trainer.synchronise()
+        self.trainer.require_finite()
         save_tensors(self.recorder.folder.state, *self.trainer.state())
         note_peak_memory(self.recorder.record, self.trainer.device)
         self.recorder.folder.write_record(self.recorder.record)

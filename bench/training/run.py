@@ -57,6 +57,12 @@ def execute(
         with stop_requests("stopping after this update; once more to stop at once") as stop:
             try:
                 _work(job, folder, record, observe, stop)
+            except SystemExit as error:
+                ended = BenchError(
+                    f"something in the run called sys.exit({error.code!r}) before it was done."
+                )
+                _close(folder, record, ended, job.device)
+                raise ended from error
             except BaseException as error:
                 _close(folder, record, error, job.device)
                 raise

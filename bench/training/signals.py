@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+GRACE_SECONDS = 300.0
+"""Time for the update or the checkpoint at hand to end once a stop is asked for."""
+
 
 class StopRequest:
     """A request to stop, which signals make and whoever works looks at: ``requested`` is True once
@@ -23,11 +26,13 @@ def stop_requests(message: str, *, patient: bool = False) -> Iterator[StopReques
     """Turn SIGINT and SIGTERM in this context into a request to stop, and say ``message`` on stderr
     at the first.
 
-    Each of the two signals does what it did before when it comes again; the other one, which a
-    launcher sends after a person's Ctrl-C, changes nothing. To a ``patient`` worker no signal does
-    more than ask. Outside the main thread, which alone hears signals, nothing is ever asked.
+    Each of the two signals does what it did before when it comes again, and comes again by itself if
+    the context does not end within ``GRACE_SECONDS``: what hangs is stopped too. The other signal,
+    which a launcher sends after a person's Ctrl-C, changes nothing. To a ``patient`` worker no signal
+    does more than ask. Outside the main thread, which alone hears signals, nothing is ever asked.
     """
     request = StopRequest()
+    alarms: list[threading.Timer] = []
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
@@ -39,11 +44,16 @@ def stop_requests(message: str, *, patient: bool = False) -> Iterator[StopReques
         request.requested = True
         if not patient:
             signal.signal(number, before[number])
+            alarms.append(threading.Timer(GRACE_SECONDS, os.kill, (os.getpid(), number)))
+            alarms[-1].daemon = True
+            alarms[-1].start()
 
     for number in before:
         signal.signal(number, request_stop)
     try:
         yield request
     finally:
+        for alarm in alarms:
+            alarm.cancel()
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -3,6 +3,7 @@ average, and the ledger of their cost.
 """
 
 import copy
+import math
 import time
 from bisect import bisect_right
 from collections.abc import Mapping
@@ -52,6 +53,8 @@ class Trainer:
         self.device, self.pairs, self.real, self.ledger = device, pairs, real, Ledger()
         self.stage, self.stage_began, self.stage_updates = 0, 0, 0
         self.losses: dict[str, Tensor] = {}
+        self.unchecked: list[tuple[int, str, Tensor]] = []
+        """Losses that nobody has looked at yet, with their updates and roles: to look makes a GPU wait."""
         with fork_rng(device):  # what a method prepares leaves the training's random numbers alone
             method.prepare_training(teacher)
         self._prepare()
@@ -159,6 +162,8 @@ class Trainer:
             with torch.no_grad():
                 step.after()
         self.losses[f"loss/{step.role}"] = loss.detach()
+        if not scaler.is_enabled():  # which skips what is not finite
+            self.unchecked.append((self.ledger.updates + 1, step.role, loss.detach()))
         self.losses |= {name: value.detach() for name, value in batch.logs.items()}
 
     def _learning_rate(self, step: Step) -> float:
@@ -183,12 +188,13 @@ class Trainer:
         torch._foreach_lerp_(average, current, 1 - decay)
 
     def curve_values(self) -> dict[str, float]:
-        """The losses for the training curve and, in fp16, ``scale/ROLE``: what each loss is multiplied
-        by so that its gradient is in range.
+        """Return the losses for the training curve and, in fp16, ``scale/ROLE``: what each loss is
+        multiplied by so that its gradient is in range.
 
-        Raises BenchError for a scale that has sunk to nothing, which means that the values
-        themselves are not finite.
+        Raises BenchError for a loss that is not finite, and for a scale that has sunk to nothing,
+        which means that the values themselves are not finite.
         """
+        self.require_finite()
         scales = {
             role: scaler.get_scale() for role, scaler in self.scalers.items() if scaler.is_enabled()
         }
@@ -200,6 +206,17 @@ class Trainer:
                 )
         losses = {name: loss.item() for name, loss in self.losses.items()}
         return losses | {f"scale/{role}": scale for role, scale in scales.items()}
+
+    def require_finite(self) -> None:
+        """Raise BenchError for the first loss since the last call that is not a finite number."""
+        values = torch.stack([loss for _, _, loss in self.unchecked]).tolist() if self.unchecked else []
+        for (update, role, _), value in zip(self.unchecked, values, strict=True):
+            if not math.isfinite(value):
+                raise BenchError(
+                    f"training diverged: the loss of the {role} step is {value} at update {update:,}; "
+                    "give smaller learning rates by --set, or mend the loss."
+                )
+        self.unchecked = []
 
     def synchronise(self) -> None:
         """Wait for a GPU, which lags behind its launches: the wait belongs to training and not to

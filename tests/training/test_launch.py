@@ -23,7 +23,7 @@ from bench.runs.suite import make_suite, read_suite
 from bench.training.job import check_suite, make_job
 from bench.training.launch import Launcher, visible_gpus
 from tests.helpers import held_method
-from tests.helpers.plugins import set_flags
+from tests.helpers.plugins import METHOD, SETTINGS, plugin, set_flags
 from tests.helpers.waiting import wait_until
 
 SUITES = Path(__file__).parents[2] / "suites"
@@ -155,6 +155,48 @@ def test_a_run_that_fails_is_noted_and_the_others_go_on(tmp_path):
     assert standing(cells) == "1 of 2 done, 1 failed"
     assert overview(cells).row_count == 2
     assert budget_mismatches(cells) == []
+
+
+SPEAKS = "print('here', flush=True); __import__('os').write(1, b'there'); "
+ENDINGS = {
+    "prints": (SPEAKS, None),
+    "exits": ("__import__('sys').exit(0); ", "called sys.exit(0) before it was done"),
+    "ends": ("__import__('os')._exit(0); ", "it ended with code 0 before it was done"),
+}
+"""What a plugin does whenever it makes images, and why its run has failed, if it has."""
+
+
+@pytest.mark.parametrize("name", ENDINGS)
+def test_a_run_is_done_if_its_record_says_so_whatever_a_plugin_prints(tmp_path, name):
+    act, reason = ENDINGS[name]
+    text = METHOD.format(name=name).replace("return self.generator", f"{act}return self.generator")
+    file = str(plugin(tmp_path, text))
+    asked = requests(
+        methods=[{"method": name, "settings": SETTINGS}], plugins=[file], budget="updates=2"
+    )
+    cells = grid_runs(asked, tmp_path / "runs")
+    Launcher(cells, tmp_path / "runs", processes=1).carry_out()
+    if reason is None:
+        assert [(cell.state, cell.record.status) for cell in cells] == [("done", "done")]
+    else:
+        assert [cell.state for cell in cells] == ["failed"]
+        assert reason in cells[0].error
+
+
+@pytest.mark.parametrize(
+    "name", ["teachers", "bench", "methods", "evals", "platform", "random", "torch"]
+)
+def test_nothing_in_the_working_directory_stands_in_for_a_module(tmp_path, monkeypatch, name):
+    work = tmp_path / "work"
+    work.mkdir()
+    (work / f"{name}.py").write_text("open('executed', 'w')\nraise SystemExit('not this one')\n")
+    (work / name).mkdir()
+    (work / name / "__init__.py").write_text("open('executed', 'w')\n")
+    monkeypatch.chdir(work)
+    cells = grid_runs(requests(), tmp_path / "runs")
+    Launcher(cells, tmp_path / "runs", processes=1).carry_out()
+    assert [(cell.state, cell.error) for cell in cells] == [("done", "")]
+    assert not (work / "executed").exists()
 
 
 def processes_of(folder: Path) -> list[int]:

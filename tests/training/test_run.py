@@ -269,6 +269,96 @@ def test_a_diverged_run_fails_with_its_reason_in_the_record(tmp_path):
     assert "diverged" in record.error
 
 
+BAD_FROM_THIRD = METHOD.replace(
+    "loss = lambda batch: self.generate(batch.z).square().mean((1, 2, 3))",
+    "loss = lambda batch: self.generate(batch.z).square().mean((1, 2, 3))"
+    " + ({bad} if batch.seen >= 16 else 0)",
+)
+"""A method of two updates at batch 8 whose losses are finite, and then no more."""
+
+
+@pytest.mark.parametrize("bad", ["float('nan')", "float('inf')", "-float('inf')"])
+@pytest.mark.parametrize("updates", [3, 60])
+def test_a_loss_that_is_not_finite_fails_the_run_at_its_update(tmp_path, bad, updates):
+    text = BAD_FROM_THIRD.replace("{name}", "bad").replace("{bad}", bad)
+    request = {"settings": TO_ZERO, "plugins": [str(plugin(tmp_path, text))]}
+    value = str(eval(bad))
+    with pytest.raises(BenchError, match=f"the generator step is {value} at update 3; give smaller"):
+        suite.run(
+            "bad",
+            "edm-digits",
+            budget=f"updates={updates}",
+            eval=[],
+            results=tmp_path / "runs",
+            **request,
+        )
+    folder = RunFolder(next((tmp_path / "runs").iterdir()))
+    record = folder.read_record()
+    assert record.status == "failed"
+    assert "at update 3" in record.error
+    assert not folder.weights.exists()
+
+
+def test_weights_that_are_not_finite_fail_the_run(tmp_path):
+    text = (
+        METHOD.format(name="burst")
+        .replace(
+            "        loss =",
+            "        spoil = lambda: next(self.generator.parameters()).fill_(float('nan'))\n        loss =",
+        )
+        .replace("Adam(self.settings.lr))]", "Adam(self.settings.lr), after=spoil)]")
+    )
+    request = {"settings": TO_ZERO, "plugins": [str(plugin(tmp_path, text))]}
+    with pytest.raises(BenchError, match="weights are not finite after 8 images"):
+        suite.run(
+            "burst", "edm-digits", budget="updates=1", eval=[], results=tmp_path / "runs", **request
+        )
+    assert RunFolder(next((tmp_path / "runs").iterdir())).read_record().status == "failed"
+
+
+@pytest.mark.parametrize("rate", [1e6, 1e30])
+def test_a_learning_rate_that_bursts_the_weights_does_not_end_as_done(tmp_path, rate):
+    settings = {"batch": 8, "lr": rate, "fake_lr": rate}
+    with pytest.raises(BenchError, match="training diverged"):
+        suite.run(
+            "sid", "edm-digits", budget="updates=200", eval=[], settings=settings, results=tmp_path
+        )
+    assert RunFolder(next(tmp_path.iterdir())).read_record().status == "failed"
+
+
+@pytest.mark.parametrize("code", ["0", "None", "3", "'over'"])
+def test_a_plugin_that_exits_fails_the_run(tmp_path, code):
+    text = METHOD.format(name="exits").replace(
+        "self.generator(z, 1.0)",
+        f"self.generator(z, 1.0) if len(z) == 0 else __import__('sys').exit({code})",
+    )
+    request = {"settings": TO_ZERO, "plugins": [str(plugin(tmp_path, text))]}
+    with pytest.raises(BenchError, match=r"called sys\.exit\("):
+        suite.run(
+            "exits", "edm-digits", budget="updates=2", eval=[], results=tmp_path / "runs", **request
+        )
+    assert RunFolder(next((tmp_path / "runs").iterdir())).read_record().status == "failed"
+
+
+def test_a_plugin_that_exits_while_it_is_loaded_is_refused(tmp_path):
+    file = plugin(tmp_path, "import sys\nsys.exit(0)\n")
+    with pytest.raises(UsageError, match="does not import: SystemExit: 0"):
+        suite.run("sid", "edm-digits", plugins=[str(file)], results=tmp_path / "runs")
+
+
+def test_what_a_plugin_prints_is_talk_and_the_record_alone_goes_to_stdout(tmp_path, bench):
+    text = METHOD.format(name="prints").replace(
+        "return self.generator(z, 1.0)", "print('here'); return self.generator(z, 1.0)"
+    )
+    file = str(plugin(tmp_path, "print('loaded')\n" + text))
+    code, out, err = bench(
+        *("run", "--plugin", file, "--method", "prints", "--teacher", "edm-digits", "--no-teacher"),
+        *("--budget", "updates=2", "--eval", "none", *set_flags(TO_ZERO), "--format", "json"),
+    )
+    assert (code, json.loads(out)["status"]) == (0, "done")
+    assert "loaded" in err and "here" in err
+
+
 def test_a_failed_run_keeps_what_it_has_cost(tmp_path, monkeypatch):
     iteration = Trainer.iteration
 

@@ -43,6 +43,30 @@ def test_the_same_signal_again_does_what_it_did_before():
         signal.signal(signal.SIGINT, before)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_hangs_is_stopped_by_one_signal_after_a_while(number, monkeypatch):
+    """The alarm stands in for the person who asks a second time."""
+    monkeypatch.setattr("bench.training.signals.GRACE_SECONDS", 0.01)
+    heard = threading.Event()
+    before = signal.signal(number, lambda number, frame: heard.set())
+    try:
+        with stop_requests("stopping"):
+            send(number)
+            assert heard.wait(120)  # seconds; against a hang
+    finally:
+        signal.signal(number, before)
+
+
+def test_no_alarm_outlives_its_context(monkeypatch):
+    threads = threading.active_count()
+    with stop_requests("stopping") as stop:
+        send(signal.SIGINT)
+        assert stop.requested
+        (alarm,) = (t for t in threading.enumerate() if isinstance(t, threading.Timer))
+    alarm.join(120)
+    assert threading.active_count() == threads
+
+
 def test_no_signal_stops_a_patient_worker(capfd):
     with stop_requests("waiting", patient=True) as stop:
         for number in [signal.SIGINT, signal.SIGTERM] * 2:
