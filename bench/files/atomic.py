@@ -1,13 +1,14 @@
 """Files that are never half-written, locks between processes, digests, and the cache folder."""
 
 import fcntl
+import glob
 import hashlib
 import os
 import socket
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,19 +23,51 @@ def write_atomic(path: Path, content: bytes | str) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary file that takes the place of ``path`` when the context ends well."""
+    """Yield a temporary file that takes the place of ``path`` when the context ends well.
+
+    What killed processes have left of the same kind is removed first.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        temporary = Path(file.name)
-    try:
+    sweep(path.parent, path.name)
+    with _temporary(path) as temporary:
         yield temporary
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         temporary.chmod(0o644)  # a temporary file has 0600, which would hide results from a group
         temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+
+
+@contextmanager
+def _temporary(path: Path) -> Iterator[Path]:
+    """Yield a file beside ``path`` that is locked for as long as its process lives, and removed if the
+    context fails.
+    """
+    while True:
+        with tempfile.NamedTemporaryFile(
+            dir=path.parent, prefix=f".{path.name}.", suffix=_LEFT, delete=False
+        ) as file:
+            temporary = Path(file.name)
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if not temporary.exists():
+                continue  # somebody swept before it was locked
+            try:
+                yield temporary
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+            return
+
+
+_LEFT = ".tmp"
+
+
+def sweep(folder: Path, name: str = "*") -> None:
+    """Remove the temporary files of ``name``, by default of any, that no living process writes."""
+    pattern = name if name == "*" else glob.escape(name)
+    for temporary in folder.glob(f".{pattern}.*{_LEFT}"):
+        with suppress(OSError), temporary.open("rb") as file:  # held, or gone already
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            temporary.unlink()
 
 
 @contextmanager
@@ -110,5 +143,5 @@ def require_writable(folder: Path, what: str) -> None:
 def cache_folder() -> Path:
     """Return the folder of downloads and made data: ``BENCH_CACHE``, or one in the user's cache."""
     if folder := os.environ.get("BENCH_CACHE"):
-        return Path(folder)
+        return Path(folder).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "distill-bench"

@@ -1,0 +1,95 @@
+"""Files are old or new and never in between, and a killed process leaves nothing behind for long."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.files.atomic import cache_folder, replacing, sweep, write_atomic
+
+WRITES_FOR_EVER = """
+import sys, time
+from pathlib import Path
+from bench.files.atomic import replacing
+with replacing(Path(sys.argv[1])) as temporary:
+    temporary.write_text("half")
+    print("writing", flush=True)
+    time.sleep(3600)
+"""
+
+
+def left(folder: Path) -> list[str]:
+    """Everything in a folder but the file itself."""
+    return sorted(name for name in os.listdir(folder) if name != "file")
+
+
+@pytest.fixture
+def writer(tmp_path):
+    """A process that has begun to write ``file`` and does not end."""
+    command = [sys.executable, "-c", WRITES_FOR_EVER, str(tmp_path / "file")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "writing\n"
+        yield process
+        process.kill()
+
+
+def test_a_write_that_fails_leaves_the_old_content_and_nothing_else(tmp_path):
+    file = tmp_path / "file"
+    write_atomic(file, "old")
+
+    def interrupted():
+        with replacing(file) as temporary:
+            temporary.write_text("ne")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert file.read_text() == "old"
+    assert left(tmp_path) == []
+
+
+def test_what_a_killed_process_was_writing_is_gone_after_the_next_write(writer, tmp_path):
+    file = tmp_path / "file"
+    assert len(left(tmp_path)) == 1
+    writer.send_signal(signal.SIGKILL)
+    writer.wait()
+    assert len(left(tmp_path)) == 1 and not file.exists()
+    write_atomic(file, "whole")
+    assert file.read_text() == "whole"
+    assert left(tmp_path) == []
+
+
+def test_what_a_living_process_is_writing_stays(writer, tmp_path):
+    write_atomic(tmp_path / "file", "whole")
+    sweep(tmp_path)
+    assert len(left(tmp_path)) == 1
+    assert writer.poll() is None
+
+
+@pytest.mark.parametrize("other", [".file.other.tmp.txt", "file.tmp", ".file2.abc", "fil[e]"])
+def test_files_of_other_names_stay(tmp_path, other):
+    (tmp_path / other).write_text("mine")
+    write_atomic(tmp_path / "file", "whole")
+    write_atomic(tmp_path / "fil[e]", "mine")
+    assert (tmp_path / other).read_text() == "mine"
+
+
+def test_two_who_write_one_file_both_write_it_whole(tmp_path):
+    file = tmp_path / "file"
+    with replacing(file) as one, replacing(file) as other:
+        one.write_text("one")
+        other.write_text("other")
+    assert file.read_text() == "one"
+    assert left(tmp_path) == []
+
+
+def test_the_cache_is_where_the_home_folder_is(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("BENCH_CACHE", "~/kept")
+    assert cache_folder() == tmp_path / "kept"
+    monkeypatch.setenv("BENCH_CACHE", "")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    assert cache_folder() == tmp_path / ".cache/distill-bench"
