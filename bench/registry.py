@@ -115,6 +115,11 @@ class Registry(Generic[T]):
 
         def decorate(thing: Any) -> Any:
             origin = _loading[-1] if _loading else f"module {getattr(thing, '__module__', '?')}"
+            if not name or name != name.strip() or not name.isprintable() or {*name} & {*",:"}:
+                raise UsageError(
+                    f"{origin} registers the {self.kind} {name!r}, expected one line of text without "
+                    "commas, which part names in a list, and colons, which part a name from a path."
+                )
             if other := self.entries().get(name):
                 raise UsageError(
                     f"{origin} registers the {self.kind} {name!r}, but {other.origin} already "
@@ -180,7 +185,7 @@ class Registry(Generic[T]):
             raise UsageError(entry.problem)
         try:
             thing = entry.load()
-        except Exception as error:  # a plugin may fail in any way
+        except (Exception, SystemExit) as error:  # a plugin may fail in any way
             raise UsageError(
                 f"the {self.kind} {name!r} of {entry.origin} does not import: {type(error).__name__}: {error}"
             ) from error

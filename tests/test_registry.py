@@ -8,9 +8,11 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
+import bench as suite
 from bench import registry
 from bench.errors import UsageError
-from tests.helpers.plugins import METHOD, plugin
+from bench.runs.store import read_records
+from tests.helpers.plugins import METHOD, SETTINGS, plugin
 
 BUILT_IN = {
     "sid",
@@ -289,3 +291,39 @@ class Late(EDMDigits):
     common = ["--plugin", str(file), "--eval-samples", "20", "--eval-repeats", "1"]
     bench.ok("run", "--method", "teacher", "--teacher", "late", *common)
     bench.ok("eval", "teacher:late", *common)
+
+
+@pytest.mark.parametrize("name", ["", " ", " sid", "sid ", "a\nb", "a\tb", "a,b", "a:b", "\x1b[31mred"])
+def test_a_name_that_no_list_or_table_could_hold_is_refused(name, tmp_path):
+    file = plugin(tmp_path, METHOD.replace('"{name}"', repr(name)))
+    with pytest.raises(UsageError, match="expected one line of text without commas"):
+        registry.load_plugin(file)
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [
+        ("ours w/o gan", "ours-w-o-gan-"),
+        ("../up", "-up-"),
+        ("..", "method-"),
+        ("/etc/passwd", "-etc-passwd-"),
+        ("größer (als 1.2)", "gr-er-als-1.2-"),
+        ("x" * 300, "x" * 60 + "-"),
+    ],
+)
+def test_a_run_of_any_method_lies_in_one_folder_of_the_results(name, folder, tmp_path):
+    file = plugin(tmp_path, METHOD.replace('"{name}"', repr(name)))
+    results = tmp_path / "results"
+    record = suite.run(
+        name,
+        "edm-digits",
+        plugins=[str(file)],
+        settings=SETTINGS,
+        budget="updates=1",
+        eval=[],
+        results=results,
+    )
+    assert [run.name for run in results.iterdir()] == [record.run_id]
+    assert record.run_id.startswith(folder)
+    assert [row.method for row in read_records(results)[0]] == [name]
+    assert {path.name for path in tmp_path.iterdir()} <= {"plugin.py", "results", "__pycache__"}

@@ -237,7 +237,8 @@ def run_prefix(method: str, teacher: str, seed: int) -> str:
     """
     kind, colon, source = teacher.partition(":")
     short = kind + colon + (Path(source).name if Path(source).is_absolute() else source)
-    return f"{method}-{re.sub(r'[^A-Za-z0-9._-]+', '-', short)[:60]}-s{seed}-"
+    method, teacher = (re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:60] for name in (method, short))
+    return f"{method.lstrip('.') or 'method'}-{teacher}-s{seed}-"
 
 
 def read_fields(path: Path, what: str, such_as: str) -> dict[str, Any]:
