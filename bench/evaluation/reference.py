@@ -88,6 +88,7 @@ def _collect(
         for need in missing
         if need.key in source.statistics
     }
+    _require_dimensions(source.name, statistics, plan, extractors, device)
     more = [need for need in missing if need not in statistics]
     if source.open_dataset is None or not more:
         return statistics
@@ -108,6 +109,27 @@ def _collect(
             "made from; make it again, with --metrics for all that you measure."
         )
     return statistics | measured
+
+
+def _require_dimensions(
+    name: str,
+    statistics: Mapping[FeatureStatistics, Statistics],
+    plan: EvaluationPlan,
+    extractors: Mapping[str, FeatureExtractor],
+    device: torch.device,
+) -> None:
+    """Raise UsageError for statistics of features of another dimension than the extractors give."""
+    image = torch.zeros(1, *plan.target.image_spec.shape, dtype=torch.uint8, device=device)
+    for need, kept in statistics.items():
+        given = kept["mu" if "mu" in kept else "features"].shape[-1]
+        with torch.no_grad():
+            expected = extractors[need.extractor](image)[need.feature].shape[-1]
+        if given != expected:
+            raise UsageError(
+                f"the reference {name!r} has features of {given:,} dimensions, those of "
+                f"{need.extractor} are of {expected:,}; give statistics of {plan.protocol.id}, or make "
+                "some with `bench stats`."
+            )
 
 
 def _warn(

@@ -344,11 +344,20 @@ def test_statistics_are_written_under_the_name_of_their_format(bench, tmp_path):
         assert "name a file that ends in .safetensors" in err
 
 
-def test_features_of_other_dimensions_are_refused(tmp_path):
+@pytest.mark.parametrize(("metric", "content"), [("fid", "moments"), ("recall", "features")])
+def test_features_of_other_dimensions_are_refused_before_an_image_is_made(
+    tmp_path, monkeypatch, metric, content
+):
     file = tmp_path / "mine.npz"
-    np.savez(file, mu=np.zeros(5), sigma=np.eye(5))
-    with pytest.raises(Exception, match="features of 64 dimensions, those of the reference 5"):
-        measured("fid", reference=file)
+    if content == "moments":
+        np.savez(file, mu=np.zeros(5), sigma=np.eye(5))
+    else:
+        np.savez(file, feats=np.zeros((9, 5), dtype=np.float32))
+    monkeypatch.setattr(Evaluator, "measure", lambda *_: pytest.fail("images were made"))
+    with pytest.raises(
+        UsageError, match=r"mine.npz' has features of 5 dimensions, those of digits are of 64"
+    ):
+        measured(metric, reference=file)
 
 
 def test_the_statistics_of_the_reference_against_itself_are_zero_apart(statistics):
