@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bench import registry
 from bench.errors import UsageError, one_line
+from bench.evaluation.digests import digest_of
 from bench.evaluation.extraction import FeatureStatistics
 from bench.files.assets import Asset
 from bench.files.atomic import content_digest
@@ -221,7 +222,7 @@ def identity(plan: EvaluationPlan) -> str:
         if isinstance(place, PublishedStatistics):
             parts.append(place.asset.sha256 or place.asset.id)
         else:
-            parts.append(content_digest(Path(place)) if Path(place).exists() else str(place))
+            parts.append(digest_of(Path(place)) if Path(place).exists() else str(place))
     return " ".join(parts)
 
 

@@ -16,11 +16,12 @@ from torch import Tensor
 
 from bench import environment, registry
 from bench.errors import UsageError
+from bench.evaluation.digests import digest_of
 from bench.evaluation.evaluator import Evaluator
 from bench.evaluation.plan import EvaluationPlan, TargetSpec, plan_evaluation, spec_of
 from bench.evaluation.sampling import Images, quantised
 from bench.factory import ImageGenerator, find_teacher_class, open_generator
-from bench.files.atomic import content_digest, write_atomic
+from bench.files.atomic import write_atomic
 from bench.files.tensors import tensors_digest
 from bench.plugin.dataset import find_dataset, prepared
 from bench.plugin.images import ImageSpec
@@ -49,7 +50,7 @@ class Target:
     def facts(self) -> dict[str, Any]:
         """Describe what was measured: its digest, and of a generator its NFE and parameters."""
         if self.generator is None:
-            return {"digest": content_digest(Path(self.name)), "nfe": None, "parameters": None}
+            return {"digest": digest_of(Path(self.name)), "nfe": None, "parameters": None}
         network = self.generator.network
         return {
             "digest": tensors_digest(network.state_dict()),

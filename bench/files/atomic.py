@@ -106,13 +106,52 @@ def sha256(path: Path) -> str:
 
 
 def content_digest(path: Path) -> str:
-    """Return the SHA-256 of a file, or of the names and contents of all files in a folder."""
+    """Return the SHA-256 of a file, or of the names and contents of all ``files_in`` a folder."""
     if path.is_file():
         return sha256(path)
     digest = hashlib.sha256()
-    for file in sorted(p for p in path.rglob("*") if p.is_file()):
+    for file in files_in(path):
         digest.update(f"{file.relative_to(path)} {sha256(file)};".encode())
     return digest.hexdigest()
+
+
+def files_in(place: Path) -> list[Path]:
+    """List a file alone, or all files in a folder and below it, in order, but for litter.
+
+    Links are followed, those to a folder that is listed already excepted; pipes and devices are left
+    out. Raises UsageError for a link that leads nowhere and for a folder that may not be read.
+    """
+    if place.is_file():
+        return [place]
+    files: list[Path] = []
+    seen = set()
+    for name, folders, names in os.walk(place, onerror=_refuse_folder, followlinks=True):
+        folder = Path(name)
+        if folder.resolve() in seen:
+            folders.clear()
+            continue
+        seen.add(folder.resolve())
+        for path in (
+            folder / n for n in names if not is_litter((folder / n).relative_to(place).as_posix())
+        ):
+            if path.is_symlink() and not path.exists():
+                raise UsageError(f"the link {str(path)!r} leads nowhere; mend or remove it.")
+            if path.is_file():
+                files.append(path)
+    return sorted(files)
+
+
+def _refuse_folder(error: OSError) -> None:
+    raise UsageError(f"the folder {error.filename!r} cannot be read ({error.strerror}).") from None
+
+
+def is_litter(name: str) -> bool:
+    """Tell whether a file's path within a folder or an archive is of those that file browsers, archivers
+    and notebooks leave: hidden ones, those in hidden folders, and a few of other names.
+    """
+    parts = name.split("/")
+    hidden = any(part.startswith(".") and part != "." for part in parts)
+    return hidden or "__MACOSX" in parts or parts[-1] in ("Thumbs.db", "desktop.ini")
 
 
 def require_readable(file: Path, what: str) -> None:

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from bench import registry
 from bench.errors import UsageError
+from bench.evaluation.digests import digest_of
 from bench.files.assets import fetch
-from bench.files.atomic import content_digest, sha256
+from bench.files.atomic import sha256
 from bench.files.tensors import load_tensors
 from bench.plugin.dataset import Dataset, find_dataset
 from bench.plugin.method import (
@@ -95,7 +96,7 @@ def find_requirements(
                 place = Path(data) if data and Path(data).exists() else None
                 requirements.files += [place] if place else []
                 requirements.digests["real"] = (
-                    content_digest(place) if place else str(data or teacher.dataset)
+                    digest_of(place) if place else str(data or teacher.dataset)
                 )
     return requirements
 

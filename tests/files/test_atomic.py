@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.files.atomic import cache_folder, replacing, sweep, write_atomic
+from bench.errors import UsageError
+from bench.files.atomic import cache_folder, content_digest, files_in, replacing, sweep, write_atomic
 
 WRITES_FOR_EVER = """
 import sys, time
@@ -93,3 +94,65 @@ def test_the_cache_is_where_the_home_folder_is(tmp_path, monkeypatch):
     monkeypatch.setenv("BENCH_CACHE", "")
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     assert cache_folder() == tmp_path / ".cache/distill-bench"
+
+
+LITTER = [
+    ".DS_Store",
+    "._a.png",
+    ".ipynb_checkpoints/a-checkpoint.png",
+    "__MACOSX/a.png",
+    "b/__MACOSX/._a.png",
+    "Thumbs.db",
+    "b/desktop.ini",
+    ".git/config",
+]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder of three files, one of them below it."""
+    place = tmp_path / "folder"
+    (place / "b").mkdir(parents=True)
+    for name in ("a.png", "b/c.png", "z.txt"):
+        (place / name).write_text(name)
+    return place
+
+
+def names_in(place: Path) -> list[str]:
+    return [file.relative_to(place).as_posix() for file in files_in(place)]
+
+
+@pytest.mark.parametrize("name", LITTER)
+def test_what_others_leave_in_a_folder_is_not_of_its_content(folder, name):
+    digest = content_digest(folder)
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text("left")
+    assert names_in(folder) == ["a.png", "b/c.png", "z.txt"]
+    assert content_digest(folder) == digest
+
+
+def test_every_other_file_counts_also_behind_links(folder, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "d.png").write_text("d")
+    (folder / "linked").symlink_to(elsewhere)
+    (folder / "e.png").symlink_to(elsewhere / "d.png")
+    os.mkfifo(folder / "pipe")
+    assert names_in(folder) == ["a.png", "b/c.png", "e.png", "linked/d.png", "z.txt"]
+
+
+def test_folders_that_are_linked_into_themselves_end(folder):
+    (folder / "b/up").symlink_to(folder)
+    (folder / "again").symlink_to(folder / "b")
+    assert len(names_in(folder)) == 3
+
+
+def test_a_link_that_leads_nowhere_is_refused(folder):
+    (folder / "b/f.png").symlink_to(folder / "missing")
+    with pytest.raises(UsageError, match=r"the link '.*b/f.png' leads nowhere; mend or remove it"):
+        files_in(folder)
+
+
+def test_a_file_alone_is_listed_whatever_its_name(tmp_path):
+    (tmp_path / ".hidden.zip").write_text("x")
+    assert files_in(tmp_path / ".hidden.zip") == [tmp_path / ".hidden.zip"]

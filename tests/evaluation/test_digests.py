@@ -1,0 +1,97 @@
+"""What a data set is: its images and labels, whatever holds them."""
+
+import json
+import os
+import shutil
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bench.errors import UsageError
+from bench.evaluation import digests
+from bench.evaluation.digests import digest_of
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Six grey images with labels."""
+    place = tmp_path / "images"
+    place.mkdir()
+    for i in range(6):
+        pixels = np.random.default_rng(i).integers(0, 256, (8, 8), dtype=np.uint8)
+        Image.fromarray(pixels).save(place / f"{i}.png")
+    labels = [[f"{i}.png", i % 3] for i in range(6)]
+    (place / "dataset.json").write_text(json.dumps({"labels": labels}))
+    return place
+
+
+def zipped(folder, file, compression=zipfile.ZIP_STORED):
+    with zipfile.ZipFile(file, "w", compression) as archive:
+        for path in sorted(folder.iterdir(), reverse=True):
+            archive.write(path, path.name)
+    return file
+
+
+def test_containers_names_and_litter_change_nothing(folder, tmp_path):
+    digest = digest_of(folder)
+    others = [
+        shutil.copytree(folder, tmp_path / "another name"),
+        zipped(folder, tmp_path / "a.zip"),
+        zipped(folder, tmp_path / "b.zip", zipfile.ZIP_DEFLATED),
+    ]
+    renamed = tmp_path / "renamed"
+    shutil.copytree(folder, renamed)
+    for i in range(6):
+        (renamed / f"{i}.png").rename(renamed / f"image{i}.png")
+    labels = [[f"image{i}.png", i % 3] for i in range(6)]
+    (renamed / "dataset.json").write_text(json.dumps({"labels": labels, "info": "other bytes"}))
+    (folder / ".DS_Store").write_text("left")
+    os.utime(folder / "0.png", (0, 0))
+    for place in (folder, *others, renamed):
+        assert digest_of(place) == digest, place
+
+
+@pytest.mark.parametrize("change", ["a pixel", "a label", "an image more", "no labels", "the order"])
+def test_what_is_trained_on_or_compared_with_counts(folder, change):
+    digest = digest_of(folder)
+    if change == "a pixel":
+        pixels = np.array(Image.open(folder / "3.png"))
+        pixels[4, 4] ^= 1
+        Image.fromarray(pixels).save(folder / "3.png")
+    elif change == "a label":
+        text = (folder / "dataset.json").read_text()
+        (folder / "dataset.json").write_text(text.replace('["4.png", 1]', '["4.png", 2]'))
+    elif change == "an image more":
+        shutil.copy(folder / "0.png", folder / "6.png")
+        (folder / "dataset.json").unlink()
+    elif change == "no labels":
+        (folder / "dataset.json").unlink()
+    else:
+        (folder / "0.png").rename(folder / "9.png")
+        (folder / "dataset.json").unlink()
+    assert digest_of(folder) != digest
+
+
+def test_images_are_read_once_for_as_long_as_their_files_stay(folder, monkeypatch):
+    read = []
+    digest_now = digests._digest_now
+    monkeypatch.setattr(digests, "_digest_now", lambda place: read.append(place) or digest_now(place))
+    assert digest_of(folder) == digest_of(folder) == digest_of(folder.parent / "images")
+    assert len(read) == 1
+    os.utime(folder / "0.png", (0, 0))
+    digest_of(folder)
+    assert len(read) == 2
+
+
+def test_a_file_of_another_kind_is_its_bytes(tmp_path):
+    (tmp_path / "a.bin").write_bytes(b"abc")
+    shutil.copy(tmp_path / "a.bin", tmp_path / "b.txt")
+    assert digest_of(tmp_path / "a.bin") == digest_of(tmp_path / "b.txt")
+
+
+def test_a_damaged_image_is_refused(folder):
+    (folder / "2.png").write_bytes((folder / "2.png").read_bytes()[:60])
+    with pytest.raises(UsageError, match=r"the image '2.png' of .* cannot be read"):
+        digest_of(folder)
