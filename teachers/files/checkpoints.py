@@ -23,8 +23,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any] | None, dict[str, Tensor
         if is_state_dict(data):
             return None, read_state_dict(data)
         if bytes(data[:1]) == b"\x80":
-            snapshot = read_snapshot(data)
-            return snapshot.kwargs, snapshot.tensors
+            return read_snapshot(data)
     except Malformed as error:
         raise UsageError(
             f"the weights file {str(path)!r} is refused, and nothing in it was run: {error}; expected a "
