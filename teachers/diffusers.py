@@ -314,9 +314,9 @@ def _denoiser(network: nn.Module, config: dict[str, Any], source: str) -> VPDeno
     if name in FLOW_SCHEDULERS:
         return FlowDenoiser(network, time_scale=config.get("num_train_timesteps", 1000))
     if name not in VP_SCHEDULERS:
-        known = ", ".join(VP_SCHEDULERS + FLOW_SCHEDULERS)
         raise UsageError(
-            f"the scheduler of {source!r} is a {one_line(name, 60)}; expected one of {known}."
+            f"the scheduler of {source!r} is a {one_line(name, 60)}; expected one of "
+            f"{', '.join(VP_SCHEDULERS + FLOW_SCHEDULERS)}."
         )
     betas = config.get("trained_betas")
     most = SCHEDULER_RANGES["num_train_timesteps"][1]

@@ -7,13 +7,11 @@ from typing import IO
 
 from bench.plugin import UsageError
 
-_CHUNK = 2**20
-
 
 def read_at_most(file: IO[bytes] | gzip.GzipFile, limit: int, what: str) -> bytearray:
     """Read all of an open file. Raises UsageError beyond ``limit`` bytes, whatever size is declared."""
     content = bytearray()
-    while chunk := file.read(_CHUNK):
+    while chunk := file.read(2**20):
         content += chunk
         if len(content) > limit:
             raise UsageError(

@@ -6,6 +6,7 @@ import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from io import BytesIO
 from pathlib import Path
 from typing import IO, Any
@@ -89,7 +90,7 @@ class ImageFiles(Dataset):
                 f"there are no images in {self.where}; give an EDM data set: a zip or a folder of PNG files."
             )
         _, self.size = self._open(self.names[0])
-        channels, width, height = self.size
+        _, width, height = self.size
         if width != height or width > LARGEST:
             raise UsageError(
                 f"the images of {self.where} are {width}x{height}, expected square ones of at most "
@@ -99,11 +100,10 @@ class ImageFiles(Dataset):
         if labels and LABELS in self.files.names:
             text = self._bytes(LABELS, LABELS_BYTES + LABEL_BYTES * len(self.names))
             self.labels = parse_labels(text, self.names, self.where)
-        self._image_spec = ImageSpec(channels, width, label_dim(self.labels))
 
-    @property
+    @cached_property
     def image_spec(self) -> ImageSpec:
-        return self._image_spec
+        return ImageSpec(self.size[0], self.size[1], label_dim(self.labels))
 
     def __len__(self) -> int:
         return len(self.names)

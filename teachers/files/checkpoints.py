@@ -7,7 +7,7 @@ from torch import Tensor
 
 from bench.files.pickles import Malformed
 from bench.files.state_dicts import read_state_dict
-from bench.files.weights import is_safetensors, is_state_dict, open_weights, require_weights
+from bench.files.weights import is_safetensors, is_state_dict, open_weights
 from bench.plugin import EDMPrecond, UsageError, converted, load_tensors, load_weights
 from teachers.files.snapshots import read_snapshot
 from teachers.networks.config import NetworkConfig
@@ -46,7 +46,6 @@ def load_network(path: Path, default: NetworkConfig) -> tuple[EDMPrecond, Networ
     UsageError for a file without a network of EDM, or whose tensors are not exactly those of the
     network that it records.
     """
-    require_weights(path)
     where = f"the weights file {str(path)!r}"
 
     def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -57,8 +56,7 @@ def load_network(path: Path, default: NetworkConfig) -> tuple[EDMPrecond, Networ
             "network": config.model_dump(mode="json", exclude_unset=True)
         }
 
-    with path.open("rb") as file:
-        own = is_safetensors(file.read(9))
+    own = is_safetensors(open_weights(path))
     tensors, meta = load_tensors(path) if own else converted(path, read)
     config = NetworkConfig.checked(meta["network"], where) if "network" in meta else default
     network = config.on_meta()

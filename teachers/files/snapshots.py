@@ -36,8 +36,10 @@ _DTYPE = Global("numpy", "dtype")
 _SET = Global("builtins", "set")
 """The call that makes a set in protocol 3, which has no operation for it; sets are ignored."""
 
-_KNOWN = (_RECORD, _MODULE_DICT, *_DICTS, PARAMETER, TENSOR, _STORAGE, *_SCALARS, _DTYPE, _SET)
-_ALLOWED = [(g.module, g.name) for g in _KNOWN]
+_ALLOWED = [
+    (g.module, g.name)
+    for g in (_RECORD, _MODULE_DICT, *_DICTS, PARAMETER, TENSOR, _STORAGE, *_SCALARS, _DTYPE, _SET)
+]
 _STORAGE_TYPES = [(g.module, g.name) for g, dtype in TYPES.items() if dtype == torch.float32]
 _RECORD_KEYS = {"type", "version", "module_src", "class_name", "state"}
 _VERSION = 6
@@ -151,8 +153,13 @@ def _class_name(node: Any) -> str:
 
 
 def _record(node: Any) -> dict[Any, Any]:
-    plain = isinstance(node, Call) and node.function == _RECORD and node.state is None and not node.items
-    if not plain or len(node.args) != 1:
+    if not (
+        isinstance(node, Call)
+        and node.function == _RECORD
+        and len(node.args) == 1
+        and node.state is None
+        and not node.items
+    ):
         raise Malformed("a module is missing where one is expected")
     record = node.args[0]
     if not isinstance(record, dict) or set(record) != _RECORD_KEYS or record["type"] != "class":

@@ -115,9 +115,9 @@ class NetworkConfig(BaseModel):
 
     def architecture(self) -> dict[str, Any]:
         """Return every argument of the architecture, with the family's defaults."""
-        parameters = inspect.signature(self.family).parameters.values()
         defaults = {
-            p.name: list(p.default) if isinstance(p.default, tuple) else p.default for p in parameters
+            p.name: list(p.default) if isinstance(p.default, tuple) else p.default
+            for p in inspect.signature(self.family).parameters.values()
         }
         arguments = (
             defaults | {"sigma_data": self.sigma_data} | self.model_dump(include=self.model_fields_set)

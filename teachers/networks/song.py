@@ -72,9 +72,10 @@ class SongUNet(UNet):
             eps=_EPS,
             adaptive=False,
         )
-        positional = embedding_type == "positional"
         self.map_noise = (
-            PositionalEmbedding(features, endpoint=True) if positional else FourierEmbedding(features)
+            PositionalEmbedding(features, endpoint=True)
+            if embedding_type == "positional"
+            else FourierEmbedding(features)
         )
         if label_dim:
             self.map_label = Linear(label_dim, features)
