@@ -96,9 +96,9 @@ class Files(Dataset):
 
 
 class Declared(Files):
-    """A known data set of a declared size of images and number of classes.
+    """A known data set, with a usual place and a declared size of images and number of classes.
 
-    Its usual place is in ``datasets`` in the cache, where the user puts it.
+    One that the suite cannot download is put into ``datasets`` in the cache by the user.
     """
 
     name: ClassVar[str]

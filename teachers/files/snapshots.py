@@ -33,8 +33,7 @@ _DICTS = (ORDERED_DICT, Global("dnnlib.util", "EasyDict"))
 _STORAGE = Global("torch.storage", "_load_from_bytes")
 _SCALARS = (Global("numpy._core.multiarray", "scalar"), Global("numpy.core.multiarray", "scalar"))
 _DTYPE = Global("numpy", "dtype")
-_SET = Global("builtins", "set")
-"""The call that makes a set in protocol 3, which has no operation for it; sets are ignored."""
+_SET = Global("builtins", "set")  # the call that makes a set in protocol 3; sets are ignored
 
 _ALLOWED = [
     (g.module, g.name)

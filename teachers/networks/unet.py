@@ -89,9 +89,6 @@ class Conv2d(nn.Conv2d):
 class FusedDownConv2d(Conv2d):
     """Convolution and then the filter at stride 2, all padding before both: NCSN++'s residual input."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, taps: Sequence[float]) -> None:
-        super().__init__(inputs, outputs, kernel, "down", taps)
-
     def forward(self, x: Tensor) -> Tensor:
         margin = (self.resample_filter.shape[-1] - 1) // 2
         x = self.convolve(x, self.kernel_size[0] // 2 + margin)
@@ -233,8 +230,11 @@ class UNetBlock(nn.Module):
             .transpose(2, 4)
             .unbind(3)
         )
-        a = F.scaled_dot_product_attention(q, k, v)
-        return a.transpose(2, 3).reshape(n, channels // 3, height, width)
+        return (
+            F.scaled_dot_product_attention(q, k, v)
+            .transpose(2, 3)
+            .reshape(n, channels // 3, height, width)
+        )
 
 
 class UNet(nn.Module, ABC):
@@ -276,7 +276,7 @@ class UNet(nn.Module, ABC):
             else:
                 self.enc[f"{size}x{size}_down"] = block(c, c, resampling="down")
                 if residual_taps:
-                    aux = FusedDownConv2d(c_aux, c, 3, residual_taps)
+                    aux = FusedDownConv2d(c_aux, c, 3, "down", residual_taps)
                     self.enc[f"{size}x{size}_aux_residual"] = aux
                     c_aux = c
             skips.append(c)
