@@ -33,11 +33,11 @@ _DICTS = (ORDERED_DICT, Global("dnnlib.util", "EasyDict"))
 _STORAGE = Global("torch.storage", "_load_from_bytes")
 _SCALARS = (Global("numpy._core.multiarray", "scalar"), Global("numpy.core.multiarray", "scalar"))
 _DTYPE = Global("numpy", "dtype")
-_SET = Global("builtins", "set")  # the call that makes a set in protocol 3; sets are ignored
-
+_KNOWN = (_RECORD, _MODULE_DICT, *_DICTS, PARAMETER, TENSOR, _STORAGE, *_SCALARS, _DTYPE)
 _ALLOWED = [
-    (g.module, g.name)
-    for g in (_RECORD, _MODULE_DICT, *_DICTS, PARAMETER, TENSOR, _STORAGE, *_SCALARS, _DTYPE, _SET)
+    *((g.module, g.name) for g in _KNOWN),
+    # By this call protocol 3 makes a set, for which it has no operation; sets are ignored.
+    ("builtins", "set"),
 ]
 _STORAGE_TYPES = [(g.module, g.name) for g, dtype in TYPES.items() if dtype == torch.float32]
 _RECORD_KEYS = {"type", "version", "module_src", "class_name", "state"}
