@@ -33,7 +33,9 @@ def transform(case, dtype=torch.float32):
     nothing = torch.zeros(4, dtype=dtype)
     return Transform(
         **{
-            f: array(case, f"eff_{e}").float().flatten().to(dtype) if f"{case}/eff_{e}" in there else nothing
+            f: array(case, f"eff_{e}").float().flatten().to(dtype)
+            if f"{case}/eff_{e}" in there
+            else nothing
             for f, e in FIELDS.items()
         }
     )
