@@ -13,6 +13,7 @@ from bench.plugin import (
     Sampler,
     Teacher,
     UsageError,
+    fork_rng,
     per_image,
     refuse_path,
     to_uint8,
@@ -76,10 +77,9 @@ class RingDenoiser(nn.Module):
         angles = torch.arange(modes) * (2 * math.pi / modes)
         self.register_buffer("centres", radius * torch.stack([angles.cos(), angles.sin()], dim=1))
         self.s = s
-        state = torch.get_rng_state()
-        torch.default_generator.manual_seed(0)  # its hidden weights are constants; leaves a GPU's state
-        self.correction = ResidualMLP(channels=2, resolution=1, width=96, blocks=2)
-        torch.set_rng_state(state)
+        with fork_rng(torch.device("cpu")):
+            torch.default_generator.manual_seed(0)  # its hidden weights are constants; no GPU is seeded
+            self.correction = ResidualMLP(channels=2, resolution=1, width=96, blocks=2)
 
     def forward(
         self,

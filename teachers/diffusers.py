@@ -22,7 +22,6 @@ from bench.plugin import (
     load_weights,
     one_line,
     shown,
-    tensors_digest,
 )
 
 MODEL = "UNet2DModel"
@@ -82,9 +81,6 @@ class DiffusersTeacher(Teacher):
     takes_source = True
     known_before_loading = False
 
-    files: tuple[Path, ...]
-    """The files that were read: two configurations and the weights."""
-
     @property
     def image_spec(self) -> ImageSpec:  # type: ignore[override]  # of each model, not of the class
         return self._image_spec
@@ -102,9 +98,9 @@ class DiffusersTeacher(Teacher):
         files = _configuration_files(folder, self.source)
         network, process = map(_read_json, files)
         if network.get("_class_name") != MODEL:
-            class_name = one_line(network.get("_class_name"), 60)
             raise UsageError(
-                f"the network of {self.source!r} is a {class_name}; only {MODEL} can be a teacher."
+                f"the network of {self.source!r} is a {one_line(network.get('_class_name'), 60)}; only "
+                f"{MODEL} can be a teacher."
             )
         _check_ranges(network, NETWORK_RANGES, f"the network of {self.source!r}")
         _check_ranges(process, SCHEDULER_RANGES, f"the scheduler of {self.source!r}")
@@ -128,9 +124,7 @@ class DiffusersTeacher(Teacher):
 
     def digest(self) -> str:
         """Return the SHA-256 of the weights and both configurations, since the schedule matters too."""
-        return hashlib.sha256(
-            (tensors_digest(self.denoiser.state_dict()) + self._settings).encode()
-        ).hexdigest()
+        return hashlib.sha256((super().digest() + self._settings).encode()).hexdigest()
 
 
 class LabelledUNet(nn.Module):
@@ -173,8 +167,10 @@ def _snapshot(source: str, pattern: str, revision: str | None = None) -> Path:
     from huggingface_hub import snapshot_download  # here: comes with the optional diffusers
 
     try:
-        folder = snapshot_download(
-            source, revision=revision, allow_patterns=[pattern], local_files_only=offline()
+        return Path(
+            snapshot_download(
+                source, revision=revision, allow_patterns=[pattern], local_files_only=offline()
+            )
         )
     except (OSError, ValueError) as error:  # the hub's errors are of these kinds
         why = (
@@ -186,7 +182,6 @@ def _snapshot(source: str, pattern: str, revision: str | None = None) -> Path:
             f"{source!r} is neither a folder nor a repository that the hub gives ({why}); give "
             "diffusers:FOLDER or diffusers:REPOSITORY."
         ) from None
-    return Path(folder)
 
 
 def _configuration_files(folder: Path, source: str) -> tuple[Path, Path]:
@@ -197,8 +192,10 @@ def _configuration_files(folder: Path, source: str) -> tuple[Path, Path]:
         raise UsageError(
             f"{source!r} works in the latents of its {latent[0]!r}; give a model of the images themselves."
         )
-    network = _first(folder, source, "config.json", "unet", "transformer")
-    return network, _first(folder, source, "scheduler_config.json", "scheduler")
+    return (
+        _first(folder, source, "config.json", "unet", "transformer"),
+        _first(folder, source, "scheduler_config.json", "scheduler"),
+    )
 
 
 def _first(folder: Path, source: str, file: str, *parts: str) -> Path:
@@ -317,9 +314,9 @@ def _denoiser(network: nn.Module, config: dict[str, Any], source: str) -> VPDeno
     if name in FLOW_SCHEDULERS:
         return FlowDenoiser(network, time_scale=config.get("num_train_timesteps", 1000))
     if name not in VP_SCHEDULERS:
-        known = ", ".join(VP_SCHEDULERS + FLOW_SCHEDULERS)
         raise UsageError(
-            f"the scheduler of {source!r} is a {one_line(name, 60)}; expected one of {known}."
+            f"the scheduler of {source!r} is a {one_line(name, 60)}; expected one of "
+            f"{', '.join(VP_SCHEDULERS + FLOW_SCHEDULERS)}."
         )
     betas = config.get("trained_betas")
     most = SCHEDULER_RANGES["num_train_timesteps"][1]

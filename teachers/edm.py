@@ -26,9 +26,6 @@ from teachers.files.checkpoints import load_network
 from teachers.networks.augment import AugmentPipe
 from teachers.networks.config import NetworkConfig
 
-_SITE = "https://nvlabs-fi-cdn.nvidia.com/edm"
-_LICENCE = "CC BY-NC-SA 4.0 (NVIDIA): not for commercial use"
-_SOURCE = "NVlabs/edm README, example.py and generate.py"
 _TABLE_2 = (
     "EDM paper, Table 2, and NVlabs/edm example.py: the smallest of three FIDs of 50,000 images each"
 )
@@ -36,7 +33,13 @@ _TABLE_2 = (
 
 def published_network(file: str) -> Asset:
     """Return the published file of this name."""
-    return Asset(Path(file).stem, file, f"{_SITE}/pretrained/{file}", _LICENCE, _SOURCE)
+    return Asset(
+        id=Path(file).stem,
+        file=file,
+        url=f"https://nvlabs-fi-cdn.nvidia.com/edm/pretrained/{file}",
+        licence="CC BY-NC-SA 4.0 (NVIDIA): not for commercial use",
+        source="NVlabs/edm README, example.py and generate.py",
+    )
 
 
 def ddpmpp(resolution: int, label_dim: int = 0) -> NetworkConfig:
@@ -76,6 +79,7 @@ class EDMTeacher(Teacher):
     weights: ClassVar[Asset]
     """The published file."""
     noise = NoiseLevels()
+    protocol = "edm-50k"
 
     def __init_subclass__(cls) -> None:
         cls.image_spec, cls.assets = cls.network.image_spec, (cls.weights,)
@@ -107,7 +111,6 @@ class EDMCifar10(EDMTeacher):
     network = ddpmpp(32)
     sampler = Sampler(steps=18)
     dataset = "cifar10"
-    protocol = "edm-50k"
     weights = published_network("edm-cifar10-32x32-uncond-vp.pkl")
     published: ClassVar[ReportedFID | None] = ReportedFID(1.97, 35, _TABLE_2)
 
@@ -145,7 +148,6 @@ class EDMFFHQ64(EDMTeacher):
     network = ddpmpp(64)
     sampler = Sampler(steps=40)
     dataset = "ffhq64"
-    protocol = "edm-50k"
     weights = published_network("edm-ffhq-64x64-uncond-vp.pkl")
     published: ClassVar[ReportedFID | None] = ReportedFID(2.39, 79, _TABLE_2)
 
@@ -158,14 +160,10 @@ class EDMFFHQ64VE(EDMFFHQ64):
     published: ClassVar[ReportedFID | None] = None
 
 
-class EDMAFHQv2(EDMTeacher):
+class EDMAFHQv2(EDMFFHQ64):
     """EDM on animal faces (AFHQv2 at 64x64): DDPM++, 61.8M parameters, FID 1.96 at NFE 79 as published."""
 
-    augment = AugmentPipe(0.15)
-    network = ddpmpp(64)
-    sampler = Sampler(steps=40)
     dataset = "afhqv2-64"
-    protocol = "edm-50k"
     weights = published_network("edm-afhqv2-64x64-uncond-vp.pkl")
     published: ClassVar[ReportedFID | None] = ReportedFID(1.96, 79, _TABLE_2)
 
@@ -193,6 +191,5 @@ class EDMImageNet64(EDMTeacher):
     )
     sampler = Sampler(steps=256, churn=40, churn_min=0.05, churn_max=50, churn_noise=1.003)
     dataset = "imagenet64"
-    protocol = "edm-50k"
     weights = published_network("edm-imagenet-64x64-cond-adm.pkl")
     published: ClassVar[ReportedFID | None] = ReportedFID(1.36, 511, _TABLE_2)

@@ -3,25 +3,15 @@
 import gzip
 import zlib
 from pathlib import Path
-from typing import Protocol
+from typing import IO
 
 from bench.plugin import UsageError
 
-_CHUNK = 2**20
 
-
-class Readable(Protocol):
-    """An open file."""
-
-    def read(self, size: int, /) -> bytes:
-        """Read at most ``size`` bytes; none at the end."""
-        ...
-
-
-def read_at_most(file: Readable, limit: int, what: str) -> bytearray:
+def read_at_most(file: IO[bytes] | gzip.GzipFile, limit: int, what: str) -> bytearray:
     """Read all of an open file. Raises UsageError beyond ``limit`` bytes, whatever size is declared."""
     content = bytearray()
-    while chunk := file.read(_CHUNK):
+    while chunk := file.read(2**20):
         content += chunk
         if len(content) > limit:
             raise UsageError(

@@ -1,13 +1,15 @@
 """Read EDM's data sets: a zip or a folder of images, with their labels beside them."""
 
+import json
 import os
 import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from io import BytesIO
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -16,7 +18,6 @@ from torch import Tensor
 
 from bench.plugin import Dataset, ImageSpec, UsageError, label_dim
 from teachers.datasets.bounded import read_at_most
-from teachers.datasets.labels import parse_labels
 
 LABELS = "dataset.json"
 FORMATS = ("PNG", "JPEG", "BMP", "PPM", "TIFF", "WEBP")
@@ -28,16 +29,9 @@ IMAGE_BYTES = 2**26
 LABELS_BYTES, LABEL_BYTES = 2**20, 200
 """Most bytes of ``dataset.json``, and as many more for each image; ImageNet's has 40 for each.
 Parsed it is up to 25 times larger."""
-
-
-class Files(Protocol):
-    """Named files of a zip or of a folder."""
-
-    names: list[str]
-
-    def open(self, name: str) -> IO[bytes]:
-        """Open one of them for reading."""
-        ...
+MOST_CLASSES = 100_000
+"""Most classes; a larger index is taken for damage, since one-hot vectors are that long."""
+_CLASS, _OTHER = f"class from 0 to {MOST_CLASSES - 1:,}", "something that is no label"
 
 
 class ZipFiles:
@@ -86,7 +80,7 @@ class ImageFiles(Dataset):
     def __init__(self, path: Path, *, labels: bool = True) -> None:
         self.where = repr(str(path))
         with self._sound("the data set"):
-            self.files: Files = FolderFiles(path) if path.is_dir() else ZipFiles(path)
+            self.files = FolderFiles(path) if path.is_dir() else ZipFiles(path)
         known = Image.registered_extensions()
         self.names = sorted(
             name for name in self.files.names if os.path.splitext(name)[1].lower() in known
@@ -96,7 +90,7 @@ class ImageFiles(Dataset):
                 f"there are no images in {self.where}; give an EDM data set: a zip or a folder of PNG files."
             )
         _, self.size = self._open(self.names[0])
-        channels, width, height = self.size
+        _, width, height = self.size
         if width != height or width > LARGEST:
             raise UsageError(
                 f"the images of {self.where} are {width}x{height}, expected square ones of at most "
@@ -106,11 +100,10 @@ class ImageFiles(Dataset):
         if labels and LABELS in self.files.names:
             text = self._bytes(LABELS, LABELS_BYTES + LABEL_BYTES * len(self.names))
             self.labels = parse_labels(text, self.names, self.where)
-        self._image_spec = ImageSpec(channels, width, label_dim(self.labels))
 
-    @property
+    @cached_property
     def image_spec(self) -> ImageSpec:
-        return self._image_spec
+        return ImageSpec(self.size[0], self.size[1], label_dim(self.labels))
 
     def __len__(self) -> int:
         return len(self.names)
@@ -165,3 +158,58 @@ class ImageFiles(Dataset):
                 f"{what} of {self.where} cannot be read ({type(error).__name__}: {reason}); get "
                 "it or make it again."
             ) from None
+
+
+def parse_labels(text: bytes | bytearray, names: list[str], where: str) -> Tensor | None:
+    """Read the labels of the images ``names`` from a ``dataset.json``.
+
+    The file holds ``{"labels": [[name, label], ...]}`` or ``{"labels": null}``. Returns int64
+    classes (N,) if all labels are integers, float32 vectors (N, d) if all are lists of d numbers,
+    and None for null. Raises UsageError unless each image has exactly one label, all labels are of
+    one kind, and there are no others.
+    """
+    where = f"dataset.json of {where}"
+    try:
+        pairs = json.loads(text)["labels"]
+        by_name = None if pairs is None else dict(pairs)
+    except (ValueError, KeyError, TypeError, RecursionError, MemoryError) as error:
+        raise UsageError(
+            f'{where} is not of the form {{"labels": [["name.png", 0], ...]}} '
+            f"({type(error).__name__}); make it with EDM's tool."
+        ) from None
+    if by_name is None:
+        return None
+    if len(by_name) < len(pairs):
+        raise UsageError(
+            f"{where} has {len(pairs):,} labels for {len(by_name):,} images, so some twice; make it again."
+        )
+    for what, odd, which in (
+        ("lacks", set(names) - by_name.keys(), "images"),
+        ("has labels for", by_name.keys() - set(names), "images that are not there"),
+    ):
+        if odd:
+            raise UsageError(
+                f"{where} {what} {len(odd):,} {which}, such as {str(min(odd, key=str))[:100]!r}; "
+                "make it again."
+            )
+    labels = [by_name[name] for name in names]
+    kinds = {_kind(label): name for name, label in zip(names, labels, strict=True)}
+    if len(kinds) == 1 and _OTHER not in kinds:
+        return torch.tensor(labels, dtype=torch.int64 if _CLASS in kinds else torch.float32)
+    examples = ", ".join(f"{kind} ({name[:100]})" for kind, name in list(kinds.items())[:3])
+    raise UsageError(
+        f"{where} has {examples}; expected a {_CLASS} for every image, or a vector of one length "
+        "for every image."
+    )
+
+
+def _kind(label: Any) -> str:
+    if type(label) is int and 0 <= label < MOST_CLASSES:
+        return _CLASS
+    if (
+        isinstance(label, list)
+        and label
+        and all(type(v) in (int, float) and abs(v) < 2**53 for v in label)
+    ):
+        return f"vector of {len(label)}"  # NaN and infinity fail the comparison
+    return _OTHER

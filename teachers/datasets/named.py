@@ -1,6 +1,5 @@
 """The data sets that teachers were trained on, by name, and those in any file or folder."""
 
-from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -97,14 +96,26 @@ class Files(Dataset):
 
 
 class Declared(Files):
-    """A known data set, with a usual place and a declared size of images and number of classes."""
+    """A known data set, with a usual place and a declared size of images and number of classes.
+
+    One that the suite cannot download is put into ``datasets`` in the cache by the user.
+    """
 
     name: ClassVar[str]
     declared: ClassVar[ImageSpec]
+    file: ClassVar[str]
+    how: ClassVar[str]
+    """How to get it, in the words of an error message."""
 
-    @abstractmethod
     def usual_place(self) -> Path:
         """Return its file or folder. Raises UsageError that says how to get it if it is not there."""
+        place = cache_folder() / "datasets" / self.file
+        if not place.exists():
+            raise UsageError(
+                f"the data set {self.name!r} is not in {str(place)!r} and cannot be downloaded by "
+                f"the suite; {self.how}, and put it there or give its path."
+            )
+        return place
 
     def open(self, path: Path | None) -> Dataset:
         """Open the data set in ``path``, or in its usual place.
@@ -132,24 +143,7 @@ class CIFAR10(Declared):
         return fetch(CIFAR10_ARCHIVE)
 
 
-class Placed(Declared):
-    """A data set that cannot be downloaded; the user puts it into ``datasets`` in the cache."""
-
-    file: ClassVar[str]
-    how: ClassVar[str]
-    """How to get it, in the words of an error message."""
-
-    def usual_place(self) -> Path:
-        place = cache_folder() / "datasets" / self.file
-        if not place.exists():
-            raise UsageError(
-                f"the data set {self.name!r} is not in {str(place)!r} and cannot be downloaded by "
-                f"the suite; {self.how}, and put it there or give its path."
-            )
-        return place
-
-
-class FashionMNIST(Placed):
+class FashionMNIST(Declared):
     """Fashion-MNIST's training set: 60,000 grey pictures of 10 kinds of clothes, 1x28x28; idx files."""
 
     name, declared, file = "fashion-mnist", ImageSpec(1, 28, 10), "fashion-mnist"
@@ -160,21 +154,21 @@ def _made_by_dataset_tool(source: str, options: str) -> str:
     return f"make it with EDM's `python dataset_tool.py --source={source} --dest=FILE.zip {options}`"
 
 
-class FFHQ64(Placed):
+class FFHQ64(Declared):
     """FFHQ: 70,000 faces, 3x64x64, no labels; an EDM zip made by the user."""
 
     name, declared, file = "ffhq64", ImageSpec(3, 64), "ffhq-64x64.zip"
     how = _made_by_dataset_tool("images1024x1024", "--resolution=64x64")
 
 
-class AFHQv2(Placed):
+class AFHQv2(Declared):
     """AFHQv2: 15,803 animal faces, 3x64x64, no labels; an EDM zip made by the user."""
 
     name, declared, file = "afhqv2-64", ImageSpec(3, 64), "afhqv2-64x64.zip"
     how = _made_by_dataset_tool("afhqv2", "--resolution=64x64")
 
 
-class ImageNet64(Placed):
+class ImageNet64(Declared):
     """ImageNet's training set: 1,281,167 photographs of 1,000 classes, 3x64x64; the user's EDM zip."""
 
     name, declared, file = "imagenet64", ImageSpec(3, 64, 1000), "imagenet-64x64.zip"

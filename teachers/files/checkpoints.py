@@ -23,8 +23,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any] | None, dict[str, Tensor
         if is_state_dict(data):
             return None, read_state_dict(data)
         if bytes(data[:1]) == b"\x80":
-            snapshot = read_snapshot(data)
-            return snapshot.kwargs, snapshot.tensors
+            return read_snapshot(data)
     except Malformed as error:
         raise UsageError(
             f"the weights file {str(path)!r} is refused, and nothing in it was run: {error}; expected a "
@@ -47,7 +46,6 @@ def load_network(path: Path, default: NetworkConfig) -> tuple[EDMPrecond, Networ
     UsageError for a file without a network of EDM, or whose tensors are not exactly those of the
     network that it records.
     """
-    own = is_safetensors(open_weights(path))
     where = f"the weights file {str(path)!r}"
 
     def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -58,6 +56,7 @@ def load_network(path: Path, default: NetworkConfig) -> tuple[EDMPrecond, Networ
             "network": config.model_dump(mode="json", exclude_unset=True)
         }
 
+    own = is_safetensors(open_weights(path))
     tensors, meta = load_tensors(path) if own else converted(path, read)
     config = NetworkConfig.checked(meta["network"], where) if "network" in meta else default
     network = config.on_meta()

@@ -8,7 +8,6 @@ and tensors are read, and the network is built from the suite's own classes.
 import re
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -34,11 +33,12 @@ _DICTS = (ORDERED_DICT, Global("dnnlib.util", "EasyDict"))
 _STORAGE = Global("torch.storage", "_load_from_bytes")
 _SCALARS = (Global("numpy._core.multiarray", "scalar"), Global("numpy.core.multiarray", "scalar"))
 _DTYPE = Global("numpy", "dtype")
-_SET = Global("builtins", "set")
-"""The call that makes a set in protocol 3, which has no operation for it; sets are ignored."""
-
-_KNOWN = (_RECORD, _MODULE_DICT, *_DICTS, PARAMETER, TENSOR, _STORAGE, *_SCALARS, _DTYPE, _SET)
-_ALLOWED = [(g.module, g.name) for g in _KNOWN]
+_KNOWN = (_RECORD, _MODULE_DICT, *_DICTS, PARAMETER, TENSOR, _STORAGE, *_SCALARS, _DTYPE)
+_ALLOWED = [
+    *((g.module, g.name) for g in _KNOWN),
+    # By this call protocol 3 makes a set, for which it has no operation; sets are ignored.
+    ("builtins", "set"),
+]
 _STORAGE_TYPES = [(g.module, g.name) for g, dtype in TYPES.items() if dtype == torch.float32]
 _RECORD_KEYS = {"type", "version", "module_src", "class_name", "state"}
 _VERSION = 6
@@ -47,18 +47,12 @@ _SUFFIX = "_EncoderDecoder"
 """SiDA's addition to class names; tensors and default output are those of the class without it."""
 
 
-@dataclass(frozen=True)
-class Snapshot:
-    """A published network as data."""
+def read_snapshot(data: memoryview) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read the network ``ema`` in a pickle of EDM, SiD or SiDA. Raises Malformed for any other file.
 
-    kwargs: dict[str, Any]
-    """Constructor arguments of EDMPrecond, with ``model_type``; not yet checked."""
-    tensors: dict[str, Tensor]
-    """Tensors in float32 by their names in a state dict, in its order; views of the file's bytes."""
-
-
-def read_snapshot(data: memoryview) -> Snapshot:
-    """Read the network ``ema`` in a pickle of EDM, SiD or SiDA. Raises Malformed for any other file."""
+    Returns the constructor arguments of EDMPrecond, with ``model_type``, which are not yet checked,
+    and the tensors in float32 by their names in a state dict, in its order, as views of ``data``.
+    """
     top, end = parse(data, _ALLOWED)
     if end != len(data):
         raise Malformed(f"{len(data) - end:,} bytes follow its end")
@@ -76,7 +70,7 @@ def read_snapshot(data: memoryview) -> Snapshot:
         raise Malformed(
             f"its inner network is a {shown(_class_name(model))}, its arguments say {shown(declared)}"
         )
-    return Snapshot(kwargs | {"model_type": declared.removesuffix(_SUFFIX)}, walk.tensors)
+    return kwargs | {"model_type": declared.removesuffix(_SUFFIX)}, walk.tensors
 
 
 class _Walk:
@@ -96,20 +90,23 @@ class _Walk:
             )
         state = _state(node)
         for kind in ("_parameters", "_buffers"):
-            for name, value in self.named(state, kind):
-                if value is not None and prefix + name in self.tensors:
-                    raise Malformed(f"it has two tensors {shown(prefix + name)}")
-                if value is not None:
-                    self.tensors[prefix + name] = self.whole(
-                        rebuild(value, prefix + name, self.storage), prefix + name
-                    )
+            for own_name, value in self.named(state, kind):
+                name = prefix + own_name
+                if name in self.tensors:
+                    raise Malformed(f"it has two tensors {shown(name)}")
+                tensor = rebuild(value, name, self.storage)
+                if not tensor.is_contiguous() or tensor.untyped_storage().nbytes() != tensor.nbytes:
+                    raise Malformed(f"{shown(name)} is not all of its storage, in order")
+                self.tensors[name] = tensor
         for name, child in self.named(state, "_modules"):
-            if child is not None:
-                self.module(child, f"{prefix}{name}.", depth + 1)
+            self.module(child, f"{prefix}{name}.", depth + 1)
         return state
 
     def named(self, state: dict[Any, Any], kind: str) -> Iterator[tuple[str, Any]]:
-        """Yield the names and values of ``_parameters``, ``_buffers`` or ``_modules`` of a module."""
+        """Yield the names and values of ``_parameters``, ``_buffers`` or ``_modules`` of a module.
+
+        Values of None are passed over.
+        """
         table = entries(state.get(kind), f"a module's {kind}")
         self.names += len(table)
         if self.names > _MOST_NAMES:
@@ -117,13 +114,8 @@ class _Walk:
         for name, value in table.items():
             if not (isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9_]{1,64}", name)):
                 raise Malformed(f"{shown(name)} is not the name of a tensor or module")
-            yield name, value
-
-    def whole(self, tensor: Tensor, name: str) -> Tensor:
-        """Return the tensor if it is all of its storage, in order, as in published files."""
-        if not tensor.is_contiguous() or tensor.untyped_storage().nbytes() != tensor.nbytes:
-            raise Malformed(f"{shown(name)} is not all of its storage, in order")
-        return tensor
+            if value is not None:
+                yield name, value
 
     def storage(self, node: Any) -> tuple[Reference, memoryview]:
         """Read a storage that stands in the pickle as the bytes of a ``torch.save``."""
@@ -160,8 +152,13 @@ def _class_name(node: Any) -> str:
 
 
 def _record(node: Any) -> dict[Any, Any]:
-    plain = isinstance(node, Call) and node.function == _RECORD and node.state is None and not node.items
-    if not plain or len(node.args) != 1:
+    if not (
+        isinstance(node, Call)
+        and node.function == _RECORD
+        and len(node.args) == 1
+        and node.state is None
+        and not node.items
+    ):
         raise Malformed("a module is missing where one is expected")
     record = node.args[0]
     if not isinstance(record, dict) or set(record) != _RECORD_KEYS or record["type"] != "class":
@@ -181,18 +178,22 @@ def _text(value: Any) -> str:
 
 def _plain(value: Any, depth: int = 0) -> Any:
     """Return a constructor argument: a number, a short text, or a short list of them."""
-    if value is None or isinstance(value, int | float):
-        return value
-    if isinstance(value, str):
-        return _text(value)
-    if isinstance(value, list | tuple) and len(value) <= 64 and depth == 0:
-        return [_plain(v, depth + 1) for v in value]
-    if isinstance(value, Call) and value.function in _SCALARS and len(value.args) == 2:
-        dtype, raw = value.args
-        known = isinstance(dtype, Call) and dtype.function == _DTYPE and dtype.args[:1] == ("f8",)
-        little = (
-            known and isinstance(dtype.state, tuple) and len(dtype.state) == 8 and dtype.state[1] == "<"
-        )
-        if little and isinstance(raw, memoryview) and len(raw) == 8:
+    match value:
+        case None | int() | float():
+            return value
+        case str():
+            return _text(value)
+        case list() | tuple() if len(value) <= 64 and depth == 0:
+            return [_plain(v, depth + 1) for v in value]
+        case Call(
+            function=function,
+            args=(Call(function=dtype, args=("f8", *_), state=tuple() as state), memoryview() as raw),
+        ) if (
+            function in _SCALARS
+            and dtype == _DTYPE
+            and len(state) == 8
+            and state[1] == "<"
+            and len(raw) == 8
+        ):
             return struct.unpack("<d", raw)[0]
     raise Malformed("an argument is neither a number nor a text nor a list of them")

@@ -6,8 +6,8 @@ Limited Data" (NeurIPS 2020, arXiv 2006.06676, appendix B).
 """
 
 import math
-from dataclasses import dataclass, fields
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, partial
 from typing import Self
 
 import torch
@@ -49,12 +49,8 @@ class Transform:
         The draws are made in EDM's order, so that the same seed gives the same transforms.
         """
         n, device = len(images), images.device
-
-        def normal() -> Tensor:
-            return torch.randn(n, device=device)
-
-        def uniform() -> Tensor:
-            return torch.rand(n, device=device)
+        normal = partial(torch.randn, n, device=device)
+        uniform = partial(torch.rand, n, device=device)
 
         def coin() -> Tensor:
             return torch.randint(2, [n, 1, 1, 1], device=device).flatten().float()
@@ -94,10 +90,6 @@ class Transform:
             @ _turn(self.stretch_angle)
             @ _translation(-_SHIFT * width * self.shift_x, -_SHIFT * height * self.shift_y)
         )
-
-    def double(self) -> Self:
-        """Return the same transforms in float64."""
-        return type(self)(*(getattr(self, f.name).double() for f in fields(self)))
 
 
 @dataclass(frozen=True)

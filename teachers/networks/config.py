@@ -72,16 +72,13 @@ class NetworkConfig(BaseModel):
         try:
             config = cls.model_validate(kwargs)
             config.on_meta()
-        except ValidationError as error:
-            reason = explain(error)
         except (TypeError, ValueError) as error:
-            reason = one_line(error)
-        else:
-            return config
-        raise UsageError(
-            f"{where} records a network that is not one of EDM's: {reason}; expected the arguments "
-            "of a DDPM++, NCSN++ or ADM network."
-        )
+            reason = explain(error) if isinstance(error, ValidationError) else one_line(error)
+            raise UsageError(
+                f"{where} records a network that is not one of EDM's: {reason}; expected the arguments "
+                "of a DDPM++, NCSN++ or ADM network."
+            ) from None
+        return config
 
     @property
     def image_spec(self) -> ImageSpec:
@@ -118,9 +115,9 @@ class NetworkConfig(BaseModel):
 
     def architecture(self) -> dict[str, Any]:
         """Return every argument of the architecture, with the family's defaults."""
-        parameters = inspect.signature(self.family).parameters.values()
         defaults = {
-            p.name: list(p.default) if isinstance(p.default, tuple) else p.default for p in parameters
+            p.name: list(p.default) if isinstance(p.default, tuple) else p.default
+            for p in inspect.signature(self.family).parameters.values()
         }
         arguments = (
             defaults | {"sigma_data": self.sigma_data} | self.model_dump(include=self.model_fields_set)

@@ -9,24 +9,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.plugin import Encoded
 from teachers.networks.unet import (
     Conv2d,
     FourierEmbedding,
-    FusedDownConv2d,
     GroupNorm,
     Linear,
     PositionalEmbedding,
-    Resampling,
+    UNet,
     UNetBlock,
-    build_decoder,
-    decode_blocks,
 )
 
 _EPS = 1e-6
 
 
-class SongUNet(nn.Module):
+class SongUNet(UNet):
     """The network F(x; c_noise) of EDM's "vp" files (DDPM++) and "ve" files (NCSN++).
 
     Args:
@@ -67,7 +63,7 @@ class SongUNet(nn.Module):
         self.label_dim, self.augment_dim = label_dim, augment_dim
         features, embedding = model_channels * channel_mult_noise, model_channels * channel_mult_emb
 
-        make = partial(
+        block = partial(
             UNetBlock,
             embedding=embedding,
             taps=resample_filter,
@@ -76,15 +72,10 @@ class SongUNet(nn.Module):
             eps=_EPS,
             adaptive=False,
         )
-
-        def block(
-            inputs: int, outputs: int, *, attend: bool = False, resampling: Resampling | None = None
-        ) -> UNetBlock:
-            return make(inputs, outputs, heads=int(attend), resampling=resampling)
-
-        positional = embedding_type == "positional"
         self.map_noise = (
-            PositionalEmbedding(features, endpoint=True) if positional else FourierEmbedding(features)
+            PositionalEmbedding(features, endpoint=True)
+            if embedding_type == "positional"
+            else FourierEmbedding(features)
         )
         if label_dim:
             self.map_label = Linear(label_dim, features)
@@ -93,32 +84,18 @@ class SongUNet(nn.Module):
         self.map_layer0 = Linear(features, embedding)
         self.map_layer1 = Linear(embedding, embedding)
 
-        self.enc = nn.ModuleDict()
-        skips, c, c_aux = [], model_channels, in_channels
-        for level, mult in enumerate(channel_mult):
-            size = img_resolution >> level
-            if level == 0:
-                self.enc[f"{size}x{size}_conv"] = Conv2d(in_channels, c, 3)
-            else:
-                self.enc[f"{size}x{size}_down"] = block(c, c, resampling="down")
-                if encoder_type == "residual":
-                    self.enc[f"{size}x{size}_aux_residual"] = FusedDownConv2d(
-                        c_aux, c, 3, resample_filter
-                    )
-                    c_aux = c
-            skips.append(c)
-            for i in range(num_blocks):
-                self.enc[f"{size}x{size}_block{i}"] = block(
-                    c, model_channels * mult, attend=size in attn_resolutions
-                )
-                c = model_channels * mult
-                skips.append(c)
-
-        def attends(size: int, i: int) -> bool:
-            return i == num_blocks and size in attn_resolutions
-
         channels = [model_channels * mult for mult in channel_mult]
-        self.dec = build_decoder(block, img_resolution, channels, skips, num_blocks, attends)
+        self.build_halves(
+            block,
+            img_resolution,
+            in_channels,
+            model_channels,
+            channels,
+            num_blocks,
+            attn_resolutions,
+            attending=[num_blocks],
+            residual_taps=resample_filter if encoder_type == "residual" else None,
+        )
         self.dec[f"{img_resolution}x{img_resolution}_aux_norm"] = GroupNorm(channels[0], _EPS)
         self.dec[f"{img_resolution}x{img_resolution}_aux_conv"] = Conv2d(channels[0], out_channels, 3)
         self._initialise()
@@ -134,7 +111,6 @@ class SongUNet(nn.Module):
                     nn.init.zeros_(layer.bias)
 
     def embed(self, c_noise: Tensor, labels: Tensor | None, augment_labels: Tensor | None) -> Tensor:
-        """Embed noise level, class and augmentation as one vector, (N, embedding)."""
         cosines, sines = self.map_noise(c_noise).chunk(2, dim=1)
         e = torch.cat([sines, cosines], dim=1)
         if self.label_dim:
@@ -143,37 +119,3 @@ class SongUNet(nn.Module):
         if self.augment_dim and augment_labels is not None:
             e = e + self.map_augment(augment_labels.to(e.dtype))
         return F.silu(self.map_layer1(F.silu(self.map_layer0(e))))
-
-    def forward(
-        self,
-        x: Tensor,
-        c_noise: Tensor,
-        labels: Tensor | None = None,
-        augment_labels: Tensor | None = None,
-    ) -> Tensor:
-        return self.decode(self.encode(x, c_noise, labels, augment_labels))
-
-    def encode(
-        self,
-        x: Tensor,
-        c_noise: Tensor,
-        labels: Tensor | None = None,
-        augment_labels: Tensor | None = None,
-    ) -> Encoded:
-        """Compute the falling half, up to the decoder."""
-        embedding = self.embed(c_noise, labels, augment_labels)
-        skips: list[Tensor] = []
-        aux = x
-        for name, layer in self.enc.items():
-            if name.endswith("aux_residual"):
-                x = skips[-1] = aux = (x + layer(aux)) / math.sqrt(2)
-            else:
-                x = layer(x, embedding) if isinstance(layer, UNetBlock) else layer(x)
-                skips.append(x)
-        return Encoded(x, embedding, skips)
-
-    def decode(self, encoded: Encoded) -> Tensor:
-        """Compute the rising half, up to F."""
-        *blocks, norm, conv = self.dec.values()
-        out: Tensor = conv(F.silu(norm(decode_blocks(blocks, encoded))))
-        return out

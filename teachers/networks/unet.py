@@ -1,4 +1,4 @@
-"""The parts that EDM's two U-Nets share: layers, resampling, the residual block, and the decoder.
+"""The parts that EDM's two U-Nets share: layers, resampling, the residual block, and both halves.
 
 Names follow the published checkpoints, so that their state dicts fit. Layers compute in the number
 type of their input: parameters stay in float32 and are cast where they are used, so that a
@@ -6,7 +6,8 @@ half-precision input gives half-precision convolutions with float32 master weigh
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Literal
 
 import torch
@@ -88,9 +89,6 @@ class Conv2d(nn.Conv2d):
 class FusedDownConv2d(Conv2d):
     """Convolution and then the filter at stride 2, all padding before both: NCSN++'s residual input."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, taps: Sequence[float]) -> None:
-        super().__init__(inputs, outputs, kernel, "down", taps)
-
     def forward(self, x: Tensor) -> Tensor:
         margin = (self.resample_filter.shape[-1] - 1) // 2
         x = self.convolve(x, self.kernel_size[0] // 2 + margin)
@@ -160,7 +158,8 @@ class UNetBlock(nn.Module):
         embedding: size of the noise embedding.
         resampling: doubles or halves the resolution in ``conv0`` and in the skip.
         taps: of the resampling filter.
-        heads: number of attention heads; 0 for no attention.
+        attend: whether the block has self-attention.
+        channels_per_head: of the attention, which is left out of a block of fewer; None for one head.
         dropout: probability in training mode.
         skip_scale: factor of the sum of block and skip; ``sqrt(1/2)`` keeps the variance.
         eps: of the group normalisations.
@@ -178,7 +177,8 @@ class UNetBlock(nn.Module):
         *,
         resampling: Resampling | None = None,
         taps: Sequence[float] = (1, 1),
-        heads: int = 0,
+        attend: bool = False,
+        channels_per_head: int | None = None,
         dropout: float = 0.0,
         skip_scale: float = 1.0,
         eps: float = 1e-5,
@@ -186,7 +186,8 @@ class UNetBlock(nn.Module):
         adaptive: bool = True,
     ) -> None:
         super().__init__()
-        self.inputs, self.heads, self.skip_scale, self.adaptive = inputs, heads, skip_scale, adaptive
+        self.inputs, self.skip_scale, self.adaptive = inputs, skip_scale, adaptive
+        self.heads = outputs // (channels_per_head or outputs) if attend else 0
         self.norm0 = GroupNorm(inputs, eps)
         self.conv0 = Conv2d(inputs, outputs, 3, resampling, taps)
         self.affine = Linear(embedding, outputs * (2 if adaptive else 1))
@@ -198,7 +199,7 @@ class UNetBlock(nn.Module):
             self.skip = Conv2d(inputs, outputs, 1, resampling, taps)
         elif resampling:
             self.skip = Resample(resampling, taps)
-        if heads:
+        if self.heads:
             self.norm2 = GroupNorm(outputs, eps)
             self.qkv = Conv2d(outputs, 3 * outputs, 1)
             self.proj = Conv2d(outputs, outputs, 1)
@@ -229,51 +230,118 @@ class UNetBlock(nn.Module):
             .transpose(2, 4)
             .unbind(3)
         )
-        a = F.scaled_dot_product_attention(q, k, v)
-        return a.transpose(2, 3).reshape(n, channels // 3, height, width)
+        return (
+            F.scaled_dot_product_attention(q, k, v)
+            .transpose(2, 3)
+            .reshape(n, channels // 3, height, width)
+        )
 
 
-def build_decoder(
-    block: Callable[..., UNetBlock],
-    resolution: int,
-    channels: Sequence[int],
-    skips: list[int],
-    num_blocks: int,
-    attends: Callable[[int, int], bool],
-) -> nn.ModuleDict:
-    """Build the rising half of a U-Net, from its lowest resolution to the images'.
+class UNet(nn.Module, ABC):
+    """A network F(x; c_noise) of a falling half ``enc`` and a rising half ``dec``, joined by skips."""
 
-    Args:
-        block: makes a block from its channels in and out, and perhaps ``attend`` and
-            ``resampling``.
-        resolution: of the images; level i has ``resolution / 2^i``.
-        channels: of each level.
-        skips: channels of the encoder's outputs in their order; the last one is taken first.
-        num_blocks: of each level of the encoder; the decoder has one more, for one more skip.
-        attends: whether a block attends, by its resolution and its number in the level.
-    """
-    blocks, c = nn.ModuleDict(), channels[-1]
-    for level, width in reversed(list(enumerate(channels))):
-        size = resolution >> level
-        if level == len(channels) - 1:
-            blocks[f"{size}x{size}_in0"] = block(c, c, attend=True)
-            blocks[f"{size}x{size}_in1"] = block(c, c)
-        else:
-            blocks[f"{size}x{size}_up"] = block(c, c, resampling="up")
-        for i in range(num_blocks + 1):
-            blocks[f"{size}x{size}_block{i}"] = block(c + skips.pop(), width, attend=attends(size, i))
-            c = width
-    return blocks
+    def build_halves(
+        self,
+        block: Callable[..., UNetBlock],
+        resolution: int,
+        in_channels: int,
+        first: int,
+        channels: Sequence[int],
+        num_blocks: int,
+        attn_resolutions: Collection[int],
+        attending: Collection[int],
+        residual_taps: Sequence[float] | None = None,
+    ) -> None:
+        """Build both halves, from the images' resolution to the lowest one and back.
 
+        Args:
+            block: makes a block from its channels in and out, and perhaps ``attend`` and
+                ``resampling``.
+            resolution: of the images; level i has ``resolution / 2^i``.
+            in_channels: of the images.
+            first: channels of the first convolution.
+            channels: of each level.
+            num_blocks: of each level of ``enc``; ``dec`` has one more, for one more skip.
+            attn_resolutions: resolutions at which blocks attend.
+            attending: numbers of the blocks of a level of ``dec`` that do so.
+            residual_taps: filter with which smaller images are added at each level, as in NCSN++;
+                None for no such images.
+        """
+        self.enc, self.dec = nn.ModuleDict(), nn.ModuleDict()
+        skips, c, c_aux = [], first, in_channels
+        for level, width in enumerate(channels):
+            size = resolution >> level
+            if level == 0:
+                self.enc[f"{size}x{size}_conv"] = Conv2d(in_channels, c, 3)
+            else:
+                self.enc[f"{size}x{size}_down"] = block(c, c, resampling="down")
+                if residual_taps:
+                    aux = FusedDownConv2d(c_aux, c, 3, "down", residual_taps)
+                    self.enc[f"{size}x{size}_aux_residual"] = aux
+                    c_aux = c
+            skips.append(c)
+            for i in range(num_blocks):
+                self.enc[f"{size}x{size}_block{i}"] = block(c, width, attend=size in attn_resolutions)
+                c = width
+                skips.append(c)
+        for level, width in reversed(list(enumerate(channels))):
+            size = resolution >> level
+            if level == len(channels) - 1:
+                self.dec[f"{size}x{size}_in0"] = block(c, c, attend=True)
+                self.dec[f"{size}x{size}_in1"] = block(c, c)
+            else:
+                self.dec[f"{size}x{size}_up"] = block(c, c, resampling="up")
+            for i in range(num_blocks + 1):
+                attend = size in attn_resolutions and i in attending
+                self.dec[f"{size}x{size}_block{i}"] = block(c + skips.pop(), width, attend=attend)
+                c = width
 
-def decode_blocks(blocks: Iterable[nn.Module], encoded: Encoded) -> Tensor:
-    """Apply the decoder's blocks to what the encoder computed.
+    @abstractmethod
+    def embed(self, c_noise: Tensor, labels: Tensor | None, augment_labels: Tensor | None) -> Tensor:
+        """Embed noise level, class and augmentation as one vector, (N, embedding)."""
 
-    A block that expects more channels takes the next skip, the last one first.
-    """
-    x, skips = encoded.features, list(encoded.skips)
-    for block in blocks:
-        if block.inputs != x.shape[1]:
-            x = torch.cat([x, skips.pop()], dim=1)
-        x = block(x, encoded.embedding)
-    return x
+    def rising_layers(self) -> Iterable[nn.Module]:
+        """Return the blocks of the rising half in their order, then its last norm and convolution."""
+        return self.dec.values()
+
+    def forward(
+        self,
+        x: Tensor,
+        c_noise: Tensor,
+        labels: Tensor | None = None,
+        augment_labels: Tensor | None = None,
+    ) -> Tensor:
+        return self.decode(self.encode(x, c_noise, labels, augment_labels))
+
+    def encode(
+        self,
+        x: Tensor,
+        c_noise: Tensor,
+        labels: Tensor | None = None,
+        augment_labels: Tensor | None = None,
+    ) -> Encoded:
+        """Compute the falling half, up to the decoder."""
+        embedding = self.embed(c_noise, labels, augment_labels)
+        skips: list[Tensor] = []
+        aux = x
+        for layer in self.enc.values():
+            if isinstance(layer, FusedDownConv2d):
+                x = skips[-1] = aux = (x + layer(aux)) / math.sqrt(2)
+            else:
+                x = layer(x, embedding) if isinstance(layer, UNetBlock) else layer(x)
+                skips.append(x)
+        return Encoded(x, embedding, skips)
+
+    def decode(self, encoded: Encoded) -> Tensor:
+        """Compute the rising half, up to F.
+
+        A block that expects more channels takes the next skip, the last one first.
+        """
+        *blocks, norm, conv = self.rising_layers()
+        x, skips = encoded.features, list(encoded.skips)
+        for block in blocks:
+            if block.inputs != x.shape[1]:
+                x = torch.cat([x, skips.pop()], dim=1)
+            x = block(x, encoded.embedding)
+        out: Tensor = conv(F.silu(norm(x)))
+        return out

@@ -27,13 +27,15 @@ def array(case, key):
     return torch.from_numpy(stored("augment_pipe")[f"{case}/{key}"])
 
 
-def transform(case):
+def transform(case, dtype=torch.float32):
     """What was done, from the fixture's effective parameters; what the case does not have is nothing."""
     there = stored("augment_pipe")
-    nothing = torch.zeros(4)
+    nothing = torch.zeros(4, dtype=dtype)
     return Transform(
         **{
-            f: array(case, f"eff_{e}").float().flatten() if f"{case}/eff_{e}" in there else nothing
+            f: array(case, f"eff_{e}").float().flatten().to(dtype)
+            if f"{case}/eff_{e}" in there
+            else nothing
             for f, e in FIELDS.items()
         }
     )
@@ -55,7 +57,7 @@ def test_each_operation_alone_gives_the_references_images(case):
     done = transform(case)
     out = flip(images, done)
     if f"{case}/G_inv" in stored("augment_pipe"):
-        matrix = done.double().matrix(32, 32)
+        matrix = transform(case, torch.float64).matrix(32, 32)
         torch.testing.assert_close(matrix, array(case, "G_inv"), rtol=0, atol=1e-5)
         out = warp(out, matrix.float())
     torch.testing.assert_close(out, array(case, "out"), rtol=0, atol=1e-4)
