@@ -18,7 +18,7 @@ from bench.errors import BenchError, Held, UsageError, explain, unknown
 from bench.files.atomic import content_digest, locked, write_atomic
 from bench.files.code import CODE, input_digest
 from bench.runs.budget import AXES
-from bench.runs.recipe import Recipe, Request, read_recorded, run_prefix
+from bench.runs.recipe import KeptOptions, Recipe, Request, read_recorded, run_prefix
 from bench.runs.record import SCHEMA, Record
 
 SUITE = Path(__file__).parents[2]
@@ -253,7 +253,7 @@ def find_teacher(results: Path, recipe: Recipe) -> Record | None:
             continue  # of another version of this suite
         if plan is None or own.evaluation is None or not own_way(own.settings):
             continue
-        compared = ("protocol", "samples", "fast", "extractors", "references")
+        compared = ("protocol", "samples", *KeptOptions.model_fields, "extractors", "references")
         same_protocol = all(getattr(own.evaluation, name) == getattr(plan, name) for name in compared)
         same_teacher = (own.teacher_digest, own.teacher_code) == (
             recipe.teacher_digest,
