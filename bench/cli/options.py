@@ -1,7 +1,7 @@
 """Options that several commands share: each has its flag and its help here, once.
 
-A new flag of all evaluations is a field of ``EvaluationFlags`` here, and one of ``EvaluationOptions`` in
-``bench/runs/recipe.py``.
+A new flag of all evaluations is a field of ``EvaluationFlags`` here, and one of ``EvaluationOptions``, or
+of ``KeptOptions``, in ``bench/runs/recipe.py``.
 """
 
 import functools
@@ -13,7 +13,6 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from bench.errors import UsageError, unknown
-from bench.files.atomic import require_writable
 from bench.registry import load_plugin
 from bench.runs.store import results_folder
 
@@ -59,12 +58,6 @@ def load_plugins(files: list[str] | None) -> list[str]:
     return list(files or [])
 
 
-def writable_results(folder: Path | None) -> Path:
-    """Return the folder of runs. Raises UsageError if nothing can be written there."""
-    require_writable(results := results_folder(folder), "results folder")
-    return results
-
-
 _PLUGIN_HELP = "Python file that registers a method, a metric and so on."
 PluginFiles = Annotated[list[str] | None, typer.Option("--plugin", metavar="FILE", help=_PLUGIN_HELP)]
 Plugins = Annotated[
@@ -73,24 +66,17 @@ Plugins = Annotated[
 ]
 """Plugin files, which are loaded as soon as the command line is read."""
 Results = Annotated[
-    Path | None,
+    Path,
     typer.Option(
-        "--results", metavar="DIR", help="Folder of runs [default: $BENCH_RESULTS or results/runs]."
+        "--results",
+        metavar="DIR",
+        default_factory=results_folder,
+        show_default=False,
+        help="Folder of runs [default: $BENCH_RESULTS or results/runs].",
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-TeacherPath = Annotated[
-    str | None,
-    typer.Option(metavar="FILE", help="Weights to read in place of the teacher's usual ones."),
-]
 Batch = Annotated[int | None, typer.Option(min=1, metavar="N", help="Images made and measured at once.")]
-SourceName = Annotated[
-    str,
-    typer.Argument(
-        metavar="RUN|FILE|teacher:NAME|released:NAME",
-        help="A run, its generator's weights, or what is named so.",
-    ),
-]
 SourcePath = Annotated[
     str | None,
     typer.Option("--path", "--teacher-path", metavar="FILE", help="Weights in place of the usual ones."),
@@ -162,7 +148,10 @@ class RunFlags:
             help="Real images for the methods that need them [default: the teacher's].",
         ),
     ]
-    teacher_path: TeacherPath
+    teacher_path: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Weights to read in place of the teacher's usual ones."),
+    ]
     plugins: PluginFiles
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N. [default: auto]")]
 

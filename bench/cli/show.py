@@ -10,19 +10,20 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.cli.options import Json, Plugins, Results
-from bench.runs.store import find_run, results_folder
+from bench.runs.store import find_run
 
 What = StrEnum("What", "method teacher released protocol metric extractor run")
 
 
 def command(
+    *,
     what: Annotated[What, typer.Argument(help="Kind of thing.")],
     name: Annotated[str, typer.Argument(help="Its name; a run's id or the beginning of it.")],
     teacher: Annotated[
         str | None, typer.Option(help="For a method: the teacher whose settings are meant.")
     ] = None,
     format_: Json = "terminal",
-    results: Results = None,
+    results: Results,
     plugin: Plugins = None,
 ) -> None:
     """Show what a method will use and where each value comes from, or the facts of anything else.
@@ -30,7 +31,7 @@ def command(
     Example: bench show method sid --teacher edm-digits
     """
     if what is What.run:
-        folder, record = find_run(name, results_folder(results))
+        folder, record = find_run(name, results)
         facts = record.model_dump(mode="json", exclude={"request", "sources"})
         facts["folder"] = str(folder.path)
     else:

@@ -44,8 +44,8 @@ DatasetOrPath = Annotated[str | None, AfterValidator(_dataset_or_path)]
 class KeptOptions(BaseModel, extra="forbid"):
     """The options of an evaluation that its recipe, and thereby the run's id, keeps as they were given.
 
-    A new one that changes a number is a field here. With ``exclude_if`` it is left out where it has its
-    default, so that the runs of before keep their ids.
+    A new one that changes a number is a field here. Pydantic's ``exclude_if`` leaves it out where it has
+    its default, so that the runs of before keep their ids.
     """
 
     fast: bool = False

@@ -20,7 +20,6 @@ class Part(BaseModel, extra="allow"):
     Fields that other versions of the suite have added are kept, and those that they lack are unset.
     """
 
-
     def as_given(self) -> dict[str, Any]:
         """Return the part as plain data for JSON, with the fields that were given and no others."""
         return self.model_dump(mode="json", exclude_unset=True)
