@@ -1,7 +1,7 @@
 """Options that several commands share: each has its flag and its help here, once.
 
-A new flag of all evaluations is a field of ``EvaluationFlags`` here, and one of ``EvaluationOptions``, or
-of ``KeptOptions``, in ``bench/runs/recipe.py``.
+A new flag of all evaluations is a field of ``EvaluationFlags`` here, and one of ``EvaluationOptions`` in
+``bench/runs/recipe.py``; where it changes a number, of ``SettledEvaluation`` there as well.
 """
 
 import functools

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_va
 from bench import registry
 from bench.errors import UsageError, explain
 from bench.files.yaml_files import parse_yaml, read_yaml
-from bench.runs.record import RecordedEvaluation, RecordedRecipe
+from bench.runs.record import Part, RecordedRecipe
 
 
 def _absolute(path: str | None) -> str | None:
@@ -41,18 +41,7 @@ File = Annotated[str | None, AfterValidator(_absolute)]
 DatasetOrPath = Annotated[str | None, AfterValidator(_dataset_or_path)]
 
 
-class KeptOptions(BaseModel, extra="forbid"):
-    """The options of an evaluation that its recipe, and thereby the run's id, keeps as they were given.
-
-    A new one that changes a number is a field here. Pydantic's ``exclude_if`` leaves it out where it has
-    its default, so that the runs of before keep their ids.
-    """
-
-    fast: bool = False
-    """Compute features in 16 bits: another protocol."""
-
-
-class EvaluationOptions(KeptOptions, extra="forbid"):
+class EvaluationOptions(BaseModel, extra="forbid"):
     """The options of an evaluation; None leaves one to the protocol.
 
     A request for a run and a suite have these fields too, and every command that measures has their flags.
@@ -70,6 +59,8 @@ class EvaluationOptions(KeptOptions, extra="forbid"):
     """A file of statistics, or a data set by name or path, in place of the protocol's."""
     extractor_path: File = None
     """Weights of the protocol's extractor, in place of the usual ones."""
+    fast: bool = False
+    """Compute features in 16 bits: another protocol."""
 
     @property
     def measures(self) -> bool:
@@ -126,17 +117,33 @@ class Request(RunOptions):
         return f"{kind}:{_absolute_if_there(source)}" if colon and source else name
 
 
-class SettledEvaluation(KeptOptions, RecordedEvaluation, extra="forbid"):
-    """When and how a run is measured, complete: an evaluation that can be carried out."""
+class SettledEvaluation(Part, extra="forbid"):
+    """When and how a run is measured, complete: an evaluation that can be carried out.
+
+    What has the name of an option here is kept as the option was given. A new option that changes a
+    number is a field here too; pydantic's ``exclude_if`` leaves it out where it has its default, so that
+    the runs of before keep their ids.
+    """
 
     protocol: str
     samples: int
+    """Generated images of each replicate."""
     metrics: list[str]
     repeats: int
+    """Replicates, on disjoint seeds, behind a final number."""
     points: int
+    """Evaluations along the run, the last one included."""
+    fast: bool = False
+    """True if features were computed in 16 bits."""
     extractors: dict[str, str]
+    """SHA-256 of the weights by extractor."""
+    extractor_path: str | None = None
+    reference: str | None = None
+    """File or data set given in place of the protocol's reference."""
     references: str
+    """Digests of files of statistics, and names of data sets that are measured when they are needed."""
     code: str = ""
+    """Digest of the code of extractors and metrics: edited ones make another run."""
 
     def as_options(self) -> dict[str, Any]:
         """Return the fields of a request that ask for this evaluation."""

@@ -12,7 +12,7 @@ from bench.files.assets import fetch
 from bench.files.atomic import sha256
 from bench.plugin.method import RealImages
 from bench.runs.budget import Budget
-from bench.runs.recipe import KeptOptions, Recipe, Request, SettledEvaluation
+from bench.runs.recipe import Recipe, Request, SettledEvaluation
 from bench.runs.suite import Suite
 from bench.settings import Hyperparameters
 from bench.training.fingerprint import (
@@ -146,17 +146,16 @@ def _settle_evaluation(request: Request, plan: EvaluationPlan, *, trains: bool) 
         )
     for asset in plan.assets:
         fetch(asset)
-    kept = request.model_dump(include={*KeptOptions.model_fields})
+    settled_by_plan = {"protocol", "fast"}
     return SettledEvaluation(
-        **kept | {"fast": plan.protocol.fast},  # a plugin's protocol may be so of itself
+        **request.model_dump(include={*SettledEvaluation.model_fields} - settled_by_plan),
         protocol=request.protocol or plan.target.protocol or "",
         samples=plan.protocol.samples,
         metrics=list(plan.metrics),
         repeats=plan.repeats,
         points=(request.eval_points or POINTS) if trains else 1,
+        fast=plan.protocol.fast,
         extractors={name: extractor.digest() for name, extractor in plan.load_extractors().items()},
-        extractor_path=request.extractor_path,
-        reference=request.reference,
         references=identity(plan),
         code=code_of(files_behind(classes_of(plan))),
     )
