@@ -65,12 +65,13 @@ def command(
     """
     one_of("format", format_, FORMATS)
     distributed.require_one("bench compare")
-    grid = {
-        "methods": names(methods, "methods", "sid,dmd"),
-        "teachers": names(teacher, "teachers", "edm-digits,gaussian"),
-        "seeds": _seeds(seeds),
-    }
-    flags |= without_none(grid)
+    flags |= without_none(
+        {
+            "methods": names(methods, "methods", "sid,dmd"),
+            "teachers": names(teacher, "teachers", "edm-digits,gaussian"),
+            "seeds": _seeds(seeds),
+        }
+    )
     chosen = (
         read_suite(suite, flags) if suite else make_suite(flags, "without a suite file the comparison")
     )

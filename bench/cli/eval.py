@@ -21,7 +21,7 @@ from bench.files.atomic import require_writable
 from bench.render.terminal.evaluation import print_evaluation
 from bench.render.terminal.live import progress_bar
 from bench.render.terminal.notes import observe_notes
-from bench.runs.recipe import make_evaluation_options
+from bench.runs.recipe import EvaluationOptions, checked
 
 
 @takes(EvaluationFlags)
@@ -60,7 +60,7 @@ def command(
     from bench.evaluation.evaluator import Evaluator
     from bench.evaluation.target import evaluate, open_target, run_folder, write_evaluation
 
-    options = make_evaluation_options(**flags)
+    options = checked(EvaluationOptions, flags, "the evaluation")
     if not options.measures:
         raise UsageError(
             "an evaluation without metrics measures nothing; give some, such as --metrics fid,is."

@@ -35,7 +35,7 @@ def method_facts(name: str, teacher: str = "") -> Facts:
     tuning = data.tuning.get(teacher)
     return {
         "method": name,
-        "summary": _summary(method),
+        "summary": summary_of(inspect.getdoc(method)),
         "citation": data.citation,
         "teacher": teacher if teacher in {*data.teachers, *data.defaults_for} else None,
         "needs": _needs(method, teacher),
@@ -83,7 +83,7 @@ def teacher_facts(name: str) -> Facts:
     teacher = teacher_class(None, source) if at_hand else teacher_class
     facts: Facts = {
         "teacher": name,
-        "summary": _summary(teacher_class),
+        "summary": summary_of(inspect.getdoc(teacher_class)),
         "images": dataclasses.asdict(teacher.image_spec),
         "noise": dataclasses.asdict(teacher.noise),
         "sampler": _sampler_facts(teacher.sampler),
@@ -197,10 +197,6 @@ def _protocols(fits: Callable[[Protocol], bool]) -> list[str]:
         except BenchError:
             continue
     return names
-
-
-def _summary(thing: object) -> str:
-    return summary_of(inspect.getdoc(thing))
 
 
 def _meaning(thing: object) -> str:

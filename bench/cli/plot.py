@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.choice import FIRST_RUN, known_names, require_known, unfinished
-from bench.cli.options import Results, names, one_of
+from bench.cli.options import FIRST_RUN, Results, known_names, names, one_of, require_known, unfinished
 from bench.errors import BenchError, UsageError
 from bench.files.atomic import require_writable, write_atomic
 from bench.leaderboard.curves import comparisons
@@ -81,9 +80,10 @@ def command(
     missing = [method for method in chosen or [] if method not in drawn]
     note(*(f"there is no finished run of {method!r} to draw." for method in missing))
     with paper_style():
-        samples = kind == "samples"
         drawing = (
-            side_by_side(curves, results, width, across) if samples else draw(kind, curves, axis, width)
+            side_by_side(curves, results, width, across)
+            if kind == "samples"
+            else draw(kind, curves, axis, width)
         )
         if drawing is None:
             choice = {"teacher": teacher, "metric": metric, "methods": methods, "protocol": protocol}

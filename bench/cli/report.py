@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.choice import FIRST_RUN, known_names, require_known
-from bench.cli.options import Results
+from bench.cli.options import FIRST_RUN, Results, known_names, require_known
 from bench.errors import BenchError, UsageError
 from bench.files.atomic import require_writable, write_atomic
 from bench.render.report.content import content

@@ -6,8 +6,16 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.choice import FIRST_RUN, known_names, require_known, unfinished
-from bench.cli.options import Plugins, Results, comma_list, one_of
+from bench.cli.options import (
+    FIRST_RUN,
+    Plugins,
+    Results,
+    comma_list,
+    known_names,
+    one_of,
+    require_known,
+    unfinished,
+)
 from bench.errors import BenchError
 from bench.files.atomic import require_writable, write_atomic
 from bench.leaderboard.citations import cited, uncited

@@ -120,7 +120,7 @@ class Request(RunOptions):
 class SettledEvaluation(Part, extra="forbid"):
     """When and how a run is measured, complete: an evaluation that can be carried out.
 
-    What has the name of an option here is kept as the option was given. A new option that changes a
+    What has the name of one of ``EvaluationOptions`` is kept as it was given. A new option that changes a
     number is a field here too; pydantic's ``exclude_if`` leaves it out where it has its default, so that
     the runs of before keep their ids.
     """
@@ -134,12 +134,10 @@ class SettledEvaluation(Part, extra="forbid"):
     points: int
     """Evaluations along the run, the last one included."""
     fast: bool = False
-    """True if features were computed in 16 bits."""
     extractors: dict[str, str]
     """SHA-256 of the weights by extractor."""
     extractor_path: str | None = None
     reference: str | None = None
-    """File or data set given in place of the protocol's reference."""
     references: str
     """Digests of files of statistics, and names of data sets that are measured when they are needed."""
     code: str = ""
@@ -286,11 +284,6 @@ def parse_setting(text: str) -> tuple[str, Any]:
 def make_request(**fields: Any) -> Request:
     """A request from flags or fields. Raises UsageError for one that is missing or out of range."""
     return checked(Request, fields, "the request")
-
-
-def make_evaluation_options(**fields: Any) -> EvaluationOptions:
-    """Make the options of an evaluation from flags. Raises UsageError for one that is out of range."""
-    return checked(EvaluationOptions, fields, "the evaluation")
 
 
 def checked(model: type[Model], fields: Mapping[str, Any], what: str) -> Model:

@@ -93,10 +93,12 @@ class RunFolder:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except ValidationError as error:
-            if (newer := _schema(file)) > SCHEMA:
-                raise BenchError(
-                    f"the record {file} has schema {newer}, this suite reads up to {SCHEMA}; update it."
-                ) from error
+            for problem in error.errors():
+                if problem["loc"] == ("schema",) and problem["type"] == "less_than_equal":
+                    raise BenchError(
+                        f"the record {file} has schema {problem['input']}, this suite reads up to "
+                        f"{SCHEMA}; update it."
+                    ) from error
             raise _damaged(file, explain(error)) from error
         except OSError as error:
             raise BenchError(
@@ -128,15 +130,6 @@ class RunFolder:
 
 def _damaged(file: Path, reason: str) -> BenchError:
     return BenchError(f"the record {file} is damaged ({reason}); repeat the run with --fresh.")
-
-
-def _schema(file: Path) -> int:
-    """Read the schema that a record states, though the rest of it does not hold; 0 if it states none."""
-    try:
-        schema = json.loads(file.read_bytes())["schema"]
-    except (ValueError, KeyError, TypeError):
-        return 0
-    return schema if isinstance(schema, int) else 0
 
 
 def _missing(record: Record) -> str:
@@ -229,20 +222,20 @@ def changed_inputs(record: Record, digests: dict[Path, str] | None = None) -> li
 def find_teacher(results: Path, recipe: Recipe) -> Record | None:
     """Find a recipe's teacher as a finished run, sampled its own way and measured as the recipe says."""
     plan = recipe.evaluation
+    # Plans by one protocol may differ in what they measure, and in where its files lie.
+    apart = {"metrics", "repeats", "points", "extractor_path", "reference", "code"}
     prefix = run_prefix("teacher", recipe.teacher, 0).removesuffix("0-")
     for record in read_records(results, prefix)[0]:
-        if record.status != "done":
-            continue
         try:
             own = read_recorded(record.recipe, record.run_id)
         except UsageError:
             continue  # of another version of this suite
-        if plan is None or own.evaluation is None or not own_way(own.settings):
-            continue
-        # Plans by one protocol may differ in what they measure, and in where its files lie.
-        apart = {"metrics", "repeats", "points", "extractor_path", "reference", "code"}
         if (
-            own.evaluation.model_dump(exclude=apart) == plan.model_dump(exclude=apart)
+            record.status == "done"
+            and own_way(own.settings)
+            and plan
+            and own.evaluation
+            and own.evaluation.model_dump(exclude=apart) == plan.model_dump(exclude=apart)
             and own.teacher_digest == recipe.teacher_digest
             and own.teacher_code == recipe.teacher_code
             and set(plan.metrics) <= set(record.final)
