@@ -115,7 +115,6 @@ def _with_settings(suite: Suite, settings: list[str]) -> Suite:
 
 
 def _estimate(suite: Suite, results: Path, processes: int | None) -> str:
-    """Write what a suite would cost."""
     from bench.training.estimate import estimate_grid  # torch, without which help is quick
     from bench.training.job import check_suite
     from bench.training.launch import runs_at_once, visible_gpus

@@ -95,8 +95,9 @@ def teacher_facts(name: str) -> Facts:
     if teacher.assets:
         facts["files"] = [_asset_facts(asset) for asset in teacher.assets]
     if isinstance(teacher, type):
-        fetch = f"`bench fetch teacher:{name}`"
-        return facts | {"weights": f"not at hand; get them by {fetch}, or give --teacher-path FILE"}
+        return facts | {
+            "weights": f"not at hand; get them by `bench fetch teacher:{name}`, or give --teacher-path FILE"
+        }
     facts |= {
         "parameters": sum(p.numel() for p in teacher.denoiser.parameters()),
         "digest": teacher.digest(),
@@ -131,7 +132,6 @@ def released_facts(name: str) -> Facts:
 def protocol_facts(name: str) -> Facts:
     """Collect what a protocol fixes: images, metrics with their features, and references."""
     protocol = registry.protocols.get(name)
-    references = protocol.references.items()
     return {
         "protocol": protocol.id,
         "samples": protocol.samples,
@@ -147,7 +147,8 @@ def protocol_facts(name: str) -> Facts:
         "measured unless others are asked for": list(protocol.metrics),
         "metrics": _measurable(protocol),
         "references": {
-            dataset: [_reference_facts(place) for place in places] for dataset, places in references
+            dataset: [_reference_facts(place) for place in places]
+            for dataset, places in protocol.references.items()
         },
     }
 
@@ -171,8 +172,12 @@ def metric_facts(name: str) -> Facts:
     """Collect what a metric says of itself, and the protocols by which it can be measured."""
     metric = registry.metrics.get(name)
     own = {key: value for key in ("direction", "unit", "feature") if (value := getattr(metric, key, ""))}
-    protocols = _protocols(lambda protocol: make_metric(name, protocol) is not None)
-    return {"metric": name, "meaning": _meaning(metric), **own, "protocols": protocols}
+    return {
+        "metric": name,
+        "meaning": _meaning(metric),
+        **own,
+        "protocols": _protocols(lambda protocol: make_metric(name, protocol) is not None),
+    }
 
 
 def extractor_facts(name: str) -> Facts:

@@ -28,7 +28,7 @@ def command(
     note(*merged.left)
     for name in merged.taken:
         typer.echo(name)
-    counts = (
-        f"{len(merged.taken)} runs taken, {len(merged.there)} there already, {len(merged.left)} left"
+    typer.echo(
+        f"{len(merged.taken)} runs taken, {len(merged.there)} there already, {len(merged.left)} left",
+        err=True,
     )
-    typer.echo(counts, err=True)

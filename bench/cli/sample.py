@@ -57,9 +57,14 @@ def command(
     from bench.factory import open_generator
 
     require_writable(output.parent, "folder")
-    sampler = {"steps": steps, "solver": solver, "churn": churn}
     seeds = range(first_seed, first_seed + count)
-    generator = open_generator(source, results, device=device, settings=without_none(sampler), path=path)
+    generator = open_generator(
+        source,
+        results,
+        device=device,
+        settings=without_none({"steps": steps, "solver": solver, "churn": churn}),
+        path=path,
+    )
     if generator.note:
         note(generator.note)
     with progress_bar(f"sampling {source}, NFE {generator.nfe}") as observe:

@@ -45,7 +45,6 @@ def command(
 
 
 def _facts(what: What, name: str, teacher: str | None) -> dict[str, Any]:
-    """Collect the facts of anything that is registered."""
     from bench.cli import facts  # torch, which a run is shown without
 
     if what is What.method:
@@ -64,8 +63,11 @@ def _print_method(facts: dict[str, Any]) -> None:
     """Print a method's settings as a table, and below it what it costs, needs and cites."""
     console = Console(highlight=False, markup=False)
     console.print(f"{facts['method']}: {facts['summary']}")
-    default = "default settings (--teacher NAME for a teacher's own):"
-    console.print(f"settings for {facts['teacher']}:" if facts["teacher"] else default)
+    console.print(
+        f"settings for {facts['teacher']}:"
+        if facts["teacher"]
+        else "default settings (--teacher NAME for a teacher's own):"
+    )
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for title in ("setting", "value", "meaning", "source"):
         table.add_column(title, no_wrap=title in ("setting", "value"))
@@ -73,8 +75,10 @@ def _print_method(facts: dict[str, Any]) -> None:
         table.add_row(key, str(setting["value"]), setting["meaning"] or "", setting["source"])
     console.print(table)
     if facts["update"]:
-        units = "F a forward pass of the network on the batch, E one of its encoder"
-        typer.echo(f"one update costs {facts['update']}: {units}")
+        typer.echo(
+            f"one update costs {facts['update']}: F a forward pass of the network on the batch, E one "
+            "of its encoder"
+        )
     if facts["needs"] is not None:
         typer.echo(f"needs {'; '.join(facts['needs']) or 'nothing but the teacher'}")
     if facts["tuning"]:

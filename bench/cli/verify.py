@@ -62,13 +62,15 @@ def command(
         )
     if distributed.is_main():
         published = verdict.published
-        judgement = {
-            "measured": verdict.measured,
-            "difference": verdict.difference,
-            "tolerance": tolerance,
-            "passed": verdict.passed,
+        content = verdict.content | {
+            "published": dataclasses.asdict(published),
+            "verdict": {
+                "measured": verdict.measured,
+                "difference": verdict.difference,
+                "tolerance": tolerance,
+                "passed": verdict.passed,
+            },
         }
-        content = verdict.content | {"published": dataclasses.asdict(published), "verdict": judgement}
         file = write_evaluation(content, None, results)
         if format_ == "json":
             typer.echo(json.dumps(content, indent=1))

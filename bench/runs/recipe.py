@@ -241,9 +241,9 @@ def read_fields(path: Path, what: str, such_as: str) -> dict[str, Any]:
     except (ValueError, OSError) as error:
         raise UsageError(f"the {what} file {str(path)!r} is not YAML: {error}") from None
     if not isinstance(content, dict):
-        kind = type(content).__name__
         raise UsageError(
-            f"the {what} file {str(path)!r} holds {kind}, expected fields such as {such_as}."
+            f"the {what} file {str(path)!r} holds {type(content).__name__}, expected fields such as "
+            f"{such_as}."
         )
     return content
 

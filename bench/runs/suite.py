@@ -64,14 +64,14 @@ class Suite(RunOptions):
         ]
         for teacher, seed in itertools.product(self.teachers, self.seeds):
             for entry in self.methods:
-                own = {"budget": entry.budget or self.budget, "eval_points": self.eval_points}
                 requests += [
                     make_request(
                         method=entry.method,
                         teacher=teacher,
                         seed=seed,
                         settings=settings,
-                        **own,
+                        budget=entry.budget or self.budget,
+                        eval_points=self.eval_points,
                         **common,
                     )
                     for settings in entry.variants()
