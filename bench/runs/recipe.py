@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_va
 from bench import registry
 from bench.errors import UsageError, explain
 from bench.files.yaml_files import parse_yaml, read_yaml
-from bench.runs.record import Part, RecordedRecipe
+from bench.runs.record import RecordedEvaluation, RecordedRecipe
 
 
 def _absolute(path: str | None) -> str | None:
@@ -117,7 +117,7 @@ class Request(RunOptions):
         return f"{kind}:{_absolute_if_there(source)}" if colon and source else name
 
 
-class SettledEvaluation(Part, extra="forbid"):
+class SettledEvaluation(RecordedEvaluation, extra="forbid"):
     """When and how a run is measured, complete: an evaluation that can be carried out.
 
     What has the name of one of ``EvaluationOptions`` is kept as it was given. A new option that changes a
@@ -127,21 +127,13 @@ class SettledEvaluation(Part, extra="forbid"):
 
     protocol: str
     samples: int
-    """Generated images of each replicate."""
     metrics: list[str]
     repeats: int
-    """Replicates, on disjoint seeds, behind a final number."""
     points: int
-    """Evaluations along the run, the last one included."""
     fast: bool = False
     extractors: dict[str, str]
-    """SHA-256 of the weights by extractor."""
-    extractor_path: str | None = None
-    reference: str | None = None
     references: str
-    """Digests of files of statistics, and names of data sets that are measured when they are needed."""
     code: str = ""
-    """Digest of the code of extractors and metrics: edited ones make another run."""
 
     def as_options(self) -> dict[str, Any]:
         """Return the fields of a request that ask for this evaluation."""

@@ -25,6 +25,30 @@ class Part(BaseModel, extra="allow"):
         return self.model_dump(mode="json", exclude_unset=True)
 
 
+class RecordedEvaluation(Part):
+    """When and how a run was measured; None stands for what a record does not say."""
+
+    protocol: str | None = None
+    samples: int | None = None
+    """Generated images of each replicate."""
+    metrics: list[str] | None = None
+    repeats: int | None = None
+    """Replicates, on disjoint seeds, behind a final number."""
+    points: int | None = None
+    """Evaluations along the run, the last one included."""
+    fast: bool | None = None
+    """True if features were computed in 16 bits."""
+    extractors: dict[str, str] | None = None
+    """SHA-256 of the weights by extractor."""
+    extractor_path: str | None = None
+    reference: str | None = None
+    """File or data set given in place of the protocol's reference."""
+    references: str | None = None
+    """Digests of files of statistics, and names of data sets that are measured when they are needed."""
+    code: str | None = None
+    """Digest of the code of extractors and metrics: edited ones make another run."""
+
+
 class RecordedRecipe(Part):
     """The choices of a run as its record has them.
 
@@ -39,8 +63,8 @@ class RecordedRecipe(Part):
     budget: str | None = None
     """None for a method that does not train."""
     settings: dict[str, Any] = {}
-    evaluation: Part | None = None
-    """When and how it was measured; None where nothing was to be measured."""
+    evaluation: RecordedEvaluation | None = None
+    """None where nothing was to be measured."""
     teacher_digest: str = ""
     teacher_code: str = ""
     """Digest of the teacher's code, noise levels, sampler and augmentation: a changed teacher is
