@@ -1,12 +1,13 @@
 """The command line, ``bench``: one module a command, imported when its command is used."""
 
 import sys
+from importlib import import_module
 from importlib.metadata import version as installed_version
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from bench.cli.lazy import STYLE, LazyGroup, announce
 from bench.errors import BenchError, Interrupted
 
 COMMANDS = {
@@ -38,6 +39,29 @@ COMMANDS = {
 }
 """Every command with the first line of its docstring, for the help that imports none of them."""
 
+STYLE: dict[str, Any] = {
+    "rich_markup_mode": None,
+    "pretty_exceptions_enable": False,
+    "add_completion": False,
+}
+
+
+class LazyGroup(TyperGroup):
+    """Knows each command by its name and a line of help, and imports the one that runs."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command that the arguments begin with, and import it."""
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, load_command(str(name)), rest
+
+
+def load_command(name: str) -> Any:
+    """Import ``bench.cli.NAME`` and make a command of its function ``command``."""
+    app = typer.Typer(**STYLE)
+    app.command(name)(import_module(f"bench.cli.{name}").command)
+    return typer.main.get_command(app)
+
+
 app = typer.Typer(
     name="bench",
     cls=LazyGroup,
@@ -48,7 +72,7 @@ app = typer.Typer(
     **STYLE,
 )
 for name, help_line in COMMANDS.items():
-    announce(app, name, help_line)
+    app.command(name, help=help_line)(lambda: None)  # LazyGroup finds the function in its module
 
 
 def _print_version(wish: bool) -> None:

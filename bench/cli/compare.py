@@ -17,7 +17,6 @@ from bench.render.terminal.notes import note
 from bench.render.terminal.overview import Overview
 from bench.runs.grid import budget_mismatches, labels
 from bench.runs.recipe import parse_setting
-from bench.runs.store import results_folder
 from bench.runs.suite import Suite, make_suite, read_suite
 
 
@@ -51,7 +50,7 @@ def command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the grid with estimated costs; run nothing.")
     ] = False,
-    results: Results = None,
+    results: Results,
     format_: Annotated[
         str, typer.Option("--format", help="Of the table at the end: terminal, md, latex, csv or json.")
     ] = "terminal",
@@ -66,23 +65,23 @@ def command(
     """
     one_of("format", format_, FORMATS)
     distributed.require_one("bench compare")
-    grid = {
-        "methods": names(methods, "methods", "sid,dmd"),
-        "teachers": names(teacher, "teachers", "edm-digits,gaussian"),
-        "seeds": _seeds(seeds),
-    }
-    flags |= without_none(grid)
+    flags |= without_none(
+        {
+            "methods": names(methods, "methods", "sid,dmd"),
+            "teachers": names(teacher, "teachers", "edm-digits,gaussian"),
+            "seeds": _seeds(seeds),
+        }
+    )
     chosen = (
         read_suite(suite, flags) if suite else make_suite(flags, "without a suite file the comparison")
     )
     chosen = _with_settings(chosen, set_ or [])
-    folder = results_folder(results)
     if dry_run:
-        typer.echo(_estimate(chosen, folder, processes))
+        typer.echo(_estimate(chosen, results, processes))
         return
-    require_writable(folder, "results folder")
+    require_writable(results, "results folder")
     with Overview() as overview:
-        runs = carry_out_suite(chosen, folder, processes, retry=retry, observe=overview)
+        runs = carry_out_suite(chosen, results, processes, retry=retry, observe=overview)
     records = [run.record for run in runs if run.state == "done" and run.record is not None]
     if records:
         typer.echo(render(leaderboard(records), format_))
@@ -116,7 +115,6 @@ def _with_settings(suite: Suite, settings: list[str]) -> Suite:
 
 
 def _estimate(suite: Suite, results: Path, processes: int | None) -> str:
-    """Write what a suite would cost."""
     from bench.training.estimate import estimate_grid  # torch, without which help is quick
     from bench.training.job import check_suite
     from bench.training.launch import runs_at_once, visible_gpus

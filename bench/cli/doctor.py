@@ -14,10 +14,9 @@ from bench.environment import PACKAGES, installed
 from bench.errors import BenchError
 from bench.files.assets import offline
 from bench.files.atomic import cache_folder, require_writable
-from bench.runs.store import results_folder
 
 
-def command(results: Results = None, plugin: PluginFiles = None) -> None:
+def command(*, results: Results, plugin: PluginFiles = None) -> None:
     """Check the installation: versions, devices, folders, and that every registered thing
     imports. Exit code 1 on a problem.
 
@@ -32,7 +31,7 @@ def command(results: Results = None, plugin: PluginFiles = None) -> None:
         )
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     _line(True, "devices", ", ".join(["cpu", *gpus]) + f" ({os.cpu_count()} cores)")
-    for what, folder in (("results", results_folder(results)), ("cache", cache_folder())):
+    for what, folder in (("results", results), ("cache", cache_folder())):
         checks.append(_check(what, str(folder), partial(require_writable, folder, f"{what} folder")))
     _line(True, "network", "off (BENCH_OFFLINE=1)" if offline() else "allowed")
     for kind, things in registry.REGISTRIES.items():

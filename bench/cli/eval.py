@@ -15,13 +15,13 @@ from bench.cli.options import (
     Results,
     SourcePath,
     takes,
-    writable_results,
 )
 from bench.errors import UsageError
+from bench.files.atomic import require_writable
 from bench.render.terminal.evaluation import print_evaluation
 from bench.render.terminal.live import progress_bar
 from bench.render.terminal.notes import observe_notes
-from bench.runs.recipe import make_evaluation_options
+from bench.runs.recipe import EvaluationOptions, checked
 
 
 @takes(EvaluationFlags)
@@ -45,7 +45,7 @@ def command(
     path: SourcePath = None,
     device: Device = "auto",
     format_: Json = "terminal",
-    results: Results = None,
+    results: Results,
     plugin: Plugins = None,
 ) -> None:
     """Measure a run, a weights file, a teacher, a released generator or a folder of images;
@@ -60,13 +60,13 @@ def command(
     from bench.evaluation.evaluator import Evaluator
     from bench.evaluation.target import evaluate, open_target, run_folder, write_evaluation
 
-    options = make_evaluation_options(**flags)
+    options = checked(EvaluationOptions, flags, "the evaluation")
     if not options.measures:
         raise UsageError(
             "an evaluation without metrics measures nothing; give some, such as --metrics fid,is."
         )
-    folder = writable_results(results)
-    target = open_target(source, options, folder, device=device, path=path, observe=observe_notes)
+    require_writable(results, "results folder")
+    target = open_target(source, options, results, device=device, path=path, observe=observe_notes)
     if check:
         require_checkable(target)
     with distributed.process_group(target.device), progress_bar(f"measuring {source}") as observe:
@@ -76,7 +76,7 @@ def command(
             content["cross_check"] = cross_check(target, evaluator)
     if not distributed.is_main():
         return
-    file = write_evaluation(content, run_folder(target), folder)
+    file = write_evaluation(content, run_folder(target), results)
     if format_ == "json":
         typer.echo(json.dumps(content, indent=1))
     else:

@@ -35,7 +35,7 @@ def method_facts(name: str, teacher: str = "") -> Facts:
     tuning = data.tuning.get(teacher)
     return {
         "method": name,
-        "summary": _summary(method),
+        "summary": summary_of(inspect.getdoc(method)),
         "citation": data.citation,
         "teacher": teacher if teacher in {*data.teachers, *data.defaults_for} else None,
         "needs": _needs(method, teacher),
@@ -83,7 +83,7 @@ def teacher_facts(name: str) -> Facts:
     teacher = teacher_class(None, source) if at_hand else teacher_class
     facts: Facts = {
         "teacher": name,
-        "summary": _summary(teacher_class),
+        "summary": summary_of(inspect.getdoc(teacher_class)),
         "images": dataclasses.asdict(teacher.image_spec),
         "noise": dataclasses.asdict(teacher.noise),
         "sampler": _sampler_facts(teacher.sampler),
@@ -95,8 +95,9 @@ def teacher_facts(name: str) -> Facts:
     if teacher.assets:
         facts["files"] = [_asset_facts(asset) for asset in teacher.assets]
     if isinstance(teacher, type):
-        fetch = f"`bench fetch teacher:{name}`"
-        return facts | {"weights": f"not at hand; get them by {fetch}, or give --teacher-path FILE"}
+        return facts | {
+            "weights": f"not at hand; get them by `bench fetch teacher:{name}`, or give --teacher-path FILE"
+        }
     facts |= {
         "parameters": sum(p.numel() for p in teacher.denoiser.parameters()),
         "digest": teacher.digest(),
@@ -131,7 +132,6 @@ def released_facts(name: str) -> Facts:
 def protocol_facts(name: str) -> Facts:
     """Collect what a protocol fixes: images, metrics with their features, and references."""
     protocol = registry.protocols.get(name)
-    references = protocol.references.items()
     return {
         "protocol": protocol.id,
         "samples": protocol.samples,
@@ -147,7 +147,8 @@ def protocol_facts(name: str) -> Facts:
         "measured unless others are asked for": list(protocol.metrics),
         "metrics": _measurable(protocol),
         "references": {
-            dataset: [_reference_facts(place) for place in places] for dataset, places in references
+            dataset: [_reference_facts(place) for place in places]
+            for dataset, places in protocol.references.items()
         },
     }
 
@@ -171,8 +172,12 @@ def metric_facts(name: str) -> Facts:
     """Collect what a metric says of itself, and the protocols by which it can be measured."""
     metric = registry.metrics.get(name)
     own = {key: value for key in ("direction", "unit", "feature") if (value := getattr(metric, key, ""))}
-    protocols = _protocols(lambda protocol: make_metric(name, protocol) is not None)
-    return {"metric": name, "meaning": _meaning(metric), **own, "protocols": protocols}
+    return {
+        "metric": name,
+        "meaning": _meaning(metric),
+        **own,
+        "protocols": _protocols(lambda protocol: make_metric(name, protocol) is not None),
+    }
 
 
 def extractor_facts(name: str) -> Facts:
@@ -197,10 +202,6 @@ def _protocols(fits: Callable[[Protocol], bool]) -> list[str]:
         except BenchError:
             continue
     return names
-
-
-def _summary(thing: object) -> str:
-    return summary_of(inspect.getdoc(thing))
 
 
 def _meaning(thing: object) -> str:

@@ -14,17 +14,18 @@ from bench.errors import few
 from bench.render.terminal.notes import note
 from bench.render.terminal.text import uncut
 from bench.runs.record import Record
-from bench.runs.store import changed_inputs, read_records, results_folder
+from bench.runs.store import changed_inputs, read_records
 
 What = StrEnum("What", "methods teachers datasets evals metrics extractors protocols released runs")
 
 
 def command(
+    *,
     what: Annotated[
         What, typer.Argument(help="What to list; evals are metrics, extractors and protocols together.")
     ],
     format_: Json = "terminal",
-    results: Results = None,
+    results: Results,
     plugin: Plugins = None,
 ) -> None:
     """List methods, teachers, released generators, data sets, evals or runs.
@@ -62,9 +63,9 @@ def _entries(what: What) -> list[dict[str, str]]:
     return rows
 
 
-def _runs(results: Path | None) -> list[dict[str, str]]:
+def _runs(results: Path) -> list[dict[str, str]]:
     """List the runs of a results folder, and note those that cannot be read."""
-    records, skipped = read_records(results_folder(results))
+    records, skipped = read_records(results)
     note(*skipped)
     digests: dict[Path, str] = {}
     return [

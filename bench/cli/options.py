@@ -1,21 +1,24 @@
-"""Options that several commands share: each has its flag and its help here, once.
+"""Options that several commands share, each with its flag and its help, and the choice of runs by them.
 
 A new flag of all evaluations is a field of ``EvaluationFlags`` here, and one of ``EvaluationOptions`` in
-``bench/runs/recipe.py``.
+``bench/runs/recipe.py``; where it changes a number, of ``SettledEvaluation`` there as well.
 """
 
 import functools
 import inspect
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from bench import registry
 from bench.errors import UsageError, unknown
-from bench.files.atomic import require_writable
-from bench.registry import load_plugin
+from bench.runs.record import Record
 from bench.runs.store import results_folder
+
+FIRST_RUN = "such as `bench run --method sid --teacher edm-digits`, or name its folder with --results."
+"""How a person comes by a run where there is none."""
 
 
 def comma_list(text: str | None) -> list[str]:
@@ -55,14 +58,8 @@ def terminal_or_json(text: str) -> str:
 def load_plugins(files: list[str] | None) -> list[str]:
     """Load plugin files, before the command begins."""
     for file in files or []:
-        load_plugin(file)
+        registry.load_plugin(file)
     return list(files or [])
-
-
-def writable_results(folder: Path | None) -> Path:
-    """Return the folder of runs. Raises UsageError if nothing can be written there."""
-    require_writable(results := results_folder(folder), "results folder")
-    return results
 
 
 _PLUGIN_HELP = "Python file that registers a method, a metric and so on."
@@ -73,24 +70,17 @@ Plugins = Annotated[
 ]
 """Plugin files, which are loaded as soon as the command line is read."""
 Results = Annotated[
-    Path | None,
+    Path,
     typer.Option(
-        "--results", metavar="DIR", help="Folder of runs [default: $BENCH_RESULTS or results/runs]."
+        "--results",
+        metavar="DIR",
+        default_factory=results_folder,
+        show_default=False,
+        help="Folder of runs [default: $BENCH_RESULTS or results/runs].",
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-TeacherPath = Annotated[
-    str | None,
-    typer.Option(metavar="FILE", help="Weights to read in place of the teacher's usual ones."),
-]
 Batch = Annotated[int | None, typer.Option(min=1, metavar="N", help="Images made and measured at once.")]
-SourceName = Annotated[
-    str,
-    typer.Argument(
-        metavar="RUN|FILE|teacher:NAME|released:NAME",
-        help="A run, its generator's weights, or what is named so.",
-    ),
-]
 SourcePath = Annotated[
     str | None,
     typer.Option("--path", "--teacher-path", metavar="FILE", help="Weights in place of the usual ones."),
@@ -162,7 +152,10 @@ class RunFlags:
             help="Real images for the methods that need them [default: the teacher's].",
         ),
     ]
-    teacher_path: TeacherPath
+    teacher_path: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Weights to read in place of the teacher's usual ones."),
+    ]
     plugins: PluginFiles
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N. [default: auto]")]
 
@@ -196,3 +189,27 @@ def takes(*groups: type) -> Callable[[Callable[..., None]], Callable[..., None]]
         return with_flags
 
     return decorate
+
+
+def known_names(records: Sequence[Record]) -> dict[str, set[str]]:
+    """Collect the teachers, methods and metrics that are registered or that records are of."""
+    return {
+        "teacher": {*registry.teachers.entries(), *(record.teacher for record in records)},
+        "metric": {*registry.metrics.entries(), *(name for record in records for name in record.final)},
+        "method": {*registry.methods.entries(), *(record.method for record in records)},
+    }
+
+
+def require_known(known: Mapping[str, set[str]], choice: Mapping[str, Iterable[str] | None]) -> None:
+    """Raise UsageError for a teacher, metric or method that is not known."""
+    for what, names in choice.items():
+        for name in names or ():
+            one_of(what, name, known[what])
+
+
+def unfinished(records: Sequence[Record], teachers: Sequence[str] | None) -> list[str]:
+    """Write which runs of these teachers, or of all, are not finished: one sentence, or none."""
+    ids = [
+        r.run_id for r in records if r.status != "done" and (teachers is None or r.teacher in teachers)
+    ]
+    return [f"not finished: {', '.join(ids)}."] if ids else []

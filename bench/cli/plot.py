@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.choice import FIRST_RUN, known_names, require_known, unfinished
-from bench.cli.options import Results, names, one_of
+from bench.cli.options import FIRST_RUN, Results, known_names, names, one_of, require_known, unfinished
 from bench.errors import BenchError, UsageError
 from bench.files.atomic import require_writable, write_atomic
 from bench.leaderboard.curves import comparisons
@@ -15,13 +14,14 @@ from bench.render.figures.paper import WIDTHS, check_form, encoded, missing_lett
 from bench.render.figures.plot import X_LABELS, draw
 from bench.render.figures.side_by_side import side_by_side
 from bench.render.terminal.notes import note
-from bench.runs.store import read_records, results_folder
+from bench.runs.store import read_records
 
 KINDS = ("curves", "nfe", "cost", "samples")
 _DEFAULT_AXIS = {"curves": "images", "cost": "flops"}
 
 
 def command(
+    *,
     kind: Annotated[
         str,
         typer.Argument(
@@ -57,7 +57,7 @@ def command(
             help="pdf, svg or png; give several for several [default: KIND.pdf].",
         ),
     ] = None,
-    results: Results = None,
+    results: Results,
 ) -> None:
     """Draw the finished runs; those that differ only in their seed make one line, with a band
     from the smallest to the largest.
@@ -71,8 +71,7 @@ def command(
     files = [(file, check_form(file)) for file in output or [Path(f"{kind}.pdf")]]
     for file, _ in files:
         require_writable(file.parent, "folder")
-    folder = results_folder(results)
-    records, skipped = read_records(folder)
+    records, skipped = read_records(results)
     chosen, teachers = names(methods, "methods", "sid,dmd"), [teacher] if teacher else None
     require_known(known_names(records), {"teacher": teachers, "metric": [metric], "method": chosen})
     note(*skipped, *unfinished(records, teachers))
@@ -81,15 +80,16 @@ def command(
     missing = [method for method in chosen or [] if method not in drawn]
     note(*(f"there is no finished run of {method!r} to draw." for method in missing))
     with paper_style():
-        samples = kind == "samples"
         drawing = (
-            side_by_side(curves, folder, width, across) if samples else draw(kind, curves, axis, width)
+            side_by_side(curves, results, width, across)
+            if kind == "samples"
+            else draw(kind, curves, axis, width)
         )
         if drawing is None:
             choice = {"teacher": teacher, "metric": metric, "methods": methods, "protocol": protocol}
             wishes = ", ".join(f"{what} {value!r}" for what, value in choice.items() if value)
             raise BenchError(
-                f"nothing in {str(folder)!r} makes a figure of {kind} with {wishes}; finish a run "
+                f"nothing in {str(results)!r} makes a figure of {kind} with {wishes}; finish a run "
                 f"that does, {FIRST_RUN}"
             )
         contents = [(file, encoded(drawing.figure, form, drawing.caption)) for file, form in files]

@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.choice import FIRST_RUN, known_names, require_known
-from bench.cli.options import Results
+from bench.cli.options import FIRST_RUN, Results, known_names, require_known
 from bench.errors import BenchError, UsageError
 from bench.files.atomic import require_writable, write_atomic
 from bench.render.report.content import content
@@ -14,15 +13,16 @@ from bench.render.report.page import page
 from bench.render.terminal.live import progress_bar
 from bench.render.terminal.notes import note
 from bench.runs.events import Working
-from bench.runs.store import read_runs, results_folder
+from bench.runs.store import read_runs
 
 
 def command(
+    *,
     teacher: Annotated[str | None, typer.Option(help="Only this teacher.")] = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="The page to write.")
     ] = Path("report.html"),
-    results: Results = None,
+    results: Results,
 ) -> None:
     """Write one HTML file with the leaderboard, curves, sample grids, and each run's recipe,
     protocol, environment and cost.
@@ -33,8 +33,7 @@ def command(
         file = str(output / "report.html")
         raise UsageError(f"{str(output)!r} is a folder; name a file in it, such as {file!r}.")
     require_writable(output.parent, "folder")
-    folder = results_folder(results)
-    runs, skipped = read_runs(folder)
+    runs, skipped = read_runs(results)
     require_known(
         known_names([record for _, record in runs]), {"teacher": [teacher] if teacher else None}
     )
@@ -45,9 +44,9 @@ def command(
     note(*facts["skipped"])
     if not facts["rows"]:
         of_teacher = f" of teacher {teacher!r}" if teacher else ""
-        raise BenchError(f"no finished run{of_teacher} in {str(folder)!r}; make one, {FIRST_RUN}")
+        raise BenchError(f"no finished run{of_teacher} in {str(results)!r}; make one, {FIRST_RUN}")
     # Others read the page: it names no folder of this machine.
-    facts["skipped"] = [sentence.replace(f"{folder}/", "") for sentence in facts["skipped"]]
+    facts["skipped"] = [sentence.replace(f"{results}/", "") for sentence in facts["skipped"]]
     text = page(facts)
     write_atomic(output, text)
     counts = f"{len(facts['rows'])} rows of {len(facts['runs'])} runs, {len(text) / 1e6:.1f} MB"

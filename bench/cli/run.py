@@ -16,7 +16,7 @@ from bench.render.terminal.estimate import run_estimate
 from bench.render.terminal.observer import RunObserver
 from bench.render.terminal.result import print_result
 from bench.runs.recipe import Request, make_request, parse_setting, read_recipe, read_recorded
-from bench.runs.store import find_teacher, results_folder
+from bench.runs.store import find_teacher
 
 
 @takes(RunFlags, EvaluationFlags)
@@ -50,7 +50,7 @@ def command(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Start over, even if the run is finished.")
     ] = False,
-    results: Results = None,
+    results: Results,
     format_: Json = "terminal",
     record_file: Annotated[Path | None, typer.Option("--record", hidden=True)] = None,
 ) -> None:
@@ -62,7 +62,6 @@ def command(
     distributed.require_one("bench run")
     flags |= without_none({"method": method, "teacher": teacher, "seed": seed})
     request = _make_request(flags, set_ or [], precision, recipe)
-    folder = results_folder(results)
     if dry_run:
         from bench.training.estimate import estimate_run  # torch: a finished run needs none
 
@@ -70,14 +69,14 @@ def command(
         return
     # What a plugin prints is talk; results alone go to stdout.
     with redirect_stdout(sys.stderr), RunObserver() as observer:
-        record = carry_out(request, folder, fresh=fresh, with_teacher=not no_teacher, observe=observer)
+        record = carry_out(request, results, fresh=fresh, with_teacher=not no_teacher, observe=observer)
     own = None
     if record.method != "teacher":
-        own = find_teacher(folder, read_recorded(record.recipe, f"the run {record.run_id}"))
+        own = find_teacher(results, read_recorded(record.recipe, f"the run {record.run_id}"))
     if observer.worked:
         from bench.render.figures.figure import save_curve  # matplotlib
 
-        save_curve(record, own, folder / record.run_id)
+        save_curve(record, own, results / record.run_id)
     else:
         typer.echo("this run is finished; --fresh repeats it.", err=True)
     if record_file is not None:  # of a launcher
@@ -85,7 +84,7 @@ def command(
     if format_ == "json":
         typer.echo(record.model_dump_json(indent=1))
     else:
-        print_result(record, folder, own)
+        print_result(record, results, own)
 
 
 def _make_request(

@@ -5,15 +5,21 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.options import Device, Plugins, Results, SourceName, SourcePath, without_none
+from bench.cli.options import Device, Plugins, Results, SourcePath, without_none
 from bench.files.atomic import require_writable
 from bench.render.terminal.live import progress_bar
 from bench.render.terminal.notes import note
-from bench.runs.store import results_folder
 
 
 def command(
-    source: SourceName,
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN|FILE|teacher:NAME|released:NAME",
+            help="A run, its generator's weights, or what is named so.",
+        ),
+    ],
+    *,
     count: Annotated[int, typer.Option("-n", min=1, help="How many images.")] = 64,
     output: Annotated[
         Path,
@@ -38,7 +44,7 @@ def command(
     ] = None,
     path: SourcePath = None,
     device: Device = "auto",
-    results: Results = None,
+    results: Results,
     plugin: Plugins = None,
 ) -> None:
     """Write a grid of samples as a PNG, or each into a folder; image i depends on its seed alone.
@@ -51,10 +57,13 @@ def command(
     from bench.factory import open_generator
 
     require_writable(output.parent, "folder")
-    sampler = {"steps": steps, "solver": solver, "churn": churn}
     seeds = range(first_seed, first_seed + count)
     generator = open_generator(
-        source, results_folder(results), device=device, settings=without_none(sampler), path=path
+        source,
+        results,
+        device=device,
+        settings=without_none({"steps": steps, "solver": solver, "churn": churn}),
+        path=path,
     )
     if generator.teacher.note:
         note(generator.teacher.note)

@@ -10,19 +10,20 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.cli.options import Json, Plugins, Results
-from bench.runs.store import find_run, results_folder
+from bench.runs.store import find_run
 
 What = StrEnum("What", "method teacher released protocol metric extractor run")
 
 
 def command(
+    *,
     what: Annotated[What, typer.Argument(help="Kind of thing.")],
     name: Annotated[str, typer.Argument(help="Its name; a run's id or the beginning of it.")],
     teacher: Annotated[
         str | None, typer.Option(help="For a method: the teacher whose settings are meant.")
     ] = None,
     format_: Json = "terminal",
-    results: Results = None,
+    results: Results,
     plugin: Plugins = None,
 ) -> None:
     """Show what a method will use and where each value comes from, or the facts of anything else.
@@ -30,7 +31,7 @@ def command(
     Example: bench show method sid --teacher edm-digits
     """
     if what is What.run:
-        folder, record = find_run(name, results_folder(results))
+        folder, record = find_run(name, results)
         facts = record.model_dump(mode="json", exclude={"request", "sources"})
         facts["folder"] = str(folder.path)
     else:
@@ -44,7 +45,6 @@ def command(
 
 
 def _facts(what: What, name: str, teacher: str | None) -> dict[str, Any]:
-    """Collect the facts of anything that is registered."""
     from bench.cli import facts  # torch, which a run is shown without
 
     if what is What.method:
@@ -63,8 +63,11 @@ def _print_method(facts: dict[str, Any]) -> None:
     """Print a method's settings as a table, and below it what it costs, needs and cites."""
     console = Console(highlight=False, markup=False)
     console.print(f"{facts['method']}: {facts['summary']}")
-    default = "default settings (--teacher NAME for a teacher's own):"
-    console.print(f"settings for {facts['teacher']}:" if facts["teacher"] else default)
+    console.print(
+        f"settings for {facts['teacher']}:"
+        if facts["teacher"]
+        else "default settings (--teacher NAME for a teacher's own):"
+    )
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for title in ("setting", "value", "meaning", "source"):
         table.add_column(title, no_wrap=title in ("setting", "value"))
@@ -72,8 +75,10 @@ def _print_method(facts: dict[str, Any]) -> None:
         table.add_row(key, str(setting["value"]), setting["meaning"] or "", setting["source"])
     console.print(table)
     if facts["update"]:
-        units = "F a forward pass of the network on the batch, E one of its encoder"
-        typer.echo(f"one update costs {facts['update']}: {units}")
+        typer.echo(
+            f"one update costs {facts['update']}: F a forward pass of the network on the batch, E one "
+            "of its encoder"
+        )
     if facts["needs"] is not None:
         typer.echo(f"needs {'; '.join(facts['needs']) or 'nothing but the teacher'}")
     if facts["tuning"]:

@@ -6,8 +6,16 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.choice import FIRST_RUN, known_names, require_known, unfinished
-from bench.cli.options import Plugins, Results, comma_list, one_of
+from bench.cli.options import (
+    FIRST_RUN,
+    Plugins,
+    Results,
+    comma_list,
+    known_names,
+    one_of,
+    require_known,
+    unfinished,
+)
 from bench.errors import BenchError
 from bench.files.atomic import require_writable, write_atomic
 from bench.leaderboard.citations import cited, uncited
@@ -19,10 +27,11 @@ from bench.render.tables.bibtex import bibliography
 from bench.render.tables.table import FORMATS, format_of, render, sorted_by
 from bench.render.terminal.notes import note
 from bench.runs.record import Record
-from bench.runs.store import read_records, results_folder, uncollected
+from bench.runs.store import read_records, uncollected
 
 
 def command(
+    *,
     teacher: Annotated[
         str | None, typer.Option(help="Only these teachers, such as edm-cifar10.")
     ] = None,
@@ -67,7 +76,7 @@ def command(
         Path | None,
         typer.Option(metavar="FILE", help="Write the BibTeX entries of what is in the table."),
     ] = None,
-    results: Results = None,
+    results: Results,
     plugin: Plugins = None,
 ) -> None:
     """Print the leaderboard of all finished runs; runs that differ only in their seed make one row.
@@ -75,10 +84,9 @@ def command(
     Example: bench table --teacher edm-digits -o table.tex --bib table.bib
     """
     form = one_of("format", format_ or (format_of(output) if output else "terminal"), FORMATS)
-    folder = results_folder(results)
     choice = Choice(comma_list(teacher) or None, comma_list(method) or None, one_step, data_free)
     with uncollected():
-        board, notes = _board(folder, choice, comma_list(metrics) or None, published)
+        board, notes = _board(results, choice, comma_list(metrics) or None, published)
     note(*notes)
     if published and not any(row.published for row in board.rows):
         note("no published number is of these teachers and rows; say --teacher edm-cifar10, for one.")
@@ -96,7 +104,7 @@ def command(
             if value
         ]
         of = f" of {' with '.join(wishes)}" if wishes else ""
-        raise BenchError(f"no finished run{of} in {str(folder)!r}; make one, {FIRST_RUN}")
+        raise BenchError(f"no finished run{of} in {str(results)!r}; make one, {FIRST_RUN}")
     with uncollected():
         board = cited(sorted_by(board, sort) if sort else board)
         text = render(board, form, comma_list(columns) or None)
@@ -104,10 +112,10 @@ def command(
 
 
 def _board(
-    folder: Path, choice: Choice, metrics: Sequence[str] | None, published: bool
+    results: Path, choice: Choice, metrics: Sequence[str] | None, published: bool
 ) -> tuple[Leaderboard, list[str]]:
     """Rank the runs of a folder, and write what is left out. Raises UsageError for an unknown name."""
-    records, skipped = read_records(folder)
+    records, skipped = read_records(results)
     others = _published(records, choice.teachers) if published else []
     known = known_names(records)
     known["metric"] |= {name for record in records for name in smallest_of(record)}

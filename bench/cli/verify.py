@@ -16,12 +16,13 @@ from bench.cli.options import (
     Reference,
     Results,
     SourcePath,
-    writable_results,
 )
+from bench.files.atomic import require_writable
 from bench.render.terminal.live import progress_bar
 
 
 def command(
+    *,
     source: Annotated[
         str, typer.Argument(metavar="teacher:NAME|released:NAME", help="What has a published FID.")
     ],
@@ -34,7 +35,7 @@ def command(
     path: SourcePath = None,
     device: Device = "auto",
     format_: Json = "terminal",
-    results: Results = None,
+    results: Results,
     plugin: Plugins = None,
 ) -> None:
     """Measure a teacher's FID by the protocol of its published one, and compare. Exit code 1
@@ -46,11 +47,11 @@ def command(
     from bench.evaluation.target import write_evaluation
     from bench.evaluation.verify import verify
 
-    folder = writable_results(results)
+    require_writable(results, "results folder")
     with progress_bar(f"measuring {source}") as observe:
         verdict = verify(
             source,
-            folder,
+            results,
             tolerance=tolerance,
             device=device,
             path=path,
@@ -61,14 +62,16 @@ def command(
         )
     if distributed.is_main():
         published = verdict.published
-        judgement = {
-            "measured": verdict.measured,
-            "difference": verdict.difference,
-            "tolerance": tolerance,
-            "passed": verdict.passed,
+        content = verdict.content | {
+            "published": dataclasses.asdict(published),
+            "verdict": {
+                "measured": verdict.measured,
+                "difference": verdict.difference,
+                "tolerance": tolerance,
+                "passed": verdict.passed,
+            },
         }
-        content = verdict.content | {"published": dataclasses.asdict(published), "verdict": judgement}
-        file = write_evaluation(content, None, folder)
+        file = write_evaluation(content, None, results)
         if format_ == "json":
             typer.echo(json.dumps(content, indent=1))
         else:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from bench.errors import UsageError, unknown
 from bench.units import SUFFIXES, parse_quantity
@@ -79,30 +79,27 @@ class UpdateCost:
     evaluations: Mapping[str, tuple[int, int]]
 
 
-class Passes(BaseModel):
+class Passes(BaseModel, extra="allow"):
     """Images that the network of one role has passed forward and backward."""
 
-    model_config = ConfigDict(extra="allow")
     forward: int = 0
     backward: int = 0
 
 
-class OneOff(BaseModel):
+class OneOff(BaseModel, extra="allow"):
     """Costs paid once before training, such as those of the teacher's pairs."""
 
-    model_config = ConfigDict(extra="allow")
     flops: int = 0
     seconds: float = 0.0
 
 
-class Ledger(BaseModel):
+class Ledger(BaseModel, extra="allow"):
     """The costs of a run up to now, the ``cost`` of its record.
 
     ``flops`` and ``seconds`` include the one-off costs. Training adds to them in its inner loop, so that
     assignments are not validated.
     """
 
-    model_config = ConfigDict(extra="allow")
     images: int = 0
     updates: int = 0
     flops: int = 0

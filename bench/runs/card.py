@@ -3,29 +3,27 @@
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from bench.errors import BenchError, explain
 from bench.files.documents import read_yaml
 
 
-class Value(BaseModel):
+class Value(BaseModel, extra="forbid"):
     """A hyper-parameter's value and where it comes from: paper, official code, or tuned here."""
 
-    model_config = ConfigDict(extra="forbid")
     value: Any
     source: str
 
 
-class Tuning(BaseModel):
+class Tuning(BaseModel, extra="forbid"):
     """The effort behind a teacher's values: how many runs were tried, and how values were chosen."""
 
-    model_config = ConfigDict(extra="forbid")
     runs: int
     note: str
 
 
-class Passes(BaseModel):
+class Passes(BaseModel, extra="forbid"):
     """Passes of one network over the batch for one update of the generator.
 
     They are counted as in the method's paper or official code. ``input_backward`` goes through a frozen
@@ -33,7 +31,6 @@ class Passes(BaseModel):
     ``encoder`` go through the encoder alone.
     """
 
-    model_config = ConfigDict(extra="forbid")
     forward: int = 0
     backward: int = 0
     input_backward: int = 0
@@ -43,13 +40,12 @@ class Passes(BaseModel):
     encoder_input_backward: int = 0
 
 
-class Card(BaseModel):
+class Card(BaseModel, extra="forbid"):
     """A method's YAML file: its citation, its default values, and those that differ for some teachers.
 
     The default budget stands among the values, under the name ``budget``.
     """
 
-    model_config = ConfigDict(extra="forbid")
     citation: str = ""
     bibtex: str = ""
     defaults_for: list[str] = []

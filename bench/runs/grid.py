@@ -1,4 +1,4 @@
-"""A grid of runs as data: how each of them stands."""
+"""A grid of runs as data: how each of them stands, and what runs would cost."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,12 +6,10 @@ from pathlib import Path
 from typing import Literal
 
 from bench.runs.budget import Budget
-from bench.runs.recipe import Request
+from bench.runs.recipe import Recipe, Request
 from bench.runs.record import Record
 from bench.runs.store import find_asked, find_finished
 from bench.units import quantity
-
-GridState = Literal["waiting", "running", "done", "failed"]
 
 
 @dataclass
@@ -19,7 +17,7 @@ class GridRun:
     """One run of a grid, and how it stands."""
 
     request: Request
-    state: GridState = "waiting"
+    state: Literal["waiting", "running", "done", "failed"] = "waiting"
     record: Record | None = None
     error: str = ""
     reused: bool = False
@@ -82,6 +80,46 @@ def budget_mismatches(runs: Sequence[GridRun]) -> list[str]:
         budget = Budget.parse(record.recipe.budget)
         spent = record.cost.spent(budget.axis)
         if abs(spent / budget.amount - 1) > 0.01:
-            amounts = f"{quantity(spent)} {budget.axis} of {quantity(budget.amount)}"
-            sentences.append(f"{record.run_id} spent {amounts}, so large is an iteration")
+            sentences.append(
+                f"{record.run_id} spent {quantity(spent)} {budget.axis} of {quantity(budget.amount)}, so "
+                "large is an iteration"
+            )
     return sentences
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The cost of a run on every axis, the part of it that comes before training, and the memory that
+    it needs, in bytes.
+    """
+
+    totals: dict[str, float]
+    before_training: dict[str, float]
+    """FLOPs and seconds of what is made before the first update."""
+    memory: float
+
+
+@dataclass(frozen=True)
+class RunEstimate:
+    """A run as it would be. ``budget`` and ``cost`` are None for a method that does not train."""
+
+    recipe: Recipe
+    budget: Budget | None
+    cost: Cost | None
+    initial_generator_flops: int | None
+    """Cost of the generator that it starts from, as far as that is known; None if there is none."""
+    pairs: tuple[int, int] | None
+    """Number of the teacher's pairs and Heun steps for each; None if there are none."""
+
+
+@dataclass(frozen=True)
+class GridEstimate:
+    """The runs of a grid that differ in their seed alone: how many there are and are done, and what
+    each would cost.
+    """
+
+    label: str
+    runs: int
+    done: int
+    budget: Budget | None
+    cost: Cost | None

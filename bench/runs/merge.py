@@ -83,8 +83,10 @@ def _differs(known: Path, other: Path) -> str:
     ours, theirs = RunFolder(known).read_record(), RunFolder(other).read_record()
     assert ours is not None and theirs is not None
     if ours.status != "done":
-        standing = f"is {ours.status} here and finished in {str(other)!r}"
-        return f"the run {str(known)!r} {standing}; finish it, or remove it first."
+        return (
+            f"the run {str(known)!r} is {ours.status} here and finished in {str(other)!r}; finish it, or "
+            "remove it first."
+        )
     if (ours.recipe_hash, ours.final) != (theirs.recipe_hash, theirs.final):
         raise UsageError(
             f"{str(known)!r} and {str(other)!r} are one run with two different results; keep the "

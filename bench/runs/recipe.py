@@ -9,23 +9,44 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_validator
 
 from bench import registry
 from bench.errors import UsageError, explain
 from bench.files.documents import parse_yaml, read_yaml
-from bench.runs.recorded import RecordedEvaluation, RecordedRecipe
+from bench.runs.record import RecordedEvaluation, RecordedRecipe
 
 
-class EvaluationOptions(BaseModel):
+def _absolute(path: str | None) -> str | None:
+    """The same words in another folder mean another file."""
+    return str(Path(path).expanduser().absolute()) if path else None
+
+
+def _absolute_if_there(path: str | None) -> str | None:
+    """A path that leads somewhere from here, in words that lead there from everywhere; anything
+    else as it is.
+    """
+    return _absolute(path) if path and Path(path).expanduser().exists() else path
+
+
+def _dataset_or_path(name: str | None) -> str | None:
+    """The name of a data set comes before a file or folder of the same name."""
+    return name if name in registry.datasets.entries() else _absolute_if_there(name)
+
+
+Model = TypeVar("Model", bound=BaseModel)
+File = Annotated[str | None, AfterValidator(_absolute)]
+DatasetOrPath = Annotated[str | None, AfterValidator(_dataset_or_path)]
+
+
+class EvaluationOptions(BaseModel, extra="forbid"):
     """The options of an evaluation; None leaves one to the protocol.
 
     A request for a run and a suite have these fields too, and every command that measures has their flags.
     """
 
-    model_config = ConfigDict(extra="forbid")
     eval: list[str] | None = None
     """Metrics; an empty list measures nothing."""
     eval_samples: int | None = Field(default=None, ge=2)
@@ -34,9 +55,9 @@ class EvaluationOptions(BaseModel):
     """Replicates, on disjoint seeds, behind a final number."""
     protocol: str | None = None
     """In place of the one that the teacher names."""
-    reference: str | None = None
+    reference: DatasetOrPath = None
     """A file of statistics, or a data set by name or path, in place of the protocol's."""
-    extractor_path: str | None = None
+    extractor_path: File = None
     """Weights of the protocol's extractor, in place of the usual ones."""
     fast: bool = False
     """Compute features in 16 bits: another protocol."""
@@ -46,18 +67,6 @@ class EvaluationOptions(BaseModel):
         """True unless nothing is to be measured."""
         return self.eval != []
 
-    @field_validator("extractor_path")
-    @classmethod
-    def _absolute_path(cls, path: str | None) -> str | None:
-        """The same words in another folder mean another file."""
-        return _absolute(path)
-
-    @field_validator("reference")
-    @classmethod
-    def _absolute_reference(cls, name: str | None) -> str | None:
-        """A reference may be a file or the name of a data set; the name comes first."""
-        return name if name in registry.datasets.entries() else _absolute_if_there(name)
-
 
 class RunOptions(EvaluationOptions):
     """The options of any run, in a request as in a suite."""
@@ -66,28 +75,18 @@ class RunOptions(EvaluationOptions):
     """One amount on one axis, such as ``images=200k``; None leaves it to the method."""
     eval_points: int | None = Field(default=None, ge=1)
     """Evaluations along the run: at zero, then logarithmically spaced."""
-    data: str | None = None
+    data: DatasetOrPath = None
     """Data set in place of the teacher's own, by name or path, for methods that learn from real images."""
-    teacher_path: str | None = None
+    teacher_path: File = None
     """Weights in place of the teacher's usual ones."""
     plugins: list[str] = []
     """Python files that register methods, teachers, metrics and so on."""
     device: str = "auto"
 
-    @field_validator("teacher_path")
-    @classmethod
-    def _absolute_weights(cls, path: str | None) -> str | None:
-        return _absolute(path)
-
     @field_validator("plugins")
     @classmethod
     def _absolute_plugins(cls, paths: list[str]) -> list[str]:
         return [str(_absolute(path)) for path in paths]
-
-    @field_validator("data")
-    @classmethod
-    def _absolute_data(cls, name: str | None) -> str | None:
-        return name if name in registry.datasets.entries() else _absolute_if_there(name)
 
 
 class Request(RunOptions):
@@ -118,21 +117,14 @@ class Request(RunOptions):
         return f"{kind}:{_absolute_if_there(source)}" if colon and source else name
 
 
-def _absolute(path: str | None) -> str | None:
-    return str(Path(path).expanduser().absolute()) if path else None
+class SettledEvaluation(RecordedEvaluation, extra="forbid"):
+    """When and how a run is measured, complete: an evaluation that can be carried out.
 
-
-def _absolute_if_there(path: str | None) -> str | None:
-    """A path that leads somewhere from here, in words that lead there from everywhere; anything
-    else as it is.
+    What has the name of one of ``EvaluationOptions`` is kept as it was given. A new option that changes a
+    number is a field here too; pydantic's ``exclude_if`` leaves it out where it has its default, so that
+    the runs of before keep their ids.
     """
-    return _absolute(path) if path and Path(path).expanduser().exists() else path
 
-
-class SettledEvaluation(RecordedEvaluation):
-    """When and how a run is measured, complete: an evaluation that can be carried out."""
-
-    model_config = ConfigDict(extra="forbid")
     protocol: str
     samples: int
     metrics: list[str]
@@ -150,16 +142,15 @@ class SettledEvaluation(RecordedEvaluation):
             "eval_samples": self.samples,
             "eval_repeats": self.repeats,
             "eval_points": self.points,
-            **self.model_dump(include={"protocol", "reference", "extractor_path", "fast"}),
+            **self.model_dump(include={*EvaluationOptions.model_fields}),
         }
 
 
-class Recipe(RecordedRecipe):
+class Recipe(RecordedRecipe, extra="forbid"):
     """Every choice of a run, settled. Written to ``recipe.yaml``, from which ``bench run --recipe``
     repeats the run.
     """
 
-    model_config = ConfigDict(extra="forbid")
     method: str
     method_digest: str
     teacher: str
@@ -184,21 +175,9 @@ class Recipe(RecordedRecipe):
 
     def as_request(self) -> dict[str, Any]:
         """Return the fields of the request that this recipe settles."""
-        same = (
-            "method",
-            "teacher",
-            "seed",
-            "budget",
-            "settings",
-            "data",
-            "supplies",
-            "teacher_path",
-            "teacher_digest",
-        )
+        same = self.model_dump(include={*Request.model_fields})
         evaluation = self.evaluation.as_options() if self.evaluation else {"eval": []}
-        return (
-            {name: getattr(self, name) for name in same} | {"plugins": list(self.plugins)} | evaluation
-        )
+        return same | {"plugins": list(self.plugins)} | evaluation
 
     def sampling_request(self, device: str, teacher_path: str | None = None) -> Request:
         """Return the request by which the run's generator is made again, without what training and
@@ -206,10 +185,13 @@ class Recipe(RecordedRecipe):
 
         Plugins are left out and must have been loaded: a file that names a plugin does not make it run.
         """
-        same = ("method", "teacher", "seed", "budget", "settings", "teacher_digest")
-        fields = {name: getattr(self, name) for name in same}
         return make_request(
-            **fields, teacher_path=teacher_path or self.teacher_path, eval=[], device=device
+            **self.model_dump(
+                include={"method", "teacher", "seed", "budget", "settings", "teacher_digest"}
+            ),
+            teacher_path=teacher_path or self.teacher_path,
+            eval=[],
+            device=device,
         )
 
 
@@ -252,9 +234,9 @@ def read_fields(path: Path, what: str, such_as: str) -> dict[str, Any]:
     except (ValueError, OSError) as error:
         raise UsageError(f"the {what} file {str(path)!r} is not YAML: {error}") from None
     if not isinstance(content, dict):
-        kind = type(content).__name__
         raise UsageError(
-            f"the {what} file {str(path)!r} holds {kind}, expected fields such as {such_as}."
+            f"the {what} file {str(path)!r} holds {type(content).__name__}, expected fields such as "
+            f"{such_as}."
         )
     return content
 
@@ -268,10 +250,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
     content = read_fields(path, "recipe", "method and teacher")
     if "teacher_digest" not in content:
         return content
-    try:
-        return Recipe.model_validate(content).as_request()
-    except ValidationError as error:
-        raise UsageError(f"the recipe file {str(path)!r} does not hold: {explain(error)}.") from None
+    return checked(Recipe, content, f"the recipe file {str(path)!r}").as_request()
 
 
 def read_recorded(recorded: RecordedRecipe | Mapping[str, Any], whose: str) -> Recipe:
@@ -279,10 +258,7 @@ def read_recorded(recorded: RecordedRecipe | Mapping[str, Any], whose: str) -> R
     version cannot carry out.
     """
     content = recorded.as_given() if isinstance(recorded, RecordedRecipe) else recorded
-    try:
-        return Recipe.model_validate(content)
-    except ValidationError as error:
-        raise UsageError(f"{whose} carries a recipe that does not hold: {explain(error)}.") from None
+    return checked(Recipe, content, f"{whose} carries a recipe that")
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
@@ -300,15 +276,14 @@ def parse_setting(text: str) -> tuple[str, Any]:
 
 def make_request(**fields: Any) -> Request:
     """A request from flags or fields. Raises UsageError for one that is missing or out of range."""
-    try:
-        return Request.model_validate(fields)
-    except ValidationError as error:
-        raise UsageError(f"the request does not hold: {explain(error)}.") from None
+    return checked(Request, fields, "the request")
 
 
-def make_evaluation_options(**fields: Any) -> EvaluationOptions:
-    """Make the options of an evaluation from flags. Raises UsageError for one that is out of range."""
+def checked(model: type[Model], fields: Mapping[str, Any], what: str) -> Model:
+    """Make a model of its fields. Raises UsageError, which says that ``what`` does not hold, for one
+    that is missing, unknown or out of range.
+    """
     try:
-        return EvaluationOptions.model_validate(fields)
+        return model.model_validate(fields)
     except ValidationError as error:
-        raise UsageError(f"the evaluation does not hold: {explain(error)}.") from None
+        raise UsageError(f"{what} does not hold: {explain(error)}.") from None

@@ -87,7 +87,26 @@ class RunFolder:
 
         Raises BenchError for a damaged one or a newer schema.
         """
-        return _read(self.path / "record.json")
+        file = self.path / "record.json"
+        try:
+            record = Record.model_validate_json(file.read_bytes())
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except ValidationError as error:
+            for problem in error.errors():
+                if problem["loc"] == ("schema",) and problem["type"] == "less_than_equal":
+                    raise BenchError(
+                        f"the record {file} has schema {problem['input']}, this suite reads up to "
+                        f"{SCHEMA}; update it."
+                    ) from error
+            raise _damaged(file, explain(error)) from error
+        except OSError as error:
+            raise BenchError(
+                f"the record {file} cannot be read: {error.strerror}; see to its permissions."
+            ) from error
+        if record.status == "done" and (missing := _missing(record)):
+            raise _damaged(file, f"a finished run without {missing}")
+        return record
 
     def log(self, line: dict[str, Any]) -> None:
         """Append one line to the training curve, ``metrics.jsonl``."""
@@ -109,46 +128,8 @@ class RunFolder:
         write_atomic(file, "".join(kept))
 
 
-def _read(file: Path) -> Record | None:
-    """Read a record; None if there is none. Raises BenchError for a damaged one or a newer schema."""
-    try:
-        record = Record.model_validate_json(file.read_bytes())
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (ValidationError, UnicodeDecodeError) as error:
-        newer = _schema(file)
-        if newer > SCHEMA:
-            raise _of_newer_schema(file, newer) from error
-        reason = explain(error) if isinstance(error, ValidationError) else "it is not in UTF-8"
-        raise _damaged(file, reason) from error
-    except OSError as error:
-        raise BenchError(
-            f"the record {file} cannot be read: {error.strerror}; see to its permissions."
-        ) from error
-    if record.schema_ > SCHEMA:
-        raise _of_newer_schema(file, record.schema_)
-    if record.status == "done" and (missing := _missing(record)):
-        raise _damaged(file, f"a finished run without {missing}")
-    return record
-
-
 def _damaged(file: Path, reason: str) -> BenchError:
     return BenchError(f"the record {file} is damaged ({reason}); repeat the run with --fresh.")
-
-
-def _schema(file: Path) -> int:
-    """Read the schema that a record states, though the rest of it does not hold; 0 if it states none."""
-    try:
-        schema = json.loads(file.read_bytes())["schema"]
-    except (ValueError, KeyError, TypeError):
-        return 0
-    return schema if isinstance(schema, int) else 0
-
-
-def _of_newer_schema(file: Path, schema: int) -> BenchError:
-    return BenchError(
-        f"the record {file} has schema {schema}, this suite reads up to {SCHEMA}; update it."
-    )
 
 
 def _missing(record: Record) -> str:
@@ -158,19 +139,9 @@ def _missing(record: Record) -> str:
     return ", ".join([*lacks, *(f"final.{name}" for name in last if name not in record.final)])
 
 
-def _records(results: Path, prefix: str) -> list[Record]:
-    """Read the records whose folder has a prefix, without those that cannot be read.
-
-    Whoever needs one of these very runs meets it again and says so.
-    """
-    return [record for _, record in read_runs(results, prefix)[0]]
-
-
 def find_asked(request: Request, results: Path) -> Record | None:
     """Find the latest run, in whatever state, that was asked for in these words."""
-    records = _records(results, run_prefix(request.method, request.teacher, request.seed))
-    answers = [record for record in records if _is_answer(record, request)]
-    return max(answers, key=lambda record: record.started, default=None)
+    return max(_answers(request, results), key=lambda record: record.started, default=None)
 
 
 def find_finished(request: Request, results: Path) -> Record | None:
@@ -195,10 +166,17 @@ def find_outdated(request: Request, results: Path) -> tuple[Record, list[Path]] 
     return max(outdated, key=lambda pair: pair[0].started, default=None)
 
 
-def _finished(request: Request, results: Path) -> Iterator[Record]:
-    for record in _records(results, run_prefix(request.method, request.teacher, request.seed)):
-        if record.status == "done" and _is_answer(record, request):
-            yield record
+def _finished(request: Request, results: Path) -> list[Record]:
+    return [record for record in _answers(request, results) if record.status == "done"]
+
+
+def _answers(request: Request, results: Path) -> list[Record]:
+    """Read the runs that were asked for in these words.
+
+    Whoever needs one that cannot be read meets it again and says so.
+    """
+    records, _ = read_records(results, run_prefix(request.method, request.teacher, request.seed))
+    return [record for record in records if _is_answer(record, request)]
 
 
 def _is_answer(record: Record, request: Request) -> bool:
@@ -244,22 +222,24 @@ def changed_inputs(record: Record, digests: dict[Path, str] | None = None) -> li
 def find_teacher(results: Path, recipe: Recipe) -> Record | None:
     """Find a recipe's teacher as a finished run, sampled its own way and measured as the recipe says."""
     plan = recipe.evaluation
-    for record in _records(results, run_prefix("teacher", recipe.teacher, 0).removesuffix("0-")):
-        if record.status != "done":
-            continue
+    # Plans by one protocol may differ in what they measure, and in where its files lie.
+    apart = {"metrics", "repeats", "points", "extractor_path", "reference", "code"}
+    prefix = run_prefix("teacher", recipe.teacher, 0).removesuffix("0-")
+    for record in read_records(results, prefix)[0]:
         try:
             own = read_recorded(record.recipe, record.run_id)
         except UsageError:
             continue  # of another version of this suite
-        if plan is None or own.evaluation is None or not own_way(own.settings):
-            continue
-        compared = ("protocol", "samples", "fast", "extractors", "references")
-        same_protocol = all(getattr(own.evaluation, name) == getattr(plan, name) for name in compared)
-        same_teacher = (own.teacher_digest, own.teacher_code) == (
-            recipe.teacher_digest,
-            recipe.teacher_code,
-        )
-        if same_protocol and same_teacher and set(plan.metrics) <= set(record.final):
+        if (
+            record.status == "done"
+            and own_way(own.settings)
+            and plan
+            and own.evaluation
+            and own.evaluation.model_dump(exclude=apart) == plan.model_dump(exclude=apart)
+            and own.teacher_digest == recipe.teacher_digest
+            and own.teacher_code == recipe.teacher_code
+            and set(plan.metrics) <= set(record.final)
+        ):
             return record
     return None
 
@@ -294,9 +274,9 @@ def read_runs(results: Path, prefix: str = "") -> tuple[list[tuple[RunFolder, Re
     return runs, skipped
 
 
-def read_records(results: Path) -> tuple[list[Record], list[str]]:
+def read_records(results: Path, prefix: str = "") -> tuple[list[Record], list[str]]:
     """Read the records of a results folder, and return a sentence for each run that was skipped."""
-    runs, skipped = read_runs(results)
+    runs, skipped = read_runs(results, prefix)
     return [record for _, record in runs], skipped
 
 

@@ -7,18 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, field_validator
 
-from bench.errors import UsageError, explain
-from bench.runs.recipe import EvaluationOptions, Request, RunOptions, make_request, read_fields
+from bench.runs.recipe import EvaluationOptions, Request, RunOptions, checked, make_request, read_fields
 
 
-class Entry(BaseModel):
+class Entry(BaseModel, extra="forbid"):
     """One method of a suite. ``grid`` gives several values for a setting: every combination of them
     is a row of its own.
     """
 
-    model_config = ConfigDict(extra="forbid")
     method: str
     settings: dict[str, Any] = {}
     grid: dict[str, list[Any]] = {}
@@ -66,14 +64,14 @@ class Suite(RunOptions):
         ]
         for teacher, seed in itertools.product(self.teachers, self.seeds):
             for entry in self.methods:
-                own = {"budget": entry.budget or self.budget, "eval_points": self.eval_points}
                 requests += [
                     make_request(
                         method=entry.method,
                         teacher=teacher,
                         seed=seed,
                         settings=settings,
-                        **own,
+                        budget=entry.budget or self.budget,
+                        eval_points=self.eval_points,
                         **common,
                     )
                     for settings in entry.variants()
@@ -91,7 +89,4 @@ def read_suite(path: Path, overrides: Mapping[str, Any]) -> Suite:
 
 def make_suite(fields: Mapping[str, Any], where: str = "the suite") -> Suite:
     """Make a suite of its fields. Raises UsageError for one that is missing, unknown or out of range."""
-    try:
-        return Suite.model_validate(fields)
-    except ValidationError as error:
-        raise UsageError(f"{where} does not hold: {explain(error)}.") from None
+    return checked(Suite, fields, where)

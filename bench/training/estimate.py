@@ -17,8 +17,7 @@ from bench.plugin.images import to_uint8
 from bench.plugin.method import TeacherPairs
 from bench.plugin.sampler import Sampler
 from bench.runs.budget import AXES, Budget
-from bench.runs.estimate import Cost, GridEstimate, RunEstimate
-from bench.runs.grid import GridRun, grid_runs, labels
+from bench.runs.grid import Cost, GridEstimate, GridRun, RunEstimate, grid_runs, labels
 from bench.runs.recipe import Request
 from bench.training.job import Job, make_job
 from bench.training.pairs import PairStream, sample_measured

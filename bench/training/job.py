@@ -124,7 +124,9 @@ def _settle_evaluation(request: Request, plan: EvaluationPlan, *, trains: bool) 
         )
     for asset in plan.assets:
         fetch(asset)
+    settled_by_plan = {"protocol", "fast"}
     return SettledEvaluation(
+        **request.model_dump(include={*SettledEvaluation.model_fields} - settled_by_plan),
         protocol=request.protocol or plan.target.protocol or "",
         samples=plan.protocol.samples,
         metrics=list(plan.metrics),
@@ -132,8 +134,6 @@ def _settle_evaluation(request: Request, plan: EvaluationPlan, *, trains: bool) 
         points=(request.eval_points or POINTS) if trains else 1,
         fast=plan.protocol.fast,
         extractors={name: extractor.digest() for name, extractor in plan.load_extractors().items()},
-        extractor_path=request.extractor_path,
-        reference=request.reference,
         references=identity(plan),
         code=code_of(files_behind(classes_of(plan))),
     )

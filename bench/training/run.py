@@ -12,8 +12,7 @@ from bench import environment
 from bench.errors import BenchError, Interrupted, UsageError
 from bench.runs.budget import Ledger
 from bench.runs.events import Finished, Note, Observer, Started, ignore
-from bench.runs.record import Environment, Record, RecordedTuning
-from bench.runs.recorded import RecordedRecipe
+from bench.runs.record import Environment, Record, RecordedRecipe, RecordedTuning
 from bench.runs.store import RunFolder, now
 from bench.training.job import Job
 from bench.training.loop import train

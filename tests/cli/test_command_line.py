@@ -23,7 +23,7 @@ from PIL import Image
 import bench as suite
 import bench.cli as bench_cli
 from bench import environment, registry
-from bench.cli.lazy import load_command
+from bench.cli import load_command
 from bench.cli.options import EvaluationFlags, RunFlags
 from bench.errors import UsageError
 from bench.files.tensors import load_tensors, save_tensors

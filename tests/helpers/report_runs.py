@@ -123,7 +123,9 @@ def write_study(results: Path) -> None:
     )
     (write_run(results, evaluated_run("sid", 21, 1.0)).path / "record.json").write_bytes(b"\xff\xfe")
     (write_run(results, evaluated_run("sid", 22, 1.0)).path / "record.json").unlink()
-    write_run(results, evaluated_run("sid", 23, 1.0, schema=99))
+    newer = evaluated_run("sid", 23, 1.0)
+    newer.schema_ = 99
+    write_run(results, newer)
     costless = write_run(results, evaluated_run("sid", 24, 1.0)).path / "record.json"
     costless.write_text(json.dumps(json.loads(costless.read_text()) | {"cost": {}}))
     diverged = write_run(results, evaluated_run("sid", 25, 1.0)).path / "record.json"

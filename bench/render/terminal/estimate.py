@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.render.terminal.text import uncut
-from bench.runs.estimate import GridEstimate, RunEstimate
+from bench.runs.grid import GridEstimate, RunEstimate
 from bench.units import duration, quantity, short_budget
 
 
