@@ -7,7 +7,16 @@ import typer
 
 from bench import distributed
 from bench.api import carry_out_suite
-from bench.cli.options import EvaluationFlags, Results, RunFlags, names, one_of, takes, without_none
+from bench.cli.options import (
+    EvaluationFlags,
+    Results,
+    RunFlags,
+    names,
+    one_of,
+    takes,
+    user_path,
+    without_none,
+)
 from bench.errors import BenchError, UsageError
 from bench.files.atomic import require_writable
 from bench.leaderboard.leaderboard import leaderboard
@@ -23,7 +32,10 @@ from bench.runs.suite import Suite, make_suite, read_suite
 @takes(RunFlags, EvaluationFlags)
 def command(
     suite: Annotated[
-        Path | None, typer.Argument(metavar="[SUITE.yaml]", help="A suite file; flags override it.")
+        Path | None,
+        typer.Argument(
+            parser=user_path, metavar="[SUITE.yaml]", help="A suite file; flags override it."
+        ),
     ] = None,
     methods: Annotated[
         str | None, typer.Option(metavar="A,B", help="Methods, as in `bench list methods`.")

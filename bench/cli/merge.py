@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.options import Results
+from bench.cli.options import Results, user_path
 from bench.files.atomic import require_writable
 from bench.render.terminal.notes import note
 from bench.runs.merge import merge
@@ -14,7 +14,10 @@ from bench.runs.merge import merge
 def command(
     *,
     sources: Annotated[
-        list[Path], typer.Argument(metavar="DIR...", help="Folders of runs, such as another machine's.")
+        list[Path],
+        typer.Argument(
+            parser=user_path, metavar="DIR...", help="Folders of runs, such as another machine's."
+        ),
     ],
     results: Results,
 ) -> None:

@@ -62,6 +62,11 @@ def load_plugins(files: list[str] | None) -> list[str]:
     return list(files or [])
 
 
+def user_path(text: str) -> Path:
+    """Read a path in which ``~`` is the home folder, which no shell replaces in ``--results=~/x``."""
+    return Path(text).expanduser()
+
+
 _PLUGIN_HELP = "Python file that registers a method, a metric and so on."
 PluginFiles = Annotated[list[str] | None, typer.Option("--plugin", metavar="FILE", help=_PLUGIN_HELP)]
 Plugins = Annotated[
@@ -74,6 +79,7 @@ Results = Annotated[
     typer.Option(
         "--results",
         metavar="DIR",
+        parser=user_path,
         default_factory=results_folder,
         show_default=False,
         help="Folder of runs [default: $BENCH_RESULTS or results/runs].",

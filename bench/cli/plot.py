@@ -6,7 +6,16 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.options import FIRST_RUN, Results, known_names, names, one_of, require_known, unfinished
+from bench.cli.options import (
+    FIRST_RUN,
+    Results,
+    known_names,
+    names,
+    one_of,
+    require_known,
+    unfinished,
+    user_path,
+)
 from bench.errors import BenchError, UsageError
 from bench.files.atomic import require_writable, write_atomic
 from bench.leaderboard.curves import comparisons
@@ -53,6 +62,7 @@ def command(
         typer.Option(
             "--output",
             "-o",
+            parser=user_path,
             metavar="FILE",
             help="pdf, svg or png; give several for several [default: KIND.pdf].",
         ),

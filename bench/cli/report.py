@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.options import FIRST_RUN, Results, known_names, require_known
+from bench.cli.options import FIRST_RUN, Results, known_names, require_known, user_path
 from bench.errors import BenchError, UsageError
 from bench.files.atomic import require_writable, write_atomic
 from bench.render.report.content import content
@@ -20,7 +20,7 @@ def command(
     *,
     teacher: Annotated[str | None, typer.Option(help="Only this teacher.")] = None,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", help="The page to write.")
+        Path, typer.Option("--output", "-o", parser=user_path, metavar="FILE", help="The page to write.")
     ] = Path("report.html"),
     results: Results,
 ) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from bench import distributed
 from bench.api import carry_out
-from bench.cli.options import EvaluationFlags, Json, Results, RunFlags, takes, without_none
+from bench.cli.options import EvaluationFlags, Json, Results, RunFlags, takes, user_path, without_none
 from bench.errors import UsageError
 from bench.files.atomic import write_atomic
 from bench.render.terminal.estimate import run_estimate
@@ -29,7 +29,8 @@ def command(
         typer.Option("--set", metavar="NAME=VALUE", help="One hyper-parameter; repeatable."),
     ] = None,
     recipe: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A run's recipe.yaml; flags override it.")
+        Path | None,
+        typer.Option(parser=user_path, metavar="FILE", help="A run's recipe.yaml; flags override it."),
     ] = None,
     precision: Annotated[
         str | None,

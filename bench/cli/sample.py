@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.options import Device, Plugins, Results, SourcePath, without_none
+from bench.cli.options import Device, Plugins, Results, SourcePath, user_path, without_none
 from bench.files.atomic import require_writable
 from bench.render.terminal.live import progress_bar
 from bench.render.terminal.notes import note
@@ -24,7 +24,11 @@ def command(
     output: Annotated[
         Path,
         typer.Option(
-            "--output", "-o", metavar="FILE|FOLDER", help="PNG of all; or a folder, for a PNG of each."
+            "--output",
+            "-o",
+            parser=user_path,
+            metavar="FILE|FOLDER",
+            help="PNG of all; or a folder, for a PNG of each.",
         ),
     ] = Path("grid.png"),
     first_seed: Annotated[

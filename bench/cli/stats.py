@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.options import ExtractorPath, Plugins, names
+from bench.cli.options import ExtractorPath, Plugins, names, user_path
 from bench.render.terminal.live import progress_bar
 
 
@@ -17,7 +17,7 @@ def command(
         ),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", help="File to write.")
+        Path, typer.Option("--output", "-o", parser=user_path, metavar="FILE", help="File to write.")
     ] = Path("reference.safetensors"),
     protocol: Annotated[
         str | None,

@@ -15,6 +15,7 @@ from bench.cli.options import (
     one_of,
     require_known,
     unfinished,
+    user_path,
 )
 from bench.errors import BenchError
 from bench.files.atomic import require_writable, write_atomic
@@ -70,11 +71,14 @@ def command(
         ),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to a file.")
+        Path | None,
+        typer.Option("--output", "-o", parser=user_path, metavar="FILE", help="Write to a file."),
     ] = None,
     bib: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write the BibTeX entries of what is in the table."),
+        typer.Option(
+            parser=user_path, metavar="FILE", help="Write the BibTeX entries of what is in the table."
+        ),
     ] = None,
     results: Results,
     plugin: Plugins = None,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.options import Plugins
+from bench.cli.options import Plugins, user_path
 from bench.render.terminal.live import progress_bar
 
 
@@ -13,7 +13,13 @@ def command(
     name: Annotated[str, typer.Argument(help="Teacher or extractor, such as edm-digits or digits.")],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="File to write [default: NAME.safetensors here]."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="PATH",
+            parser=user_path,
+            help="File to write [default: NAME.safetensors here].",
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     images: Annotated[

@@ -28,7 +28,7 @@ PACKAGES = ("bench", "methods", "teachers", "evals")
 
 def results_folder(folder: Path | str | None = None) -> Path:
     """Return the folder of all runs: the one given, else ``BENCH_RESULTS``, else ``results/runs``."""
-    return Path(folder or os.environ.get("BENCH_RESULTS", "results/runs"))
+    return Path(folder or os.environ.get("BENCH_RESULTS") or "results/runs").expanduser()
 
 
 def now() -> str:
