@@ -12,27 +12,30 @@ BATCH = 1000
 """Images read at once."""
 
 
-def digest_of(place: Path) -> str:
-    """Return the SHA-256 of the images and labels of a data set, or of the bytes of any other file.
+def digest_of(place: Path, *, labels: bool = False) -> str:
+    """Return the SHA-256 of the images of a data set, with ``labels`` of these too, or of the bytes of
+    any other file.
 
     A zip of a folder's images has the folder's digest. It is kept in the cache for as long as names,
     sizes and times of the files stay as they are. Raises UsageError for a damaged data set.
     """
     place = place.resolve()
     facts = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files_in(place)]
-    key = hashlib.sha256(json.dumps([str(place), facts]).encode()).hexdigest()
+    key = hashlib.sha256(json.dumps([str(place), labels, facts]).encode()).hexdigest()
     kept = cache_folder() / "digests" / key
     if not kept.is_file():
-        write_atomic(kept, _digest_now(place))
+        write_atomic(kept, _digest_now(place, labels))
     return kept.read_text(encoding="ascii")
 
 
-def _digest_now(place: Path) -> str:
+def _digest_now(place: Path, labels: bool) -> str:
     try:
-        dataset = find_dataset("files", place)()
+        dataset = find_dataset(str(place), labels=labels)()
     except UsageError:
-        return content_digest(place)
+        if place.is_file():
+            return content_digest(place)
+        raise
     digest = ContentDigest()
-    for images, labels in dataset.batches(BATCH):
-        digest.update(images, labels)
+    for batch in dataset.batches(BATCH):
+        digest.update(*batch)
     return digest.hexdigest()

@@ -60,7 +60,10 @@ def write_reference(
     """
     distributed.require_one("bench stats")
     _require_output(output)
-    open_dataset, open_held_out = find_dataset(name, path), find_dataset(held_out) if held_out else None
+    open_dataset, open_held_out = (
+        find_dataset(name, path, labels=False),
+        find_dataset(held_out) if held_out else None,
+    )
     protocol = registry.protocols.get(protocol_id or usual_protocol(name))
     comparing = _comparing(protocol, metrics)
     needs = list(dict.fromkeys(reference_needs(protocol, comparing).values()))

@@ -123,7 +123,7 @@ def _from_npz(file: Path, known: PublishedStatistics | None, plan: EvaluationPla
 
 def _from_dataset(name: str, **options: Any) -> RealStatistics:
     """A data set by name or path, from which everything is measured; an unknown one is refused now."""
-    path, open_unprepared = Path(name), find_dataset(name)
+    path, open_unprepared = Path(name), find_dataset(name, labels=False)
     return RealStatistics(
         f"the data set {name!r}",
         {"builder": "this evaluation", "dataset": path.name if path.exists() else name} | options,

@@ -116,7 +116,7 @@ def _open_folder(place: Path, options: EvaluationOptions, device: str, observe: 
             f"the images in {str(place)!r} name no protocol; give one with --protocol (`bench "
             "list protocols`)."
         )
-    dataset = find_dataset(str(place))()
+    dataset = find_dataset(str(place), labels=False)()
     spec = TargetSpec(str(place), ImageSpec(*dataset.image_spec.shape[:2]), None)
     plan = plan_evaluation(options.model_copy(update={"eval_repeats": 1}), spec)
     if speed := [name for name, metric in plan.metrics.items() if isinstance(metric, GeneratorMetric)]:

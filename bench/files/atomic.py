@@ -150,7 +150,7 @@ def is_litter(name: str) -> bool:
     and notebooks leave: hidden ones, those in hidden folders, and a few of other names.
     """
     parts = name.split("/")
-    hidden = any(part.startswith(".") and part != "." for part in parts)
+    hidden = any(part.startswith(".") and part.strip(".") for part in parts)
     return hidden or "__MACOSX" in parts or parts[-1] in ("Thumbs.db", "desktop.ini")
 
 

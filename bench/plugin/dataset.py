@@ -126,12 +126,15 @@ def prepared(dataset: Dataset, *, max_size: int | None = None, xflip: bool = Fal
     return Mirrored(dataset) if xflip else dataset
 
 
-def find_dataset(name: str, path: Path | None = None) -> Callable[[], Dataset]:
-    """Return a function that opens the data set ``name``; see ``open_dataset``. Nothing is read yet."""
+def find_dataset(name: str, path: Path | None = None, *, labels: bool = True) -> Callable[[], Dataset]:
+    """Return a function that opens the data set ``name``; see ``open_dataset``. Nothing is read yet.
+
+    Without ``labels`` those of a file or folder are neither read nor needed.
+    """
     if name not in registry.datasets.entries() and path is None:
         if os.sep in name or Path(name).exists():
-            name, path = "files", Path(name)
-        elif name in registry.teachers.entries():
+            return partial(registry.datasets.get("files"), Path(name), labels=labels)  # type: ignore[call-arg]
+        if name in registry.teachers.entries():
             dataset = getattr(registry.teachers.get(name), "dataset", "another")
             raise UsageError(f"{name!r} is a teacher; its data set is {dataset!r}, say that.")
     return partial(registry.datasets.get(name), path)

@@ -96,7 +96,7 @@ def find_requirements(
                 place = Path(data) if data and Path(data).exists() else None
                 requirements.files += [place] if place else []
                 requirements.digests["real"] = (
-                    digest_of(place) if place else str(data or teacher.dataset)
+                    digest_of(place, labels=True) if place else str(data or teacher.dataset)
                 )
     return requirements
 

@@ -20,6 +20,15 @@ def read_at_most(file: IO[bytes] | gzip.GzipFile, limit: int, what: str) -> byte
     return content
 
 
+def is_gzip_of(path: Path, beginning: bytes) -> bool:
+    """Tell whether what a gzipped file holds begins so; False for a damaged one."""
+    try:
+        with gzip.open(path) as file:
+            return file.read(len(beginning)) == beginning
+    except (OSError, EOFError, zlib.error):
+        return False
+
+
 def read_gzip(path: Path, limit: int) -> bytearray:
     """Read a file, unpacking it if it is gzipped.
 

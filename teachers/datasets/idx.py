@@ -10,37 +10,53 @@ from torch import Tensor
 from bench.plugin import InMemory, UsageError
 from teachers.datasets.bounded import read_gzip
 
-IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
+NAMES = [f"{split}-{{}}{separator}{{}}-ubyte" for split in ("train", "t10k") for separator in "-."]
+"""Names of the two files, first those of the training set, then of the test set."""
+MAGIC = bytes([0, 0, 8])
+"""Bytes that an idx file of bytes begins with; the number of its dimensions follows."""
 IMAGES_BYTES, LABELS_BYTES = 2**27, 2**20
 """Most bytes of the two files; the 60,000 images of MNIST and of its successors have 47 MB."""
 
 
 def is_idx_folder(path: Path) -> bool:
-    """Tell whether a folder has the images of the training set as an idx file."""
-    return _file(path, IMAGES).is_file()
+    """Tell whether a folder has the images of a training or test set as an idx file."""
+    return any(_file(path, name.format("images", "idx3")).is_file() for name in NAMES)
 
 
 def idx_folder(path: Path, *, labels: bool = True) -> InMemory:
-    """Read the training set in a folder of idx files, gzipped or not: square grey images with classes.
+    """Read the training set in a folder of idx files, gzipped or not, or the test set if there is no
+    other: square grey images with classes.
 
-    Raises UsageError unless both files are there, as long as their headers declare, and equal in
-    count.
+    Raises UsageError unless the files are as long as their headers declare, and, with ``labels``,
+    both there and equal in count.
     """
-    pixels = _read(_file(path, IMAGES), 3, IMAGES_BYTES)
-    if pixels.shape[1] != pixels.shape[2]:
-        raise UsageError(
-            f"the idx file {str(_file(path, IMAGES))!r} has images {tuple(pixels.shape)}, "
-            "expected square ones."
-        )
+    name = next(n for n in NAMES if _file(path, n.format("images", "idx3")).is_file())
+    pixels = idx_images(_file(path, name.format("images", "idx3"))).pixels
     if not labels:
-        return InMemory(pixels[:, None])
-    classes = _read(_file(path, LABELS), 1, LABELS_BYTES)
+        return InMemory(pixels)
+    file = _file(path, name.format("labels", "idx1"))
+    if not file.is_file():
+        raise UsageError(
+            f"the idx images in {str(path)!r} have no labels beside them, expected "
+            f"{file.name.removesuffix('.gz')!r} or {file.name!r}; put that file there."
+        )
+    classes = _read(file, 1, LABELS_BYTES)
     if len(classes) != len(pixels):
         raise UsageError(
             f"the idx files in {str(path)!r} have {len(pixels):,} images and {len(classes):,} "
             "labels; expected as many of both."
         )
-    return InMemory(pixels[:, None], classes.long())
+    return InMemory(pixels, classes.long())
+
+
+def idx_images(file: Path) -> InMemory:
+    """Read one idx file of square grey images, gzipped or not, without labels."""
+    pixels = _read(file, 3, IMAGES_BYTES)
+    if pixels.shape[1] != pixels.shape[2]:
+        raise UsageError(
+            f"the idx file {str(file)!r} has images {tuple(pixels.shape)}, expected square ones."
+        )
+    return InMemory(pixels[:, None])
 
 
 def _file(folder: Path, name: str) -> Path:
@@ -57,7 +73,7 @@ def _read(file: Path, dimensions: int, limit: int) -> Tensor:
     """
     content = read_gzip(file, limit)
     header = 4 + 4 * dimensions
-    if len(content) < header or content[:4] != bytes([0, 0, 8, dimensions]):
+    if len(content) < header or content[:4] != MAGIC + bytes([dimensions]):
         raise UsageError(
             f"the file {str(file)!r} begins with {content[:4].hex() or 'nothing'}, "
             f"expected 0000080{dimensions}, an idx file of bytes in {dimensions} dimensions; get "

@@ -13,9 +13,10 @@ from typing import IO, Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from bench.files.atomic import files_in, is_litter
 from bench.plugin import Dataset, ImageSpec, UsageError, label_dim
 from teachers.datasets.bounded import read_at_most
 
@@ -23,6 +24,8 @@ LABELS = "dataset.json"
 FORMATS = ("PNG", "JPEG", "BMP", "PPM", "TIFF", "WEBP")
 """Formats that are decoded: those of photographs, and none that PIL passes to another program."""
 CHANNELS = {"L": 1, "RGB": 3}
+CONVERTED = {"1": "L", "LA": "L", "P": "RGB", "RGBA": "RGB"}
+"""Modes that say the same as grey or RGB in other words, for as long as no pixel is transparent."""
 LARGEST = 2048
 """Most pixels in a row."""
 IMAGE_BYTES = 2**26
@@ -39,11 +42,10 @@ class ZipFiles:
 
     def __init__(self, path: Path) -> None:
         self.zip = zipfile.ZipFile(path)
-        self.names = [entry.filename for entry in self.zip.infolist() if not entry.is_dir()]
+        entries = [entry for entry in self.zip.infolist() if not entry.is_dir()]
+        self.names = [entry.filename for entry in entries if not is_litter(entry.filename)]
         if len(set(self.names)) < len(self.names):
-            raise UsageError(
-                f"the zip {str(path)!r} holds two files of one name; make it again with EDM's dataset_tool."
-            )
+            raise UsageError(f"the zip {str(path)!r} holds two files of one name; make it again.")
 
     def open(self, name: str) -> IO[bytes]:
         return self.zip.open(name)
@@ -54,27 +56,19 @@ class FolderFiles:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        paths = [
-            Path(folder, file) for folder, _, files in os.walk(path, onerror=_fail) for file in files
-        ]
-        # Files alone: to read a pipe would wait for ever.
-        self.names = [file.relative_to(path).as_posix() for file in paths if file.is_file()]
+        self.names = [file.relative_to(path).as_posix() for file in files_in(path)]
 
     def open(self, name: str) -> IO[bytes]:
         return (self.path / name).open("rb")
 
 
-def _fail(error: OSError) -> None:
-    raise error  # os.walk would skip folders that it may not read
-
-
 class ImageFiles(Dataset):
     """The images of a zip or folder in the order of their names, with their labels, as in EDM.
 
-    All images are square, of one size, and RGB or grey. Labels stand in
-    ``dataset.json``; without it they have no
-    labels: folders are not classes. Raises UsageError for anything else, and for a damaged image
-    when it is read.
+    All images are square, of one size, and RGB or grey, also by a palette or with an alpha channel that
+    is opaque. Labels stand in ``dataset.json``; without it there are none: folders are not classes.
+    Files that file browsers and notebooks leave are no images. Raises UsageError for anything else,
+    and for a damaged image when it is read.
     """
 
     def __init__(self, path: Path, *, labels: bool = True) -> None:
@@ -94,7 +88,7 @@ class ImageFiles(Dataset):
         if width != height or width > LARGEST:
             raise UsageError(
                 f"the images of {self.where} are {width}x{height}, expected square ones of at most "
-                f"{LARGEST}; make the data set with EDM's dataset_tool."
+                f"{LARGEST}; crop and resize them first."
             )
         self.labels = None
         if labels and LABELS in self.files.names:
@@ -122,10 +116,16 @@ class ImageFiles(Dataset):
             this, first = ("x".join(map(str, s)) for s in (size, self.size))
             raise UsageError(
                 f"the image {name!r} of {self.where} is {this} and the first one {first}, expected "
-                "one size; make the data set with EDM's dataset_tool."
+                "one size and one number of channels; convert them first."
             )
         with self._sound(f"the image {name!r}"):
-            decoded = np.array(image)
+            decoded = np.array(image.convert(CONVERTED.get(image.mode, image.mode)))
+            alpha = image.convert("RGBA").getchannel("A") if _may_be_transparent(image) else None
+        if alpha is not None and alpha.getextrema() != (255, 255):
+            raise UsageError(
+                f"the image {name!r} of {self.where} has transparent pixels, whose colour depends on "
+                "what is behind them; put it on a background and save it as RGB."
+            )
         return torch.from_numpy(decoded).reshape(size[2], size[1], size[0]).permute(2, 0, 1)
 
     def _open(self, name: str) -> tuple[Image.Image, tuple[int, int, int]]:
@@ -134,12 +134,13 @@ class ImageFiles(Dataset):
         with self._sound(f"the image {name!r}"), warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image: Image.Image = Image.open(BytesIO(content), formats=FORMATS)
-        if image.mode not in CHANNELS:
+        mode = CONVERTED.get(image.mode, image.mode)
+        if mode not in CHANNELS:
             raise UsageError(
-                f"the image {name!r} of {self.where} has the mode {image.mode!r}, expected L "
-                "(grey) or RGB; make the data set with EDM's dataset_tool."
+                f"the image {name!r} of {self.where} has Pillow's mode {image.mode!r}, expected 8-bit L "
+                "(grey) or RGB; convert it first, as its colours can be read in several ways."
             )
-        return image, (CHANNELS[image.mode], image.width, image.height)
+        return image, (CHANNELS[mode], image.width, image.height)
 
     def _bytes(self, name: str, limit: int) -> bytearray:
         with self._sound(f"the file {name!r}"), self.files.open(name) as file:
@@ -152,6 +153,11 @@ class ImageFiles(Dataset):
             yield
         except UsageError:
             raise
+        except UnidentifiedImageError:
+            raise UsageError(
+                f"{what} of {self.where} cannot be read, it is none of {', '.join(FORMATS)}; remove it, "
+                "or get it or make it again."
+            ) from None
         except Exception as error:
             reason = " ".join(str(error).split())[:200] or "damaged"
             raise UsageError(
@@ -160,11 +166,15 @@ class ImageFiles(Dataset):
             ) from None
 
 
+def _may_be_transparent(image: Image.Image) -> bool:
+    return "A" in image.getbands() or "transparency" in image.info
+
+
 def parse_labels(text: bytes | bytearray, names: list[str], where: str) -> Tensor | None:
     """Read the labels of the images ``names`` from a ``dataset.json``.
 
     The file holds ``{"labels": [[name, label], ...]}`` or ``{"labels": null}``. Returns int64
-    classes (N,) if all labels are integers, float32 vectors (N, d) if all are lists of d numbers,
+    classes (N,) if all labels are whole numbers, float32 vectors (N, d) if all are lists of d numbers,
     and None for null. Raises UsageError unless each image has exactly one label, all labels are of
     one kind, and there are no others.
     """
@@ -195,7 +205,9 @@ def parse_labels(text: bytes | bytearray, names: list[str], where: str) -> Tenso
     labels = [by_name[name] for name in names]
     kinds = {_kind(label): name for name, label in zip(names, labels, strict=True)}
     if len(kinds) == 1 and _OTHER not in kinds:
-        return torch.tensor(labels, dtype=torch.int64 if _CLASS in kinds else torch.float32)
+        return (
+            torch.tensor(labels).long() if _CLASS in kinds else torch.tensor(labels, dtype=torch.float32)
+        )
     examples = ", ".join(f"{kind} ({name[:100]})" for kind, name in list(kinds.items())[:3])
     raise UsageError(
         f"{where} has {examples}; expected a {_CLASS} for every image, or a vector of one length "
@@ -204,7 +216,7 @@ def parse_labels(text: bytes | bytearray, names: list[str], where: str) -> Tenso
 
 
 def _kind(label: Any) -> str:
-    if type(label) is int and 0 <= label < MOST_CLASSES:
+    if type(label) in (int, float) and 0 <= label < MOST_CLASSES and label == int(label):
         return _CLASS
     if (
         isinstance(label, list)

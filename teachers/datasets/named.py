@@ -18,8 +18,9 @@ from bench.plugin import (
     fetch,
     refuse_path,
 )
+from teachers.datasets.bounded import is_gzip_of
 from teachers.datasets.cifar import cifar_archive
-from teachers.datasets.idx import idx_folder, is_idx_folder
+from teachers.datasets.idx import MAGIC, idx_folder, idx_images, is_idx_folder
 from teachers.datasets.images import ImageFiles
 
 CIFAR10_ARCHIVE = Asset(
@@ -64,25 +65,30 @@ def read_files(path: Path, *, labels: bool = True) -> Dataset:
         ) from None
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return ImageFiles(path, labels=labels)
-    if head.startswith(b"\x1f\x8b") or head[257:262] == b"ustar":
+    if ((packed := head.startswith(b"\x1f\x8b")) and is_gzip_of(path, MAGIC)) or head.startswith(MAGIC):
+        return idx_images(path)
+    if packed or head[257:262] == b"ustar":
         return cifar_archive(path, labels=labels)
     raise UsageError(
         f"{str(path)!r} is no data set that this suite reads; expected an EDM zip, a folder of images, "
-        "the CIFAR-10 python archive, or a folder of idx files."
+        "the CIFAR-10 python archive, an idx file of images, or a folder of idx files."
     )
 
 
 class Files(Dataset):
-    """Any file or folder given as path: an EDM zip, an image folder, CIFAR-10's archive, or idx files."""
+    """Any file or folder given as path: an EDM zip, an image folder, CIFAR-10's archive, or idx files.
 
-    def __init__(self, path: Path | None = None) -> None:
-        self.source = self.open(path)
+    Without ``labels`` those of the images are neither read nor needed.
+    """
 
-    def open(self, path: Path | None) -> Dataset:
+    def __init__(self, path: Path | None = None, *, labels: bool = True) -> None:
+        self.source = self.open(path, labels=labels)
+
+    def open(self, path: Path | None, *, labels: bool) -> Dataset:
         """Open the data set in ``path``."""
         if path is None:
             raise UsageError("the data set 'files' is whatever a file or folder holds; give its path.")
-        return read_files(path)
+        return read_files(path, labels=labels)
 
     @property
     def image_spec(self) -> ImageSpec:
@@ -117,7 +123,7 @@ class Declared(Files):
             )
         return place
 
-    def open(self, path: Path | None) -> Dataset:
+    def open(self, path: Path | None, *, labels: bool) -> Dataset:
         """Open the data set in ``path``, or in its usual place.
 
         A data set without classes is read without labels, as EDM trains on it: EDM's tool makes

@@ -35,7 +35,7 @@ def zipped(folder, file, compression=zipfile.ZIP_STORED):
 
 
 def test_containers_names_and_litter_change_nothing(folder, tmp_path):
-    digest = digest_of(folder)
+    digest = digest_of(folder, labels=True)
     others = [
         shutil.copytree(folder, tmp_path / "another name"),
         zipped(folder, tmp_path / "a.zip"),
@@ -50,12 +50,12 @@ def test_containers_names_and_litter_change_nothing(folder, tmp_path):
     (folder / ".DS_Store").write_text("left")
     os.utime(folder / "0.png", (0, 0))
     for place in (folder, *others, renamed):
-        assert digest_of(place) == digest, place
+        assert digest_of(place, labels=True) == digest, place
 
 
 @pytest.mark.parametrize("change", ["a pixel", "a label", "an image more", "no labels", "the order"])
 def test_what_is_trained_on_or_compared_with_counts(folder, change):
-    digest = digest_of(folder)
+    digest = digest_of(folder, labels=True)
     if change == "a pixel":
         pixels = np.array(Image.open(folder / "3.png"))
         pixels[4, 4] ^= 1
@@ -71,13 +71,21 @@ def test_what_is_trained_on_or_compared_with_counts(folder, change):
     else:
         (folder / "0.png").rename(folder / "9.png")
         (folder / "dataset.json").unlink()
-    assert digest_of(folder) != digest
+    assert digest_of(folder, labels=True) != digest
+
+
+def test_labels_that_nobody_asks_for_do_not_count(folder):
+    digest = digest_of(folder)
+    (folder / "dataset.json").write_text("not labels")
+    assert digest_of(folder) == digest
+    with pytest.raises(UsageError, match="is not of the form"):
+        digest_of(folder, labels=True)
 
 
 def test_images_are_read_once_for_as_long_as_their_files_stay(folder, monkeypatch):
     read = []
     digest_now = digests._digest_now
-    monkeypatch.setattr(digests, "_digest_now", lambda place: read.append(place) or digest_now(place))
+    monkeypatch.setattr(digests, "_digest_now", lambda *of: read.append(of) or digest_now(*of))
     assert digest_of(folder) == digest_of(folder) == digest_of(folder.parent / "images")
     assert len(read) == 1
     os.utime(folder / "0.png", (0, 0))

@@ -4,6 +4,8 @@ options, and ``bench stats``.
 
 from __future__ import annotations
 
+import gzip
+import io
 import json
 import os
 
@@ -20,7 +22,15 @@ from bench.evaluation.evaluator import Evaluator
 from bench.evaluation.plan import plan_evaluation, spec_of
 from bench.files.tensors import load_tensors, save_tensors, tensors_digest
 from bench.plugin import ImageSpec
-from bench.plugin.dataset import ContentDigest, InMemory, Mirrored, Subset, open_dataset, prepared
+from bench.plugin.dataset import (
+    ContentDigest,
+    InMemory,
+    Mirrored,
+    Subset,
+    find_dataset,
+    open_dataset,
+    prepared,
+)
 from bench.registry import load_plugin
 from bench.runs.recipe import EvaluationOptions
 from evals.protocols import DIGITS_5K
@@ -30,6 +40,7 @@ from tests.helpers.dataset_files import (
     channels_first,
     cifar_tar,
     edm_zip,
+    idx,
     idx_files,
     python2_batch,
     python3_batch,
@@ -80,7 +91,6 @@ def test_a_folder_of_pictures_has_no_labels_whatever_its_folders_are_called(tmp_
     Image.fromarray(COLOUR[1, :, :, 0]).save(tmp_path / "set" / "cats" / "a.bmp")
     Image.fromarray(COLOUR[2, :, :, 0]).save(tmp_path / "set" / "B.PNG")
     (tmp_path / "set" / "notes.txt").write_text("not an image")
-    (tmp_path / "set" / "link.png").symlink_to(tmp_path / "nowhere.png")
     os.mkfifo(tmp_path / "set" / "pipe.png")
     dataset = open_dataset("files", tmp_path / "set")
     images, labels = read_all(dataset)
@@ -89,6 +99,113 @@ def test_a_folder_of_pictures_has_no_labels_whatever_its_folders_are_called(tmp_
     )  # upper case sorts first, and '/' after
     assert labels is None
     assert dataset.image_spec == ImageSpec(1, 32)
+
+
+def saved(image: Image.Image, form: str = "PNG") -> bytes:
+    file = io.BytesIO()
+    image.save(file, form)
+    return file.getvalue()
+
+
+RGB, GREY = COLOUR[0], COLOUR[0, :, :, 0]
+FEW = Image.fromarray(RGB).quantize(16)
+SAME = {
+    "palette": (saved(FEW), np.asarray(FEW.convert("RGB"))),
+    "opaque alpha": (saved(Image.fromarray(RGB).convert("RGBA")), RGB),
+    "grey with opaque alpha": (saved(Image.fromarray(GREY).convert("LA")), GREY[..., None]),
+    "black and white": (
+        saved(Image.fromarray(GREY).convert("1")),
+        np.asarray(Image.fromarray(GREY).convert("1").convert("L"))[..., None],
+    ),
+    "tiff": (saved(Image.fromarray(RGB), "TIFF"), RGB),
+    "bmp": (saved(Image.fromarray(RGB), "BMP"), RGB),
+}
+"""Files that say grey or RGB in other words, and their pixels."""
+
+
+@pytest.mark.parametrize("kind", SAME)
+def test_pictures_in_other_words_are_read_as_the_grey_or_rgb_that_they_are(tmp_path, kind):
+    content, pixels = SAME[kind]
+    (tmp_path / "a.png").write_bytes(content)
+    images, _ = open_dataset(str(tmp_path)).read([0])
+    assert torch.equal(images[0], torch.from_numpy(pixels.copy()).permute(2, 0, 1))
+
+
+HALF = np.dstack([RGB, np.full(RGB.shape[:2], 128, np.uint8)])
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        Image.fromarray(HALF),
+        Image.fromarray(HALF).convert("LA"),
+        Image.fromarray(HALF).quantize(8),
+    ],
+    ids=["RGBA", "LA", "P"],
+)
+def test_a_transparent_picture_has_no_colour_of_its_own(tmp_path, image):
+    (tmp_path / "a.png").write_bytes(saved(image))
+    with pytest.raises(UsageError, match=r"'a.png' of .* has transparent pixels"):
+        open_dataset(str(tmp_path)).read([0])
+
+
+@pytest.mark.parametrize("layout", ["zip", "folder"])
+def test_what_browsers_and_notebooks_leave_is_no_image(tmp_path, layout):
+    litter = dict.fromkeys(["._x.png", "__MACOSX/._a.png", ".ipynb_checkpoints/a-checkpoint.png"], b"?")
+    path = edm_zip(tmp_path / "set.zip", COLOUR[:2], [1, 0], extra=litter | {"Thumbs.db": b"?"})
+    images, labels = read_all(open_dataset(str(path if layout == "zip" else unzipped(path))))
+    assert torch.equal(images, channels_first(COLOUR[:2]))
+    assert labels.tolist() == [1, 0]
+
+
+def test_pictures_behind_links_count_and_a_link_to_nowhere_is_named(tmp_path):
+    whole = unzipped(edm_zip(tmp_path / "set.zip", COLOUR[:4]))
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked/sub").symlink_to(whole)
+    assert len(open_dataset(str(tmp_path / "linked"))) == 4
+    (tmp_path / "linked/lost.png").symlink_to(tmp_path / "nowhere.png")
+    with pytest.raises(UsageError, match=r"lost.png' leads nowhere; mend or remove it"):
+        open_dataset(str(tmp_path / "linked"))
+
+
+@pytest.mark.parametrize("labels", [[3.0, 0.0] * 6, [3, 0.0] * 6])
+def test_whole_numbers_are_classes_however_they_are_written(tmp_path, labels):
+    found = read_all(open_dataset(str(edm_zip(tmp_path / "set.zip", COLOUR, labels))))[1]
+    assert found.dtype == torch.int64 and found.tolist() == [3, 0] * 6
+
+
+@pytest.mark.parametrize("labels", [[0.5, 1] * 6, [-1.0, 0] * 6, [float("inf"), 0] * 6, [True, 0] * 6])
+def test_other_numbers_are_no_classes(tmp_path, labels):
+    path = edm_zip(tmp_path / "set.zip", COLOUR, labels)
+    with pytest.raises(UsageError, match="something that is no label"):
+        open_dataset(str(path))
+    assert len(find_dataset(str(path), labels=False)()) == 12
+
+
+IDX_NAMES = [
+    ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    ("train-images.idx3-ubyte", "train-labels.idx1-ubyte"),
+    ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+    ("t10k-images.idx3-ubyte", "t10k-labels.idx1-ubyte"),
+]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("names", IDX_NAMES)
+def test_idx_files_are_found_under_the_names_that_people_get_them_by(tmp_path, names, packed):
+    pixels = COLOUR[:4, :28, :28, 0]
+    for name, content in zip(names, (idx(pixels), idx(np.arange(4, dtype=np.uint8))), strict=True):
+        file = tmp_path / (f"{name}.gz" if packed else name)
+        file.write_bytes(gzip.compress(content) if packed else content)
+        if "images" in name:
+            alone = open_dataset(str(file))
+            assert torch.equal(read_all(alone)[0][:, 0], torch.from_numpy(pixels.copy()))
+            assert read_all(alone)[1] is None
+    images, labels = read_all(open_dataset(str(tmp_path)))
+    assert torch.equal(images[:, 0], torch.from_numpy(pixels.copy()))
+    assert labels.tolist() == [0, 1, 2, 3]
+    (tmp_path / (f"{names[1]}.gz" if packed else names[1])).unlink()
+    assert len(find_dataset(str(tmp_path), labels=False)()) == 4
 
 
 @pytest.mark.parametrize("write", [python2_batch, python3_batch])
@@ -347,7 +464,7 @@ def test_the_statistics_of_a_zip_are_those_of_its_pixels_and_say_how_they_were_m
     )
     assert str(tmp_path) not in json.dumps(meta)
     digest = ContentDigest()
-    digest.update(*prepared(open_dataset(str(path)), max_size=7, xflip=True).read(range(14)))
+    digest.update(prepared(open_dataset(str(path)), max_size=7, xflip=True).read(range(14))[0], None)
     assert meta["dataset_digest"] == digest.hexdigest()
 
 

@@ -5,7 +5,6 @@ unpacking what they hold.
 from __future__ import annotations
 
 import gzip
-import io
 import json
 import math
 import os
@@ -73,12 +72,6 @@ def bomb_png(width, height):
     )
 
 
-def palette_png():
-    file = io.BytesIO()
-    Image.fromarray(COLOUR[0]).quantize(4).save(file, "PNG")
-    return file.getvalue()
-
-
 BAD_IMAGES = {
     "truncated": (png(COLOUR[1])[:900], "cannot be read"),
     "empty": (b"", "cannot be read"),
@@ -88,8 +81,8 @@ BAD_IMAGES = {
     "other size": (bomb_png(31, 31), "is 3x31x31 and the first one 3x32x32"),
     "not square": (bomb_png(32, 31), "is 3x32x31 and the first one 3x32x32"),
     "grey": (png(COLOUR[1, :, :, 0]), "is 1x32x32 and the first one 3x32x32"),
-    "alpha": (png(COLOUR[1][..., [0, 1, 2, 0]]), "has the mode 'RGBA', expected L"),
-    "palette": (palette_png(), "has the mode 'P'"),
+    "alpha": (png(COLOUR[1][..., [0, 1, 2, 0]]), "has transparent pixels, whose colour depends"),
+    "sixteen bits": (png(COLOUR[1, :, :, 0].astype(np.uint16) * 257), "has Pillow's mode 'I;16'"),
     "postscript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 32 32\n", "cannot be read"),
 }
 
@@ -348,7 +341,7 @@ BAD_IDX = {
     "not square": (idx(GREY[:, :27]), 4, "expected square ones"),
     "no images": (idx(GREY[:0]), 0, "declares 0 x 28 x 28 bytes, and has 0, expected as many and some"),
     "a label too few": (idx(GREY), 3, "4 images and 3 labels"),
-    "no labels": (idx(GREY), None, r"train-labels-idx1-ubyte.gz' cannot be read"),
+    "no labels": (idx(GREY), None, "have no labels beside them, expected 'train-labels-idx1-ubyte' or"),
 }
 
 
