@@ -10,6 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
+from bench.runs.record import Record
+
 INK, ACCENT, MUTED = "#1b2a41", "#0b6e99", "#8a94a3"
 
 
@@ -43,11 +45,12 @@ def log_ticks(
     axis.set_major_formatter(form)
 
 
-def corner(file: Path, across: int | None = None) -> Any:
-    """Read the upper left part of a square sample grid of 8 x 8 images.
+def corner(file: Path, run: Record, across: int) -> Any:
+    """Read the upper left part of a run's square sample grid of 8 x 8 images.
 
-    It has the first ``across`` images of the first rows; None reads all of it.
+    It has the first ``across`` images of the first rows. Points of the plane have one picture, which is
+    not cut.
     """
     picture = matplotlib.image.imread(file)
-    part = 1.0 if across is None else across / 8
+    part = across / 8 if run.images.get("resolution", 0) > 1 else 1.0
     return picture[: int(picture.shape[0] * part), : int(picture.shape[1] * part)]

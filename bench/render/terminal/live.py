@@ -1,8 +1,11 @@
-"""Progress of work: bars in a terminal, with the latest and best FID of a run; plain lines elsewhere."""
+"""Progress of work: bars in a terminal, with the latest and best FID of a run; plain lines elsewhere.
+
+Both are shown on stderr, and both observe the events of the work.
+"""
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from rich.console import Console
 from rich.progress import (
@@ -16,17 +19,47 @@ from rich.progress import (
 
 from bench import distributed
 from bench.render.terminal.notes import observe_notes
-from bench.runs.events import Evaluated, Event, Note, Observer, Started, Training, Working
+from bench.runs.events import Evaluated, Event, Finished, Note, Observer, Started, Training, Working
 from bench.runs.record import Evaluation
 from bench.units import clock, duration, plus_minus, quantity
 
-_REFRESH = 2
 _LINE_SECONDS = 60.0
 """Between two lines about work where there is no terminal."""
 
 
+class RunObserver(AbstractContextManager["RunObserver"]):
+    """Observes runs for a person at a terminal. As a context it takes the display down at the end."""
+
+    def __init__(self) -> None:
+        self.display: Display | None = None
+        self.worked = False
+        """Whether any run did more than answer from its record."""
+
+    def __exit__(self, *_: object) -> None:
+        """Take the progress bar down; the lines stay."""
+        if self.display is not None:
+            self.display.progress.stop()
+            self.display = None
+
+    def __call__(self, event: Event) -> None:
+        """Open a display for a run that starts, show in it what comes, and close it when the run is
+        done.
+        """
+        match event:
+            case Started():
+                self.worked = True
+                self.__exit__()
+                self.display = Display(event)
+            case Finished():
+                self.__exit__()
+            case _ if self.display is not None:
+                self.display(event)
+            case Note():
+                print_dim(event.text)
+
+
 class Display:
-    """Shows one run on stderr, from its start until it is closed; an observer of the run's events."""
+    """Shows one run, from its start until its progress is stopped."""
 
     def __init__(self, run: Started) -> None:
         self.method, self.trains = run.record.method, run.trains
@@ -42,7 +75,7 @@ class Display:
             TextColumn("{task.fields[left]}"),
             TextColumn("{task.fields[quality]}"),
             console=self.console,
-            refresh_per_second=_REFRESH,
+            refresh_per_second=2,
             expand=True,  # the bar takes the room that the words leave
             transient=True,
             disable=not self.console.is_terminal,
@@ -51,10 +84,6 @@ class Display:
             self.method, total=1.0, images="0", rate="-", left="", quality=""
         )
         self.progress.start()
-
-    def close(self) -> None:
-        """Take the progress bar down; the lines stay."""
-        self.progress.stop()
 
     def __call__(self, event: Event) -> None:
         """Show a note or an evaluation as a line, and anything that moves in the progress bar."""
@@ -121,6 +150,7 @@ def progress_bar(what: str) -> Iterator[Observer]:
         TaskProgressColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[detail]}"),
     )
     console = Console(stderr=True)
     started = last_line = time.monotonic()
@@ -146,7 +176,6 @@ def progress_bar(what: str) -> Iterator[Observer]:
             console.print(f"{what}: {fraction:.0%}{left}", markup=False, highlight=False, soft_wrap=True)
 
     visible = console.is_terminal and distributed.is_main()
-    detail = TextColumn("{task.fields[detail]}")
-    with Progress(*columns, detail, console=console, transient=True, disable=not visible) as progress:
+    with Progress(*columns, console=console, transient=True, disable=not visible) as progress:
         task = progress.add_task(what, total=1.0, detail="")
         yield observe
