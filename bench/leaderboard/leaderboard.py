@@ -47,15 +47,14 @@ def leaderboard(
     shown = {c.metric for c in columns} or set(metrics or ["fid"])
     others = list(dict.fromkeys(c for row in published for c in row.numbers if c.metric in shown))
     published = [row for row in published if any(c in row.numbers for c in others)]
-    rows = _standings(rows, columns)
+    _rank(rows, columns)
     rows += sorted(published, key=lambda row: tuple(row.order(c) for c in others))
     rows.sort(key=attrgetter("section"))
     return Leaderboard([*columns, *others], rows)
 
 
-def _standings(rows: list[Row], columns: list[MetricColumn]) -> list[Row]:
-    """Return the rows with ranks by the first column, and best, second and tied in each, by teacher."""
-    rows = list(rows)
+def _rank(rows: list[Row], columns: list[MetricColumn]) -> None:
+    """Give the rows ranks by the first column, and best, second and tied in each, by teacher."""
     for teacher in dict.fromkeys(row.teacher for row in rows):
         trained = [i for i, row in enumerate(rows) if row.teacher == teacher and row.updates]
         for column in columns:
@@ -73,7 +72,6 @@ def _standings(rows: list[Row], columns: list[MetricColumn]) -> list[Row]:
                 ranges = rank_ranges([own for own in values if len(own) > 1], column.direction)
                 for i, (first, last) in zip(ranked, ranges, strict=True):
                     rows[i] = replace(rows[i], rank=f"{first}" if first == last else f"{first}-{last}")
-    return rows
 
 
 def _columns(finals: list[Final], metrics: Sequence[str] | None) -> list[MetricColumn]:

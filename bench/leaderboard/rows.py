@@ -50,7 +50,6 @@ class Number:
     best: bool = False
     """True for the best mean of a trained method on its teacher, where there are several."""
     second: bool = False
-    """True for the second best one."""
     tied: bool = False
     """True if Welch's test at 5 % cannot tell it from the best; both need two seeds or more."""
 

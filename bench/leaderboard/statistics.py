@@ -129,8 +129,11 @@ def variance_components(
     of a mean over replicates; an estimate below zero becomes zero. After Searle, Casella and McCulloch,
     Variance Components (1992), chapter 3.
     """
-    pairs = zip(stds, replicates, strict=True)
-    spread = [(std, count - 1) for std, count in pairs if std is not None and count > 1]
+    spread = [
+        (std, count - 1)
+        for std, count in zip(stds, replicates, strict=True)
+        if std is not None and count > 1
+    ]
     if not spread:
         return None, None
     within = math.fsum(std**2 * degrees for std, degrees in spread) / sum(

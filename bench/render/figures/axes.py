@@ -38,9 +38,8 @@ def log_ticks(
     """Set ticks of a logarithmic axis as plain numbers: the fewer decades, the more to a decade."""
     ratio = largest / smallest
     subs = {30.0: (1, 1.5, 2, 3, 5, 7), 200.0: (1, 2, 5), 1000.0: (1, 3), math.inf: (1,)}
-    within_a_factor = MaxNLocator(5)
-    spread = LogLocator(subs=next(s for bound, s in subs.items() if ratio < bound))
-    axis.set_major_locator(within_a_factor if ratio < 3 else spread)
+    fitting = next(s for bound, s in subs.items() if ratio < bound)
+    axis.set_major_locator(MaxNLocator(5) if ratio < 3 else LogLocator(subs=fitting))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(form)
 

@@ -240,9 +240,9 @@ def _caption(kind: str, comparisons: Sequence[Comparison], x_label: str, logs: C
     sentences = [f"{'; '.join(qualities)} against {x_label}."]
     if counts and max(counts) > 1:
         band = "band" if kind == "curves" else "bar"
-        seeds = f"{_from_to(counts)} training seeds"
         sentences.append(
-            f"Each {what} is the {mean} of {seeds}, its {band} from the smallest to the largest."
+            f"Each {what} is the {mean} of {_from_to(counts)} training seeds, "
+            f"its {band} from the smallest to the largest."
         )
     elif counts:
         sentences.append(f"Each {what} is a single run.")

@@ -59,12 +59,12 @@ def side_by_side(
         ]
         rows = [squares[i : i + per_row] for i in range(0, len(squares), per_row)]
         blocks.append((textwrap.fill(title, int(WIDTHS[width] / _LETTER)), rows))
-    figure = _laid_out(blocks, WIDTHS[width], side)
-    caption = (
+    return Drawing(
+        _laid_out(blocks, WIDTHS[width], side),
         "Samples of each method from the same noise, by its run of the smallest seed; "
-        "its number is of that run."
+        "its number is of that run.",
+        notes,
     )
-    return Drawing(figure, caption, notes)
 
 
 def _laid_out(blocks: Sequence[tuple[str, list[list[Square]]]], width: float, side: float) -> Figure:

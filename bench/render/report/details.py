@@ -27,22 +27,21 @@ def details(record: Record) -> list[dict[str, Any]]:
     weights = {"checkpoint": record.checkpoint.as_given()}
     # without their folders: where a file lay is nobody's business
     inputs = [[Path(place).name, digest] for place, digest in record.inputs.items()]
-    tables = [
-        _table("Evaluations", *_evaluations(record)),
-        _table("Settings", ["setting", "value", "source"], settings),
-        _table("Cost", [], list(_cost(record.cost.model_dump(exclude_unset=True)))),
-        _table("Protocol", [], list(_flat(protocols))),
-        _table("Environment", [], list(_flat(record.environment.as_given() | times))),
-        _table("Choice and tuning", [], list(_flat(choice))),
-        _table("Weights and files", [], [*_flat(weights), *inputs]),
-        _table("Other", [], list(_flat(other))),
+    tables: list[tuple[str, list[str], list[list[str]]]] = [
+        ("Evaluations", *_evaluations(record)),
+        ("Settings", ["setting", "value", "source"], settings),
+        ("Cost", [], list(_cost(record.cost.model_dump(exclude_unset=True)))),
+        ("Protocol", [], list(_flat(protocols))),
+        ("Environment", [], list(_flat(record.environment.as_given() | times))),
+        ("Choice and tuning", [], list(_flat(choice))),
+        ("Weights and files", [], [*_flat(weights), *inputs]),
+        ("Other", [], list(_flat(other))),
     ]
     text = yaml.safe_dump(record.recipe.as_given(), sort_keys=False, allow_unicode=True)
-    return [table for table in tables if table["rows"]] + [{"title": "recipe.yaml", "text": text}]
-
-
-def _table(title: str, head: list[str], rows: list[list[str]]) -> dict[str, Any]:
-    return {"title": title, "head": head, "rows": rows}
+    return [
+        *({"title": title, "head": head, "rows": rows} for title, head, rows in tables if rows),
+        {"title": "recipe.yaml", "text": text},
+    ]
 
 
 def _evaluations(record: Record) -> tuple[list[str], list[list[str]]]:

@@ -31,6 +31,7 @@ class RunObserver(AbstractContextManager["RunObserver"]):
     """Observes runs for a person at a terminal. As a context it takes the display down at the end."""
 
     def __init__(self) -> None:
+        self.console = Console(stderr=True)
         self.display: Display | None = None
         self.worked = False
         """Whether any run did more than answer from its record."""
@@ -42,29 +43,28 @@ class RunObserver(AbstractContextManager["RunObserver"]):
             self.display = None
 
     def __call__(self, event: Event) -> None:
-        """Open a display for a run that starts, show in it what comes, and close it when the run is
-        done.
+        """Show notes as lines that matter less than a run's numbers, and a run from its start to its end
+        in a display.
         """
         match event:
+            case Note():
+                self.console.print(event.text, style="dim", highlight=False)
             case Started():
                 self.worked = True
                 self.__exit__()
-                self.display = Display(event)
+                self.display = Display(event, self.console)
             case Finished():
                 self.__exit__()
             case _ if self.display is not None:
                 self.display(event)
-            case Note():
-                print_dim(event.text)
 
 
 class Display:
     """Shows one run, from its start until its progress is stopped."""
 
-    def __init__(self, run: Started) -> None:
+    def __init__(self, run: Started, console: Console) -> None:
         self.method, self.trains = run.record.method, run.trains
         self.teacher = run.teacher.final if run.teacher else {}
-        self.console = Console(stderr=True)
         self.last_line = time.monotonic()
         self.progress = Progress(
             TextColumn("[bold]{task.description}"),
@@ -74,11 +74,11 @@ class Display:
             TextColumn("{task.fields[rate]}/s"),
             TextColumn("{task.fields[left]}"),
             TextColumn("{task.fields[quality]}"),
-            console=self.console,
+            console=console,
             refresh_per_second=2,
             expand=True,  # the bar takes the room that the words leave
             transient=True,
-            disable=not self.console.is_terminal,
+            disable=not console.is_terminal,
         )
         self.task = self.progress.add_task(
             self.method, total=1.0, images="0", rate="-", left="", quality=""
@@ -86,10 +86,8 @@ class Display:
         self.progress.start()
 
     def __call__(self, event: Event) -> None:
-        """Show a note or an evaluation as a line, and anything that moves in the progress bar."""
+        """Show an evaluation as a line, and anything that moves in the progress bar."""
         match event:
-            case Note():
-                print_dim(event.text, self.console)
             case Working():
                 images = quantity(event.done)
                 self.progress.update(
@@ -98,7 +96,7 @@ class Display:
             case Training():
                 self._show_training(event)
             case Evaluated():
-                self.console.print(self._line(event.evaluation), highlight=False)
+                self.progress.console.print(self._line(event.evaluation), highlight=False)
                 self.progress.update(self.task, quality=self._quality(event))
 
     def _show_training(self, event: Training) -> None:
@@ -107,9 +105,9 @@ class Display:
             quantity(event.images_per_second),
             f"{clock(event.seconds_left)} left",
         )
-        if not self.console.is_terminal and time.monotonic() - self.last_line > _LINE_SECONDS:
+        if not self.progress.console.is_terminal and time.monotonic() - self.last_line > _LINE_SECONDS:
             self.last_line = time.monotonic()
-            self.console.print(f"{images:>12,} images  {rate}/s  {left}", highlight=False)
+            self.progress.console.print(f"{images:>12,} images  {rate}/s  {left}", highlight=False)
         self.progress.update(
             self.task, completed=event.fraction, images=quantity(images), rate=rate, left=left
         )
@@ -131,11 +129,6 @@ class Display:
         latest, best = (e.metrics[name].value for e in (event.evaluation, event.best))
         text = f"{name.upper()} {latest:.2f}  best {best:.2f}"
         return text + (f"  teacher {self.teacher[name]:.2f}" if name in self.teacher else "")
-
-
-def print_dim(text: str, console: Console | None = None) -> None:
-    """Write a line that matters less than a run's numbers, on stderr."""
-    (console or Console(stderr=True)).print(text, style="dim", highlight=False)
 
 
 @contextmanager
