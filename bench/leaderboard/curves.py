@@ -59,10 +59,6 @@ class Line:
             for same in matched
         ]
 
-    def end(self, axis: str, metric: str) -> Point:
-        """Return the whole costs of the runs, and their final numbers."""
-        return Point(tuple(run.cost.spent(axis) for run in self.runs), self.final(metric))
-
     def final(self, metric: str) -> tuple[float, ...]:
         return tuple(run.final[metric] for run in self.runs)
 

@@ -513,7 +513,8 @@ def test_small_grids_are_kept_exactly_and_photographs_nearly(tmp_path):
     Image.fromarray(photo.clip(0, 255).astype(np.uint8)).save(tmp_path / "photo.png")
     grids = Grids(10_000_000)
     for name, error in (("digits", 0), ("photo", 14)):
-        picture = list(grids.places)[grids.add(tmp_path / f"{name}.png")]
+        place = grids.add(tmp_path / f"{name}.png")
+        picture = list(grids.places)[place]
         decoded = np.asarray(Image.open(io.BytesIO(base64.b64decode(picture.partition(",")[2])))).astype(
             float
         )

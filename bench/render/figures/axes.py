@@ -24,8 +24,7 @@ def plain(axes: Axes) -> None:
 
 def bare(axes: Axes) -> None:
     """Remove the axes around a picture."""
-    axes.set_xticks([])
-    axes.set_yticks([])
+    axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
 
 

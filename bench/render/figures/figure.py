@@ -49,8 +49,10 @@ def _curve(
             f"{value:.2f}", (x, value), (0, 7), textcoords="offset points", ha="center", fontsize=8
         )
     axes.margins(x=0.04, y=0.18)
-    axes.set_xlabel("images generated for the generator's updates")
-    axes.set_ylabel(f"{metric.upper()} ({points[0].metrics[metric].protocol})")
+    axes.set(
+        xlabel="images generated for the generator's updates",
+        ylabel=f"{metric.upper()} ({points[0].metrics[metric].protocol})",
+    )
     axes.set_xticks(images, list(map(quantity, images)), minor=False)
     axes.set_xticks([], minor=True)
     log_ticks(axes.yaxis, min(values), max(values))

@@ -109,7 +109,9 @@ def _curves(axes: Axes, comparison: Comparison, axis: str, styles: Styles, log: 
 def _cost(axes: Axes, comparison: Comparison, axis: str, styles: Styles, log: bool) -> None:
     """Draw a point for each method, where its runs ended."""
     for line in comparison.lines:
-        _spot(axes, line.end(axis, comparison.column.metric), _label(line, comparison), styles, log)
+        costs = tuple(run.cost.spent(axis) for run in line.runs)
+        end = Point(costs, line.final(comparison.column.metric))
+        _spot(axes, end, _label(line, comparison), styles, log)
     _teacher_lines(axes, comparison)
 
 
@@ -163,8 +165,7 @@ def _teacher_lines(axes: Axes, comparison: Comparison) -> None:
 
 def _finish(axes: Axes, comparison: Comparison, x_label: str, log: bool, letters: int) -> None:
     """Set scales, ticks, grid and words, once everything is drawn."""
-    axes.set_xscale("log")
-    axes.set_yscale("log" if log else "linear")
+    axes.set(xscale="log", yscale="log" if log else "linear")
     axes.margins(x=0.05, y=0.1)
     (left, bottom), (right, top) = axes.dataLim.get_points()
     if right / left < 2:  # all near one cost, as under one budget
@@ -175,8 +176,7 @@ def _finish(axes: Axes, comparison: Comparison, x_label: str, log: bool, letters
     if log:
         log_ticks(axes.yaxis, *axes.get_ylim())
     plain(axes)
-    axes.set_xlabel(x_label)
-    axes.set_ylabel(printable(comparison.column.title))
+    axes.set(xlabel=x_label, ylabel=printable(comparison.column.title))
     axes.set_title(textwrap.fill(printable(comparison.title), letters), loc="left", color=INK)
 
 

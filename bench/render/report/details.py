@@ -45,8 +45,9 @@ def details(record: Record) -> list[dict[str, Any]]:
 
 
 def _evaluations(record: Record) -> tuple[list[str], list[list[str]]]:
-    measured = (item for e in record.evaluations for item in e.metrics.items())
-    names = list(dict.fromkeys((name, m.protocol) for name, m in measured))
+    names = list(
+        dict.fromkeys((name, m.protocol) for e in record.evaluations for name, m in e.metrics.items())
+    )
     titles = [f"{name.upper()} ({protocol})" for name, protocol in names]
     head = ["images", "updates", "FLOPs", "time", "NFE", "samples", *titles]
     rows = []

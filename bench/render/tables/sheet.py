@@ -123,9 +123,9 @@ def _general(board: Leaderboard, shown: Sequence[TableColumn]) -> list[str]:
     for metric in dict.fromkeys(c.metric for c in measured):
         labels = [c.label for c in measured if c.metric == metric]
         if len(labels) > 1:
-            protocols = " and ".join(labels)
             notes.append(
-                f"{metric.upper()} was measured under {protocols}: these columns do not compare."
+                f"{metric.upper()} was measured under {' and '.join(labels)}: "
+                "these columns do not compare."
             )
     if any("-min" in c.metric for c in measured):
         notes.append("MIN: the smallest of the replicates, as the papers of this protocol quote it.")

@@ -137,14 +137,6 @@ def progress_bar(what: str) -> Iterator[Observer]:
 
     Yields the observer of the work, which writes its notes too.
     """
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[detail]}"),
-    )
     console = Console(stderr=True)
     started = last_line = time.monotonic()
 
@@ -169,6 +161,16 @@ def progress_bar(what: str) -> Iterator[Observer]:
             console.print(f"{what}: {fraction:.0%}{left}", markup=False, highlight=False, soft_wrap=True)
 
     visible = console.is_terminal and distributed.is_main()
-    with Progress(*columns, console=console, transient=True, disable=not visible) as progress:
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[detail]}"),
+        console=console,
+        transient=True,
+        disable=not visible,
+    ) as progress:
         task = progress.add_task(what, total=1.0, detail="")
         yield observe

@@ -18,10 +18,8 @@ def print_result(record: Record, results: Path, teacher: Record | None) -> None:
         table.add_column("", no_wrap=True)
         last = record.evaluations[-1]
         for name, measurement in last.metrics.items():
-            arrow = ARROWS[record.direction(name)]
-            table.add_column(
-                f"{name.upper()} {arrow}\n{measurement.protocol}", justify="right", no_wrap=True
-            )
+            title = f"{name.upper()} {ARROWS[record.direction(name)]}\n{measurement.protocol}"
+            table.add_column(title, justify="right", no_wrap=True)
         for header in ("NFE", "images", "FLOPs", "time"):
             table.add_column(header, justify="right")
         for row in filter(None, (teacher, record)):
