@@ -522,7 +522,7 @@ def test_small_grids_are_kept_exactly_and_photographs_nearly(tmp_path):
         assert np.abs(decoded - original).mean() <= error
         assert len(picture) < 1.4 * (tmp_path / f"{name}.png").stat().st_size
     assert grids.add(tmp_path / "digits.png") == 0
-    assert len(grids.pictures) == 2
+    assert len(grids.places) == 2
 
 
 def test_the_command_names_what_it_skips(bench, tmp_path):

@@ -46,7 +46,12 @@ def _curve(
         axes.axhline(teacher.final[metric], color=INK, linestyle="--", linewidth=1, label=label)
     for x, value in zip(images, values, strict=True):
         axes.annotate(
-            f"{value:.2f}", (x, value), (0, 7), textcoords="offset points", ha="center", fontsize=8
+            f"{value:.2f}",
+            (x, value),
+            xytext=(0, 7),
+            textcoords="offset points",
+            ha="center",
+            fontsize=8,
         )
     axes.margins(x=0.04, y=0.18)
     axes.set(
