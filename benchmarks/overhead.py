@@ -23,7 +23,7 @@ import torch
 
 from bench.api import carry_out
 from bench.plugin.diffusion import denoising_loss, ema_decay, per_image
-from bench.render.terminal.observer import RunObserver
+from bench.render.terminal.live import RunObserver
 from bench.runs.budget import Budget
 from bench.runs.recipe import Request, make_request
 from bench.training.job import make_job

@@ -18,9 +18,9 @@ from bench.cli.options import (
 )
 from bench.errors import UsageError
 from bench.files.atomic import require_writable
-from bench.render.terminal.evaluation import print_evaluation
 from bench.render.terminal.live import progress_bar
 from bench.render.terminal.notes import observe_notes
+from bench.render.terminal.result import print_evaluation
 from bench.runs.recipe import EvaluationOptions, checked
 
 

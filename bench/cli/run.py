@@ -13,7 +13,7 @@ from bench.cli.options import EvaluationFlags, Json, Results, RunFlags, takes, u
 from bench.errors import UsageError
 from bench.files.atomic import write_atomic
 from bench.render.terminal.estimate import run_estimate
-from bench.render.terminal.observer import RunObserver
+from bench.render.terminal.live import RunObserver
 from bench.render.terminal.result import print_result
 from bench.runs.recipe import Request, make_request, parse_setting, read_recipe, read_recorded
 from bench.runs.store import find_teacher

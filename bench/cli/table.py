@@ -19,12 +19,11 @@ from bench.cli.options import (
 )
 from bench.errors import BenchError
 from bench.files.atomic import require_writable, write_atomic
-from bench.leaderboard.citations import cited, uncited
 from bench.leaderboard.finals import smallest_of
 from bench.leaderboard.leaderboard import leaderboard, published_rows
 from bench.leaderboard.published import published as read_published
 from bench.leaderboard.rows import Choice, Leaderboard, Row
-from bench.render.tables.bibtex import bibliography
+from bench.render.tables.bibtex import bibliography, cited, uncited
 from bench.render.tables.table import FORMATS, format_of, render, sorted_by
 from bench.render.terminal.notes import note
 from bench.runs.record import Record

@@ -62,14 +62,12 @@ class Curve:
 
 @dataclass(frozen=True)
 class Reach:
-    """The compute that a method needs to reach a target, over its seeds."""
+    """The compute that a method needs to reach a target: how many of its ``runs`` have ``reached`` it."""
 
     cost: float | None
     """Median over the seeds; None if at least half of them end before they reach the target."""
     reached: int
-    """Number of runs that reached the target."""
     runs: int
-    """Number of all runs."""
     spent: float
     """The least cost that a run spent without reaching the target, which is less than it would need.
 

@@ -59,12 +59,7 @@ class Line:
             for same in matched
         ]
 
-    def end(self, axis: str, metric: str) -> Point:
-        """Return the whole costs of the runs, and their final numbers."""
-        return Point(tuple(run.cost.spent(axis) for run in self.runs), self.final(metric))
-
     def final(self, metric: str) -> tuple[float, ...]:
-        """Return the final number of each seed."""
         return tuple(run.final[metric] for run in self.runs)
 
     @property
@@ -91,9 +86,10 @@ class Comparison:
     def references(self) -> list[Line]:
         """The teacher by its own sampler, with the very weights that the lines distil."""
         distilled = {_weights(run) for line in self.lines for run in line.runs}
-        firsts = ((line, line.runs[0]) for line in self.teachers)
         return [
-            line for line, run in firsts if own_way(run.recipe.settings) and _weights(run) in distilled
+            line
+            for line in self.teachers
+            if own_way(line.runs[0].recipe.settings) and _weights(line.runs[0]) in distilled
         ]
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -65,12 +65,11 @@ def frame(records: Sequence[Record]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*run, *number, "nfe", "data_free", "tuning", *AXES])
 
 
-def final_numbers(records: Sequence[Record]) -> list[Final]:
-    """Return every final number of the finished runs.
+def final_numbers(records: Iterable[Record]) -> Iterator[Final]:
+    """Yield every final number of the finished runs.
 
     Where papers quote the smallest of the replicates, that is a metric of its own, such as ``fid-min3``.
     """
-    finals = []
     for record in records:
         if record.status != "done" or not record.evaluations:
             continue
@@ -78,10 +77,9 @@ def final_numbers(records: Sequence[Record]) -> list[Final]:
         for name, m in record.evaluations[-1].metrics.items():
             fingerprint, count = measured_how(record, name), _replicates(record, m)
             same = (m.protocol, fingerprint)
-            finals.append(Final(record, group, name, *same, record.final[name], m.std, count))
+            yield Final(record, group, name, *same, record.final[name], m.std, count)
             if m.smallest is not None:
-                finals.append(Final(record, group, f"{name}-min{count}", *same, m.smallest, None, 1))
-    return finals
+                yield Final(record, group, f"{name}-min{count}", *same, m.smallest, None, 1)
 
 
 def smallest_of(record: Record) -> list[str]:

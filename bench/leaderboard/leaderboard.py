@@ -6,6 +6,7 @@ Runs that differ only in their seed are one row, and every number keeps its prot
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from operator import attrgetter
 
 from bench.leaderboard.convergence import TARGETS, Curve, reach
 from bench.leaderboard.finals import Final, final_numbers
@@ -46,15 +47,14 @@ def leaderboard(
     shown = {c.metric for c in columns} or set(metrics or ["fid"])
     others = list(dict.fromkeys(c for row in published for c in row.numbers if c.metric in shown))
     published = [row for row in published if any(c in row.numbers for c in others)]
-    rows = _standings(rows, columns)
+    _rank(rows, columns)
     rows += sorted(published, key=lambda row: tuple(row.order(c) for c in others))
-    rows.sort(key=lambda row: (row.teacher, row.published is not None))
+    rows.sort(key=attrgetter("section"))
     return Leaderboard([*columns, *others], rows)
 
 
-def _standings(rows: list[Row], columns: list[MetricColumn]) -> list[Row]:
-    """Return the rows with ranks by the first column, and best, second and tied in each, by teacher."""
-    rows = list(rows)
+def _rank(rows: list[Row], columns: list[MetricColumn]) -> None:
+    """Give the rows ranks by the first column, and best, second and tied in each, by teacher."""
     for teacher in dict.fromkeys(row.teacher for row in rows):
         trained = [i for i, row in enumerate(rows) if row.teacher == teacher and row.updates]
         for column in columns:
@@ -72,7 +72,6 @@ def _standings(rows: list[Row], columns: list[MetricColumn]) -> list[Row]:
                 ranges = rank_ranges([own for own in values if len(own) > 1], column.direction)
                 for i, (first, last) in zip(ranked, ranges, strict=True):
                     rows[i] = replace(rows[i], rank=f"{first}" if first == last else f"{first}-{last}")
-    return rows
 
 
 def _columns(finals: list[Final], metrics: Sequence[str] | None) -> list[MetricColumn]:
@@ -127,9 +126,7 @@ def _row(
         flops=_mean(run.cost.flops for run in runs),
         seconds=_mean(run.cost.seconds for run in runs),
         area=Number(_mean(areas), _std(areas), areas) if areas and len(areas) == len(curves) else None,
-        reached=tuple((times, reach(curves, times * target)) for times in TARGETS)
-        if curves and target
-        else (),
+        reached={times: reach(curves, times * target) for times in TARGETS} if curves and target else {},
         runs=tuple(run.run_id for run in runs),
     )
 
@@ -139,7 +136,7 @@ def _number(finals: list[Final]) -> Number:
     values = tuple(final.value for final in finals)
     noise = variance_components(values, [f.std for f in finals], [f.replicates for f in finals])
     std = _std(values) if len(values) > 1 else finals[0].std
-    return Number(_mean(values), std, values, noise.evaluation, noise.training)
+    return Number(_mean(values), std, values, *noise)
 
 
 def _mean(values: Iterable[float]) -> float:
@@ -172,8 +169,12 @@ def _targets(finals: list[Final], columns: list[MetricColumn]) -> dict[tuple[str
 
 def published_rows(results: Sequence[Result], teacher_of: Mapping[str, str]) -> list[Row]:
     """Return published numbers as rows; ``teacher_of`` is the teacher that a data set is shown under."""
-    directions: dict[str, Direction] = {"fid": "lower"}
-    directions |= dict.fromkeys(("is", "precision", "recall"), "higher")
+    directions: dict[str, Direction] = {
+        "fid": "lower",
+        "is": "higher",
+        "precision": "higher",
+        "recall": "higher",
+    }
     columns = {name: MetricColumn(name, PUBLISHED, PUBLISHED, way) for name, way in directions.items()}
     return [
         _published_row(r, teacher_of[r.dataset], columns) for r in results if r.dataset in teacher_of
@@ -181,8 +182,7 @@ def published_rows(results: Sequence[Result], teacher_of: Mapping[str, str]) -> 
 
 
 def _published_row(result: Result, teacher: str, columns: Mapping[str, MetricColumn]) -> Row:
-    values = {name: value for name in columns if (value := result.metric(name)) is not None}
-    stds = {"fid": result.fid_std}
+    given = result.model_dump(by_alias=True)
     return Row(
         teacher=teacher,
         method=result.label,
@@ -195,7 +195,11 @@ def _published_row(result: Result, teacher: str, columns: Mapping[str, MetricCol
         updates=0,
         flops=0,
         seconds=0,
-        numbers={columns[name]: Number(v, stds.get(name), ()) for name, v in values.items()},
+        numbers={
+            column: Number(given[name], result.fid_std if name == "fid" else None, ())
+            for name, column in columns.items()
+            if given[name] is not None
+        },
         published=result,
         cite=result.source,
     )

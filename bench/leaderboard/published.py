@@ -15,8 +15,6 @@ from bench.files.documents import read_yaml
 PUBLISHED = "published"
 """Stands in the place of a protocol, so that published and measured numbers share no column."""
 
-Kind = Literal["distillation", "tuning", "from-scratch", "gan", "teacher", "reproduction"]
-
 
 class Paper(BaseModel):
     """A paper or repository.
@@ -35,17 +33,27 @@ class Paper(BaseModel):
     url: str | None = None
 
 
-class Result(BaseModel):
-    """One published row; a number that the source does not give, or that was not seen, is None."""
+class Claim(BaseModel):
+    """What others say of a method on a data set, and where that was seen."""
 
-    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(extra="forbid")
     method: str
     """The name of the method in this suite, where it has the method."""
+    variant: str | None = None
+    dataset: str
+    verified: bool
+    """True if it was seen in the paper, its official repository, or a second paper."""
+    seen_in: list[str] = []
+    notes: str | None = None
+
+
+class Result(Claim):
+    """One published row; a number that the source does not give, or that was not seen, is None."""
+
+    model_config = ConfigDict(populate_by_name=True)
     label: str
     """The name that papers print."""
-    variant: str | None = None
-    kind: Kind
-    dataset: str
+    kind: Literal["distillation", "tuning", "from-scratch", "gan", "teacher", "reproduction"]
     teacher: str | None = None
     """The network that this one was distilled from, or that it started as."""
     nfe: int = Field(ge=1)
@@ -74,15 +82,6 @@ class Result(BaseModel):
     source: str
     """Key among the sources."""
     table: str | None = None
-    verified: bool
-    """True if it was seen in the paper, its official repository, or a second paper."""
-    seen_in: list[str] = []
-    notes: str | None = None
-
-    def metric(self, name: str) -> float | None:
-        """Return the number of a metric by the name that this suite has for it."""
-        value: float | None = getattr(self, "inception_score" if name == "is" else name)
-        return value
 
     @model_validator(mode="after")
     def _holds_together(self) -> Self:
@@ -93,18 +92,12 @@ class Result(BaseModel):
         return self
 
 
-class Milestone(BaseModel):
+class Milestone(Claim):
     """FID of a published run by the images that its generator had seen."""
 
-    model_config = ConfigDict(extra="forbid")
-    method: str
-    variant: str | None = None
-    dataset: str
     images: int = Field(gt=0)
     fid: float = Field(gt=0)
-    verified: bool
     seen_in: list[str]
-    notes: str | None = None
 
 
 class PublishedNumbers(BaseModel):
@@ -120,11 +113,11 @@ class PublishedNumbers(BaseModel):
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Self:
-        rows: list[Result | Milestone] = [*self.results, *self.milestones]
-        for row in rows:
-            if row.dataset not in self.datasets:
+        claims: list[Claim] = [*self.results, *self.milestones]
+        for claim in claims:
+            if claim.dataset not in self.datasets:
                 raise ValueError(
-                    f"{row.method} names the data set {row.dataset!r}, which is not among datasets"
+                    f"{claim.method} names the data set {claim.dataset!r}, which is not among datasets"
                 )
         for result in self.results:
             if result.source not in self.sources:
@@ -141,14 +134,12 @@ class PublishedNumbers(BaseModel):
 
 @cache
 def published() -> PublishedNumbers:
-    """Return the published numbers that this suite ships."""
-    return PublishedNumbers.model_validate(read_yaml(_file(), installed=True))
+    """Return the published numbers that this suite ships.
 
-
-def _file() -> Path:
-    """Find the file beside this module in a package, and under ``results/`` in the repository.
-
-    An editable install reads the repository's.
+    They lie beside this module in a package, and under ``results/`` in the repository, which an editable
+    install reads.
     """
-    beside = Path(__file__).with_name("published.yaml")
-    return beside if beside.exists() else Path(__file__).parents[2] / "results" / "published.yaml"
+    file = Path(__file__).with_name("published.yaml")
+    if not file.exists():
+        file = Path(__file__).parents[2] / "results" / "published.yaml"
+    return PublishedNumbers.model_validate(read_yaml(file, installed=True))

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bench.leaderboard.convergence import Reach
 from bench.leaderboard.published import Result
@@ -50,13 +50,11 @@ class Number:
     best: bool = False
     """True for the best mean of a trained method on its teacher, where there are several."""
     second: bool = False
-    """True for the second best one."""
     tied: bool = False
     """True if Welch's test at 5 % cannot tell it from the best; both need two seeds or more."""
 
     @property
     def seeds(self) -> int:
-        """The number of seeds."""
         return len(self.values)
 
     @property
@@ -96,11 +94,16 @@ class Row:
     """Ids of the runs behind the row."""
     area: Number | None = None
     """``Curve.area`` of the first column over FLOPs, over seeds."""
-    reached: tuple[tuple[float, Reach], ...] = ()
+    reached: dict[float, Reach] = field(default_factory=dict)
     """FLOPs until the first column is at or below multiples of the teacher's number, if known."""
     published: Result | None = None
     cite: str = ""
     """BibTeX key of the method's paper, or of the paper that has published the number."""
+
+    @property
+    def section(self) -> tuple[str, bool]:
+        """The rows that it stands with: those of its teacher, measured ones first or published ones."""
+        return self.teacher, self.published is not None
 
     def order(self, column: MetricColumn) -> float:
         """Return the key by which a column sorts rows: the lower the better.

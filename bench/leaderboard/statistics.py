@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -114,37 +113,34 @@ def _lower(first: Any, second: Any, level: float) -> Any:
     return lower
 
 
-@dataclass(frozen=True)
-class VarianceComponents:
-    """Standard deviations by their origin; None where the data cannot tell."""
-
-    evaluation: float | None
-    """Noise of one replicate: of one set of generated images of the same network."""
-    training: float | None
-    """Scatter of a network's true value over training seeds, without what evaluation adds to it."""
-
-
 def variance_components(
     values: Sequence[float],
     stds: Sequence[float | None],
     replicates: Sequence[int],
-) -> VarianceComponents:
+) -> tuple[float | None, float | None]:
     """Split the variance of numbers by the moments of the one-way random-effects model.
+
+    Returns two standard deviations: the noise of one replicate, which is one set of generated images of
+    the same network, and the scatter of a network's true value over training seeds, without what
+    evaluation adds to it. Each is None where the data cannot tell.
 
     Every sequence has one element for each seed: its number, which is the mean over its replicates;
     their standard deviation; and their count. The variance of the numbers is that of training plus that
     of a mean over replicates; an estimate below zero becomes zero. After Searle, Casella and McCulloch,
     Variance Components (1992), chapter 3.
     """
-    pairs = zip(stds, replicates, strict=True)
-    spread = [(std, count - 1) for std, count in pairs if std is not None and count > 1]
+    spread = [
+        (std, count - 1)
+        for std, count in zip(stds, replicates, strict=True)
+        if std is not None and count > 1
+    ]
     if not spread:
-        return VarianceComponents(None, None)
+        return None, None
     within = math.fsum(std**2 * degrees for std, degrees in spread) / sum(
         degrees for _, degrees in spread
     )
     if len(values) < 2:
-        return VarianceComponents(math.sqrt(within), None)
+        return math.sqrt(within), None
     of_means = math.fsum(within / count for count in replicates) / len(replicates)
     training = max(0.0, mean_and_variance(values)[1] - of_means)
-    return VarianceComponents(math.sqrt(within), math.sqrt(training))
+    return math.sqrt(within), math.sqrt(training)

@@ -44,11 +44,10 @@ def measured_how(record: Record, metric: str) -> str:
     with one.
     """
     protocols = record.protocols.values()
-    parameters = [protocol.parameters.get(metric) for protocol in protocols]
     compared = any(protocol.compares is None or metric in protocol.compares for protocol in protocols)
     names = ("protocol", "samples", "fast", "extractors", *(["references"] if compared else []))
     plan = {name: getattr(record.recipe.evaluation, name, None) for name in names}
-    return fingerprint(plan | {"parameters": parameters})
+    return fingerprint(plan | {"parameters": [p.parameters.get(metric) for p in protocols]})
 
 
 def variants(groups: Mapping[str, Sequence[Record]]) -> dict[str, str]:

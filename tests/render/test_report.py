@@ -513,7 +513,8 @@ def test_small_grids_are_kept_exactly_and_photographs_nearly(tmp_path):
     Image.fromarray(photo.clip(0, 255).astype(np.uint8)).save(tmp_path / "photo.png")
     grids = Grids(10_000_000)
     for name, error in (("digits", 0), ("photo", 14)):
-        picture = grids.pictures[grids.add(tmp_path / f"{name}.png")]
+        place = grids.add(tmp_path / f"{name}.png")
+        picture = list(grids.places)[place]
         decoded = np.asarray(Image.open(io.BytesIO(base64.b64decode(picture.partition(",")[2])))).astype(
             float
         )
@@ -521,7 +522,7 @@ def test_small_grids_are_kept_exactly_and_photographs_nearly(tmp_path):
         assert np.abs(decoded - original).mean() <= error
         assert len(picture) < 1.4 * (tmp_path / f"{name}.png").stat().st_size
     assert grids.add(tmp_path / "digits.png") == 0
-    assert len(grids.pictures) == 2
+    assert len(grids.places) == 2
 
 
 def test_the_command_names_what_it_skips(bench, tmp_path):

@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from bench.leaderboard.citations import cited
 from bench.leaderboard.leaderboard import leaderboard, published_rows
 from bench.leaderboard.published import published
+from bench.render.tables.bibtex import cited
 from bench.render.tables.table import FORMATS, render
 from bench.runs.store import read_records
 from tests.helpers.records import many_records, record, write
@@ -175,7 +175,7 @@ def test_a_point_of_more_steps_is_not_on_the_curve_of_fewer():
     made = record("pd", 0, 2.0, curve=[(500, 1.0), (1000, 3.0)])
     made.evaluations[0].nfe = 4
     row = leaderboard([made, record("teacher", 0, 1.0, nfe=35)]).rows[1]
-    assert [found.reached for _, found in row.reached] == [1, 0, 0]
+    assert [found.reached for found in row.reached.values()] == [1, 0, 0]
 
 
 def test_every_format_is_written_by_the_suffix_of_its_file(bench, runs, tmp_path):

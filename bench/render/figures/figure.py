@@ -1,13 +1,11 @@
 """The picture of a run: its metric over the training images, and samples from the same noise."""
 
-import io
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure, FigureBase
 
-from bench.files.atomic import write_atomic
+from bench.files.atomic import replacing
 from bench.render.figures.axes import ACCENT, INK, MUTED, bare, corner, log_ticks, plain
 from bench.runs.record import Evaluation, Record
 from bench.runs.store import RunFolder
@@ -26,10 +24,9 @@ def save_curve(record: Record, teacher: Record | None, folder: Path) -> Path | N
     top, bottom = np.asarray(figure.subfigures(2, 1, height_ratios=[2.6, 1]), dtype=object)
     _curve(top, record, points, metric, teacher)
     _strip(bottom, record, folder)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": "distill-bench"})
     path = folder / "curve.png"
-    write_atomic(path, buffer.getvalue())
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", metadata={"Software": "distill-bench"})
     return path
 
 
@@ -47,17 +44,20 @@ def _curve(
     if teacher is not None and metric in teacher.final:
         label = f"teacher, NFE {teacher.nfe}"
         axes.axhline(teacher.final[metric], color=INK, linestyle="--", linewidth=1, label=label)
-    above: dict[str, Any] = {
-        "xytext": (0, 7),
-        "textcoords": "offset points",
-        "ha": "center",
-        "fontsize": 8,
-    }
-    for e, value in zip(points, values, strict=True):
-        axes.annotate(f"{value:.2f}", (e.images, value), **above)
+    for x, value in zip(images, values, strict=True):
+        axes.annotate(
+            f"{value:.2f}",
+            (x, value),
+            xytext=(0, 7),
+            textcoords="offset points",
+            ha="center",
+            fontsize=8,
+        )
     axes.margins(x=0.04, y=0.18)
-    axes.set_xlabel("images generated for the generator's updates")
-    axes.set_ylabel(f"{metric.upper()} ({points[0].metrics[metric].protocol})")
+    axes.set(
+        xlabel="images generated for the generator's updates",
+        ylabel=f"{metric.upper()} ({points[0].metrics[metric].protocol})",
+    )
     axes.set_xticks(images, list(map(quantity, images)), minor=False)
     axes.set_xticks([], minor=True)
     log_ticks(axes.yaxis, min(values), max(values))
@@ -73,6 +73,6 @@ def _strip(part: FigureBase, record: Record, folder: Path) -> None:
     if not grids:
         return
     for axes, (e, file) in zip(part.subplots(1, len(grids), squeeze=False)[0], grids, strict=True):
-        axes.imshow(corner(file, 3 if record.images.get("resolution", 0) > 1 else None))
+        axes.imshow(corner(file, record, 3))
         axes.set_xlabel(quantity(e.images), color=MUTED, fontsize=9)
         bare(axes)

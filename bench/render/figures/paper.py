@@ -17,7 +17,6 @@ from matplotlib.font_manager import findfont, get_font
 from matplotlib.text import Text
 
 from bench.errors import UsageError, unknown
-from bench.leaderboard.rows import MetricColumn
 
 WIDTHS = {"column": 3.35, "page": 6.9}
 """Inches: the width of one column of a two-column paper, and of both."""
@@ -89,11 +88,6 @@ def looks(index: int) -> dict[str, Any]:
         "markeredgecolor": "white",
         "markeredgewidth": 0.3,
     }
-
-
-def quality(column: MetricColumn) -> str:
-    """Return the title of a metric with its direction and its protocol, as in the tables."""
-    return printable(column.title)
 
 
 def printable(text: str) -> str:

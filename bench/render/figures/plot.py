@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 
 from bench.leaderboard.curves import Comparison, Line, Point
 from bench.render.figures.axes import INK, MUTED, log_ticks, plain
-from bench.render.figures.paper import WIDTHS, Drawing, legend_below, looks, printable, quality
+from bench.render.figures.paper import WIDTHS, Drawing, legend_below, looks, printable
 from bench.units import quantity
 
 Styles = dict[str, dict[str, Any]]
@@ -26,13 +26,10 @@ X_LABELS = {
     "seconds": "seconds of training",
 }
 """The label of each axis that curves and costs can be drawn against."""
-_NFE = "NFE, evaluations of the network for an image"
 _LETTER = 0.06
 """Width of a letter in inches, on average and at most."""
 _LONGEST = {"column": 22, "page": 32}
 """Letters in a line of the legend, by the width of the figure."""
-_SPOT: dict[str, Any] = {"linestyle": "none", "markersize": 5}
-_BAR: dict[str, Any] = {"linestyle": "none", "marker": "|", "markersize": 6, "markeredgewidth": 0.8}
 _SAMPLERS = ("--", ":", "-.", "-")
 _ASIDE = 1.03
 """Factor between neighbours of one NFE, which would otherwise hide each other."""
@@ -47,7 +44,7 @@ def draw(kind: str, comparisons: Sequence[Comparison], axis: str, width: str) ->
     shown = [comparison for comparison in comparisons if _has_something(comparison, kind, axis)]
     if not shown:
         return None
-    x_label = _NFE if kind == "nfe" else X_LABELS[axis]
+    x_label = "NFE, evaluations of the network for an image" if kind == "nfe" else X_LABELS[axis]
     styles = _styles(kind, shown)
     columns = 2 if width == "page" and len(shown) > 1 else 1
     rows = math.ceil(len(shown) / columns)
@@ -65,23 +62,21 @@ def draw(kind: str, comparisons: Sequence[Comparison], axis: str, width: str) ->
     for axes in panels[len(shown) :]:
         axes.remove()
     handles, labels = _legend(kind, shown, styles)
-    if handles:
-        height += legend_below(
-            figure, handles, [textwrap.fill(label, _LONGEST[width]) for label in labels]
-        )
-        figure.set_figheight(height)
+    height += legend_below(figure, handles, [textwrap.fill(label, _LONGEST[width]) for label in labels])
+    figure.set_figheight(height)
     return Drawing(figure, _caption(kind, shown, x_label, logs))
 
 
 def _styles(kind: str, comparisons: Sequence[Comparison]) -> Styles:
-    """Choose the look of each line, in the order of their labels.
+    """Choose the look of each method, in the order of their labels: a line, or a spot over a cost.
 
-    Only the figure over NFE shows the samplers of the teacher.
+    Only the figure over NFE shows the samplers of the teacher, which are lines.
     """
     labels = sorted(
         {_label(line, comparison) for comparison in comparisons for line in comparison.lines}
     )
-    styles = {label: looks(i) for i, label in enumerate(labels)}
+    spot: dict[str, Any] = {} if kind == "curves" else {"linestyle": "none", "markersize": 5}
+    styles = {label: looks(i) | spot for i, label in enumerate(labels)}
     if kind == "nfe":
         samplers = sorted({_sampler(line) for comparison in comparisons for line in comparison.teachers})
         look = {"color": INK, "marker": "o", "markersize": 2.5, "linewidth": 0.9}
@@ -114,7 +109,9 @@ def _curves(axes: Axes, comparison: Comparison, axis: str, styles: Styles, log: 
 def _cost(axes: Axes, comparison: Comparison, axis: str, styles: Styles, log: bool) -> None:
     """Draw a point for each method, where its runs ended."""
     for line in comparison.lines:
-        _spot(axes, line.end(axis, comparison.column.metric), _label(line, comparison), styles, log)
+        costs = tuple(run.cost.spent(axis) for run in line.runs)
+        end = Point(costs, line.final(comparison.column.metric))
+        _spot(axes, end, _label(line, comparison), styles, log)
     _teacher_lines(axes, comparison)
 
 
@@ -144,7 +141,7 @@ def _spot(axes: Axes, point: Point, label: str, styles: Styles, log: bool) -> No
     colour = styles[label]["color"]
     axes.plot([x, x], [min(point.y), max(point.y)], color=colour, linewidth=0.8)
     axes.plot([min(point.x), max(point.x)], [y, y], color=colour, linewidth=0.8)
-    axes.plot([x], [y], label=label, **(styles[label] | _SPOT))
+    axes.plot([x], [y], label=label, **styles[label])
 
 
 def _teacher_lines(axes: Axes, comparison: Comparison) -> None:
@@ -155,19 +152,20 @@ def _teacher_lines(axes: Axes, comparison: Comparison) -> None:
         words = line.words if len(references) > 1 else ()
         label = printable(", ".join(["teacher", *words, f"NFE {line.nfe}"]))
         axes.axhline(value, color=INK, linestyle="--", linewidth=0.9, label=label, zorder=1.5)
-        _say(axes, label, (0.01, value), xycoords=axes.get_yaxis_transform())
-
-
-def _say(axes: Axes, text: str, place: tuple[float, float], **options: Any) -> None:
-    axes.annotate(
-        text, place, xytext=(0, 2), textcoords="offset points", fontsize=6, color=INK, **options
-    )
+        axes.annotate(
+            label,
+            (0.01, value),
+            xycoords=axes.get_yaxis_transform(),
+            xytext=(0, 2),
+            textcoords="offset points",
+            fontsize=6,
+            color=INK,
+        )
 
 
 def _finish(axes: Axes, comparison: Comparison, x_label: str, log: bool, letters: int) -> None:
     """Set scales, ticks, grid and words, once everything is drawn."""
-    axes.set_xscale("log")
-    axes.set_yscale("log" if log else "linear")
+    axes.set(xscale="log", yscale="log" if log else "linear")
     axes.margins(x=0.05, y=0.1)
     (left, bottom), (right, top) = axes.dataLim.get_points()
     if right / left < 2:  # all near one cost, as under one budget
@@ -178,8 +176,7 @@ def _finish(axes: Axes, comparison: Comparison, x_label: str, log: bool, letters
     if log:
         log_ticks(axes.yaxis, *axes.get_ylim())
     plain(axes)
-    axes.set_xlabel(x_label)
-    axes.set_ylabel(quality(comparison.column))
+    axes.set(xlabel=x_label, ylabel=printable(comparison.column.title))
     axes.set_title(textwrap.fill(printable(comparison.title), letters), loc="left", color=INK)
 
 
@@ -187,16 +184,14 @@ def _legend(
     kind: str, comparisons: Sequence[Comparison], styles: Styles
 ) -> tuple[list[Artist], list[str]]:
     """Return a handle and a label for every line, and for the range of the seeds."""
-    spot: dict[str, Any] = {} if kind == "curves" else _SPOT
-    samplers = {_sampler(line) for comparison in comparisons for line in comparison.teachers}
-    handles: list[Artist] = []
-    for label, style in styles.items():
-        look: dict[str, Any] = style if label in samplers else style | spot
-        handles.append(Line2D([], [], **look))
+    handles: list[Artist] = [Line2D([], [], **style) for style in styles.values()]
     labels = list(styles)
     seeds = {len(line.runs) for comparison in comparisons for line in comparison.lines}
     if seeds and max(seeds) > 1:
-        band, bar = Patch(color=MUTED, alpha=0.35, linewidth=0), Line2D([], [], color=MUTED, **_BAR)
+        band = Patch(color=MUTED, alpha=0.35, linewidth=0)
+        bar = Line2D(
+            [], [], color=MUTED, linestyle="none", marker="|", markersize=6, markeredgewidth=0.8
+        )
         handles.append(band if kind == "curves" else bar)
         labels.append(f"range of {_from_to(seeds)} seeds")
     return handles, labels
@@ -241,13 +236,13 @@ def _caption(kind: str, comparisons: Sequence[Comparison], x_label: str, logs: C
     counts = [len(line.runs) for comparison in comparisons for line in comparison.lines]
     mean = " and ".join(["geometric mean"] * (True in logs) + ["mean"] * (False in logs))
     what = "line" if kind == "curves" else "point"
-    qualities = dict.fromkeys(quality(comparison.column) for comparison in comparisons)
+    qualities = dict.fromkeys(comparison.column.title for comparison in comparisons)
     sentences = [f"{'; '.join(qualities)} against {x_label}."]
     if counts and max(counts) > 1:
         band = "band" if kind == "curves" else "bar"
-        seeds = f"{_from_to(counts)} training seeds"
         sentences.append(
-            f"Each {what} is the {mean} of {seeds}, its {band} from the smallest to the largest."
+            f"Each {what} is the {mean} of {_from_to(counts)} training seeds, "
+            f"its {band} from the smallest to the largest."
         )
     elif counts:
         sentences.append(f"Each {what} is a single run.")

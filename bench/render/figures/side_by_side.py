@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from bench.leaderboard.curves import Comparison, Line
 from bench.render.figures.axes import INK, bare, corner
-from bench.render.figures.paper import WIDTHS, Drawing, printable, quality
+from bench.render.figures.paper import WIDTHS, Drawing, printable
 from bench.runs.store import RunFolder
 from bench.units import plus_minus
 
@@ -38,8 +38,11 @@ def side_by_side(
         grids = [
             (line, _last_grid(line, results)) for line in (*comparison.references, *comparison.lines)
         ]
-        missing = [line.runs[0].run_id for line, file in grids if not file.is_file()]
-        notes += [f"{run_id} has no picture of its samples and is left out." for run_id in missing]
+        notes += [
+            f"{line.runs[0].run_id} has no picture of its samples and is left out."
+            for line, file in grids
+            if not file.is_file()
+        ]
         if grids := [(line, file) for line, file in grids if file.is_file()]:
             runs.append((comparison, grids))
     if not runs:
@@ -49,18 +52,19 @@ def side_by_side(
     side = (WIDTHS[width] - _GAP) / per_row - _GAP
     blocks = []
     for comparison, grids in runs:
-        title = printable(f"{comparison.title}, {quality(comparison.column)}")
-        title = textwrap.fill(title, int(WIDTHS[width] / _LETTER))
-        words = [_words(line, comparison, int(side / _LETTER)) for line, _ in grids]
-        pictures = [_picture(line, file, across) for line, file in grids]
-        squares = list(zip(words, pictures, strict=True))
-        blocks.append((title, [squares[i : i + per_row] for i in range(0, len(squares), per_row)]))
-    figure = _laid_out(blocks, WIDTHS[width], side)
-    caption = (
+        title = printable(f"{comparison.title}, {comparison.column.title}")
+        squares = [
+            (_words(line, comparison, int(side / _LETTER)), corner(file, line.runs[0], across))
+            for line, file in grids
+        ]
+        rows = [squares[i : i + per_row] for i in range(0, len(squares), per_row)]
+        blocks.append((textwrap.fill(title, int(WIDTHS[width] / _LETTER)), rows))
+    return Drawing(
+        _laid_out(blocks, WIDTHS[width], side),
         "Samples of each method from the same noise, by its run of the smallest seed; "
-        "its number is of that run."
+        "its number is of that run.",
+        notes,
     )
-    return Drawing(figure, caption, notes)
 
 
 def _laid_out(blocks: Sequence[tuple[str, list[list[Square]]]], width: float, side: float) -> Figure:
@@ -83,10 +87,9 @@ def _laid_out(blocks: Sequence[tuple[str, list[list[Square]]]], width: float, si
     figure = Figure(figsize=(width, y))
     figure.set_layout_engine("none")
     for words, picture, left, top in spots:
-        is_title = picture is None
-        size = 7 if is_title else 6.5
+        size = 7 if picture is None else 6.5
         figure.text(left / width, 1 - (top - 0.03) / y, words, fontsize=size, color=INK, va="bottom")
-        if not is_title:
+        if picture is not None:
             axes = figure.add_axes((left / width, 1 - (top + side) / y, side / width, side / y))
             axes.imshow(picture, interpolation="nearest")
             bare(axes)
@@ -100,11 +103,6 @@ def _height(words: str) -> float:
 def _last_grid(line: Line, results: Path) -> Path:
     run = line.runs[0]
     return RunFolder(results / run.run_id).grid(run.evaluations[-1].images)
-
-
-def _picture(line: Line, file: Path, across: int) -> Any:
-    """Cut the first images out of a grid; points of the plane have one picture that is not cut."""
-    return corner(file, across if line.runs[0].images.get("resolution", 0) > 1 else None)
 
 
 def _words(line: Line, comparison: Comparison, letters: int) -> str:

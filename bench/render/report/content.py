@@ -8,7 +8,7 @@ from typing import Any
 from bench.errors import one_line
 from bench.leaderboard.finals import final_numbers
 from bench.leaderboard.leaderboard import leaderboard
-from bench.leaderboard.rows import Leaderboard, MetricColumn, Row
+from bench.leaderboard.rows import Leaderboard, Row
 from bench.render.report.details import details
 from bench.render.report.grids import Grids, spread
 from bench.render.report.page import as_json
@@ -45,8 +45,11 @@ def content(
             if point["images"] in shown:
                 point["grid"] = shown[point["images"]]
     damaged = [f"the sample grid {file} is damaged." for file in grids.damaged]
-    sentences = [*skipped, *flaws, *damaged]
-    return data | {"pictures": grids.pictures, "leftOut": grids.left_out, "skipped": sentences}
+    return data | {
+        "pictures": list(grids.places),
+        "leftOut": grids.left_out,
+        "skipped": [*skipped, *flaws, *damaged],
+    }
 
 
 def _sound(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
@@ -86,18 +89,17 @@ def _without_pictures(records: Sequence[Record], board: Leaderboard) -> dict[str
     places = {record.run_id: i for i, record in enumerate(records)}
     columns = _columns(board, records)
     return {
-        "columns": [_column(column) for column in board.columns],
+        "columns": [
+            {
+                "metric": c.metric,
+                "label": c.label,
+                "arrow": ARROWS[c.direction],
+                "lower": c.direction == "lower",
+            }
+            for c in board.columns
+        ],
         "rows": [_row(row, board, places) for row in board.rows],
         "runs": [_run(record, columns.get(record.run_id, {})) for record in records],
-    }
-
-
-def _column(c: MetricColumn) -> dict[str, Any]:
-    return {
-        "metric": c.metric,
-        "label": c.label,
-        "arrow": ARROWS[c.direction],
-        "lower": c.direction == "lower",
     }
 
 

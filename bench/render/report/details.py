@@ -15,7 +15,6 @@ def details(record: Record) -> list[dict[str, Any]]:
 
     The head is empty where a name and a value need none. The recipe follows them as text.
     """
-    recipe = record.recipe.as_given()
     settings = [[n, _text(v), record.sources.get(n, "")] for n, v in record.recipe.settings.items()]
     protocols = {name: protocol.as_given() for name, protocol in record.protocols.items()}
     choice = {"best": record.best.as_given(), "tuning": record.tuning.as_given()}
@@ -26,27 +25,29 @@ def details(record: Record) -> list[dict[str, Any]]:
     }
     times = {"started": record.started, "finished": record.finished}
     weights = {"checkpoint": record.checkpoint.as_given()}
-    tables = [
-        _table("Evaluations", *_evaluations(record)),
-        _table("Settings", ["setting", "value", "source"], settings),
-        _table("Cost", [], list(_cost(record.cost.model_dump(exclude_unset=True)))),
-        _table("Protocol", [], list(_flat(protocols))),
-        _table("Environment", [], list(_flat(record.environment.as_given() | times))),
-        _table("Choice and tuning", [], list(_flat(choice))),
-        _table("Weights and files", [], [*_flat(weights), *_files(record)]),
-        _table("Other", [], list(_flat(other))),
+    # without their folders: where a file lay is nobody's business
+    inputs = [[Path(place).name, digest] for place, digest in record.inputs.items()]
+    tables: list[tuple[str, list[str], list[list[str]]]] = [
+        ("Evaluations", *_evaluations(record)),
+        ("Settings", ["setting", "value", "source"], settings),
+        ("Cost", [], list(_cost(record.cost.model_dump(exclude_unset=True)))),
+        ("Protocol", [], list(_flat(protocols))),
+        ("Environment", [], list(_flat(record.environment.as_given() | times))),
+        ("Choice and tuning", [], list(_flat(choice))),
+        ("Weights and files", [], [*_flat(weights), *inputs]),
+        ("Other", [], list(_flat(other))),
     ]
-    text = yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True)
-    return [table for table in tables if table["rows"]] + [{"title": "recipe.yaml", "text": text}]
-
-
-def _table(title: str, head: list[str], rows: list[list[str]]) -> dict[str, Any]:
-    return {"title": title, "head": head, "rows": rows}
+    text = yaml.safe_dump(record.recipe.as_given(), sort_keys=False, allow_unicode=True)
+    return [
+        *({"title": title, "head": head, "rows": rows} for title, head, rows in tables if rows),
+        {"title": "recipe.yaml", "text": text},
+    ]
 
 
 def _evaluations(record: Record) -> tuple[list[str], list[list[str]]]:
-    measured = (item for e in record.evaluations for item in e.metrics.items())
-    names = list(dict.fromkeys((name, m.protocol) for name, m in measured))
+    names = list(
+        dict.fromkeys((name, m.protocol) for e in record.evaluations for name, m in e.metrics.items())
+    )
     titles = [f"{name.upper()} ({protocol})" for name, protocol in names]
     head = ["images", "updates", "FLOPs", "time", "NFE", "samples", *titles]
     rows = []
@@ -62,15 +63,6 @@ def _cost(cost: dict[str, Any]) -> Iterator[list[str]]:
     for name, value in _flat(cost):
         exact = value.isdigit() and len(value) > 3
         yield [name, f"{quantity(float(value))} ({int(value):,})" if exact else value]
-
-
-def _files(record: Record) -> Iterator[list[str]]:
-    """Name the files that the run was made from, with their digests.
-
-    Their folders are left out: where a file lay is nobody's business.
-    """
-    for place, digest in record.inputs.items():
-        yield [Path(place).name, digest]
 
 
 def _flat(content: Any, name: str = "") -> Iterator[list[str]]:

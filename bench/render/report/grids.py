@@ -21,11 +21,10 @@ class Grids:
 
     def __init__(self, room: int) -> None:
         self.room = room
-        self.pictures: list[str] = []
-        """The pictures as data URIs."""
+        self.places: dict[str, int] = {}
+        """The pictures as data URIs, in their order, with the place of each."""
         self.damaged: list[Path] = []
         self.left_out = 0
-        self._places: dict[str, int] = {}
 
     def add(self, file: Path) -> int | None:
         """Add a grid and return its place among the pictures.
@@ -40,14 +39,13 @@ class Grids:
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # all of them Pillow's
             self.damaged.append(file)
             return None
-        if picture not in self._places:
+        if picture not in self.places:
             if len(picture) > self.room:
                 self.left_out += 1
                 return LEFT_OUT
             self.room -= len(picture)
-            self._places[picture] = len(self.pictures)
-            self.pictures.append(picture)
-        return self._places[picture]
+            self.places[picture] = len(self.places)
+        return self.places[picture]
 
 
 def _encoded(file: Path) -> str:

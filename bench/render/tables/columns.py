@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from bench.errors import unknown
-from bench.leaderboard.convergence import TARGETS, Reach
+from bench.leaderboard.convergence import TARGETS
 from bench.leaderboard.published import PUBLISHED
 from bench.leaderboard.rows import Leaderboard, MetricColumn, Number, Row
 from bench.units import duration, plus_minus, quantity
@@ -81,11 +82,16 @@ def _known(board: Leaderboard) -> list[TableColumn]:
             lambda r: _yes_or_no(r.data_free),
             lambda r: {True: 0, False: 1, None: 2}[r.data_free],
         ),
-        _cost("images", "images", quantity),
-        _cost("updates", "updates", quantity, usual=False),
-        _cost("flops", "FLOPs", quantity),
-        _cost("time", "time", duration, axis="seconds"),
-        _fact("tuning", "tuning", _tuning, lambda r: _at_end(r.tuning)),
+        _cost("images", "images", "images", quantity),
+        _cost("updates", "updates", "updates", quantity, usual=False),
+        _cost("flops", "FLOPs", "flops", quantity),
+        _cost("time", "time", "seconds", duration),
+        _fact(
+            "tuning",
+            "tuning",
+            lambda r: NONE if r.tuning is None else f"{r.tuning} runs",
+            lambda r: _at_end(r.tuning),
+        ),
         TableColumn(
             "source",
             "source",
@@ -111,10 +117,6 @@ def _fact(
     return TableColumn(name, title, text, lambda r: {attribute: getattr(r, attribute)}, order, words)
 
 
-def _tuning(row: Row) -> str:
-    return NONE if row.tuning is None else f"{row.tuning} runs"
-
-
 def _method(row: Row) -> str:
     return row.method + (f" ({row.variant})" if row.variant else "")
 
@@ -136,9 +138,12 @@ def _source(row: Row) -> str:
 
 def _source_values(row: Row) -> dict[str, Any]:
     p = row.published
-    verified, notes = (p.verified, p.notes) if p else (None, None)
-    source = "published" if p else "measured"
-    return {"source": source, "verified": verified, "cite": row.cite or None, "notes": notes}
+    return {
+        "source": "published" if p else "measured",
+        "verified": p.verified if p else None,
+        "cite": row.cite or None,
+        "notes": p.notes if p else None,
+    }
 
 
 def _metric(c: MetricColumn) -> TableColumn:
@@ -241,17 +246,14 @@ def _detail(
 def _target(factor: float, name: str) -> TableColumn:
     """Return the column of the compute until a metric is at a multiple of the teacher's own number."""
 
-    def of(row: Row) -> Reach | None:
-        return dict(row.reached).get(factor)
-
     def text(row: Row) -> str:
-        if (reach := of(row)) is None:
+        if (reach := row.reached.get(factor)) is None:
             return NONE
         some = f" ({reach.reached}/{reach.runs})" if reach.reached < reach.runs else ""
         return (f"> {quantity(reach.spent)}" if reach.cost is None else quantity(reach.cost)) + some
 
     def values(row: Row) -> dict[str, Any]:
-        reach, key = of(row), f"flops_to_{factor:g}x"
+        reach, key = row.reached.get(factor), f"flops_to_{factor:g}x"
         return {
             key: reach.cost if reach else None,
             f"{key}_reached": reach.reached if reach else None,
@@ -260,7 +262,7 @@ def _target(factor: float, name: str) -> TableColumn:
         }
 
     def order(row: Row) -> tuple[bool, float]:
-        if (reach := of(row)) is None:
+        if (reach := row.reached.get(factor)) is None:
             return (True, 0.0)
         return (reach.cost is None, reach.spent if reach.cost is None else reach.cost)
 
@@ -280,17 +282,13 @@ def _target(factor: float, name: str) -> TableColumn:
 def _cost(
     name: str,
     title: str,
+    axis: str,
     say: Callable[[float], str],
-    axis: str = "",
+    *,
     usual: bool = True,
 ) -> TableColumn:
     """Return the column of a cost, which is empty for a row without training."""
-    axis = axis or name
-
-    def cost(row: Row) -> float:
-        value: float = getattr(row, axis)
-        return value
-
+    cost = attrgetter(axis)
     return TableColumn(
         name,
         title,

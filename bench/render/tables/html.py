@@ -2,7 +2,7 @@
 
 from html import escape
 
-from bench.render.tables.sheet import Cell, Sheet
+from bench.render.tables.sheet import Cell, Sheet, superscript
 
 _STYLE = """
 body { font: 15px/1.4 system-ui, sans-serif; margin: 2em; color: #111; background: #fff }
@@ -39,7 +39,7 @@ def html(sheet: Sheet) -> str:
         kind = ' class="published"' if section.published else ""
         bodies.append(f"<tbody{kind}>\n{title if section.title else ''}{rows}\n</tbody>")
     notes = "\n".join(
-        f"<p>{_marks(*filter(None, [mark]))} {escape(text)}</p>" for mark, text in sheet.notes
+        f"<p>{superscript(*filter(None, [mark]))} {escape(text)}</p>" for mark, text in sheet.notes
     )
     return "\n".join(
         [
@@ -59,8 +59,4 @@ def _class(words: bool) -> str:
 
 
 def _cell(cell: Cell) -> str:
-    return _STYLES[cell.style] % escape(cell.text) + _marks(*cell.marks)
-
-
-def _marks(*marks: str) -> str:
-    return f"<sup>{escape(','.join(marks))}</sup>" if marks else ""
+    return _STYLES[cell.style] % escape(cell.text) + superscript(*cell.marks)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-from bench.render.tables.sheet import Cell, Sheet
+from bench.render.tables.sheet import Cell, Sheet, superscript
 
 _STYLES = {"plain": "%s", "best": "**%s**", "second": "<u>%s</u>", "published": "*%s*"}
 
@@ -15,7 +15,9 @@ def markdown(sheet: Sheet) -> str:
     """
     rule = _line("---" if words else "---:" for words in sheet.words)
     rows = [_line(map(_cell, row)) for section in sheet.sections for row in section.rows]
-    notes = ["- " + (f"{_marks(mark)} " if mark else "") + escaped(note) for mark, note in sheet.notes]
+    notes = [
+        "- " + (f"{superscript(mark)} " if mark else "") + escaped(note) for mark, note in sheet.notes
+    ]
     head = _line(map(escaped, sheet.titles))
     return "\n".join([head, rule, *rows, *(["", *notes] if notes else [])])
 
@@ -28,11 +30,7 @@ def escaped(text: str) -> str:
 
 
 def _cell(cell: Cell) -> str:
-    return _STYLES[cell.style] % escaped(cell.text) + _marks(*cell.marks)
-
-
-def _marks(*marks: str) -> str:
-    return f"<sup>{','.join(marks)}</sup>" if marks else ""
+    return _STYLES[cell.style] % escaped(cell.text) + superscript(*cell.marks)
 
 
 def _line(cells: Iterable[str]) -> str:

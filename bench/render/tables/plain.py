@@ -1,7 +1,6 @@
 """A sheet as lines of text for a terminal."""
 
 import itertools
-from collections.abc import Sequence
 
 from rich.cells import cell_len, chop_cells
 
@@ -15,7 +14,7 @@ def plain(sheet: Sheet) -> str:
     """Return lines with titles on two of them, an empty one between teachers, and footnotes below."""
     titles = (title.partition(" (") for title in sheet.titles)
     head = [[top, f"({below}"] if below else [top] for top, _, below in titles]
-    body = [[_folded(row, sheet.words) for row in section.rows] for section in sheet.sections]
+    body = [[list(map(_fold, row, sheet.words)) for row in section.rows] for section in sheet.sections]
     lines = [head, *itertools.chain(*body)]
     widths = [max(max(map(cell_len, row[i]), default=0) for row in lines) for i in range(len(head))]
     text = _row(head, widths, sheet.words)
@@ -24,10 +23,6 @@ def plain(sheet: Sheet) -> str:
         text += [line for row in rows for line in _row(row, widths, sheet.words)]
     notes = [f"{mark} {sentence}".strip() for mark, sentence in sheet.notes]
     return "\n".join([*text, *(["", *notes] if notes else [])])
-
-
-def _folded(row: Sequence[Cell], words: Sequence[bool]) -> list[list[str]]:
-    return [_fold(cell, left) for cell, left in zip(row, words, strict=True)]
 
 
 def _fold(cell: Cell, words: bool) -> list[str]:
@@ -49,8 +44,7 @@ def _fold(cell: Cell, words: bool) -> list[str]:
 def _row(cells: list[list[str]], widths: list[int], words: list[bool]) -> list[str]:
     """Return the lines of a row, whose cells may each take several."""
     lines = []
-    for k in range(max(map(len, cells))):
-        parts = [(cell[k] if k < len(cell) else "") for cell in cells]
+    for parts in itertools.zip_longest(*cells, fillvalue=""):
         spaces = [" " * (width - cell_len(part)) for part, width in zip(parts, widths, strict=True)]
         triples = zip(parts, spaces, words, strict=True)
         padded = (part + space if left else space + part for part, space, left in triples)

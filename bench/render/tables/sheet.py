@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Literal
 
 from bench.leaderboard.published import PUBLISHED
@@ -53,30 +54,27 @@ class Sheet:
 def sheet(board: Leaderboard, names: Sequence[str] | None = None) -> Sheet:
     """Return the board as a sheet of the columns asked for, or of the usual ones."""
     shown = columns(board, names)
-    footnotes = [_footnotes(row) for row in board.rows]
-    letters = {s: _letter(i) for i, s in enumerate(dict.fromkeys(itertools.chain(*footnotes)))}
-    sections: list[Section] = []
-    last = None
-    for row, own in zip(board.rows, footnotes, strict=True):
-        if (row.teacher, row.published is not None) != last:
-            last = (row.teacher, row.published is not None)
-            title = f"published for the data set of {row.teacher}, not measured here and not ranked"
-            sections.append(Section(title if row.published else "", row.published is not None, []))
-        marks = tuple(sorted((letters[sentence] for sentence in own), key=lambda x: (len(x), x)))
-        sections[-1].rows.append([_cell(c, row, marks) for c in shown])
+    footnotes = dict.fromkeys(sentence for row in board.rows for sentence in _footnotes(row))
+    letters = {sentence: _letter(i) for i, sentence in enumerate(footnotes)}
+    sections = []
+    for (teacher, published), rows in itertools.groupby(board.rows, attrgetter("section")):
+        title = f"published for the data set of {teacher}, not measured here and not ranked"
+        cells = [[_cell(c, row, letters) for c in shown] for row in rows]
+        sections.append(Section(title if published else "", published, cells))
     any_tied = any(number.tied for c in shown for row in board.rows if (number := c.number(row)))
     notes = [(TIED, "not told from the best by Welch's test at 5 %.")] if any_tied else []
     notes += [(letter, sentence) for sentence, letter in letters.items()]
-    unmarked = [*_general(board, shown), *dict.fromkeys(c.note for c in shown if c.note)]
-    notes += [("", sentence) for sentence in unmarked]
+    notes += [("", sentence) for sentence in _general(board, shown)]
     return Sheet([_on_one_line(c.title) for c in shown], [c.words for c in shown], sections, notes)
 
 
-def _cell(column: TableColumn, row: Row, letters: tuple[str, ...]) -> Cell:
+def _cell(column: TableColumn, row: Row, letters: dict[str, str]) -> Cell:
+    """Return the cell of a row; its method has the ``letters`` of the footnotes on the row."""
     text, number = _on_one_line(column.text(row)), column.number(row)
     style: Style = "published" if row.published and text != NONE else "plain"
     if column.name == "method":
-        return Cell(text, style, letters, row.cite)
+        marks = sorted((letters[note] for note in _footnotes(row)), key=lambda x: (len(x), x))
+        return Cell(text, style, tuple(marks), row.cite)
     if number is not None and (number.best or number.second):
         style = "best" if number.best else "second"
     return Cell(text, style, (TIED,) if number is not None and number.tied else ())
@@ -85,6 +83,11 @@ def _cell(column: TableColumn, row: Row, letters: tuple[str, ...]) -> Cell:
 def _on_one_line(text: str) -> str:
     """Remove line breaks, and control characters that a terminal would obey."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def superscript(*marks: str) -> str:
+    """Write the marks of footnotes in HTML, which Markdown takes too; none give the empty string."""
+    return f"<sup>{','.join(marks)}</sup>" if marks else ""
 
 
 def _footnotes(row: Row) -> list[str]:
@@ -105,10 +108,12 @@ def _footnotes(row: Row) -> list[str]:
 
 
 def _general(board: Leaderboard, shown: Sequence[TableColumn]) -> list[str]:
-    """Return sentences on the whole table: the meaning of ±, and which columns do not compare."""
+    """Return sentences on the whole table: the meaning of ±, which columns do not compare, and what the
+    columns say of themselves.
+    """
     notes = []
-    measured_rows = [row for row in board.rows if not row.published]
-    numbers = [n for c in shown for row in measured_rows if (n := c.number(row))]
+    # published ones have no seeds
+    numbers = [n for c in shown for row in board.rows if (n := c.number(row))]
     if any(n.seeds == 1 and n.std is not None for n in numbers):
         notes.append(
             "± is over training seeds; of a single seed or a teacher, over evaluation replicates."
@@ -118,9 +123,9 @@ def _general(board: Leaderboard, shown: Sequence[TableColumn]) -> list[str]:
     for metric in dict.fromkeys(c.metric for c in measured):
         labels = [c.label for c in measured if c.metric == metric]
         if len(labels) > 1:
-            protocols = " and ".join(labels)
             notes.append(
-                f"{metric.upper()} was measured under {protocols}: these columns do not compare."
+                f"{metric.upper()} was measured under {' and '.join(labels)}: "
+                "these columns do not compare."
             )
     if any("-min" in c.metric for c in measured):
         notes.append("MIN: the smallest of the replicates, as the papers of this protocol quote it.")
@@ -128,7 +133,7 @@ def _general(board: Leaderboard, shown: Sequence[TableColumn]) -> list[str]:
         notes.append(
             "published: as their authors report it, under their own protocols; they take no part in ranks."
         )
-    return notes
+    return [*notes, *dict.fromkeys(c.note for c in shown if c.note)]
 
 
 def _letter(i: int) -> str:

@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,14 @@ FORMATS = (*_FOR_PEOPLE, "csv", "json")
 
 
 def render(board: Leaderboard, form: str, names: Sequence[str] | None = None) -> str:
-    """Return the leaderboard in one of ``FORMATS``, of the columns asked for or of the usual ones."""
+    """Return the leaderboard in one of ``FORMATS``, of the columns asked for or of the usual ones.
+
+    CSV and JSON, which programs read, have all numbers at full precision.
+    """
     if form in _FOR_PEOPLE:
         return _FOR_PEOPLE[form](sheet(board, names))
-    rows = _values(board, names)
+    shown = columns(board, names)
+    rows = [dict(item for c in shown for item in c.values(row).items()) for row in board.rows]
     return _csv(rows) if form == "csv" else json.dumps(rows, indent=1, ensure_ascii=False)
 
 
@@ -52,13 +57,7 @@ def sorted_by(board: Leaderboard, name: str) -> Leaderboard:
         valued = [row for row in rows if column.text(row) != NONE]
         valued.sort(key=column.order, reverse=down)
         rows = valued + [row for row in rows if column.text(row) == NONE]
-    return replace(board, rows=sorted(rows, key=lambda row: (row.teacher, row.published is not None)))
-
-
-def _values(board: Leaderboard, names: Sequence[str] | None) -> list[dict[str, Any]]:
-    """Return the rows as plain data at full precision, for programs."""
-    shown = columns(board, names)
-    return [dict(item for c in shown for item in c.values(row).items()) for row in board.rows]
+    return replace(board, rows=sorted(rows, key=attrgetter("section")))
 
 
 def _csv(rows: list[dict[str, Any]]) -> str:

@@ -1,8 +1,11 @@
-"""Progress of work: bars in a terminal, with the latest and best FID of a run; plain lines elsewhere."""
+"""Progress of work: bars in a terminal, with the latest and best FID of a run; plain lines elsewhere.
+
+Both are shown on stderr, and both observe the events of the work.
+"""
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from rich.console import Console
 from rich.progress import (
@@ -16,22 +19,52 @@ from rich.progress import (
 
 from bench import distributed
 from bench.render.terminal.notes import observe_notes
-from bench.runs.events import Evaluated, Event, Note, Observer, Started, Training, Working
+from bench.runs.events import Evaluated, Event, Finished, Note, Observer, Started, Training, Working
 from bench.runs.record import Evaluation
 from bench.units import clock, duration, plus_minus, quantity
 
-_REFRESH = 2
 _LINE_SECONDS = 60.0
 """Between two lines about work where there is no terminal."""
 
 
-class Display:
-    """Shows one run on stderr, from its start until it is closed; an observer of the run's events."""
+class RunObserver(AbstractContextManager["RunObserver"]):
+    """Observes runs for a person at a terminal. As a context it takes the display down at the end."""
 
-    def __init__(self, run: Started) -> None:
+    def __init__(self) -> None:
+        self.console = Console(stderr=True)
+        self.display: Display | None = None
+        self.worked = False
+        """Whether any run did more than answer from its record."""
+
+    def __exit__(self, *_: object) -> None:
+        """Take the progress bar down; the lines stay."""
+        if self.display is not None:
+            self.display.progress.stop()
+            self.display = None
+
+    def __call__(self, event: Event) -> None:
+        """Show notes as lines that matter less than a run's numbers, and a run from its start to its end
+        in a display.
+        """
+        match event:
+            case Note():
+                self.console.print(event.text, style="dim", highlight=False)
+            case Started():
+                self.worked = True
+                self.__exit__()
+                self.display = Display(event, self.console)
+            case Finished():
+                self.__exit__()
+            case _ if self.display is not None:
+                self.display(event)
+
+
+class Display:
+    """Shows one run, from its start until its progress is stopped."""
+
+    def __init__(self, run: Started, console: Console) -> None:
         self.method, self.trains = run.record.method, run.trains
         self.teacher = run.teacher.final if run.teacher else {}
-        self.console = Console(stderr=True)
         self.last_line = time.monotonic()
         self.progress = Progress(
             TextColumn("[bold]{task.description}"),
@@ -41,26 +74,20 @@ class Display:
             TextColumn("{task.fields[rate]}/s"),
             TextColumn("{task.fields[left]}"),
             TextColumn("{task.fields[quality]}"),
-            console=self.console,
-            refresh_per_second=_REFRESH,
+            console=console,
+            refresh_per_second=2,
             expand=True,  # the bar takes the room that the words leave
             transient=True,
-            disable=not self.console.is_terminal,
+            disable=not console.is_terminal,
         )
         self.task = self.progress.add_task(
             self.method, total=1.0, images="0", rate="-", left="", quality=""
         )
         self.progress.start()
 
-    def close(self) -> None:
-        """Take the progress bar down; the lines stay."""
-        self.progress.stop()
-
     def __call__(self, event: Event) -> None:
-        """Show a note or an evaluation as a line, and anything that moves in the progress bar."""
+        """Show an evaluation as a line, and anything that moves in the progress bar."""
         match event:
-            case Note():
-                print_dim(event.text, self.console)
             case Working():
                 images = quantity(event.done)
                 self.progress.update(
@@ -69,7 +96,7 @@ class Display:
             case Training():
                 self._show_training(event)
             case Evaluated():
-                self.console.print(self._line(event.evaluation), highlight=False)
+                self.progress.console.print(self._line(event.evaluation), highlight=False)
                 self.progress.update(self.task, quality=self._quality(event))
 
     def _show_training(self, event: Training) -> None:
@@ -78,9 +105,9 @@ class Display:
             quantity(event.images_per_second),
             f"{clock(event.seconds_left)} left",
         )
-        if not self.console.is_terminal and time.monotonic() - self.last_line > _LINE_SECONDS:
+        if not self.progress.console.is_terminal and time.monotonic() - self.last_line > _LINE_SECONDS:
             self.last_line = time.monotonic()
-            self.console.print(f"{images:>12,} images  {rate}/s  {left}", highlight=False)
+            self.progress.console.print(f"{images:>12,} images  {rate}/s  {left}", highlight=False)
         self.progress.update(
             self.task, completed=event.fraction, images=quantity(images), rate=rate, left=left
         )
@@ -104,24 +131,12 @@ class Display:
         return text + (f"  teacher {self.teacher[name]:.2f}" if name in self.teacher else "")
 
 
-def print_dim(text: str, console: Console | None = None) -> None:
-    """Write a line that matters less than a run's numbers, on stderr."""
-    (console or Console(stderr=True)).print(text, style="dim", highlight=False)
-
-
 @contextmanager
 def progress_bar(what: str) -> Iterator[Observer]:
     """Open a bar for work that shows only how far it is; without a terminal, write a line a minute.
 
     Yields the observer of the work, which writes its notes too.
     """
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
     console = Console(stderr=True)
     started = last_line = time.monotonic()
 
@@ -146,7 +161,16 @@ def progress_bar(what: str) -> Iterator[Observer]:
             console.print(f"{what}: {fraction:.0%}{left}", markup=False, highlight=False, soft_wrap=True)
 
     visible = console.is_terminal and distributed.is_main()
-    detail = TextColumn("{task.fields[detail]}")
-    with Progress(*columns, detail, console=console, transient=True, disable=not visible) as progress:
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[detail]}"),
+        console=console,
+        transient=True,
+        disable=not visible,
+    ) as progress:
         task = progress.add_task(what, total=1.0, detail="")
         yield observe

@@ -1,8 +1,7 @@
 """The overview of a grid: a live table in a terminal, elsewhere a line for each change of a run."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
+from typing import Self
 
 from rich.console import Console
 from rich.live import Live
@@ -26,28 +25,23 @@ class Overview:
 
     def __init__(self) -> None:
         self.console = Console(stderr=True)
-        self.live = (
-            Live(console=self.console, refresh_per_second=2, transient=True)
-            if self.console.is_terminal
-            else None
-        )
+        self.live = Live(console=self.console, refresh_per_second=2, transient=True)
         self.states: dict[int, str] = {}
 
-    def __enter__(self) -> Overview:
-        if self.live is not None:
+    def __enter__(self) -> Self:
+        if self.console.is_terminal:
             self.live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.live is not None:
-            self.live.stop()
+        self.live.stop()
 
     def __call__(self, event: Event) -> None:
         """Show the runs as they stand: all in a terminal, elsewhere those that have begun or ended."""
         if not isinstance(event, GridProgress):
             return
         runs = event.runs
-        if self.live is not None:
+        if self.console.is_terminal:
             self.live.update(overview(runs))
             return
         for i, (run, label) in enumerate(zip(runs, labels(runs), strict=True)):

@@ -1,6 +1,7 @@
-"""The result of a run: a small table with the teacher's row, and the places of its files."""
+"""What came out, on stdout: of a run beside its teacher, or of an evaluation."""
 
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -10,21 +11,18 @@ from bench.units import ARROWS, duration, plus_minus, quantity
 
 
 def print_result(record: Record, results: Path, teacher: Record | None) -> None:
-    """Print the final numbers of a run, with the teacher's if known, on stdout."""
+    """Print the final numbers of a run as a table, with the teacher's if known, and where its files are."""
     console = Console(highlight=False)
-    rows = [r for r in (teacher, record) if r is not None]
     if record.final:
         table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
         table.add_column("", no_wrap=True)
         last = record.evaluations[-1]
         for name, measurement in last.metrics.items():
-            arrow = ARROWS[record.direction(name)]
-            table.add_column(
-                f"{name.upper()} {arrow}\n{measurement.protocol}", justify="right", no_wrap=True
-            )
+            title = f"{name.upper()} {ARROWS[record.direction(name)]}\n{measurement.protocol}"
+            table.add_column(title, justify="right", no_wrap=True)
         for header in ("NFE", "images", "FLOPs", "time"):
             table.add_column(header, justify="right")
-        for row in rows:
+        for row in filter(None, (teacher, record)):
             numbers = row.evaluations[-1].metrics if row.evaluations else {}
             cells = [
                 plus_minus(numbers[n].value, numbers[n].std) if n in numbers else ""
@@ -52,3 +50,30 @@ def print_result(record: Record, results: Path, teacher: Record | None) -> None:
         console.print(f"samples  {folder / 'samples'}", soft_wrap=True)
     if (folder / "curve.png").is_file():
         console.print(f"curve    {folder / 'curve.png'}", soft_wrap=True)
+
+
+def print_evaluation(content: dict[str, Any]) -> None:
+    """Print the numbers of an evaluation with their protocols, references and generator."""
+    protocol = content["protocol"]
+    for name, m in content["metrics"].items():
+        arrow = ARROWS[protocol["directions"][name]]
+        smallest = (
+            f"  smallest of {len(m['values'])}: {plus_minus(m['smallest'], None)}"
+            if "smallest" in m
+            else ""
+        )
+        print(
+            f"{name + ' ' + arrow:<15} {plus_minus(m['value'], m.get('std')):<16} {m['protocol']}{smallest}"
+        )
+    for facts in protocol["references"]:
+        count = f"{facts['images']:,} images" if facts.get("images") else None
+        known = filter(None, (facts.get("dataset"), facts.get("split"), count, f"by {facts['builder']}"))
+        print(f"{'compared with':<15} {', '.join(known)}")
+    if content["nfe"] is not None:
+        print(f"{'generator':<15} NFE {content['nfe']}, {quantity(content['parameters'])} parameters")
+    rows = content.get("cross_check", [])
+    if rows:
+        print(f"\n{'cross-check':<15} {'value':<20} {'by':<53} difference")
+    for row in rows:
+        by = f"{row['formula']}, features by {row['features']}"
+        print(f"{row['metric']:<15} {row['value']:<20.8g} {by:<52} {row['difference']:+.2e}")
