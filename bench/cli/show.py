@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 import typer
 import yaml
-from rich.console import Console
 from rich.table import Table
 
 from bench.cli.options import Json, Plugins, Results
+from bench.render.terminal.text import terminal
 from bench.runs.store import find_run
 
 What = StrEnum("What", "method teacher released protocol metric extractor run")
@@ -61,7 +61,7 @@ def _facts(what: What, name: str, teacher: str | None) -> dict[str, Any]:
 
 def _print_method(facts: dict[str, Any]) -> None:
     """Print a method's settings as a table, and below it what it costs, needs and cites."""
-    console = Console(highlight=False, markup=False)
+    console = terminal()
     console.print(f"{facts['method']}: {facts['summary']}")
     console.print(
         f"settings for {facts['teacher']}:"

@@ -8,6 +8,7 @@ import csv
 import io
 import json
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,8 +19,13 @@ from bench.evaluation.pictures import save_samples
 from bench.leaderboard.rows import Leaderboard, MetricColumn, Number, Row
 from bench.render.figures.figure import save_curve
 from bench.render.tables.table import render
+from bench.render.terminal.live import RunObserver, progress_bar
+from bench.render.terminal.result import print_result
+from bench.render.terminal.text import terminal
+from bench.runs.events import Note, Started, Working
 from bench.runs.store import results_folder
 from bench.units import clock, duration, plus_minus, quantity
+from tests.helpers.records import record
 
 FID = MetricColumn("fid", "digits-5k@0", "digits-5k", "lower")
 AWKWARD = r"a_b & 50% <script> | $x^2$ ~ \Größe 距離"
@@ -113,3 +119,32 @@ def test_the_curve_is_drawn_from_the_record(tmp_path):
     assert Image.open(path).size[0] > 800
     unmeasured = suite.run("sid", "edm-digits", settings={"batch": 64}, budget="images=1k", eval=[])
     assert save_curve(unmeasured, None, results_folder() / unmeasured.run_id) is None
+
+
+ODD = ["[exp1]", "z[/bold]", "[red]x", "[link=a]", "\\[x]", "[/]", ":smile:"]
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_square_brackets_are_text(odd, capsys, tmp_path):
+    """In paths, names of methods and notes; on a terminal and off it."""
+    run = record(f"ours {odd}").model_copy(update={"run_id": f"id{odd}"})
+    print_result(run, tmp_path / odd, None)
+    terminal().print(f"note {odd}")
+    out = capsys.readouterr().out
+    assert f"note {odd}" in out
+    assert f"{tmp_path / odd / run.run_id}" in out.replace("\n", "")
+    with RunObserver() as observer:
+        observer.console = terminal(stderr=True)
+        observer(Started(run, trains=True, teacher=None))
+        observer(Note(f"note {odd}"))
+        observer(Working(f"what {odd}", 1, 2))
+    with progress_bar(f"doing {odd}") as observe:
+        observe(Working("measuring", 1, 2, f"detail {odd}"))
+    assert f"note {odd}" in capsys.readouterr().err
+
+
+def test_one_place_opens_the_terminal():
+    """A console of rich's own reads square brackets as markup."""
+    product = Path(__file__).parents[2] / "bench"
+    opening = [f.name for f in product.rglob("*.py") if re.search(r"\bConsole\(", f.read_text())]
+    assert sorted(opening) == ["download.py", "text.py"]

@@ -19,6 +19,7 @@ from rich.progress import (
 
 from bench import distributed
 from bench.render.terminal.notes import observe_notes
+from bench.render.terminal.text import terminal
 from bench.runs.events import Evaluated, Event, Finished, Note, Observer, Started, Training, Working
 from bench.runs.record import Evaluation
 from bench.units import clock, duration, plus_minus, quantity
@@ -31,7 +32,7 @@ class RunObserver(AbstractContextManager["RunObserver"]):
     """Observes runs for a person at a terminal. As a context it takes the display down at the end."""
 
     def __init__(self) -> None:
-        self.console = Console(stderr=True)
+        self.console = terminal(stderr=True)
         self.display: Display | None = None
         self.worked = False
         """Whether any run did more than answer from its record."""
@@ -48,7 +49,7 @@ class RunObserver(AbstractContextManager["RunObserver"]):
         """
         match event:
             case Note():
-                self.console.print(event.text, style="dim", highlight=False)
+                self.console.print(event.text, style="dim")
             case Started():
                 self.worked = True
                 self.__exit__()
@@ -67,13 +68,13 @@ class Display:
         self.teacher = run.teacher.final if run.teacher else {}
         self.last_line = time.monotonic()
         self.progress = Progress(
-            TextColumn("[bold]{task.description}"),
+            TextColumn("{task.description}", style="bold", markup=False),
             BarColumn(bar_width=None),
             TaskProgressColumn(),
             TextColumn("{task.fields[images]} images"),
             TextColumn("{task.fields[rate]}/s"),
             TextColumn("{task.fields[left]}"),
-            TextColumn("{task.fields[quality]}"),
+            TextColumn("{task.fields[quality]}", markup=False),
             console=console,
             refresh_per_second=2,
             expand=True,  # the bar takes the room that the words leave
@@ -96,7 +97,7 @@ class Display:
             case Training():
                 self._show_training(event)
             case Evaluated():
-                self.progress.console.print(self._line(event.evaluation), highlight=False)
+                self.progress.console.print(self._line(event.evaluation))
                 self.progress.update(self.task, quality=self._quality(event))
 
     def _show_training(self, event: Training) -> None:
@@ -107,7 +108,7 @@ class Display:
         )
         if not self.progress.console.is_terminal and time.monotonic() - self.last_line > _LINE_SECONDS:
             self.last_line = time.monotonic()
-            self.progress.console.print(f"{images:>12,} images  {rate}/s  {left}", highlight=False)
+            self.progress.console.print(f"{images:>12,} images  {rate}/s  {left}")
         self.progress.update(
             self.task, completed=event.fraction, images=quantity(images), rate=rate, left=left
         )
@@ -137,7 +138,7 @@ def progress_bar(what: str) -> Iterator[Observer]:
 
     Yields the observer of the work, which writes its notes too.
     """
-    console = Console(stderr=True)
+    console = terminal(stderr=True)
     started = last_line = time.monotonic()
 
     def observe(event: Event) -> None:
@@ -158,16 +159,16 @@ def progress_bar(what: str) -> Iterator[Observer]:
                 if fraction > 0
                 else ""
             )
-            console.print(f"{what}: {fraction:.0%}{left}", markup=False, highlight=False, soft_wrap=True)
+            console.print(f"{what}: {fraction:.0%}{left}", soft_wrap=True)
 
     visible = console.is_terminal and distributed.is_main()
     with Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TaskProgressColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[detail]}"),
+        TextColumn("{task.fields[detail]}", markup=False),
         console=console,
         transient=True,
         disable=not visible,

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Self
 
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from bench.render.terminal.text import terminal
 from bench.runs.events import Event, GridProgress
 from bench.runs.grid import GridRun, labels
 from bench.units import clock
@@ -24,7 +24,7 @@ class Overview:
     """Shows how the runs of a grid stand, on stderr. Use as a context; it observes the grid."""
 
     def __init__(self) -> None:
-        self.console = Console(stderr=True)
+        self.console = terminal(stderr=True)
         self.live = Live(console=self.console, refresh_per_second=2, transient=True)
         self.states: dict[int, str] = {}
 

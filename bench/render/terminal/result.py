@@ -3,16 +3,16 @@
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
+from bench.render.terminal.text import terminal
 from bench.runs.record import Record
 from bench.units import ARROWS, duration, plus_minus, quantity
 
 
 def print_result(record: Record, results: Path, teacher: Record | None) -> None:
     """Print the final numbers of a run as a table, with the teacher's if known, and where its files are."""
-    console = Console(highlight=False)
+    console = terminal()
     if record.final:
         table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
         table.add_column("", no_wrap=True)
