@@ -24,7 +24,8 @@ COMMANDS = {
     "different records it is refused.",
     "list": "List methods, teachers, released generators, data sets, evals or runs.",
     "show": "Show what a method will use and where each value comes from, or the facts of anything else.",
-    "sample": "Write a grid of samples as a PNG, or each into a folder; image i depends on its seed alone.",
+    "sample": "Write a grid of samples as a PNG, or each into a file or folder; "
+    "image i depends on its seed alone.",
     "eval": "Measure a run, a weights file, a teacher, a released generator or a folder of "
     "images; each number has its protocol.",
     "verify": "Measure a teacher's FID by the protocol of its published one, and compare. Exit "

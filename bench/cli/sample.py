@@ -28,7 +28,7 @@ def command(
             "-o",
             parser=user_path,
             metavar="FILE|FOLDER",
-            help="PNG of all; or a folder, for a PNG of each.",
+            help="PNG of all; an npz, npy, pt or zip of each; or an empty folder, for a PNG of each.",
         ),
     ] = Path("grid.png"),
     first_seed: Annotated[
@@ -51,15 +51,16 @@ def command(
     results: Results,
     plugin: Plugins = None,
 ) -> None:
-    """Write a grid of samples as a PNG, or each into a folder; image i depends on its seed alone.
+    """Write a grid of samples as a PNG, or each into a file or folder; image i depends on its seed alone.
 
     Example: bench sample teacher:edm-cifar10 -n 64 --steps 18 -o grid.png
     """
     # Here because of torch, which the help and a mistyped flag do without.
-    from bench.evaluation.pictures import save_images, save_samples
+    from bench.evaluation.pictures import require_place, save
     from bench.evaluation.sampling import sample_images
     from bench.factory import open_generator
 
+    require_place(output)
     require_writable(output.parent, "folder")
     seeds = range(first_seed, first_seed + count)
     generator = open_generator(
@@ -73,10 +74,7 @@ def command(
         note(generator.teacher.note)
     with progress_bar(f"sampling {source}, NFE {generator.nfe}") as observe:
         images = sample_images(generator, seeds, observe)
-    if output.suffix:
-        save_samples(images, output, columns)
-    else:
-        save_images(images, output, first_seed)
+    save(images, output, first_seed, columns)
     typer.echo(
         f"{output}: {count} images of {source}, NFE {generator.nfe}, seeds {seeds.start}-{seeds.stop - 1}"
     )

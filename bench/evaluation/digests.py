@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bench.errors import UsageError
 from bench.files.atomic import cache_folder, content_digest, files_in, write_atomic
-from bench.plugin.dataset import ContentDigest, find_dataset
+from bench.plugin.dataset import ContentDigest, Dataset, find_dataset
 
 BATCH = 1000
 """Images read at once."""
@@ -35,6 +35,11 @@ def _digest_now(place: Path, labels: bool) -> str:
         if place.is_file():
             return content_digest(place)
         raise
+    return dataset_digest(dataset)
+
+
+def dataset_digest(dataset: Dataset) -> str:
+    """Return the SHA-256 of a data set's images, and of its labels if it has any."""
     digest = ContentDigest()
     for batch in dataset.batches(BATCH):
         digest.update(*batch)

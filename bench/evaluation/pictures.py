@@ -1,14 +1,21 @@
-"""Sample grids: images as a padded PNG for people. Points in the plane are drawn as points."""
+"""Samples in files: a padded PNG for people, on which points of the plane are drawn as points; and all
+images as they are, for other programs.
+"""
 
+import io
 import math
+import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO, Any
 
+import numpy as np
 import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
 from bench.errors import UsageError
-from bench.files.atomic import replacing
+from bench.files.atomic import files_in, replacing, write_atomic
 from bench.plugin.images import to_uint8
 
 _SMALLEST = 64
@@ -58,16 +65,61 @@ def _points(points: Tensor, side: int = 320) -> Image.Image:
     return canvas
 
 
-def save_images(images: Tensor, folder: Path, first_seed: int) -> None:
-    """Each image as a PNG of its own, named by its seed; images (N, C, H, W) in [-1, 1] of 1 or 3
-    channels.
+def require_place(output: Path) -> None:
+    """Raise UsageError for a file of a format that is not written, and for a folder that holds files:
+    whoever measured it would measure them too.
     """
+    if output.suffix.lower() in _OTHERS:
+        raise UsageError(
+            f"images are not written as {output.suffix}; name a file that ends in .png, "
+            f"{', '.join(WRITERS)}, or a folder."
+        )
+    if output.is_dir() and files_in(output):
+        raise UsageError(f"the folder {str(output)!r} holds other files; give another, or remove it.")
+
+
+def save(images: Tensor, output: Path, first_seed: int, columns: int | None = None) -> None:
+    """Write images (N, C, H, W) in [-1, 1] as the name says: ``.png`` is a picture of all, ``.npz``,
+    ``.npy``, ``.pt`` and ``.zip`` are files that hold each, and any other name is a folder of PNGs.
+
+    Raises UsageError for images of other than 1 or 3 channels, but as a picture.
+    """
+    if output.suffix == ".png":
+        save_samples(images, output, columns)
+        return
     if images.shape[1] not in (1, 3):
         raise UsageError(
             f"what has {images.shape[1]} channels cannot be written one by one; name one file "
             "that ends in .png."
         )
-    for seed, image in enumerate(to_uint8(images).cpu().permute(0, 2, 3, 1).numpy(), first_seed):
-        picture = Image.fromarray(image.squeeze(2) if images.shape[1] == 1 else image)
-        with replacing(folder / f"{seed:08d}.png") as temporary:
-            picture.save(temporary, format="png")
+    pixels = to_uint8(images).cpu()
+    if output.suffix in WRITERS:
+        with replacing(output) as temporary, temporary.open("wb") as file:
+            WRITERS[output.suffix](pixels, file, first_seed)
+    else:
+        for name, content in _pngs(pixels, first_seed):
+            write_atomic(output / name, content)
+
+
+def _pngs(pixels: Tensor, first_seed: int) -> Iterator[tuple[str, bytes]]:
+    """Yield each image as a PNG, named by its seed."""
+    for seed, image in enumerate(pixels.permute(0, 2, 3, 1).numpy(), first_seed):
+        file = io.BytesIO()
+        Image.fromarray(image.squeeze(2) if image.shape[2] == 1 else image).save(file, format="png")
+        yield f"{seed:08d}.png", file.getvalue()
+
+
+def _write_zip(pixels: Tensor, file: IO[bytes], first_seed: int) -> None:
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in _pngs(pixels, first_seed):
+            archive.writestr(name, content)
+
+
+_OTHERS = {*Image.registered_extensions(), ".pdf", ".svg", ".safetensors"} - {".png"}
+"""Formats of pictures and of tensors in which no images are written."""
+WRITERS: dict[str, Callable[[Tensor, IO[bytes], int], Any]] = {
+    ".npz": lambda pixels, file, _: np.savez(file, pixels.permute(0, 2, 3, 1).numpy()),
+    ".npy": lambda pixels, file, _: np.save(file, pixels.permute(0, 2, 3, 1).numpy()),
+    ".pt": lambda pixels, file, _: torch.save(pixels, file),
+    ".zip": _write_zip,
+}

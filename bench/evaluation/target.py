@@ -16,7 +16,7 @@ from torch import Tensor
 
 from bench import environment, registry
 from bench.errors import UsageError
-from bench.evaluation.digests import digest_of
+from bench.evaluation.digests import dataset_digest, digest_of
 from bench.evaluation.evaluator import Evaluator
 from bench.evaluation.plan import EvaluationPlan, TargetSpec, plan_evaluation, spec_of
 from bench.evaluation.sampling import Images, quantised
@@ -30,12 +30,13 @@ from bench.runs.events import Note, Observer, ignore
 from bench.runs.recipe import EvaluationOptions
 from bench.runs.store import now
 
+ARCHIVES = (".zip", ".npz", ".npy")
+"""Endings of files that hold images and no weights."""
+
 
 @dataclass(frozen=True)
 class Target:
-    """The thing that is measured, a generator or the images of a folder or a zip, and the plan by which
-    it is.
-    """
+    """The thing that is measured, a generator or images that there are, and the plan by which it is."""
 
     name: str
     plan: EvaluationPlan
@@ -50,7 +51,12 @@ class Target:
     def facts(self) -> dict[str, Any]:
         """Describe what was measured: its digest, and of a generator its NFE and parameters."""
         if self.generator is None:
-            return {"digest": digest_of(Path(self.name)), "nfe": None, "parameters": None}
+            place = Path(self.name)
+            named = self.name in registry.datasets.entries() and not place.is_absolute()
+            digest = (
+                dataset_digest(find_dataset(self.name, labels=False)()) if named else digest_of(place)
+            )
+            return {"digest": digest, "nfe": None, "parameters": None}
         network = self.generator.network
         return {
             "digest": tensors_digest(network.state_dict()),
@@ -72,7 +78,8 @@ def open_target(
     is fetched.
 
     Args:
-        name: a run, a weights file, a folder or zip of images, ``teacher:NAME`` or ``released:NAME``.
+        name: a run, a weights file, ``teacher:NAME`` or ``released:NAME``; or images: a folder, a zip,
+            an array in a file, or the name of a data set.
         options: what is asked of the evaluation.
         results: the folder in which runs are looked for.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
@@ -82,8 +89,10 @@ def open_target(
     Raises UsageError for what is not there or could not be measured.
     """
     place = Path(name)
-    if place.suffix == ".zip" or (place.is_dir() and not (place / "record.json").exists()):
-        return _open_folder(place.absolute(), options, device, observe)
+    if place.suffix in ARCHIVES or (place.is_dir() and not (place / "record.json").exists()):
+        return _open_images(str(place.absolute()), options, device, observe)
+    if name in registry.datasets.entries() or (place.is_file() and _holds_images(place)):
+        return _open_images(name, options, device, observe)
     if not place.exists() and os.sep in name and ":" not in name:
         raise UsageError(f"there is no file or folder {name!r}; check the path.")
     _require_measurable(name, options)
@@ -102,31 +111,41 @@ def open_target(
     )
 
 
-def _open_folder(place: Path, options: EvaluationOptions, device: str, observe: Observer) -> Target:
-    """Open a folder or zip of images. Raises UsageError for what can be measured of a generator alone."""
-    if not place.exists():
-        raise UsageError(f"there is no file {str(place)!r}; check the path.")
+def _holds_images(file: Path) -> bool:
+    """Tell whether a file is a data set or an array of images, whatever its name."""
+    try:
+        return len(find_dataset("files", file.absolute())()) > 0
+    except UsageError:
+        return False
+
+
+def _open_images(name: str, options: EvaluationOptions, device: str, observe: Observer) -> Target:
+    """Open a data set, a folder or a file of images. Raises UsageError for what can be measured of a
+    generator alone.
+    """
+    if name not in registry.datasets.entries() and not Path(name).exists():
+        raise UsageError(f"there is no file {name!r}; check the path.")
     if options.eval_repeats and options.eval_repeats > 1:
         raise UsageError(
-            f"{str(place)!r} holds one set of images, so that there is one replicate; leave "
+            f"{name!r} holds one set of images, so that there is one replicate; leave "
             "--eval-repeats out."
         )
     if options.protocol is None:
         raise UsageError(
-            f"the images in {str(place)!r} name no protocol; give one with --protocol (`bench "
+            f"the images in {name!r} name no protocol; give one with --protocol (`bench "
             "list protocols`)."
         )
-    dataset = find_dataset(str(place), labels=False)()
-    spec = TargetSpec(str(place), ImageSpec(*dataset.image_spec.shape[:2]), None)
+    dataset = find_dataset(name, labels=False)()
+    spec = TargetSpec(name, ImageSpec(*dataset.image_spec.shape[:2]), None)
     plan = plan_evaluation(options.model_copy(update={"eval_repeats": 1}), spec)
     if speed := [name for name, metric in plan.metrics.items() if isinstance(metric, GeneratorMetric)]:
         raise UsageError(
-            f"a folder makes no images, so that it has no {' or '.join(speed)}; leave that metric out."
+            f"{name!r} makes no images, so that it has no {' or '.join(speed)}; leave that metric out."
         )
     samples = plan.protocol.samples
     if len(dataset) < samples:
         raise UsageError(
-            f"{str(place)!r} holds {len(dataset):,} images, {plan.protocol.id} takes {samples:,}; "
+            f"{name!r} holds {len(dataset):,} images, {plan.protocol.id} takes {samples:,}; "
             f"give more, or say --eval-samples {len(dataset)}, which makes it another protocol."
         )
     if len(dataset) > samples:
@@ -138,7 +157,7 @@ def _open_folder(place: Path, options: EvaluationOptions, device: str, observe: 
     def read(places: range) -> Tensor:
         return chosen.read(range(places.start, min(places.stop, samples)))[0]
 
-    return Target(str(place), plan, environment.choose_device(device), read, range(1))
+    return Target(name, plan, environment.choose_device(device), read, range(1))
 
 
 def _require_measurable(name: str, options: EvaluationOptions) -> None:

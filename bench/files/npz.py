@@ -55,7 +55,7 @@ class StatisticsFile:
     has_images: bool
 
     def images(self) -> Tensor:
-        """Read the images, uint8 (N, 3, R, R); in memory the channels of a pixel lie together.
+        """Read the images, uint8 (N, C, R, R); in memory the channels of a pixel lie together.
 
         Raises UsageError if there are none, or they are damaged or larger than ``MOST_BYTES``.
         """
@@ -111,7 +111,8 @@ def _images(arrays: Mapping[str, _Array]) -> _Array:
         raise ValueError("it holds no images, expected arr_0, as OpenAI's have")
     images = arrays["arr_0"]
     n, r = images.shape[:2] if len(images.shape) == 4 else (0, 0)
-    images.require(["uint8"], n >= 1 and r >= 1 and images.shape == (n, r, r, 3), "(N, R, R, 3)")
+    square = images.shape in ((n, r, r, 3), (n, r, r, 1))
+    images.require(["uint8"], n >= 1 and r >= 1 and square, "(N, R, R, 3), or with 1 channel")
     return images
 
 

@@ -30,6 +30,9 @@ TYPES = {
     Global("torch", "HalfStorage"): torch.float16,
     Global("torch", "BFloat16Storage"): torch.bfloat16,
     Global("torch", "LongStorage"): torch.int64,
+    Global("torch", "IntStorage"): torch.int32,
+    Global("torch", "ByteStorage"): torch.uint8,
+    Global("torch", "BoolStorage"): torch.bool,
 }
 """Storage classes that a state dict may mention, and their number types."""
 _MAGIC = 0x1950A86A20F9469CFC6C
@@ -80,6 +83,25 @@ class Reference:
 
 def read_state_dict(data: memoryview) -> dict[str, Tensor]:
     """Return the tensors by name, as views of ``data``. Raises Malformed for any other content."""
+    content, storage = _open(data)
+    tensors = {}
+    for name, value in entries(content, "its contents").items():
+        if not isinstance(name, str):
+            raise Malformed("a tensor's name is not text")
+        tensors[name] = rebuild(value, name, storage)
+    return tensors
+
+
+def read_tensor(data: memoryview) -> Tensor:
+    """Return the one tensor in a file of ``torch.save``, as a view of ``data``. Raises Malformed for any
+    other content.
+    """
+    content, storage = _open(data)
+    return rebuild(content, "its contents", storage)
+
+
+def _open(data: memoryview) -> tuple[Any, Callable[[Any], tuple[Reference, memoryview]]]:
+    """Return what was saved, and the function that finds a tensor's storage."""
     if data[: len(ZIP)] == ZIP:
         content, storages = _read_zip(data)
     else:
@@ -94,12 +116,7 @@ def read_state_dict(data: memoryview) -> dict[str, Tensor]:
             )
         return reference, numbers
 
-    tensors = {}
-    for name, value in entries(content, "its contents").items():
-        if not isinstance(name, str):
-            raise Malformed("a tensor's name is not text")
-        tensors[name] = rebuild(value, name, storage)
-    return tensors
+    return content, storage
 
 
 def read_legacy(

@@ -51,6 +51,15 @@ class ZipFiles:
         return self.zip.open(name)
 
 
+def names_in_zip(path: Path) -> list[str]:
+    """List the files in a zip; none for a damaged one, which says so when it is opened."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return []
+
+
 class FolderFiles:
     """The files in a folder and below it, by their path from there."""
 

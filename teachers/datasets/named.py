@@ -18,10 +18,11 @@ from bench.plugin import (
     fetch,
     refuse_path,
 )
+from teachers.datasets.arrays import NPY, npy_images, npz_images, pt_images
 from teachers.datasets.bounded import is_gzip_of
 from teachers.datasets.cifar import cifar_archive
 from teachers.datasets.idx import MAGIC, idx_folder, idx_images, is_idx_folder
-from teachers.datasets.images import ImageFiles
+from teachers.datasets.images import ImageFiles, names_in_zip
 
 CIFAR10_ARCHIVE = Asset(
     id="cifar10-python",
@@ -46,7 +47,7 @@ class Digits(InMemory):
 
 
 def read_files(path: Path, *, labels: bool = True) -> Dataset:
-    """Open an EDM zip, an image folder, a CIFAR-10 archive, or a folder of idx files.
+    """Open an EDM zip, an image folder, a CIFAR-10 archive, idx files, or an array of images.
 
     Raises UsageError for a path that does not exist or holds none of these.
     """
@@ -63,7 +64,14 @@ def read_files(path: Path, *, labels: bool = True) -> Dataset:
         raise UsageError(
             f"the data set {str(path)!r} cannot be read ({error.strerror}); check its permissions."
         ) from None
+    if head.startswith(NPY):
+        return npy_images(path)
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        members = names_in_zip(path)
+        if any(name.endswith(".npy") for name in members):
+            return npz_images(path)
+        if any(name.endswith("data.pkl") for name in members):
+            return pt_images(path)
         return ImageFiles(path, labels=labels)
     if ((packed := head.startswith(b"\x1f\x8b")) and is_gzip_of(path, MAGIC)) or head.startswith(MAGIC):
         return idx_images(path)
@@ -71,12 +79,13 @@ def read_files(path: Path, *, labels: bool = True) -> Dataset:
         return cifar_archive(path, labels=labels)
     raise UsageError(
         f"{str(path)!r} is no data set that this suite reads; expected an EDM zip, a folder of images, "
-        "the CIFAR-10 python archive, an idx file of images, or a folder of idx files."
+        "the CIFAR-10 python archive, idx files, or an array of images (.npz, .npy, .pt)."
     )
 
 
 class Files(Dataset):
-    """Any file or folder given as path: an EDM zip, an image folder, CIFAR-10's archive, or idx files.
+    """Any file or folder given as path: an EDM zip, an image folder, CIFAR-10's archive, idx files, or an
+    array of images.
 
     Without ``labels`` those of the images are neither read nor needed.
     """

@@ -24,9 +24,9 @@ class CommandLine:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         self._monkeypatch, self._capsys = monkeypatch, capsys
 
-    def __call__(self, *arguments: str) -> tuple[int, str, str]:
+    def __call__(self, *arguments: object) -> tuple[int, str, str]:
         """The exit code, and what is printed on stdout and on stderr."""
-        self._monkeypatch.setattr(sys, "argv", ["bench", *arguments])
+        self._monkeypatch.setattr(sys, "argv", ["bench", *map(str, arguments)])
         self._capsys.readouterr()
         code = 0
         try:
@@ -36,12 +36,12 @@ class CommandLine:
         captured = self._capsys.readouterr()
         return code, captured.out, captured.err
 
-    def ok(self, *arguments: str) -> Said:
+    def ok(self, *arguments: object) -> Said:
         """What it prints; it must succeed."""
         code, out, err = self(*arguments)
         assert code == 0, err
         return Said(out, err)
 
-    def json(self, *arguments: str) -> Any:
+    def json(self, *arguments: object) -> Any:
         """What it answers with ``--format json``; it must succeed."""
         return json.loads(self.ok(*arguments, "--format", "json").out)
