@@ -1,6 +1,5 @@
 """Consistency distillation: Song, Dhariwal, Chen, Sutskever, ICML 2023, arXiv 2303.01469."""
 
-from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -47,7 +46,7 @@ class CD(ConsistencyModel):
     settings: Settings
 
     @classmethod
-    def requires(cls, settings: Any) -> Sequence[Requirement]:
+    def requires(cls, settings: Any) -> tuple[Requirement, ...]:
         return (RealImages(), *weights_of(settings.distance))
 
     def build(self, teacher: Teacher) -> None:
@@ -56,13 +55,13 @@ class CD(ConsistencyModel):
         if self.settings.target_decay:
             self.target = teacher.trainable_copy(self.settings.dropout).requires_grad_(False).train()
 
-    def networks(self) -> Mapping[str, nn.Module]:
+    def networks(self) -> dict[str, nn.Module]:
         return {} if self.target is None else {"target": self.target}
 
     def prepare_training(self, teacher: Teacher) -> None:
         self.image_distance = distance(self.settings.distance, teacher)
 
-    def steps(self) -> Sequence[Step]:
+    def steps(self) -> list[Step]:
         return [
             Step("generator", self.generator, self.loss, self.settings.adam(), after=self.move_target)
         ]
@@ -97,7 +96,6 @@ class CD(ConsistencyModel):
         The target is one step of the teacher further along the trajectory (paper, algorithm 2). Both
         passes drop the same units.
         """
-        assert batch.real is not None
         x, labels = batch.real
         last = self.settings.levels - 1
         step = torch.randint(last, (len(x),), device=x.device).to(x.dtype)

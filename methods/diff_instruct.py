@@ -1,7 +1,5 @@
 """Diff-Instruct: Luo, Hu, Zhang, Sun, Li, Zhang, NeurIPS 2023, arXiv 2305.18455."""
 
-from collections.abc import Sequence
-
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -25,7 +23,7 @@ class DiffInstruct(FakeScoreMethod):
         # This has no effect but where `score_dropout` has the teacher drop units.
         set_dropout(self.teacher, self.settings.dropout)
 
-    def steps(self) -> Sequence[Step]:
+    def steps(self) -> list[Step]:
         s = self.settings
         return [
             Step("fake", self.fake, self.fake_loss, s.adam(s.fake_lr)),

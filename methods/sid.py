@@ -1,7 +1,5 @@
 """Score identity Distillation: Zhou, Zheng, Wang, Yin, Huang, ICML 2024, arXiv 2404.04057."""
 
-from collections.abc import Sequence
-
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -26,7 +24,7 @@ class SiD(FakeScoreMethod):
 
     settings: Settings
 
-    def steps(self) -> Sequence[Step]:
+    def steps(self) -> list[Step]:
         """The fake score and the generator take turns, each on a batch of its own."""
         s = self.settings
         return [

@@ -1,7 +1,6 @@
 """Score Implicit Matching: Luo, Huang, Geng, Kolter, Qi, NeurIPS 2024, arXiv 2410.16794."""
 
 import math
-from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -32,7 +31,7 @@ class SIM(FakeScoreMethod):
 
     settings: Settings
 
-    def steps(self) -> Sequence[Step]:
+    def steps(self) -> list[Step]:
         s = self.settings
         return [
             Step("fake", self.fake, self.fake_loss, s.adam(s.fake_lr)),

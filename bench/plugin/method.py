@@ -156,11 +156,12 @@ class Batch:
     """Unit Gaussian noise, (N, C, H, W)."""
     labels: Tensor | None = None
     """One-hot class labels, (N, label_dim), or None."""
-    pairs: tuple[Tensor, Tensor, Tensor | None] | None = None
+    # Any, so that a method, which is given what it requires, need not assert that it is there.
+    pairs: Any = None
     """Noise (N, C, H, W), the teacher's images of it, and their labels (N, label_dim) or None, for
     methods that require TeacherPairs.
     """
-    real: tuple[Tensor, Tensor | None] | None = None
+    real: Any = None
     """Real images (N, C, H, W) in [-1, 1] and their labels (N, label_dim) or None, for methods that
     require RealImages.
     """
@@ -211,7 +212,6 @@ class Method(ABC):
 
     name: ClassVar[str] = ""
     """Under which it is registered, set by the registry."""
-    REQUIRED: ClassVar[tuple[str, ...]] = ("Settings",)
     Settings: ClassVar[type[Settings]] = TrainingSettings
     trains: ClassVar[bool] = True
     """False for what only samples, such as the teacher itself: it has no steps and takes no budget."""

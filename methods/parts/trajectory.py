@@ -1,6 +1,5 @@
 """The base of CD, ECT and sCD: consistency models, which learn along trajectories from real images."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from pydantic import Field
@@ -47,7 +46,7 @@ class ConsistencyModel(Method):
     draws = True
 
     @classmethod
-    def requires(cls, settings: Any) -> Sequence[Requirement]:
+    def requires(cls, settings: Any) -> tuple[Requirement, ...]:
         return (RealImages(),)
 
     def build(self, teacher: Teacher) -> None:
