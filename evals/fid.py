@@ -48,8 +48,7 @@ class FID(FeatureMetric):
         real = {name: reference[name].double().cpu().numpy() for name in ("mu", "sigma")}
         metrics = fidelity.fid_statistics_to_metric(own, real, verbose=False)
         values = {"torch-fidelity": float(metrics[fidelity.KEY_METRIC_FID])}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of singular matrices and of a deprecated argument
+        with warnings.catch_warnings(action="ignore"):  # of singular matrices and a deprecated argument
             with suppress(TypeError):  # from scipy 1.18 on, which has dropped that argument
                 values["clean-fid"] = float(
                     cleanfid.frechet_distance(own["mu"], own["sigma"], real["mu"], real["sigma"])

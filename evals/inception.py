@@ -112,13 +112,12 @@ class Inception(FeatureExtractor):
     def _torch_fidelity(self) -> Any:
         from torch_fidelity.utils import create_feature_extractor  # here: brings torchvision, 1.7 s
 
-        features = ["2048", "logits_unbiased"]
         with tempfile.NamedTemporaryFile(suffix=".pth") as file:  # it unpickles its file
             torch.save(read_weights(self.path), file)
             file.flush()
             return create_feature_extractor(
                 "inception-v3-compat",
-                features,
+                ["2048", "logits_unbiased"],
                 cuda=False,
                 feature_extractor_weights_path=file.name,
                 verbose=False,

@@ -1,5 +1,6 @@
 """Distances between the features of many images, and the common base of the metrics that use them."""
 
+import itertools
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
@@ -105,24 +106,22 @@ def kth_distance(x: Tensor, k: int) -> Tensor:
     In float64. A copy of a point is another point.
     """
     nearest = torch.full((len(x), k), torch.inf, dtype=torch.float64, device=x.device)
-    blocks = _blocks(len(x))
-    for i, rows in enumerate(blocks):
-        for columns in blocks[i:]:  # the table is symmetric
-            distance = _distances(x[rows], x[columns])
-            if columns == rows:
-                distance.fill_diagonal_(torch.inf)
-            else:
-                nearest[columns] = _smallest(nearest[columns], distance.T)
-            nearest[rows] = _smallest(nearest[rows], distance)
+    # Each pair of blocks once, as the table is symmetric.
+    for rows, columns in itertools.combinations_with_replacement(_blocks(len(x)), 2):
+        distance = _distances(x[rows], x[columns])
+        if columns == rows:
+            distance.fill_diagonal_(torch.inf)
+        else:
+            nearest[columns] = _smallest(nearest[columns], distance.T)
+        nearest[rows] = _smallest(nearest[rows], distance)
     return nearest[:, -1]
 
 
 def nearest_distance(x: Tensor, to: Tensor) -> Tensor:
     """Return the distances (N,) of points x (N, d) to the nearest of the points ``to`` (M, d)."""
     nearest = torch.full((len(x),), torch.inf, dtype=torch.float64, device=x.device)
-    for rows in _blocks(len(x)):
-        for columns in _blocks(len(to)):
-            nearest[rows] = nearest[rows].minimum(_distances(x[rows], to[columns]).amin(1))
+    for rows, columns in itertools.product(_blocks(len(x)), _blocks(len(to))):
+        nearest[rows] = nearest[rows].minimum(_distances(x[rows], to[columns]).amin(1))
     return nearest
 
 
@@ -132,9 +131,8 @@ def balls_around(x: Tensor, centres: Tensor, radii: Tensor) -> Tensor:
     The balls have centres (M, d) and radii (M,). A point at the distance of the radius is inside.
     """
     count = torch.zeros(len(x), dtype=torch.int64, device=x.device)
-    for rows in _blocks(len(x)):
-        for columns in _blocks(len(centres)):
-            count[rows] += (_distances(x[rows], centres[columns]) <= radii[columns]).sum(1)
+    for rows, columns in itertools.product(_blocks(len(x)), _blocks(len(centres))):
+        count[rows] += (_distances(x[rows], centres[columns]) <= radii[columns]).sum(1)
     return count
 
 

@@ -3,7 +3,6 @@
 from bench.plugin import Asset, PublishedStatistics
 
 _EDM = "https://nvlabs-fi-cdn.nvidia.com/edm/fid-refs"
-_OPENAI = "https://openaipublic.blob.core.windows.net/diffusion/jul-2021/ref_batches"
 _CLEAN = "https://www.cs.cmu.edu/~clean-fid/stats"
 
 
@@ -40,7 +39,7 @@ OPENAI_IMAGENET64 = PublishedStatistics(
     Asset(
         "openai-ref-imagenet64",
         "VIRTUAL_imagenet64_labeled.npz",
-        f"{_OPENAI}/imagenet/64/VIRTUAL_imagenet64_labeled.npz",
+        "https://openaipublic.blob.core.windows.net/diffusion/jul-2021/ref_batches/imagenet/64/VIRTUAL_imagenet64_labeled.npz",
         "MIT (guided-diffusion repository)",
         "openai/guided-diffusion evaluations/README",
     ),
