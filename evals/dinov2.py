@@ -4,13 +4,14 @@ from collections import OrderedDict
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.plugin import Asset, FeatureExtractor, UsageError, fetch, load_weights, read_weights, sha256
+from bench.plugin import Asset, FeatureExtractor, fetch, load_weights, read_weights, sha256
+from evals.inception import require_images
 
 WEIGHTS = Asset(
     "dinov2-vitl14",
@@ -135,11 +136,7 @@ class DINOv2(FeatureExtractor):
         self.fast = False
 
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
-        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in self.channels:
-            shape = f"{str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}"
-            raise UsageError(
-                f"DINOv2 takes uint8 images (N, 1 or 3, height, width), given {shape}; convert them first."
-            )
+        require_images(images, "DINOv2")
         return {"dinov2": torch.cat([self._features(part) for part in images.split(AT_ONCE)])}
 
     def _features(self, images: Tensor) -> Tensor:
@@ -161,11 +158,6 @@ class DINOv2(FeatureExtractor):
 
     def digest(self) -> str:
         return self.sha256
-
-    def to(self, device: torch.device) -> Self:
-        self.network.to(device)
-        self.mean, self.std = self.mean.to(device), self.std.to(device)
-        return self
 
     def use_fast(self) -> None:
         """Compute matrix products in float16 on a GPU, compiled, or in bfloat16 on a CPU that has it."""

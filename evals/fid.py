@@ -31,19 +31,17 @@ class FID(FeatureMetric):
         root = reference["root"] if "root" in reference else covariance_root(reference["sigma"])
         return dict(reference) | {"factor": torch.linalg.qr(root, mode="r").R.T}
 
-    def value(self, generated: Statistics, reference: Statistics | None) -> float:
-        assert reference is not None
+    def value(self, generated: Statistics, reference: Statistics) -> float:
         reference = self.prepare(reference)
         return frechet_distance(
             generated, {name: reference[name].to(generated["mu"]) for name in ("mu", "sigma", "factor")}
         )
 
-    def by_others(self, features: Tensor, reference: Statistics | None) -> Mapping[str, float]:
+    def by_others(self, features: Tensor, reference: Statistics) -> Mapping[str, float]:
         # Here because torch-fidelity and clean-fid bring torchvision, 1.7 s.
         from cleanfid import fid as cleanfid
         from torch_fidelity import metric_fid as fidelity
 
-        assert reference is not None
         own = fidelity.fid_features_to_statistics(features.double().cpu())
         real = {name: reference[name].double().cpu().numpy() for name in ("mu", "sigma")}
         metrics = fidelity.fid_statistics_to_metric(own, real, verbose=False)

@@ -47,11 +47,10 @@ class KID(SetMetric):
         draws = (squared_mmd(subset(x), subset(reference["features"])) for _ in range(self.subsets))
         return torch.stack(list(draws)).mean().item()
 
-    def by_others(self, features: Tensor, reference: Statistics | None) -> dict[str, float]:
+    def by_others(self, features: Tensor, reference: Statistics) -> dict[str, float]:
         """Compute KID by torch-fidelity; clean-fid draws other subsets, and so has another number."""
         from torch_fidelity import metric_kid as fidelity  # here: brings torchvision, 1.7 s
 
-        assert reference is not None
         values = fidelity.kid_features_to_metric(
             features.float(),
             reference["features"].float(),

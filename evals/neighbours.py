@@ -40,9 +40,8 @@ class SetMetric(FeatureMetric):
             )
         return reference
 
-    def value(self, generated: Statistics, reference: Statistics | None) -> float:
+    def value(self, generated: Statistics, reference: Statistics) -> float:
         """Compute the metric from ``features`` (N, d) of both, on the device of the generated ones."""
-        assert reference is not None
         x, real = generated["features"], reference["features"]
         if x.shape[1] != real.shape[1]:
             raise BenchError(

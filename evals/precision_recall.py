@@ -20,7 +20,7 @@ class Precision(RealBallMetric):
     def compare(self, x: Tensor, reference: Statistics) -> float:
         return _share(balls_around(x, reference["features"], reference["radii"]) > 0)
 
-    def by_others(self, features: Tensor, reference: Statistics | None) -> dict[str, float]:
+    def by_others(self, features: Tensor, reference: Statistics) -> dict[str, float]:
         return {"torch-fidelity": _by_torch_fidelity(features, reference, self.k)["precision"]}
 
 
@@ -37,7 +37,7 @@ class Recall(BallMetric):
     def compare(self, x: Tensor, reference: Statistics) -> float:
         return _share(balls_around(reference["features"], x, self.radii(x)) > 0)
 
-    def by_others(self, features: Tensor, reference: Statistics | None) -> dict[str, float]:
+    def by_others(self, features: Tensor, reference: Statistics) -> dict[str, float]:
         return {"torch-fidelity": _by_torch_fidelity(features, reference, self.k)["recall"]}
 
 
@@ -45,10 +45,9 @@ def _share(which: Tensor) -> float:
     return which.double().mean().item()
 
 
-def _by_torch_fidelity(features: Tensor, reference: Statistics | None, k: int) -> dict[str, float]:
+def _by_torch_fidelity(features: Tensor, reference: Statistics, k: int) -> dict[str, float]:
     from torch_fidelity.metric_prc import prc_features_to_metric  # here: brings torchvision, 1.7 s
 
-    assert reference is not None
     return prc_features_to_metric(
         features.float(),
         reference["features"].float(),

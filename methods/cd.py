@@ -67,7 +67,6 @@ class CD(ConsistencyModel):
         ]
 
     def move_target(self) -> None:
-        """Let the target network follow the student."""
         if self.target is not None:
             weight = 1 - self.settings.target_decay
             torch._foreach_lerp_(

@@ -4,7 +4,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.plugin import Batch, Step, Teacher, add_noise, denoising_loss, fork_rng, pixels, set_dropout
+from bench.plugin import Batch, Step, Teacher, add_noise, fork_rng, pixels, set_dropout
 from methods.parts.fake_score import DenoisingSettings, FakeScoreMethod
 
 
@@ -26,14 +26,10 @@ class DiffInstruct(FakeScoreMethod):
     def steps(self) -> list[Step]:
         s = self.settings
         return [
+            # The loss of the base: EDM's denoising loss on generated images.
             Step("fake", self.fake, self.fake_loss, s.adam(s.fake_lr)),
             Step("generator", self.generator, self.generator_loss, s.adam(s.lr, s.beta1)),
         ]
-
-    def fake_loss(self, batch: Batch) -> Tensor:
-        """EDM's denoising loss of the fake score on each generated image, (N,)."""
-        x, augment_labels = self.fakes(batch.z, batch.labels)
-        return denoising_loss(self.fake, x, self.noise, batch.labels, augment_labels)
 
     def generator_loss(self, batch: Batch) -> Tensor:
         """``<sg[D_fake(y) - D_real(y)], x>`` of each generated image ``x``, (N,), where ``y`` is

@@ -36,7 +36,7 @@ class DMD2(FakeScoreMethod):
 
     def build(self, teacher: Teacher) -> None:
         super().build(teacher)
-        self.head = Head(*feature_shape(teacher)) if self.settings.gan else None
+        self.head: Any = Head(*feature_shape(teacher)) if self.settings.gan else None
 
     def steps(self) -> list[Step]:
         """The generator's update, then several of the fake score.
@@ -94,6 +94,5 @@ class DMD2(FakeScoreMethod):
 
     def logits(self, x: Tensor, labels: Tensor | None) -> Tensor:
         """The discriminator's logit of each image at a noise level of its own, (N,)."""
-        assert self.head is not None
         sigma = self.noise.grid(x, 0, 999)
         return self.head(self.fake.features(add_noise(x, sigma), sigma, labels))

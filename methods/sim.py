@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.plugin import Batch, Step, add_noise, denoising_loss, pixels
+from bench.plugin import Batch, Step, add_noise, pixels
 from methods.parts.fake_score import DenoisingSettings, FakeScoreMethod
 
 
@@ -34,14 +34,10 @@ class SIM(FakeScoreMethod):
     def steps(self) -> list[Step]:
         s = self.settings
         return [
+            # The loss of the base: EDM's denoising loss on generated images.
             Step("fake", self.fake, self.fake_loss, s.adam(s.fake_lr)),
             Step("generator", self.generator, self.generator_loss, s.adam(s.lr, s.beta1)),
         ]
-
-    def fake_loss(self, batch: Batch) -> Tensor:
-        """EDM's denoising loss of the fake score on each generated image, (N,)."""
-        x, augment_labels = self.fakes(batch.z, batch.labels)
-        return denoising_loss(self.fake, x, self.noise, batch.labels, augment_labels)
 
     def generator_loss(self, batch: Batch) -> Tensor:
         """The implicit matching loss of each generated image ``x``, (N,).

@@ -6,7 +6,17 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.plugin import Adam, Augment, Draw, Method, Teacher, TrainingSettings, few_steps
+from bench.plugin import (
+    Adam,
+    Augment,
+    Batch,
+    Draw,
+    Method,
+    Teacher,
+    TrainingSettings,
+    denoising_loss,
+    few_steps,
+)
 
 
 class FakeScoreSettings(TrainingSettings):
@@ -58,6 +68,11 @@ class FakeScoreMethod(Method):
 
     def generate(self, z: Tensor, labels: Tensor | None = None, draw: Draw | None = None) -> Tensor:
         return few_steps(self.generator, z, self.settings.sigmas, labels, draw)
+
+    def fake_loss(self, batch: Batch) -> Tensor:
+        """EDM's denoising loss of the fake score on each generated image, (N,)."""
+        x, augment_labels = self.fakes(batch.z, batch.labels)
+        return denoising_loss(self.fake, x, self.noise, batch.labels, augment_labels)
 
     @torch.no_grad()
     def fakes(self, z: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:

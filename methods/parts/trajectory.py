@@ -26,7 +26,6 @@ class TrajectorySettings(TrainingSettings):
     beta2: float = Field(ge=0, lt=1, description="Adam's decay of the second moment")
 
     def adam(self) -> Adam:
-        """The optimizer of these settings: Adam or RAdam."""
         return Adam(self.lr, (self.beta1, self.beta2), rectified=self.rectified)
 
 
