@@ -44,25 +44,17 @@ class Attention(nn.Module):
         return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
 
-class LayerScale(nn.Module):
-    """A learned factor for each feature (Touvron et al. 2021, arXiv 2103.17239)."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.gamma = nn.Parameter(torch.ones(width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * self.gamma
-
-
 class Block(nn.Module):
-    """A transformer block: attention, then two layers on each token, both as residual branches."""
+    """A transformer block: attention, then two layers on each token, both as residual branches.
+
+    Each branch has a learned factor for each feature (Touvron et al. 2021, arXiv 2103.17239).
+    """
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width, EPS)
         self.attn = Attention(width, heads)
-        self.ls1 = LayerScale(width)
+        self.ls1 = nn.ParameterDict({"gamma": torch.ones(width)})
         self.norm2 = nn.LayerNorm(width, EPS)
         layers = {
             "fc1": nn.Linear(width, 4 * width),
@@ -70,11 +62,11 @@ class Block(nn.Module):
             "fc2": nn.Linear(4 * width, width),
         }
         self.mlp = nn.Sequential(OrderedDict(layers))
-        self.ls2 = LayerScale(width)
+        self.ls2 = nn.ParameterDict({"gamma": torch.ones(width)})
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x + self.ls1(self.attn(self.norm1(x)))
-        return x + self.ls2(self.mlp(self.norm2(x)))
+        x = x + self.attn(self.norm1(x)) * self.ls1["gamma"]
+        return x + self.mlp(self.norm2(x)) * self.ls2["gamma"]
 
 
 class VisionTransformer(nn.Module):

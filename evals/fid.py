@@ -26,13 +26,10 @@ class FID(FeatureMetric):
 
     def prepare(self, reference: Statistics) -> Statistics:
         """Add ``factor``, a lower triangular H with ``H H' = sigma``, which every distance needs."""
-        if "factor" in reference:
-            return reference
         root = reference["root"] if "root" in reference else covariance_root(reference["sigma"])
         return dict(reference) | {"factor": torch.linalg.qr(root, mode="r").R.T}
 
     def value(self, generated: Statistics, reference: Statistics) -> float:
-        reference = self.prepare(reference)
         return frechet_distance(
             generated, {name: reference[name].to(generated["mu"]) for name in ("mu", "sigma", "factor")}
         )

@@ -32,7 +32,7 @@ class SetMetric(FeatureMetric):
     reference_statistics = FeatureBank
 
     def prepare(self, reference: Statistics) -> Statistics:
-        """Check the real images; a metric adds what it computes of them once."""
+        """Check the real images; a metric adds what it computes of them."""
         self._require_enough(len(reference["features"]), "real", "give a reference of more")
         if not reference["features"].isfinite().all():
             raise BenchError(
@@ -49,7 +49,7 @@ class SetMetric(FeatureMetric):
                 f"reference {real.shape[1]}; give a reference made with the same extractor."
             )
         self._require_enough(len(x), "generated", "ask for more samples")
-        return self.compare(x, self.prepare({name: t.to(x.device) for name, t in reference.items()}))
+        return self.compare(x, {name: t.to(x.device) for name, t in reference.items()})
 
     @abstractmethod
     def compare(self, x: Tensor, reference: Statistics) -> float:
@@ -94,8 +94,6 @@ class RealBallMetric(BallMetric):
 
     def prepare(self, reference: Statistics) -> Statistics:
         """Add the ``radii`` (M,) of the balls around real images."""
-        if "radii" in reference:
-            return reference
         return dict(super().prepare(reference)) | {"radii": self.radii(reference["features"])}
 
 
