@@ -56,12 +56,9 @@ class Block(nn.Module):
         self.attn = Attention(width, heads)
         self.ls1 = nn.ParameterDict({"gamma": torch.ones(width)})
         self.norm2 = nn.LayerNorm(width, EPS)
-        layers = {
-            "fc1": nn.Linear(width, 4 * width),
-            "gelu": nn.GELU(),
-            "fc2": nn.Linear(4 * width, width),
-        }
-        self.mlp = nn.Sequential(OrderedDict(layers))
+        self.mlp = nn.Sequential(
+            OrderedDict(fc1=nn.Linear(width, 4 * width), gelu=nn.GELU(), fc2=nn.Linear(4 * width, width))
+        )
         self.ls2 = nn.ParameterDict({"gamma": torch.ones(width)})
 
     def forward(self, x: Tensor) -> Tensor:

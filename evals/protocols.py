@@ -4,15 +4,15 @@ from pathlib import Path
 
 from bench.plugin import Asset, Protocol, PublishedStatistics
 
-_EDM = "https://nvlabs-fi-cdn.nvidia.com/edm/fid-refs"
-_CLEAN = "https://www.cs.cmu.edu/~clean-fid/stats"
-
 
 def edm(file: str, dataset: str, images: int) -> PublishedStatistics:
     """Return mean and covariance of a whole training set, by EDM's own tool."""
-    licence = "CC BY-NC-SA 4.0 (NVIDIA): not for commercial use"
     asset = Asset(
-        f"fid-ref-{file.removesuffix('.npz')}", file, f"{_EDM}/{file}", licence, "NVlabs/edm README"
+        f"fid-ref-{file.removesuffix('.npz')}",
+        file,
+        f"https://nvlabs-fi-cdn.nvidia.com/edm/fid-refs/{file}",
+        "CC BY-NC-SA 4.0 (NVIDIA): not for commercial use",
+        "NVlabs/edm README",
     )
     return PublishedStatistics(asset, dataset, "train", images, "NVlabs/edm fid.py ref", "inception")
 
@@ -22,9 +22,12 @@ def clean_fid(
 ) -> PublishedStatistics:
     """Return mean and covariance by clean-fid, or with ``bank`` the features themselves."""
     file = f"{dataset}_{mode}_{split}_32{'_kid' if kind == 'bank' else ''}.npz"
-    source = "GaParmar/clean-fid README, and cleanfid.features.get_reference_statistics"
     asset = Asset(
-        f"clean-fid-{file.removesuffix('.npz')}", file, f"{_CLEAN}/{file}", "MIT (clean-fid)", source
+        f"clean-fid-{file.removesuffix('.npz')}",
+        file,
+        f"https://www.cs.cmu.edu/~clean-fid/stats/{file}",
+        "MIT (clean-fid)",
+        "GaParmar/clean-fid README, and cleanfid.features.get_reference_statistics",
     )
     return PublishedStatistics(asset, dataset, split, images, f"clean-fid {mode}", extractor, kind)
 

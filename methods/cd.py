@@ -51,9 +51,11 @@ class CD(ConsistencyModel):
 
     def build(self, teacher: Teacher) -> None:
         super().build(teacher)
-        self.target: nn.Module | None = None
-        if self.settings.target_decay:
-            self.target = teacher.trainable_copy(self.settings.dropout).requires_grad_(False).train()
+        self.target = (
+            teacher.trainable_copy(self.settings.dropout).requires_grad_(False).train()
+            if self.settings.target_decay
+            else None
+        )
 
     def networks(self) -> dict[str, nn.Module]:
         return {} if self.target is None else {"target": self.target}
@@ -68,9 +70,10 @@ class CD(ConsistencyModel):
 
     def move_target(self) -> None:
         if self.target is not None:
-            weight = 1 - self.settings.target_decay
             torch._foreach_lerp_(
-                tuple(self.target.parameters()), tuple(self.generator.parameters()), weight
+                tuple(self.target.parameters()),
+                tuple(self.generator.parameters()),
+                1 - self.settings.target_decay,
             )
 
     def student(self, y: Tensor, sigma: Tensor | float, labels: Tensor | None = None) -> Tensor:

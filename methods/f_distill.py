@@ -71,10 +71,16 @@ class FDistill(FakeScoreMethod):
     def steps(self) -> list[Step]:
         """The generator's update, then those of the fake score and the head, each on a fresh batch."""
         s = self.settings
-        fake = replace(s.adam(s.fake_lr), clip_norm=None)
         return [
             Step("generator", self.generator, self.generator_loss, s.adam(s.lr)),
-            Step("fake", self.fake, self.fake_loss, fake, repeat=s.fake_updates, head=self.head),
+            Step(
+                "fake",
+                self.fake,
+                self.fake_loss,
+                replace(s.adam(s.fake_lr), clip_norm=None),
+                repeat=s.fake_updates,
+                head=self.head,
+            ),
         ]
 
     def generator_loss(self, batch: Batch) -> Tensor:

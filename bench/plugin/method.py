@@ -90,7 +90,6 @@ class TeacherPairs:
     training_set: ClassVar[bool] = True
 
     def describe(self) -> str:
-        """Describe the requirement for people."""
         return f"{self.count:,} pairs of noise and image, {self.steps} Heun steps each, made by the run"
 
 
@@ -103,7 +102,6 @@ class RealImages:
     training_set: ClassVar[bool] = True
 
     def describe(self) -> str:
-        """Describe the requirement for people."""
         return "real images with their labels: the teacher's data set, or --data"
 
 
@@ -120,7 +118,6 @@ class PublishedFile:
     training_set: ClassVar[bool] = False
 
     def describe(self) -> str:
-        """Describe the requirement for people."""
         return f"{self.asset.file}, fetched when it is needed"
 
 
@@ -136,12 +133,11 @@ class StartingGenerator:
     training_set: ClassVar[bool] = False
 
     def describe(self) -> str:
-        """Describe the requirement for people."""
         return f"the generator {self.source} to start from"
 
 
 Requirement = TeacherPairs | RealImages | PublishedFile | StartingGenerator
-"""A thing that a method may need beside the frozen teacher.
+"""A thing that a method may need beside the frozen teacher; ``describe`` says it to people.
 
 ``training_set`` is True of those that give a method images to learn from which were there before its
 training began: pairs and real images. A method that requires none of them is data-free.
