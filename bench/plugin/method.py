@@ -87,8 +87,6 @@ class TeacherPairs:
     count: int
     steps: int
 
-    training_set: ClassVar[bool] = True
-
     def describe(self) -> str:
         return f"{self.count:,} pairs of noise and image, {self.steps} Heun steps each, made by the run"
 
@@ -98,8 +96,6 @@ class RealImages:
     """A requirement: the images that the teacher was trained on, with their labels. They come as
     ``Batch.real``.
     """
-
-    training_set: ClassVar[bool] = True
 
     def describe(self) -> str:
         return "real images with their labels: the teacher's data set, or --data"
@@ -115,8 +111,6 @@ class PublishedFile:
     channels: int | None = None
     """Of the images that it is for, if they must be such."""
 
-    training_set: ClassVar[bool] = False
-
     def describe(self) -> str:
         return f"{self.asset.file}, fetched when it is needed"
 
@@ -130,8 +124,6 @@ class StartingGenerator:
     source: str
     """A run's folder, a generator's weights file, or ``released:NAME``."""
 
-    training_set: ClassVar[bool] = False
-
     def describe(self) -> str:
         return f"the generator {self.source} to start from"
 
@@ -139,8 +131,8 @@ class StartingGenerator:
 Requirement = TeacherPairs | RealImages | PublishedFile | StartingGenerator
 """A thing that a method may need beside the frozen teacher; ``describe`` says it to people.
 
-``training_set`` is True of those that give a method images to learn from which were there before its
-training began: pairs and real images. A method that requires none of them is data-free.
+Pairs and real images give a method images to learn from which were there before its training began.
+A method that requires neither is data-free.
 """
 
 
@@ -247,7 +239,9 @@ class Method(ABC):
         """True if the method needs neither pairs nor real images under these settings: it learns
         from the network alone.
         """
-        return not any(requirement.training_set for requirement in cls.requires(settings))
+        return not any(
+            isinstance(required, TeacherPairs | RealImages) for required in cls.requires(settings)
+        )
 
     @property
     def nfe(self) -> int:
