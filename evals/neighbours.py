@@ -57,9 +57,9 @@ class SetMetric(FeatureMetric):
 
     def _require_enough(self, images: int, kind: str, advice: str) -> None:
         if images < self.fewest:
-            name = type(self).__name__
             raise BenchError(
-                f"{name} needs at least {self.fewest:,} {kind} images, given {images:,}; {advice}."
+                f"{type(self).__name__} needs at least {self.fewest:,} {kind} images, given "
+                f"{images:,}; {advice}."
             )
 
 
