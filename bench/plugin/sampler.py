@@ -43,8 +43,7 @@ class Sampler:
 
     def levels(self, noise: NoiseLevels) -> list[float]:
         """``steps`` Karras levels from ``sigma_max`` down to ``sigma_min``, and the final 0 (EDM eq. 5)."""
-        u = torch.linspace(0, 1, self.steps, dtype=torch.float64)
-        return [*noise.karras(u).tolist(), 0.0]
+        return [*noise.karras(torch.linspace(0, 1, self.steps, dtype=torch.float64)).tolist(), 0.0]
 
     def __call__(
         self,
