@@ -68,8 +68,9 @@ class SiDA(FakeScoreMethod):
         Real and generated images share levels and noise.
         """
         real, labels = batch.real
-        x, x_augment = self.fakes(batch.z, labels)
-        real, real_augment = self.augmented(real)
+        with torch.no_grad():
+            x, x_augment = self.augmented(self.generate(batch.z, labels))
+            real, real_augment = self.augmented(real)
         sigma = self.noise.sample(x)
         noise = per_image(sigma, x) * torch.randn_like(x)
         denoised, features = self.fake(x + noise, sigma, labels, x_augment, features=True)

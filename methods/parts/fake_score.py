@@ -71,15 +71,10 @@ class FakeScoreMethod(Method):
 
     def fake_loss(self, batch: Batch) -> Tensor:
         """EDM's denoising loss of the fake score on each generated image, (N,)."""
-        x, augment_labels = self.fakes(batch.z, batch.labels)
+        with torch.no_grad():
+            x, augment_labels = self.augmented(self.generate(batch.z, batch.labels))
         return denoising_loss(self.fake, x, self.noise, batch.labels, augment_labels)
 
-    @torch.no_grad()
-    def fakes(self, z: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Generated images as the fake score learns them, augmented, and the labels that tell how."""
-        return self.augmented(self.generate(z, labels))
-
-    @torch.no_grad()
     def augmented(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """The images augmented as the teacher's were in training, and the labels that tell how.
 
