@@ -26,7 +26,7 @@ class DiffInstruct(FakeScoreMethod):
     def steps(self) -> list[Step]:
         s = self.settings
         return [
-            # The loss of the base: EDM's denoising loss on generated images.
+            # `fake_loss` of the base is EDM's: lambda(sigma) |D_fake(x + sigma n) - x|^2 of generated x.
             Step("fake", self.fake, self.fake_loss, s.adam(s.fake_lr)),
             Step("generator", self.generator, self.generator_loss, s.adam(s.lr, s.beta1)),
         ]
