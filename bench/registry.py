@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from bench.plugin.teacher import Teacher
 
 T = TypeVar("T")
+D = TypeVar("D")
 
 
 @dataclass(frozen=True)
@@ -108,12 +109,12 @@ class Registry(Generic[T]):
     def __init__(self, kind: str, group: str, contract: str, prefix: str = "") -> None:
         self.kind, self.group, self.contract, self.prefix = kind, group, contract, prefix
 
-    def register(self, name: str) -> Callable[[Any], Any]:
+    def register(self, name: str) -> Callable[[D], D]:
         """Return a decorator that registers a thing under ``name``; see
         ``bench.plugin.register_method``.
         """
 
-        def decorate(thing: Any) -> Any:
+        def decorate(thing: D) -> D:
             origin = _loading[-1] if _loading else f"module {getattr(thing, '__module__', '?')}"
             if not name or name != name.strip() or not name.isprintable() or {*name} & {*",:"}:
                 raise UsageError(

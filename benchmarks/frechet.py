@@ -77,15 +77,15 @@ def ways(generated: Statistics, reference: Statistics, device: torch.device) -> 
     a, b = ({name: s[name].numpy() for name in ("mu", "sigma")} for s in (generated, reference))
     found: dict[str, Distance] = {
         OWN: lambda: fid.value(generated, prepared),
-        ALONE: lambda: fid.value(generated, reference),
+        ALONE: lambda: fid.value(generated, fid.prepare(reference)),
         EIGVALS: lambda: fid_statistics_to_metric(a, b, verbose=False)[KEY_METRIC_FID],
         SQRTM: lambda: by_sqrtm(a, b),
     }
     if device.type == "cuda":
         there = [{name: t.to(device) for name, t in s.items()} for s in (generated, prepared, reference)]
         found[f"{OWN}, {device}"] = lambda: fid.value(there[0], there[1])
-        found[f"{ALONE}, {device}"] = lambda: fid.value(there[0], there[2])
-        fid.value(there[0], there[2])  # its libraries start at the first call
+        found[f"{ALONE}, {device}"] = lambda: fid.value(there[0], fid.prepare(there[2]))
+        fid.value(there[0], fid.prepare(there[2]))  # its libraries start at the first call
     return found
 
 

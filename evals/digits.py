@@ -1,7 +1,5 @@
 """Features of handwritten digits, by a small classifier that this suite trains itself."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 
@@ -65,10 +63,6 @@ class DigitFeatures(FeatureExtractor, Trainable):
 
     def digest(self) -> str:
         return tensors_digest(self.network.state_dict())
-
-    def to(self, device: torch.device) -> DigitFeatures:
-        self.network.to(device)
-        return self
 
     @classmethod
     def train(

@@ -4,13 +4,14 @@ from collections import OrderedDict
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.plugin import Asset, FeatureExtractor, UsageError, fetch, load_weights, read_weights, sha256
+from bench.plugin import Asset, FeatureExtractor, fetch, load_weights, read_weights, sha256
+from evals.inception import require_images
 
 WEIGHTS = Asset(
     "dinov2-vitl14",
@@ -43,37 +44,26 @@ class Attention(nn.Module):
         return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
 
-class LayerScale(nn.Module):
-    """A learned factor for each feature (Touvron et al. 2021, arXiv 2103.17239)."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.gamma = nn.Parameter(torch.ones(width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * self.gamma
-
-
 class Block(nn.Module):
-    """A transformer block: attention, then two layers on each token, both as residual branches."""
+    """A transformer block: attention, then two layers on each token, both as residual branches.
+
+    Each branch has a learned factor for each feature (Touvron et al. 2021, arXiv 2103.17239).
+    """
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width, EPS)
         self.attn = Attention(width, heads)
-        self.ls1 = LayerScale(width)
+        self.ls1 = nn.ParameterDict({"gamma": torch.ones(width)})
         self.norm2 = nn.LayerNorm(width, EPS)
-        layers = {
-            "fc1": nn.Linear(width, 4 * width),
-            "gelu": nn.GELU(),
-            "fc2": nn.Linear(4 * width, width),
-        }
-        self.mlp = nn.Sequential(OrderedDict(layers))
-        self.ls2 = LayerScale(width)
+        self.mlp = nn.Sequential(
+            OrderedDict(fc1=nn.Linear(width, 4 * width), gelu=nn.GELU(), fc2=nn.Linear(4 * width, width))
+        )
+        self.ls2 = nn.ParameterDict({"gamma": torch.ones(width)})
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x + self.ls1(self.attn(self.norm1(x)))
-        return x + self.ls2(self.mlp(self.norm2(x)))
+        x = x + self.attn(self.norm1(x)) * self.ls1["gamma"]
+        return x + self.mlp(self.norm2(x)) * self.ls2["gamma"]
 
 
 class VisionTransformer(nn.Module):
@@ -135,11 +125,7 @@ class DINOv2(FeatureExtractor):
         self.fast = False
 
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
-        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in self.channels:
-            shape = f"{str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}"
-            raise UsageError(
-                f"DINOv2 takes uint8 images (N, 1 or 3, height, width), given {shape}; convert them first."
-            )
+        require_images(images, "DINOv2")
         return {"dinov2": torch.cat([self._features(part) for part in images.split(AT_ONCE)])}
 
     def _features(self, images: Tensor) -> Tensor:
@@ -161,11 +147,6 @@ class DINOv2(FeatureExtractor):
 
     def digest(self) -> str:
         return self.sha256
-
-    def to(self, device: torch.device) -> Self:
-        self.network.to(device)
-        self.mean, self.std = self.mean.to(device), self.std.to(device)
-        return self
 
     def use_fast(self) -> None:
         """Compute matrix products in float16 on a GPU, compiled, or in bfloat16 on a CPU that has it."""

@@ -26,30 +26,24 @@ class FID(FeatureMetric):
 
     def prepare(self, reference: Statistics) -> Statistics:
         """Add ``factor``, a lower triangular H with ``H H' = sigma``, which every distance needs."""
-        if "factor" in reference:
-            return reference
         root = reference["root"] if "root" in reference else covariance_root(reference["sigma"])
         return dict(reference) | {"factor": torch.linalg.qr(root, mode="r").R.T}
 
-    def value(self, generated: Statistics, reference: Statistics | None) -> float:
-        assert reference is not None
-        reference = self.prepare(reference)
+    def value(self, generated: Statistics, reference: Statistics) -> float:
         return frechet_distance(
             generated, {name: reference[name].to(generated["mu"]) for name in ("mu", "sigma", "factor")}
         )
 
-    def by_others(self, features: Tensor, reference: Statistics | None) -> Mapping[str, float]:
+    def by_others(self, features: Tensor, reference: Statistics) -> Mapping[str, float]:
         # Here because torch-fidelity and clean-fid bring torchvision, 1.7 s.
         from cleanfid import fid as cleanfid
         from torch_fidelity import metric_fid as fidelity
 
-        assert reference is not None
         own = fidelity.fid_features_to_statistics(features.double().cpu())
         real = {name: reference[name].double().cpu().numpy() for name in ("mu", "sigma")}
         metrics = fidelity.fid_statistics_to_metric(own, real, verbose=False)
         values = {"torch-fidelity": float(metrics[fidelity.KEY_METRIC_FID])}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of singular matrices and of a deprecated argument
+        with warnings.catch_warnings(action="ignore"):  # of singular matrices and a deprecated argument
             with suppress(TypeError):  # from scipy 1.18 on, which has dropped that argument
                 values["clean-fid"] = float(
                     cleanfid.frechet_distance(own["mu"], own["sigma"], real["mu"], real["sigma"])

@@ -26,7 +26,7 @@ class FIDInfinity(FID):
     fewest = 30
     by_others = FeatureMetric.by_others
 
-    def value(self, generated: Statistics, reference: Statistics | None) -> float:
+    def value(self, generated: Statistics, reference: Statistics) -> float:
         features = generated["features"]
         n, d = features.shape
         fewest = max(n // 10, min(5000, n // 2))

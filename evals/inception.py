@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -69,7 +69,7 @@ class Inception(FeatureExtractor):
         self.sha256 = sha256(self.path)
 
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
-        require_images(images)
+        require_images(images, "Inception")
         n, at_once = len(images), AT_ONCE[images.device.type]
         # The last part is filled up with the first images, so that all parts have one size.
         full = torch.arange(-(-n // at_once) * at_once, device=images.device) % n
@@ -86,11 +86,6 @@ class Inception(FeatureExtractor):
 
     def digest(self) -> str:
         return self.sha256
-
-    def to(self, device: torch.device) -> Self:
-        self.body.to(device)
-        self.head = self.head.to(device)
-        return self
 
     def use_fast(self) -> None:
         """Compute the network in float16 on a GPU, compiled; resize and logits stay exact.
@@ -112,13 +107,12 @@ class Inception(FeatureExtractor):
     def _torch_fidelity(self) -> Any:
         from torch_fidelity.utils import create_feature_extractor  # here: brings torchvision, 1.7 s
 
-        features = ["2048", "logits_unbiased"]
         with tempfile.NamedTemporaryFile(suffix=".pth") as file:  # it unpickles its file
             torch.save(read_weights(self.path), file)
             file.flush()
             return create_feature_extractor(
                 "inception-v3-compat",
-                features,
+                ["2048", "logits_unbiased"],
                 cuda=False,
                 feature_extractor_weights_path=file.name,
                 verbose=False,
@@ -236,8 +230,8 @@ def rgb(images: Tensor) -> Tensor:
     return images.expand(-1, 3, -1, -1)
 
 
-def require_images(images: Tensor) -> None:
-    """Raise UsageError for anything but uint8 images (N, 1 or 3, H, W)."""
+def require_images(images: Tensor, whose: str) -> None:
+    """Raise UsageError for anything but uint8 images (N, 1 or 3, H, W) for the network of that name."""
     if (
         images.dtype != torch.uint8
         or images.ndim != 4
@@ -246,5 +240,5 @@ def require_images(images: Tensor) -> None:
     ):
         shape = f"{str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}"
         raise UsageError(
-            f"Inception takes uint8 images (N, 1 or 3, height, width), given {shape}; convert them first."
+            f"{whose} takes uint8 images (N, 1 or 3, height, width), given {shape}; convert them first."
         )

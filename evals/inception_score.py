@@ -1,6 +1,5 @@
 """The inception score: how certain a classifier is of each image, and how varied its answers are."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -75,15 +74,15 @@ class InceptionScore(FeatureMetric):
     def value(self, generated: Statistics, reference: Statistics | None = None) -> float:
         return split_scores(generated).mean().item()
 
-    def by_others(self, features: Tensor, reference: Statistics | None) -> Mapping[str, float]:
+    def by_others(self, features: Tensor, reference: Statistics | None) -> dict[str, float]:
         from torch_fidelity import metric_isc as fidelity  # here: brings torchvision, 1.7 s
 
-        kwargs = {
-            "splits": self.splits,
-            "shuffle": self.permutation is not None,
-            "rng_seed": self.permutation or 0,
-        }
-        metrics = fidelity.isc_features_to_metric(features.double().cpu(), **kwargs)
+        metrics = fidelity.isc_features_to_metric(
+            features.double().cpu(),
+            splits=self.splits,
+            shuffle=self.permutation is not None,
+            rng_seed=self.permutation or 0,
+        )
         return {"torch-fidelity": metrics[fidelity.KEY_METRIC_ISC_MEAN]}
 
 

@@ -1,6 +1,5 @@
 """The kernel distance between the features of generated and of real images."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,19 +47,17 @@ class KID(SetMetric):
         draws = (squared_mmd(subset(x), subset(reference["features"])) for _ in range(self.subsets))
         return torch.stack(list(draws)).mean().item()
 
-    def by_others(self, features: Tensor, reference: Statistics | None) -> Mapping[str, float]:
+    def by_others(self, features: Tensor, reference: Statistics) -> dict[str, float]:
         """Compute KID by torch-fidelity; clean-fid draws other subsets, and so has another number."""
         from torch_fidelity import metric_kid as fidelity  # here: brings torchvision, 1.7 s
 
-        assert reference is not None
-        kwargs = {
-            "kid_subsets": self.subsets,
-            "kid_subset_size": self.size,
-            "rng_seed": self.seed,
-            "verbose": False,
-        }
         values = fidelity.kid_features_to_metric(
-            features.float(), reference["features"].float(), **kwargs
+            features.float(),
+            reference["features"].float(),
+            kid_subsets=self.subsets,
+            kid_subset_size=self.size,
+            rng_seed=self.seed,
+            verbose=False,
         )
         return {"torch-fidelity": values[fidelity.KEY_METRIC_KID_MEAN]}
 

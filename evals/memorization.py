@@ -26,8 +26,6 @@ class Memorization(SetMetric):
 
     def prepare(self, reference: Statistics) -> Statistics:
         """Add ``new``, the distances of new real images to the training set, ascending."""
-        if "new" in reference:
-            return reference
         training, held_out = super().prepare(reference)["features"], reference.get("held_out")
         if held_out is None:
             distances = kth_distance(training, 1)

@@ -1,5 +1,6 @@
 """Distances between the features of many images, and the common base of the metrics that use them."""
 
+import itertools
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
@@ -31,7 +32,7 @@ class SetMetric(FeatureMetric):
     reference_statistics = FeatureBank
 
     def prepare(self, reference: Statistics) -> Statistics:
-        """Check the real images; a metric adds what it computes of them once."""
+        """Check the real images; a metric adds what it computes of them."""
         self._require_enough(len(reference["features"]), "real", "give a reference of more")
         if not reference["features"].isfinite().all():
             raise BenchError(
@@ -39,9 +40,8 @@ class SetMetric(FeatureMetric):
             )
         return reference
 
-    def value(self, generated: Statistics, reference: Statistics | None) -> float:
+    def value(self, generated: Statistics, reference: Statistics) -> float:
         """Compute the metric from ``features`` (N, d) of both, on the device of the generated ones."""
-        assert reference is not None
         x, real = generated["features"], reference["features"]
         if x.shape[1] != real.shape[1]:
             raise BenchError(
@@ -49,7 +49,7 @@ class SetMetric(FeatureMetric):
                 f"reference {real.shape[1]}; give a reference made with the same extractor."
             )
         self._require_enough(len(x), "generated", "ask for more samples")
-        return self.compare(x, self.prepare({name: t.to(x.device) for name, t in reference.items()}))
+        return self.compare(x, {name: t.to(x.device) for name, t in reference.items()})
 
     @abstractmethod
     def compare(self, x: Tensor, reference: Statistics) -> float:
@@ -57,9 +57,9 @@ class SetMetric(FeatureMetric):
 
     def _require_enough(self, images: int, kind: str, advice: str) -> None:
         if images < self.fewest:
-            name = type(self).__name__
             raise BenchError(
-                f"{name} needs at least {self.fewest:,} {kind} images, given {images:,}; {advice}."
+                f"{type(self).__name__} needs at least {self.fewest:,} {kind} images, given "
+                f"{images:,}; {advice}."
             )
 
 
@@ -94,8 +94,6 @@ class RealBallMetric(BallMetric):
 
     def prepare(self, reference: Statistics) -> Statistics:
         """Add the ``radii`` (M,) of the balls around real images."""
-        if "radii" in reference:
-            return reference
         return dict(super().prepare(reference)) | {"radii": self.radii(reference["features"])}
 
 
@@ -105,24 +103,22 @@ def kth_distance(x: Tensor, k: int) -> Tensor:
     In float64. A copy of a point is another point.
     """
     nearest = torch.full((len(x), k), torch.inf, dtype=torch.float64, device=x.device)
-    blocks = _blocks(len(x))
-    for i, rows in enumerate(blocks):
-        for columns in blocks[i:]:  # the table is symmetric
-            distance = _distances(x[rows], x[columns])
-            if columns == rows:
-                distance.fill_diagonal_(torch.inf)
-            else:
-                nearest[columns] = _smallest(nearest[columns], distance.T)
-            nearest[rows] = _smallest(nearest[rows], distance)
+    # Each pair of blocks once, as the table is symmetric.
+    for rows, columns in itertools.combinations_with_replacement(_blocks(len(x)), 2):
+        distance = _distances(x[rows], x[columns])
+        if columns == rows:
+            distance.fill_diagonal_(torch.inf)
+        else:
+            nearest[columns] = _smallest(nearest[columns], distance.T)
+        nearest[rows] = _smallest(nearest[rows], distance)
     return nearest[:, -1]
 
 
 def nearest_distance(x: Tensor, to: Tensor) -> Tensor:
     """Return the distances (N,) of points x (N, d) to the nearest of the points ``to`` (M, d)."""
     nearest = torch.full((len(x),), torch.inf, dtype=torch.float64, device=x.device)
-    for rows in _blocks(len(x)):
-        for columns in _blocks(len(to)):
-            nearest[rows] = nearest[rows].minimum(_distances(x[rows], to[columns]).amin(1))
+    for rows, columns in itertools.product(_blocks(len(x)), _blocks(len(to))):
+        nearest[rows] = nearest[rows].minimum(_distances(x[rows], to[columns]).amin(1))
     return nearest
 
 
@@ -132,9 +128,8 @@ def balls_around(x: Tensor, centres: Tensor, radii: Tensor) -> Tensor:
     The balls have centres (M, d) and radii (M,). A point at the distance of the radius is inside.
     """
     count = torch.zeros(len(x), dtype=torch.int64, device=x.device)
-    for rows in _blocks(len(x)):
-        for columns in _blocks(len(centres)):
-            count[rows] += (_distances(x[rows], centres[columns]) <= radii[columns]).sum(1)
+    for rows, columns in itertools.product(_blocks(len(x)), _blocks(len(centres))):
+        count[rows] += (_distances(x[rows], centres[columns]) <= radii[columns]).sum(1)
     return count
 
 

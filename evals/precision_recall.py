@@ -1,6 +1,5 @@
 """Precision and recall: whether generated images look real, and whether they cover the real ones."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -21,7 +20,7 @@ class Precision(RealBallMetric):
     def compare(self, x: Tensor, reference: Statistics) -> float:
         return _share(balls_around(x, reference["features"], reference["radii"]) > 0)
 
-    def by_others(self, features: Tensor, reference: Statistics | None) -> Mapping[str, float]:
+    def by_others(self, features: Tensor, reference: Statistics) -> dict[str, float]:
         return {"torch-fidelity": _by_torch_fidelity(features, reference, self.k)["precision"]}
 
 
@@ -38,7 +37,7 @@ class Recall(BallMetric):
     def compare(self, x: Tensor, reference: Statistics) -> float:
         return _share(balls_around(reference["features"], x, self.radii(x)) > 0)
 
-    def by_others(self, features: Tensor, reference: Statistics | None) -> Mapping[str, float]:
+    def by_others(self, features: Tensor, reference: Statistics) -> dict[str, float]:
         return {"torch-fidelity": _by_torch_fidelity(features, reference, self.k)["recall"]}
 
 
@@ -46,9 +45,14 @@ def _share(which: Tensor) -> float:
     return which.double().mean().item()
 
 
-def _by_torch_fidelity(features: Tensor, reference: Statistics | None, k: int) -> dict[str, float]:
+def _by_torch_fidelity(features: Tensor, reference: Statistics, k: int) -> dict[str, float]:
     from torch_fidelity.metric_prc import prc_features_to_metric  # here: brings torchvision, 1.7 s
 
-    assert reference is not None
-    kwargs = {"prc_neighborhood": k, "prc_batch_size": 2048, "save_cpu_ram": True, "verbose": False}
-    return prc_features_to_metric(features.float(), reference["features"].float(), **kwargs)
+    return prc_features_to_metric(
+        features.float(),
+        reference["features"].float(),
+        prc_neighborhood=k,
+        prc_batch_size=2048,
+        save_cpu_ram=True,
+        verbose=False,
+    )

@@ -1,6 +1,5 @@
 """Consistency distillation: Song, Dhariwal, Chen, Sutskever, ICML 2023, arXiv 2303.01469."""
 
-from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -47,32 +46,34 @@ class CD(ConsistencyModel):
     settings: Settings
 
     @classmethod
-    def requires(cls, settings: Any) -> Sequence[Requirement]:
+    def requires(cls, settings: Any) -> tuple[Requirement, ...]:
         return (RealImages(), *weights_of(settings.distance))
 
     def build(self, teacher: Teacher) -> None:
         super().build(teacher)
-        self.target: nn.Module | None = None
-        if self.settings.target_decay:
-            self.target = teacher.trainable_copy(self.settings.dropout).requires_grad_(False).train()
+        self.target = (
+            teacher.trainable_copy(self.settings.dropout).requires_grad_(False).train()
+            if self.settings.target_decay
+            else None
+        )
 
-    def networks(self) -> Mapping[str, nn.Module]:
+    def networks(self) -> dict[str, nn.Module]:
         return {} if self.target is None else {"target": self.target}
 
     def prepare_training(self, teacher: Teacher) -> None:
         self.image_distance = distance(self.settings.distance, teacher)
 
-    def steps(self) -> Sequence[Step]:
+    def steps(self) -> list[Step]:
         return [
             Step("generator", self.generator, self.loss, self.settings.adam(), after=self.move_target)
         ]
 
     def move_target(self) -> None:
-        """Let the target network follow the student."""
         if self.target is not None:
-            weight = 1 - self.settings.target_decay
             torch._foreach_lerp_(
-                tuple(self.target.parameters()), tuple(self.generator.parameters()), weight
+                tuple(self.target.parameters()),
+                tuple(self.generator.parameters()),
+                1 - self.settings.target_decay,
             )
 
     def student(self, y: Tensor, sigma: Tensor | float, labels: Tensor | None = None) -> Tensor:
@@ -97,7 +98,6 @@ class CD(ConsistencyModel):
         The target is one step of the teacher further along the trajectory (paper, algorithm 2). Both
         passes drop the same units.
         """
-        assert batch.real is not None
         x, labels = batch.real
         last = self.settings.levels - 1
         step = torch.randint(last, (len(x),), device=x.device).to(x.dtype)

@@ -1,12 +1,10 @@
 """Diff-Instruct: Luo, Hu, Zhang, Sun, Li, Zhang, NeurIPS 2023, arXiv 2305.18455."""
 
-from collections.abc import Sequence
-
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.plugin import Batch, Step, Teacher, add_noise, denoising_loss, fork_rng, pixels, set_dropout
+from bench.plugin import Batch, Step, Teacher, add_noise, fork_rng, pixels, set_dropout
 from methods.parts.fake_score import DenoisingSettings, FakeScoreMethod
 
 
@@ -25,17 +23,13 @@ class DiffInstruct(FakeScoreMethod):
         # This has no effect but where `score_dropout` has the teacher drop units.
         set_dropout(self.teacher, self.settings.dropout)
 
-    def steps(self) -> Sequence[Step]:
+    def steps(self) -> list[Step]:
         s = self.settings
         return [
+            # `fake_loss` of the base is EDM's: lambda(sigma) |D_fake(x + sigma n) - x|^2 of generated x.
             Step("fake", self.fake, self.fake_loss, s.adam(s.fake_lr)),
             Step("generator", self.generator, self.generator_loss, s.adam(s.lr, s.beta1)),
         ]
-
-    def fake_loss(self, batch: Batch) -> Tensor:
-        """EDM's denoising loss of the fake score on each generated image, (N,)."""
-        x, augment_labels = self.fakes(batch.z, batch.labels)
-        return denoising_loss(self.fake, x, self.noise, batch.labels, augment_labels)
 
     def generator_loss(self, batch: Batch) -> Tensor:
         """``<sg[D_fake(y) - D_real(y)], x>`` of each generated image ``x``, (N,), where ``y`` is

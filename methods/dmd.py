@@ -2,7 +2,6 @@
 2024, arXiv 2311.18828.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -38,7 +37,7 @@ class DMD(FakeScoreMethod):
     settings: Settings
 
     @classmethod
-    def requires(cls, settings: Any) -> Sequence[Requirement]:
+    def requires(cls, settings: Any) -> tuple[Requirement, ...]:
         pairs = TeacherPairs(settings.pairs, settings.pair_steps)
         return (pairs, *weights_of(settings.distance)) if settings.regression else ()
 
@@ -46,7 +45,7 @@ class DMD(FakeScoreMethod):
         if self.settings.regression:
             self.image_distance = distance(self.settings.distance, teacher)
 
-    def steps(self) -> Sequence[Step]:
+    def steps(self) -> list[Step]:
         """The generator's update, then the fake score's on the images that the generator made for it."""
         s = self.settings
         return [
@@ -67,7 +66,6 @@ class DMD(FakeScoreMethod):
         batch.logs["score_gap"] = (real - fake).square().mean()
         loss = distribution_matching_loss(x, direction(x, real, fake))
         if self.settings.regression:
-            assert batch.pairs is not None
             z, images, labels = batch.pairs
             loss = loss + self.settings.regression * self.image_distance(
                 self.generate(z, labels), images

@@ -1,6 +1,5 @@
 """DMD2: Yin, Gharbi, Park, Zhang, Shechtman, Durand, Freeman, NeurIPS 2024, arXiv 2405.14867."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -32,27 +31,26 @@ class DMD2(FakeScoreMethod):
     settings: Settings
 
     @classmethod
-    def requires(cls, settings: Any) -> Sequence[Requirement]:
+    def requires(cls, settings: Any) -> tuple[Requirement, ...]:
         return (RealImages(),) if settings.gan else ()
 
     def build(self, teacher: Teacher) -> None:
         super().build(teacher)
-        self.head = Head(*feature_shape(teacher)) if self.settings.gan else None
+        self.head: Any = Head(*feature_shape(teacher)) if self.settings.gan else None
 
-    def steps(self) -> Sequence[Step]:
+    def steps(self) -> list[Step]:
         """The generator's update, then several of the fake score.
 
         The first of these is on the images that the generator made for its own, the others on fresh ones.
         """
         s = self.settings
-        fake = s.adam(s.fake_lr)
         return [
             Step("generator", self.generator, self.generator_loss, s.adam(s.lr)),
             Step(
                 "fake",
                 self.fake,
                 self.fake_loss,
-                fake,
+                s.adam(s.fake_lr),
                 repeat=s.fake_updates,
                 reuse=True,
                 head=self.head,
@@ -86,7 +84,6 @@ class DMD2(FakeScoreMethod):
                 x = backward_simulation(self.generator, batch.z, self.settings.sigmas, batch.labels)
         loss = fake_score_loss(self.fake, x, self.noise, batch.labels)
         if self.head is not None:
-            assert batch.real is not None
             real, labels = batch.real
             separation = loss_as_fake(self.logits(x, batch.labels)) + loss_as_real(
                 self.logits(real, labels)
@@ -97,6 +94,5 @@ class DMD2(FakeScoreMethod):
 
     def logits(self, x: Tensor, labels: Tensor | None) -> Tensor:
         """The discriminator's logit of each image at a noise level of its own, (N,)."""
-        assert self.head is not None
         sigma = self.noise.grid(x, 0, 999)
         return self.head(self.fake.features(add_noise(x, sigma), sigma, labels))

@@ -1,7 +1,5 @@
 """Easy consistency tuning: Geng, Pokle, Luo, Lin, Kolter, 2024, arXiv 2406.14548."""
 
-from collections.abc import Sequence
-
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -28,7 +26,7 @@ class ECT(ConsistencyModel):
 
     settings: Settings
 
-    def steps(self) -> Sequence[Step]:
+    def steps(self) -> list[Step]:
         return [Step("generator", self.generator, self.loss, self.settings.adam())]
 
     def loss(self, batch: Batch) -> Tensor:
@@ -36,7 +34,6 @@ class ECT(ConsistencyModel):
 
         One value for each real image, (N,). Both passes drop the same units.
         """
-        assert batch.real is not None
         s, (x, labels) = self.settings, batch.real
         sigma = lognormal(x, s.p_mean, s.p_std)
         lower = lower_level(sigma, s.ratio, batch.seen // s.stage_images)

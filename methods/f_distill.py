@@ -1,12 +1,12 @@
 """f-distill: Xu, Nie, Vahdat, 2025, arXiv 2502.15681, in the form of its authors' code in FastGen."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from bench.plugin import Batch, RealImages, Requirement, Step, Teacher, add_noise, per_image, pixels
 from methods.parts.discriminator import Head, feature_shape, loss_as_fake, loss_as_real
@@ -43,16 +43,6 @@ BINS = 10
 FLOOR = 1e-6
 
 
-class RatioHead(Head):
-    """A discriminator's head with the running means of its density ratios, (BINS,), which
-    checkpoints keep.
-    """
-
-    def __init__(self, channels: int, size: int) -> None:
-        super().__init__(channels, size)
-        self.mean_ratios = nn.Buffer(torch.ones(BINS))
-
-
 class FDistill(FakeScoreMethod):
     """f-distill: distribution matching for any f-divergence, weighted by a discriminator's ratio
     (Xu et al., 2025).
@@ -69,20 +59,28 @@ class FDistill(FakeScoreMethod):
     settings: Settings
 
     @classmethod
-    def requires(cls, settings: Any) -> Sequence[Requirement]:
+    def requires(cls, settings: Any) -> tuple[Requirement, ...]:
         return (RealImages(),)
 
     def build(self, teacher: Teacher) -> None:
         super().build(teacher)
-        self.head = RatioHead(*feature_shape(teacher))
+        self.head = Head(*feature_shape(teacher))
+        # The running means of the density ratios: of the head, so that checkpoints keep them.
+        self.head.register_buffer("mean_ratios", torch.ones(BINS))
 
-    def steps(self) -> Sequence[Step]:
+    def steps(self) -> list[Step]:
         """The generator's update, then those of the fake score and the head, each on a fresh batch."""
         s = self.settings
-        fake = replace(s.adam(s.fake_lr), clip_norm=None)
         return [
             Step("generator", self.generator, self.generator_loss, s.adam(s.lr)),
-            Step("fake", self.fake, self.fake_loss, fake, repeat=s.fake_updates, head=self.head),
+            Step(
+                "fake",
+                self.fake,
+                self.fake_loss,
+                replace(s.adam(s.fake_lr), clip_norm=None),
+                repeat=s.fake_updates,
+                head=self.head,
+            ),
         ]
 
     def generator_loss(self, batch: Batch) -> Tensor:
@@ -90,7 +88,6 @@ class FDistill(FakeScoreMethod):
 
         Both read the same noise.
         """
-        assert batch.real is not None
         labels = batch.real[1]
         x = backward_simulation(self.generator, batch.z, self.settings.sigmas, labels)
         sigma = self.noise.grid(x, 2, 998)
@@ -121,7 +118,7 @@ class FDistill(FakeScoreMethod):
             0, place, torch.ones_like(ratio)
         )
         mean = torch.zeros_like(count).index_add(0, place, ratio) / count.clamp_min(1)
-        memory, means = self.settings.ratio_memory, self.head.mean_ratios
+        memory, means = self.settings.ratio_memory, self.head.get_buffer("mean_ratios")
         means.copy_(torch.where(count > 0, memory * means + (1 - memory) * mean, means))
         h = WEIGHTS[self.settings.divergence](ratio / (means[place] + FLOOR))
         return h / (h.mean() + FLOOR)
@@ -132,7 +129,6 @@ class FDistill(FakeScoreMethod):
 
         Both read the same noise on the generated images.
         """
-        assert batch.real is not None
         real, labels = batch.real
         with torch.no_grad():
             x = backward_simulation(self.generator, batch.z, self.settings.sigmas, labels)

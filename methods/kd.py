@@ -1,6 +1,5 @@
 """Knowledge distillation: Luhman, Luhman, 2021, arXiv 2101.02388."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from pydantic import Field
@@ -30,7 +29,7 @@ class KD(Method):
     settings: Settings
 
     @classmethod
-    def requires(cls, settings: Any) -> Sequence[Requirement]:
+    def requires(cls, settings: Any) -> tuple[Requirement, ...]:
         return (TeacherPairs(settings.pairs, settings.pair_steps), *weights_of(settings.distance))
 
     def build(self, teacher: Teacher) -> None:
@@ -39,7 +38,7 @@ class KD(Method):
     def prepare_training(self, teacher: Teacher) -> None:
         self.image_distance = distance(self.settings.distance, teacher)
 
-    def steps(self) -> Sequence[Step]:
+    def steps(self) -> list[Step]:
         s = self.settings
         adam = Adam(s.lr, (s.beta1, s.beta2), warmup_updates=s.warmup_updates)
         return [Step("generator", self.generator, self.loss, adam)]
@@ -49,6 +48,5 @@ class KD(Method):
 
     def loss(self, batch: Batch) -> Tensor:
         """The distance of the generator's image from the teacher's, for each pair, (N,)."""
-        assert batch.pairs is not None
         z, images, labels = batch.pairs
         return self.image_distance(self.generate(z, labels), images)

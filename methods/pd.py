@@ -1,7 +1,6 @@
 """Progressive distillation: Salimans, Ho, ICLR 2022, arXiv 2202.00512, on EDM's noise levels."""
 
 import itertools
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, Self
 
@@ -56,7 +55,7 @@ class PD(Method):
     settings: Settings
 
     @classmethod
-    def requires(cls, settings: Any) -> Sequence[Requirement]:
+    def requires(cls, settings: Any) -> tuple[Requirement, ...]:
         return (RealImages(), *weights_of(settings.distance))
 
     def build(self, teacher: Teacher) -> None:
@@ -68,7 +67,7 @@ class PD(Method):
         self.stages = [end / ends[-1] for end in ends[:-1]]
         self.student_steps = s.first_steps
 
-    def networks(self) -> Mapping[str, nn.Module]:
+    def networks(self) -> dict[str, nn.Module]:
         return {"stage teacher": self.stage_teacher}
 
     def begin_stage(self, stage: int, average: nn.Module) -> None:
@@ -79,7 +78,7 @@ class PD(Method):
     def prepare_training(self, teacher: Teacher) -> None:
         self.image_distance = distance(self.settings.distance, teacher)
 
-    def steps(self) -> Sequence[Step]:
+    def steps(self) -> list[Step]:
         adam = replace(self.settings.adam(), clip_norm=self.settings.clip_norm)
         return [Step("generator", self.generator, self.loss, adam)]
 
@@ -104,7 +103,6 @@ class PD(Method):
         The target is the image whose one Euler step ends where two steps of the stage's teacher do
         (paper, algorithm 2).
         """
-        assert batch.real is not None
         x, labels = batch.real
         step = torch.randint(self.student_steps, (len(x),), device=x.device).double()
         start, middle, end = (self.level(step + part) for part in (0, 0.5, 1))

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -44,7 +44,7 @@ class SCD(ConsistencyModel):
         super().build(teacher)
         self.log_variance = LogVariance()
 
-    def steps(self) -> Sequence[Step]:
+    def steps(self) -> list[Step]:
         s = self.settings
         adam = replace(s.adam(), eps=s.eps, clip_norm=s.clip_norm)
         return [Step("generator", self.generator, self.loss, adam, head=self.log_variance)]
@@ -54,7 +54,6 @@ class SCD(ConsistencyModel):
 
         ``F^-`` is ``F`` without gradient, so that the value is that of the tangent ``g`` alone.
         """
-        assert batch.real is not None
         s, (x, labels) = self.settings, batch.real
         data = self.noise.sigma_data
         sigma = lognormal(x, s.p_mean, s.p_std).clamp(self.noise.sigma_min, self.noise.sigma_max)

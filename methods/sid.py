@@ -1,12 +1,10 @@
 """Score identity Distillation: Zhou, Zheng, Wang, Yin, Huang, ICML 2024, arXiv 2404.04057."""
 
-from collections.abc import Sequence
-
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.plugin import Batch, Step, add_noise, denoising_loss, pixels
+from bench.plugin import Batch, Step, add_noise, pixels
 from methods.parts.fake_score import DenoisingSettings, FakeScoreMethod
 
 LOSS_SCALE = 100.0
@@ -26,18 +24,14 @@ class SiD(FakeScoreMethod):
 
     settings: Settings
 
-    def steps(self) -> Sequence[Step]:
+    def steps(self) -> list[Step]:
         """The fake score and the generator take turns, each on a batch of its own."""
         s = self.settings
         return [
+            # `fake_loss` of the base is EDM's: lambda(sigma) |D_fake(x + sigma n) - x|^2 of generated x.
             Step("fake", self.fake, self.fake_loss, s.adam(s.fake_lr)),
             Step("generator", self.generator, self.generator_loss, s.adam(s.lr, s.beta1)),
         ]
-
-    def fake_loss(self, batch: Batch) -> Tensor:
-        """EDM's denoising loss of the fake score on each generated image, (N,)."""
-        x, augment_labels = self.fakes(batch.z, batch.labels)
-        return denoising_loss(self.fake, x, self.noise, batch.labels, augment_labels)
 
     def generator_loss(self, batch: Batch) -> Tensor:
         """SiD's loss of each generated image ``x``, (N,), at a noise level of its own.

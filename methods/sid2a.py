@@ -1,6 +1,5 @@
 """SiD2A, SiDA from a generator that SiD made: Zhou, Zheng, Gu, Wang, Huang, ICLR 2025, arXiv 2410.14919."""
 
-from collections.abc import Sequence
 from typing import Any, Self
 
 from pydantic import Field, model_validator
@@ -39,7 +38,7 @@ class SiD2A(Method):
     score_difference = True
 
     @classmethod
-    def requires(cls, settings: Any) -> Sequence[Requirement]:
+    def requires(cls, settings: Any) -> tuple[Requirement, ...]:
         return (RealImages(), StartingGenerator(settings.start)) if settings.start else (RealImages(),)
 
     def build(self, teacher: Teacher) -> None:
@@ -55,7 +54,7 @@ class SiD2A(Method):
         self.generator = self.trained_by.generator
         self.generator.load_state_dict(average.state_dict())
 
-    def steps(self) -> Sequence[Step]:
+    def steps(self) -> list[Step]:
         return self.trained_by.steps()
 
     def generate(self, z: Tensor, labels: Tensor | None = None) -> Tensor:

@@ -1,6 +1,5 @@
 """Adversarial Score identity Distillation: Zhou, Zheng, Gu, Wang, Huang, ICLR 2025, arXiv 2410.14919."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -42,24 +41,23 @@ class SiDA(FakeScoreMethod):
     settings: Settings
 
     @classmethod
-    def requires(cls, settings: Any) -> Sequence[Requirement]:
+    def requires(cls, settings: Any) -> tuple[Requirement, ...]:
         return (RealImages(),)
 
     def build(self, teacher: Teacher) -> None:
         feature_shape(teacher)  # refuses a teacher without an encoder
         super().build(teacher)
 
-    def steps(self) -> Sequence[Step]:
+    def steps(self) -> list[Step]:
         """The fake score and the generator take turns; the generator joins in after some images."""
         s = self.settings
-        fake, generator = replace(s.adam(s.fake_lr), clip_value=1.0), s.adam(s.lr, s.beta1)
         return [
-            Step("fake", self.fake, self.fake_loss, fake),
+            Step("fake", self.fake, self.fake_loss, replace(s.adam(s.fake_lr), clip_value=1.0)),
             Step(
                 "generator",
                 self.generator,
                 self.generator_loss,
-                generator,
+                s.adam(s.lr, s.beta1),
                 starts_at=s.generator_starts_at,
             ),
         ]
@@ -69,10 +67,10 @@ class SiDA(FakeScoreMethod):
 
         Real and generated images share levels and noise.
         """
-        assert batch.real is not None
         real, labels = batch.real
-        x, x_augment = self.fakes(batch.z, labels)
-        real, real_augment = self.augmented(real)
+        with torch.no_grad():
+            x, x_augment = self.augmented(self.generate(batch.z, labels))
+            real, real_augment = self.augmented(real)
         sigma = self.noise.sample(x)
         noise = per_image(sigma, x) * torch.randn_like(x)
         denoised, features = self.fake(x + noise, sigma, labels, x_augment, features=True)

@@ -22,9 +22,6 @@ A plugin imports this module, the readers of foreign files in ``bench.files``, a
 The README has an example of a metric, and says how a package announces what it has.
 """
 
-from collections.abc import Callable
-from typing import TypeVar
-
 from bench import registry
 from bench.environment import device_name, without_tf32
 from bench.errors import BenchError, UsageError, explain, one_line, shown
@@ -77,37 +74,18 @@ from bench.plugin.released import Released
 from bench.plugin.sampler import Draw, Sampler, euler_step, few_steps, heun_step
 from bench.plugin.teacher import Augment, ReportedFID, Teacher, Trainable, set_dropout
 
-T = TypeVar("T", bound=type)
-
-
-def register_method(name: str) -> Callable[[T], T]:
-    """Decorate a Method to make it available as ``--method NAME``."""
-    return registry.methods.register(name)
-
-
-def register_teacher(name: str) -> Callable[[T], T]:
-    """Decorate a Teacher to make it available as ``--teacher NAME``."""
-    return registry.teachers.register(name)
-
-
-def register_metric(name: str) -> Callable[[T], T]:
-    """Decorate a Metric to make it available as ``--eval NAME``."""
-    return registry.metrics.register(name)
-
-
-def register_extractor(name: str) -> Callable[[T], T]:
-    """Decorate a FeatureExtractor to make it available to protocols, by its name."""
-    return registry.extractors.register(name)
-
-
-def register_dataset(name: str) -> Callable[[T], T]:
-    """Decorate a Dataset to make it available as ``--data NAME``, and to teachers and statistics."""
-    return registry.datasets.register(name)
-
-
-def register_released(name: str) -> Callable[[Released], Released]:
-    """Make a Released available: ``register_released("mine")(Released(...))`` is ``released:mine``."""
-    return registry.released.register(name)
+register_method = registry.methods.register
+"""Decorate a Method to make it available as ``--method NAME``."""
+register_teacher = registry.teachers.register
+"""Decorate a Teacher to make it available as ``--teacher NAME``."""
+register_metric = registry.metrics.register
+"""Decorate a Metric to make it available as ``--eval NAME``."""
+register_extractor = registry.extractors.register
+"""Decorate a FeatureExtractor to make it available to protocols, by its name."""
+register_dataset = registry.datasets.register
+"""Decorate a Dataset to make it available as ``--data NAME``, and to teachers and statistics."""
+register_released = registry.released.register
+"""Make a Released available: ``register_released("mine")(Released(...))`` is ``released:mine``."""
 
 
 def register_protocol(protocol: Protocol) -> None:

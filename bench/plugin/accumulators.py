@@ -104,10 +104,9 @@ class FeatureBank(Accumulator):
 
     def update(self, features: Tensor, first: int) -> None:
         if not self.sums:
-            rows = features.new_zeros(self.samples, features.shape[1], dtype=torch.float32)
             self.sums = {
-                "features": rows,
-                "count": torch.zeros((), dtype=torch.int64, device=rows.device),
+                "features": features.new_zeros(self.samples, features.shape[1], dtype=torch.float32),
+                "count": features.new_zeros((), dtype=torch.int64),
             }
         self.sums["count"] += len(features)
         self.sums["features"][first : first + len(features)] = features

@@ -45,9 +45,6 @@ class VPDenoiser(nn.Module):
     Raises UsageError for fewer than two levels, levels that do not fall, or another prediction.
     """
 
-    times: Tensor
-    log_sigmas: Tensor
-
     def __init__(
         self, model: nn.Module, alphas_cumprod: Tensor, prediction: Prediction = "epsilon"
     ) -> None:
@@ -67,8 +64,8 @@ class VPDenoiser(nn.Module):
             )
         self.model, self.prediction = model, prediction
         # The schedule is no weight of the network, and so in no file of weights.
-        self.register_buffer("times", times.double(), persistent=False)
-        self.register_buffer("log_sigmas", sigmas.log(), persistent=False)
+        self.times = nn.Buffer(times.double(), persistent=False)
+        self.log_sigmas = nn.Buffer(sigmas.log(), persistent=False)
         within = sigmas[sigmas <= SIGMA_CEILING].tolist()
         self.noise = NoiseLevels(
             sigma_min=max(SIGMA_FLOOR, sigmas[0].item()),

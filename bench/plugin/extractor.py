@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.errors import UsageError
 from bench.files.assets import Asset
@@ -53,7 +53,10 @@ class FeatureExtractor(ABC):
         """Return the SHA-256 of its weights."""
 
     def to(self, device: torch.device) -> Self:
-        """Move it to ``device``."""
+        """Move its networks and tensors to ``device``."""
+        for name, value in vars(self).items():
+            if isinstance(value, nn.Module | Tensor):
+                setattr(self, name, value.to(device))
         return self
 
     def use_fast(self) -> None:

@@ -87,10 +87,7 @@ class TeacherPairs:
     count: int
     steps: int
 
-    training_set: ClassVar[bool] = True
-
     def describe(self) -> str:
-        """Describe the requirement for people."""
         return f"{self.count:,} pairs of noise and image, {self.steps} Heun steps each, made by the run"
 
 
@@ -100,10 +97,7 @@ class RealImages:
     ``Batch.real``.
     """
 
-    training_set: ClassVar[bool] = True
-
     def describe(self) -> str:
-        """Describe the requirement for people."""
         return "real images with their labels: the teacher's data set, or --data"
 
 
@@ -117,10 +111,7 @@ class PublishedFile:
     channels: int | None = None
     """Of the images that it is for, if they must be such."""
 
-    training_set: ClassVar[bool] = False
-
     def describe(self) -> str:
-        """Describe the requirement for people."""
         return f"{self.asset.file}, fetched when it is needed"
 
 
@@ -133,18 +124,15 @@ class StartingGenerator:
     source: str
     """A run's folder, a generator's weights file, or ``released:NAME``."""
 
-    training_set: ClassVar[bool] = False
-
     def describe(self) -> str:
-        """Describe the requirement for people."""
         return f"the generator {self.source} to start from"
 
 
 Requirement = TeacherPairs | RealImages | PublishedFile | StartingGenerator
-"""A thing that a method may need beside the frozen teacher.
+"""A thing that a method may need beside the frozen teacher; ``describe`` says it to people.
 
-``training_set`` is True of those that give a method images to learn from which were there before its
-training began: pairs and real images. A method that requires none of them is data-free.
+Pairs and real images give a method images to learn from which were there before its training began.
+A method that requires neither is data-free.
 """
 
 
@@ -156,11 +144,12 @@ class Batch:
     """Unit Gaussian noise, (N, C, H, W)."""
     labels: Tensor | None = None
     """One-hot class labels, (N, label_dim), or None."""
-    pairs: tuple[Tensor, Tensor, Tensor | None] | None = None
+    # Any, so that a method, which is given what it requires, need not assert that it is there.
+    pairs: Any = None
     """Noise (N, C, H, W), the teacher's images of it, and their labels (N, label_dim) or None, for
     methods that require TeacherPairs.
     """
-    real: tuple[Tensor, Tensor | None] | None = None
+    real: Any = None
     """Real images (N, C, H, W) in [-1, 1] and their labels (N, label_dim) or None, for methods that
     require RealImages.
     """
@@ -211,7 +200,6 @@ class Method(ABC):
 
     name: ClassVar[str] = ""
     """Under which it is registered, set by the registry."""
-    REQUIRED: ClassVar[tuple[str, ...]] = ("Settings",)
     Settings: ClassVar[type[Settings]] = TrainingSettings
     trains: ClassVar[bool] = True
     """False for what only samples, such as the teacher itself: it has no steps and takes no budget."""
@@ -251,7 +239,9 @@ class Method(ABC):
         """True if the method needs neither pairs nor real images under these settings: it learns
         from the network alone.
         """
-        return not any(requirement.training_set for requirement in cls.requires(settings))
+        return not any(
+            isinstance(required, TeacherPairs | RealImages) for required in cls.requires(settings)
+        )
 
     @property
     def nfe(self) -> int:

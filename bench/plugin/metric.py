@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -50,18 +50,18 @@ class FeatureMetric(Metric):
         return reference
 
     @abstractmethod
-    def value(self, generated: Statistics, reference: Statistics | None) -> float:
+    def value(self, generated: Statistics, reference: Any) -> float:
         """Compute the metric.
 
         Args:
             generated: statistics of the generated images.
-            reference: prepared statistics of the real images; None without
+            reference: prepared ``Statistics`` of the real images; None without
                 ``reference_statistics``.
 
         Raises BenchError rather than return a number that means nothing.
         """
 
-    def by_others(self, features: Tensor, reference: Statistics | None) -> Mapping[str, float]:
+    def by_others(self, features: Tensor, reference: Any) -> Mapping[str, float]:
         """Return the number by other libraries, by their names, from features (N, d), for a cross-check."""
         return {}
 

@@ -4,9 +4,8 @@ A number is never shown without its protocol, and numbers of different protocols
 column.
 """
 
-import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -79,4 +78,4 @@ class Protocol:
 
     def with_samples(self, samples: int) -> Self:
         """Return the protocol with another number of images; FID depends on the number."""
-        return dataclasses.replace(self, samples=samples)
+        return replace(self, samples=samples)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from bench.errors import UsageError, explain
 from bench.files.assets import Asset
@@ -43,10 +43,9 @@ class Released:
         return cls(row.teacher, row.method, weights, row.sigmas, published)
 
 
-class Row(BaseModel):
+class Row(BaseModel, extra="forbid"):
     """The facts of one generator in a table such as ``teachers/released.yaml``, with its family's."""
 
-    model_config = ConfigDict(extra="forbid")
     summary: str
     teacher: str
     method: str

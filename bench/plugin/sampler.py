@@ -43,12 +43,7 @@ class Sampler:
 
     def levels(self, noise: NoiseLevels) -> list[float]:
         """``steps`` Karras levels from ``sigma_max`` down to ``sigma_min``, and the final 0 (EDM eq. 5)."""
-        u = (
-            torch.linspace(0, 1, self.steps, dtype=torch.float64)
-            if self.steps > 1
-            else torch.zeros(1, dtype=torch.float64)
-        )
-        return [*noise.karras(u).tolist(), 0.0]
+        return [*noise.karras(torch.linspace(0, 1, self.steps, dtype=torch.float64)).tolist(), 0.0]
 
     def __call__(
         self,
@@ -72,19 +67,13 @@ class Sampler:
             sigma_hat = sigma
             # The noise is drawn at every step, as in EDM, so that the streams are the same.
             if self.churn:
-                eps, sigma_hat = draw().double(), sigma * (1 + self._gamma(sigma))
+                eps = draw().double()
+                if self.churn_min <= sigma <= self.churn_max:
+                    sigma_hat = sigma * (1 + min(self.churn / self.steps, math.sqrt(2) - 1))
                 x = x + math.sqrt(sigma_hat**2 - sigma**2) * self.churn_noise * eps
             step = euler_step if sigma_next == 0 or self.solver == "euler" else heun_step
             x = step(float64, x, sigma_hat, sigma_next, labels)
         return x.to(z.dtype)
-
-    def _gamma(self, sigma: float) -> float:
-        """The part of itself by which a step first raises its noise level (EDM algorithm 2)."""
-        return (
-            min(self.churn / self.steps, math.sqrt(2) - 1)
-            if self.churn_min <= sigma <= self.churn_max
-            else 0.0
-        )
 
 
 def euler_step(

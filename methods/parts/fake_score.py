@@ -6,7 +6,17 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.plugin import Adam, Augment, Draw, Method, Teacher, TrainingSettings, few_steps
+from bench.plugin import (
+    Adam,
+    Augment,
+    Batch,
+    Draw,
+    Method,
+    Teacher,
+    TrainingSettings,
+    denoising_loss,
+    few_steps,
+)
 
 
 class FakeScoreSettings(TrainingSettings):
@@ -59,12 +69,12 @@ class FakeScoreMethod(Method):
     def generate(self, z: Tensor, labels: Tensor | None = None, draw: Draw | None = None) -> Tensor:
         return few_steps(self.generator, z, self.settings.sigmas, labels, draw)
 
-    @torch.no_grad()
-    def fakes(self, z: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Generated images as the fake score learns them, augmented, and the labels that tell how."""
-        return self.augmented(self.generate(z, labels))
+    def fake_loss(self, batch: Batch) -> Tensor:
+        """EDM's denoising loss of the fake score on each generated image, (N,)."""
+        with torch.no_grad():
+            x, augment_labels = self.augmented(self.generate(batch.z, batch.labels))
+        return denoising_loss(self.fake, x, self.noise, batch.labels, augment_labels)
 
-    @torch.no_grad()
     def augmented(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """The images augmented as the teacher's were in training, and the labels that tell how.
 

@@ -1,6 +1,5 @@
 """The base of CD, ECT and sCD: consistency models, which learn along trajectories from real images."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from pydantic import Field
@@ -27,7 +26,6 @@ class TrajectorySettings(TrainingSettings):
     beta2: float = Field(ge=0, lt=1, description="Adam's decay of the second moment")
 
     def adam(self) -> Adam:
-        """The optimizer of these settings: Adam or RAdam."""
         return Adam(self.lr, (self.beta1, self.beta2), rectified=self.rectified)
 
 
@@ -47,7 +45,7 @@ class ConsistencyModel(Method):
     draws = True
 
     @classmethod
-    def requires(cls, settings: Any) -> Sequence[Requirement]:
+    def requires(cls, settings: Any) -> tuple[Requirement, ...]:
         return (RealImages(),)
 
     def build(self, teacher: Teacher) -> None:

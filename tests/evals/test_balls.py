@@ -170,11 +170,11 @@ def test_batch_size_does_not_matter(kind):
 
 @pytest.mark.parametrize("kind", [Precision, Density, Coverage])
 def test_real_balls_are_computed_once(kind, monkeypatch):
-    metric, real = kind(), {"features": normal(30, 3, 0)}
-    expected = metric.value({"features": normal(20, 3, 1)}, real)
-    prepared = metric.prepare(real)
+    metric, generated = kind(), {"features": normal(20, 3, 1)}
+    prepared = metric.prepare({"features": normal(30, 3, 0)})
+    expected = metric.value(generated, prepared)
     monkeypatch.setattr(neighbours, "kth_distance", None)
-    assert metric.value({"features": normal(20, 3, 1)}, prepared) == expected
+    assert metric.value(generated, prepared) == expected
 
 
 @pytest.mark.parametrize("kind", ALL)

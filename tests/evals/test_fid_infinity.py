@@ -23,6 +23,7 @@ def test_it_takes_away_the_bias_of_a_finite_number():
     """
     d, generator = 16, torch.Generator().manual_seed(0)
     exact = {"mu": torch.zeros(d, dtype=torch.float64), "sigma": torch.eye(d, dtype=torch.float64)}
+    exact = FID().prepare(exact)
     plain, limit = [], []
     for _ in range(8):
         x = torch.randn(2000, d, generator=generator)
@@ -36,7 +37,9 @@ def test_it_takes_away_the_bias_of_a_finite_number():
 def test_a_shift_stays():
     d, x = 4, torch.randn(4000, 4, generator=torch.Generator().manual_seed(1)) + 1.0
     exact = {"mu": torch.zeros(d, dtype=torch.float64), "sigma": torch.eye(d, dtype=torch.float64)}
-    assert FIDInfinity().value(gathered(FeatureBank, x), exact) == pytest.approx(d, rel=0.05)
+    assert FIDInfinity().value(gathered(FeatureBank, x), FID().prepare(exact)) == pytest.approx(
+        d, rel=0.05
+    )
 
 
 def test_too_few_images_are_one_sentence():

@@ -172,7 +172,8 @@ def test_distances_of_new_images_are_computed_once(gaussian, monkeypatch):
         {"features": gaussian(20, 3, 0)},
         {"features": gaussian(30, 3, 1)},
     )
-    expected, prepared = metric.value(x, training), metric.prepare(training)
+    prepared = metric.prepare(training)
+    expected = metric.value(x, prepared)
     monkeypatch.setattr("evals.memorization.kth_distance", None)
     assert metric.value(x, prepared) == expected
 

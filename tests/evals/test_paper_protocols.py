@@ -14,7 +14,7 @@ from PIL import Image
 
 from bench.files.atomic import sha256
 from bench.plugin import Moments
-from evals import inception, references
+from evals import inception, protocols
 from evals.inception import CleanInception, Inception, LegacyInception
 from tests.helpers.edm_reference import kwargs, weights
 from tests.helpers.inception_weights import write_inception
@@ -68,7 +68,7 @@ def folder_of(images, folder):
 
 
 def test_a_generator_is_measured_by_edms_protocol_and_torch_fidelity_agrees(published, bench, tmp_path):
-    place_statistics(Inception(), references.EDM["cifar10"][0], pictures())
+    place_statistics(Inception(), protocols.EDM["cifar10"][0], pictures())
     network = tmp_path / "network.pkl"
     write_snapshot(network, kwargs("ddpmpp_uncond_aug"), weights("ddpmpp_uncond_aug"), "edm")
     asked = ["eval", "released:sid-cifar10-alpha1.2", "--path", str(network), *FEW]
@@ -92,7 +92,7 @@ def test_a_generator_is_measured_by_edms_protocol_and_torch_fidelity_agrees(publ
 def test_a_reference_of_one_resize_is_refused_by_the_other(published, bench, tmp_path):
     images = pictures()
     folder = folder_of(images[:N], tmp_path / "images")
-    file = place_statistics(CleanInception(), references.CLEAN["cifar10"][0], images)
+    file = place_statistics(CleanInception(), protocols.CLEAN["cifar10"][0], images)
     out = bench.ok(
         "eval", folder, "--protocol", "clean-50k", "--metrics", "fid", "--reference", "cifar10", *FEW
     ).out
@@ -114,7 +114,7 @@ def test_other_weights_than_the_published_do_not_compare_with_published_statisti
 ):
     images = pictures()
     folder = folder_of(images[:N], tmp_path / "images")
-    place_statistics(Inception(), references.EDM["cifar10"][0], images)
+    place_statistics(Inception(), protocols.EDM["cifar10"][0], images)
     other = tmp_path / "other.pth"
     tensors = torch.load(inception_file, weights_only=True)
     torch.save(tensors | {"fc.bias": tensors["fc.bias"] + 1}, other)
