@@ -48,15 +48,14 @@ def pt_images(path: Path) -> InMemory:
 
 def _channels_first(images: Tensor, path: Path) -> Tensor:
     """Images (N, C, R, R) of 1 or 3 channels, from either place of the channels, or without any."""
+    given = f"{str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}"
     if images.ndim == 3:
         images = images[..., None]
     if images.ndim == 4 and images.shape[1] not in (1, 3):
         images = images.permute(0, 3, 1, 2)
     n, channels, height, width = images.shape if images.ndim == 4 else (0, 0, 0, 1)
     if images.dtype != torch.uint8 or not n or channels not in (1, 3) or height != width:
-        raise UsageError(
-            _expected(path, f"{str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}")
-        )
+        raise UsageError(_expected(path, given))
     return images
 
 

@@ -98,7 +98,7 @@ ARRAYS = {
     ),
     "not square": (np.zeros((30, 8, 9, 1), np.uint8), "expected square images of 1 or 3 channels"),
     "two channels": (np.zeros((30, 8, 8, 2), np.uint8), "expected square images of 1 or 3 channels"),
-    "none": (np.zeros((0, 8, 8, 1), np.uint8), "expected square images of 1 or 3 channels"),
+    "none": (np.zeros((0, 8, 8, 1), np.uint8), "expected square images of 1 or 3 channels|is empty"),
     "a vector": (np.zeros(30, np.uint8), "expected square images of 1 or 3 channels"),
 }
 

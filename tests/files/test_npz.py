@@ -299,7 +299,7 @@ WRONG = {
         {"arr_0": pixels().transpose(0, 3, 1, 2)},
         "arr_0 is uint8 (3, 3, 4, 4)",
     ),
-    "grey images": ({"arr_0": pixels()[..., :1]}, "arr_0 is uint8 (3, 4, 4, 1)"),
+    "images of two channels": ({"arr_0": pixels()[..., :2]}, "arr_0 is uint8 (3, 4, 4, 2)"),
     "images that are not square": ({"arr_0": pixels()[:, :2]}, "arr_0 is uint8 (3, 2, 4, 3)"),
     "no images": ({"arr_0": pixels()[:0]}, "arr_0 is uint8 (0, 4, 4, 3)"),
     "images of no pixels": ({"arr_0": pixels()[:, :0, :0]}, "arr_0 is uint8 (3, 0, 0, 3)"),
