@@ -29,7 +29,7 @@ def command(
     require_writable(results, "results folder")
     merged = merge(sources, results)
     note(*merged.left)
-    for name in merged.taken:
+    for name in (*merged.taken, *merged.evaluations):
         typer.echo(name)
     typer.echo(
         f"{len(merged.taken)} runs taken, {len(merged.there)} there already, {len(merged.left)} left",

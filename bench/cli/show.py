@@ -5,10 +5,10 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
-import yaml
 from rich.table import Table
 
 from bench.cli.options import Json, Plugins, Results
+from bench.files.documents import dump_yaml
 from bench.render.terminal.text import terminal
 from bench.runs.store import find_run
 
@@ -41,7 +41,7 @@ def command(
     elif what is What.method:
         _print_method(facts)
     else:
-        typer.echo(yaml.safe_dump(facts, sort_keys=False, allow_unicode=True, width=120).rstrip())
+        typer.echo(dump_yaml(facts, width=120).rstrip())
 
 
 def _facts(what: What, name: str, teacher: str | None) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.errors import BenchError, UsageError
-from bench.files.atomic import content_digest
+from bench.files.atomic import content_digest, write_atomic
 from bench.runs.store import RunFolder
 
 
@@ -19,6 +19,8 @@ class Merged:
     """Ids of the runs that were copied."""
     there: list[str] = field(default_factory=list)
     """Ids of the runs that the results folder had already."""
+    evaluations: list[str] = field(default_factory=list)
+    """Files of evaluations that were added to runs that the results folder had already."""
     left: list[str] = field(default_factory=list)
     """One sentence for each run that could not be taken."""
 
@@ -26,11 +28,12 @@ class Merged:
 def merge(sources: Sequence[Path], results: Path) -> Merged:
     """Copy the finished runs below ``sources`` into ``results``, each whole or not at all.
 
-    A run that several folders have with the same result is taken once. Raises UsageError, before
-    anything is copied, for a source that is no folder of runs, and for one run with two results, of
-    which both are named.
+    A run that several folders have with the same result is taken once, with the evaluations that were
+    made of it later. A run whose folder holds a link, a pipe or a device is left, as what it leads to
+    is not its own. Raises UsageError, before anything is copied, for a source that is no folder of
+    runs, and for one run with two results, of which both are named.
     """
-    merged, folders = Merged(), dict[str, Path]()
+    merged, folders, later = Merged(), dict[str, Path](), list[Path]()
     for source in sources:
         if not source.is_dir():
             raise UsageError(
@@ -51,16 +54,31 @@ def merge(sources: Sequence[Path], results: Path) -> Merged:
                 if sentence := _differs(known, file.parent):
                     merged.left.append(sentence)
                 merged.there += [name] if name not in folders else []
+                later += (file.parent / "evaluations").glob("*.json")
             else:
                 folders[name] = file.parent
     for name, folder in folders.items():
         _copy(folder, results / name)
         merged.taken.append(name)
+    for file in later:
+        copy = results / file.parent.parent.name / "evaluations" / file.name
+        if not copy.exists():
+            write_atomic(copy, file.read_bytes())
+            merged.evaluations.append(str(copy.relative_to(results)))
     return merged
 
 
 def _unfit(folder: Path) -> str:
     """Say in a sentence why a run cannot be taken; the empty string if it can."""
+    name = folder.name
+    if name.startswith(".") or not name.isprintable() or name == "evaluations":
+        return f"the folder {name!r} in {str(folder.parent)!r} has a name that no run has."
+    for path in (folder, *sorted(folder.rglob("*"))):
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            return (
+                f"the run {str(folder)!r} holds {str(path.relative_to(folder.parent))!r}, which is a link, a "
+                "pipe or a device; nothing of it was copied."
+            )
     try:
         record = RunFolder(folder).read_record()
     except BenchError as error:

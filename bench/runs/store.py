@@ -10,19 +10,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from bench import registry
 from bench.errors import BenchError, Held, UsageError, explain, unknown
-from bench.files.atomic import content_digest, locked, write_atomic
+from bench.files.atomic import content_digest, locked, sweep, write_atomic
 from bench.files.code import CODE, input_digest
+from bench.files.documents import dump_yaml, parse_json, read_regular
 from bench.runs.budget import AXES
 from bench.runs.recipe import Recipe, Request, read_recorded, run_prefix
 from bench.runs.record import SCHEMA, Record
 
 SUITE = Path(__file__).parents[2]
 """Where the packages of this suite lie, in a checkout or among installed packages."""
+MOST_BYTES = 2**28
+"""Largest record or training curve that is read; a run of a million lines has a tenth of it."""
 PACKAGES = ("bench", "methods", "teachers", "evals")
 
 
@@ -61,6 +63,8 @@ class RunFolder:
             raise Held(f"the run {self.path.name} is held by {holder}; {advice}")
 
         with locked(self.path / ".lock", refuse):
+            sweep(self.path)
+            sweep(self.path / "checkpoints")
             yield
 
     def grid(self, images: int) -> Path:
@@ -75,8 +79,7 @@ class RunFolder:
 
     def write_recipe(self, recipe: Recipe) -> None:
         """Write ``recipe.yaml``."""
-        text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
-        write_atomic(self.path / "recipe.yaml", text)
+        write_atomic(self.path / "recipe.yaml", dump_yaml(recipe.model_dump(mode="json")))
 
     def write_record(self, record: Record) -> None:
         """Write ``record.json``."""
@@ -89,7 +92,7 @@ class RunFolder:
         """
         file = self.path / "record.json"
         try:
-            record = Record.model_validate_json(file.read_bytes())
+            record = Record.model_validate_json(read_regular(file, MOST_BYTES))
         except (FileNotFoundError, NotADirectoryError):
             return None
         except ValidationError as error:
@@ -104,6 +107,8 @@ class RunFolder:
             raise BenchError(
                 f"the record {file} cannot be read: {error.strerror}; see to its permissions."
             ) from error
+        except ValueError as error:
+            raise _damaged(file, str(error)) from error
         if record.status == "done" and (missing := _missing(record)):
             raise _damaged(file, f"a finished run without {missing}")
         return record
@@ -114,18 +119,29 @@ class RunFolder:
             file.write(json.dumps(line) + "\n")
 
     def rewind_log(self, updates: int) -> None:
-        """Drop the half-written lines of the training curve, and those after so many updates."""
+        """Drop the damaged lines of the training curve, and those after so many updates.
+
+        Raises BenchError if it is no file.
+        """
         file = self.path / "metrics.jsonl"
-        if not file.exists():
+        if not os.path.lexists(file):
             return
-        kept = []
-        for line in file.read_text(encoding="utf-8").splitlines():
-            try:
-                if json.loads(line)["updates"] <= updates:
-                    kept.append(line + "\n")
-            except (json.JSONDecodeError, KeyError):
-                continue
+        try:
+            lines = read_regular(file, MOST_BYTES).decode("utf-8", "replace").splitlines()
+        except (ValueError, OSError) as error:
+            raise BenchError(f"the training curve {file} cannot be read: {error}; remove it.") from None
+        kept = [line + "\n" for line in lines if (at := _updates(line)) is not None and at <= updates]
         write_atomic(file, "".join(kept))
+
+
+def _updates(line: str) -> float | None:
+    """Return the updates that a line of the training curve stands at, or None for a damaged one."""
+    try:
+        content = parse_json(line)
+    except ValueError:
+        return None
+    at = content.get("updates") if isinstance(content, dict) else None
+    return at if isinstance(at, int | float) else None
 
 
 def _damaged(file: Path, reason: str) -> BenchError:
@@ -207,13 +223,16 @@ def changed_inputs(record: Record, digests: dict[Path, str] | None = None) -> li
     changed = []
     for name, digest in record.inputs.items():
         path = SUITE / name  # which is the name itself if that is a whole path
-        if path not in known:
-            known[path] = input_digest(path) if path.exists() else ""
-        now_is = (
-            known[path]
-            if digest.startswith(CODE) or not known[path].startswith(CODE)
-            else content_digest(path)
-        )
+        try:
+            if path not in known:
+                known[path] = input_digest(path) if path.exists() else ""
+            now_is = (
+                known[path]
+                if digest.startswith(CODE) or not known[path].startswith(CODE)
+                else content_digest(path)
+            )
+        except (UsageError, OSError):  # it cannot be read any more
+            now_is = ""
         if now_is != digest:
             changed.append(path)
     return changed

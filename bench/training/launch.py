@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-import yaml
 
 from bench.environment import cores
 from bench.errors import Interrupted, UsageError
+from bench.files.documents import dump_yaml
 from bench.runs.events import GridProgress, Observer, ignore
 from bench.runs.grid import GridRun
 from bench.runs.record import Record
@@ -146,7 +146,7 @@ class Launcher:
     def _start(self, run: GridRun, slot: int, scratch: Path) -> _Process:
         recipe = scratch / f"{len(list(scratch.iterdir()))}.yaml"
         request = run.request.model_dump(exclude={"device"}, exclude_none=True)
-        recipe.write_text(yaml.safe_dump(request), encoding="utf-8")
+        recipe.write_text(dump_yaml(request), encoding="utf-8")
         command = [
             sys.executable,
             "-P",  # nothing in the working directory stands in for a module of Python or of the suite

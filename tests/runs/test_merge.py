@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 
 import pytest
 
 import bench as suite
-from bench.errors import UsageError
+from bench.errors import BenchError, UsageError
 from bench.runs.merge import merge
-from bench.runs.store import RunFolder
+from bench.runs.store import RunFolder, read_records
 
 
 @pytest.fixture
@@ -80,3 +82,136 @@ def test_what_is_damaged_or_unfinished_is_named_and_left(machines, tmp_path):
 def test_a_source_that_is_no_folder_is_refused(tmp_path):
     with pytest.raises(UsageError, match="is no folder of runs"):
         merge([tmp_path / "nowhere"], tmp_path)
+
+
+def test_evaluations_that_were_made_later_follow(machines, tmp_path, bench):
+    one, _, shared = machines
+    together = tmp_path / "together"
+    merge([one], together)
+    (one / shared / "evaluations").mkdir()
+    (one / shared / "evaluations/digits-5k-1.json").write_text("{}")
+    assert (
+        bench.ok("merge", one, "--results", together).out == f"{shared}/evaluations/digits-5k-1.json\n"
+    )
+    assert (together / shared / "evaluations/digits-5k-1.json").read_text() == "{}"
+    assert merge([one], together).evaluations == []
+
+
+@pytest.mark.parametrize(
+    "place", ["checkpoints/generator.safetensors", "record.json", "samples/x.png", "new"]
+)
+@pytest.mark.parametrize("kind", ["link", "link to nowhere", "linked folder", "pipe"])
+def test_nothing_is_taken_from_a_run_that_leads_elsewhere(machines, tmp_path, place, kind):
+    one, _, shared = machines
+    private = tmp_path / "private"
+    private.mkdir()
+    (private / "key").write_text("a private key")
+    path = one / shared / place
+    path.parent.mkdir(exist_ok=True)
+    content = path.read_bytes() if path.exists() else b""
+    path.unlink(missing_ok=True)
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "link":
+        (private / "key").write_bytes(content or b"a private key")
+        path.symlink_to(private / "key")
+    else:
+        path.symlink_to(private if kind == "linked folder" else private / "missing")
+    done = merge([one], tmp_path / "together")
+    assert shared not in done.taken
+    assert len(done.taken) == 1
+    assert not (tmp_path / "together" / shared).exists()
+    if place != "record.json" or kind == "link":
+        assert any(
+            f"{shared}/{place}" in sentence and "is a link, a pipe" in sentence for sentence in done.left
+        )
+
+
+def test_a_run_that_is_itself_a_link_is_left(machines, tmp_path):
+    one, two, shared = machines
+    shutil.rmtree(two / shared)
+    (two / shared).symlink_to(one / shared)
+    done = merge([two], tmp_path / "together")
+    assert shared not in done.taken
+    assert any("is a link" in sentence for sentence in done.left)
+
+
+@pytest.mark.parametrize("name", ["..x", ".hidden", "evaluations", "a\nb", "\x1b[31mred"])
+def test_names_that_no_run_has_are_left(machines, tmp_path, name):
+    one, _, shared = machines
+    (one / shared).rename(one / name)
+    text = (one / name / "record.json").read_text()
+    (one / name / "record.json").write_text(
+        text.replace(f'"run_id": "{shared}"', f'"run_id": {json.dumps(name)}')
+    )
+    done = merge([one], tmp_path / "together")
+    assert len(done.taken) == 1
+    assert any("has a name that no run has" in sentence for sentence in done.left)
+    assert all(sentence.isprintable() for sentence in done.left)
+
+
+BROKEN = {
+    "deep": b'{"a":' * 100_000,
+    "not utf-8": b"\xff\xfe\x00",
+    "a number": b"3",
+    "a list": b"[]",
+    "empty": b"",
+}
+
+
+@pytest.mark.parametrize("kind", [*BROKEN, "a folder", "a pipe", "a device"])
+def test_a_record_that_is_none_is_named_and_the_others_are_taken(machines, tmp_path, kind):
+    one, _, shared = machines
+    file = one / shared / "record.json"
+    file.unlink()
+    if kind in BROKEN:
+        file.write_bytes(BROKEN[kind])
+    elif kind == "a folder":
+        file.mkdir()
+    elif kind == "a pipe":
+        os.mkfifo(file)
+    else:
+        file.symlink_to("/dev/zero")
+    with pytest.raises(BenchError, match=r"is damaged \(") as refused:
+        RunFolder(one / shared).read_record()
+    assert "\n" not in str(refused.value)
+    done = merge([one], tmp_path / "together")
+    assert len(done.taken) == 1 and len(done.left) == 1
+    records, skipped = read_records(one)
+    assert (len(records), len(skipped)) == (1, 1)
+
+
+LINES = [
+    "7",
+    "[1]",
+    "null",
+    '"x"',
+    '{"updates": "x"}',
+    '{"updates": null}',
+    "{" * 100_000,
+    "[" * 100_000,
+    "\ud800",
+]
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_a_damaged_training_curve_loses_its_damaged_lines(tmp_path, line):
+    folder = RunFolder(tmp_path)
+    whole = ['{"updates": 50}', '{"updates": 100}', '{"updates": 150}']
+    text = "\n".join([whole[0], line, *whole[1:], '{"upda'])
+    (tmp_path / "metrics.jsonl").write_bytes(text.encode("utf-8", "surrogatepass"))
+    folder.rewind_log(100)
+    assert (tmp_path / "metrics.jsonl").read_text().splitlines() == whole[:2]
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "device", "nowhere"])
+def test_a_training_curve_that_is_no_file_is_named(tmp_path, kind):
+    file = tmp_path / "metrics.jsonl"
+    if kind == "folder":
+        file.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(file)
+    else:
+        file.symlink_to("/dev/zero" if kind == "device" else "missing")
+    with pytest.raises(BenchError, match=r"the training curve .* cannot be read: .*; remove it"):
+        RunFolder(tmp_path).rewind_log(1)

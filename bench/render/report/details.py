@@ -4,8 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from bench.files.documents import dump_yaml
 from bench.runs.record import Record
 from bench.units import duration, plus_minus, quantity
 
@@ -37,7 +36,7 @@ def details(record: Record) -> list[dict[str, Any]]:
         ("Weights and files", [], [*_flat(weights), *inputs]),
         ("Other", [], list(_flat(other))),
     ]
-    text = yaml.safe_dump(record.recipe.as_given(), sort_keys=False, allow_unicode=True)
+    text = dump_yaml(record.recipe.as_given())
     return [
         *({"title": title, "head": head, "rows": rows} for title, head, rows in tables if rows),
         {"title": "recipe.yaml", "text": text},

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-import yaml
 from rich.table import Table
 from rich.text import Text
 
+from bench.files.documents import dump_yaml
 from bench.render.terminal.text import uncut
 from bench.runs.grid import GridEstimate, RunEstimate
 from bench.units import duration, quantity, short_budget
@@ -14,7 +14,7 @@ from bench.units import duration, quantity, short_budget
 def run_estimate(estimate: RunEstimate) -> str:
     """Write a run's recipe, evaluation points and estimated cost."""
     recipe, budget, cost = estimate.recipe, estimate.budget, estimate.cost
-    text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False).rstrip()
+    text = dump_yaml(recipe.model_dump(mode="json")).rstrip()
     lines = [text, "", f"run id             {recipe.run_id}"]
     if budget is None or cost is None:
         return "\n".join([*lines, "training           none: this method only samples"])
