@@ -1,5 +1,6 @@
 """Numbers as people read and write them: 200k, 2.1P, 3.2 h."""
 
+import math
 import re
 
 SUFFIXES = {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15, "E": 10**18, "Z": 10**21}
@@ -46,8 +47,17 @@ def duration(seconds: float) -> str:
 
 
 def plus_minus(mean: float, std: float | None) -> str:
-    """Write a mean with its standard deviation, if any: ``1.42 ± 0.05``; small ones in 4 decimals."""
-    digits = 2 if abs(mean) >= 0.1 else 4
+    """Write a mean with its standard deviation, if any: ``1.42 ± 0.05``.
+
+    Small ones have three significant digits of the larger of the two, four decimals at the least and
+    nine at the most.
+    """
+    largest = max(abs(mean), std or 0.0)
+    digits = 2
+    if abs(mean) < 0.1:
+        digits = 4 if largest == 0 else min(max(4, 2 - math.floor(math.log10(largest))), 9)
+    if round(mean, digits) == 0:
+        mean = 0.0  # without a sign
     return f"{mean:.{digits}f}" + (f" ± {std:.{digits}f}" if std is not None else "")
 
 

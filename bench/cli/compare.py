@@ -1,5 +1,6 @@
 """``bench compare``: methods on teachers with several seeds, at matched compute."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,7 +27,7 @@ from bench.render.terminal.notes import note
 from bench.render.terminal.overview import Overview
 from bench.runs.grid import budget_mismatches, labels
 from bench.runs.recipe import parse_setting
-from bench.runs.suite import Suite, make_suite, read_suite
+from bench.runs.suite import MOST_RUNS, Suite, make_suite, read_suite
 
 
 @takes(RunFlags, EvaluationFlags)
@@ -111,12 +112,13 @@ def _seeds(text: str | None) -> list[int] | None:
     if text is None:
         return None
     parts = text.split(",")
-    if not all(part.strip().isdigit() for part in parts) or (len(parts) == 1 and int(parts[0]) == 0):
+    numbers = [int(part) for part in parts if re.fullmatch(r" *[0-9]{1,10} *", part)]
+    if len(numbers) < len(parts) or (len(parts) == 1 and not 0 < numbers[0] <= MOST_RUNS):
         raise UsageError(
-            f"--seeds {text!r} is neither a number of seeds above 0, such as 3, nor a list of "
-            "them, such as 0,1,2."
+            f"--seeds {text[:60]!r} is neither a number of seeds above 0 and up to {MOST_RUNS:,}, such as 3, "
+            "nor a list of them, such as 0,1,2."
         )
-    return list(range(int(parts[0]))) if len(parts) == 1 else [int(part) for part in parts]
+    return numbers if len(parts) > 1 else list(range(numbers[0]))
 
 
 def _with_settings(suite: Suite, settings: list[str]) -> Suite:

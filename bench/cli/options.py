@@ -13,7 +13,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from bench import registry
-from bench.errors import UsageError, unknown
+from bench.errors import BenchError, UsageError, unknown
 from bench.runs.record import Record
 from bench.runs.store import results_folder
 
@@ -211,6 +211,17 @@ def require_known(known: Mapping[str, set[str]], choice: Mapping[str, Iterable[s
     for what, names in choice.items():
         for name in names or ():
             one_of(what, name, known[what])
+
+
+def nothing_to_show(of: str, results: Path, records: Iterable[Record]) -> BenchError:
+    """Make the error of a table or a report without rows: say what the runs lack, and what to do."""
+    finished = [record for record in records if record.status == "done"]
+    if finished and not any(record.final for record in finished):
+        return BenchError(
+            f"the finished runs in {str(results)!r} measured nothing (--eval none); `bench eval RUN` "
+            "measures one, and the same run with --eval fid is in the table."
+        )
+    return BenchError(f"no finished run{of} in {str(results)!r}; make one, {FIRST_RUN}")
 
 
 def unfinished(records: Sequence[Record], teachers: Sequence[str] | None) -> list[str]:

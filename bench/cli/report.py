@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.options import FIRST_RUN, Results, known_names, require_known, user_path
-from bench.errors import BenchError, UsageError
+from bench.cli.options import Results, known_names, nothing_to_show, require_known, user_path
+from bench.errors import UsageError
 from bench.files.atomic import require_writable, write_atomic
 from bench.render.report.content import content
 from bench.render.report.page import page
@@ -44,7 +44,7 @@ def command(
     note(*facts["skipped"])
     if not facts["rows"]:
         of_teacher = f" of teacher {teacher!r}" if teacher else ""
-        raise BenchError(f"no finished run{of_teacher} in {str(results)!r}; make one, {FIRST_RUN}")
+        raise nothing_to_show(of_teacher, results, (record for _, record in runs))
     # Others read the page: it names no folder of this machine.
     facts["skipped"] = [sentence.replace(f"{results}/", "") for sentence in facts["skipped"]]
     text = page(facts)

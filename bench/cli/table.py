@@ -7,17 +7,16 @@ from typing import Annotated
 import typer
 
 from bench.cli.options import (
-    FIRST_RUN,
     Plugins,
     Results,
     comma_list,
     known_names,
+    nothing_to_show,
     one_of,
     require_known,
     unfinished,
     user_path,
 )
-from bench.errors import BenchError
 from bench.files.atomic import require_writable, write_atomic
 from bench.leaderboard.finals import smallest_of
 from bench.leaderboard.leaderboard import leaderboard, published_rows
@@ -107,7 +106,7 @@ def command(
             if value
         ]
         of = f" of {' with '.join(wishes)}" if wishes else ""
-        raise BenchError(f"no finished run{of} in {str(results)!r}; make one, {FIRST_RUN}")
+        raise nothing_to_show(of, results, read_records(results)[0])
     with uncollected():
         board = cited(sorted_by(board, sort) if sort else board)
         text = render(board, form, comma_list(columns) or None)

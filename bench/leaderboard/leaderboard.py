@@ -61,11 +61,12 @@ def _rank(rows: list[Row], columns: list[MetricColumn]) -> None:
             places = [i for i in trained if column in rows[i].numbers]
             values = [rows[i].numbers[column].values for i in places]
             if len(places) > 1:
-                best, second, *_ = sorted(places, key=lambda i: rows[i].order(column))
+                first, second, *_ = sorted(places, key=lambda i: rows[i].order(column))
+                best, runner_up = (rows[i].numbers[column].mean for i in (first, second))
                 for i, close in zip(places, tied(values, column.direction), strict=True):
-                    number = replace(
-                        rows[i].numbers[column], best=i == best, second=i == second, tied=close
-                    )
+                    number = rows[i].numbers[column]
+                    is_best, is_second = number.mean == best, number.mean == runner_up != best
+                    number = replace(number, best=is_best, second=is_second, tied=close)
                     rows[i] = replace(rows[i], numbers={**rows[i].numbers, column: number})
             if column == columns[0]:
                 ranked = [i for i, own in zip(places, values, strict=True) if len(own) > 1]

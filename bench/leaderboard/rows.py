@@ -48,7 +48,9 @@ class Number:
     training_noise: float | None = None
     """Standard deviation over seeds without what evaluation adds to it."""
     best: bool = False
-    """True for the best mean of a trained method on its teacher, where there are several."""
+    """True for the best mean of a trained method on its teacher, where there are several methods; of
+    equal ones for each.
+    """
     second: bool = False
     tied: bool = False
     """True if Welch's test at 5 % cannot tell it from the best; both need two seeds or more."""

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from inspect import signature
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from torch import Tensor, nn
 
 from bench.files.assets import Asset
 from bench.plugin.sampler import Draw
 from bench.plugin.teacher import Teacher
+from bench.units import parse_quantity
 
 Generate = Callable[[Tensor, Tensor | None, Draw], Tensor]
 """Noise, labels, and a function that draws more noise, to images in [-1, 1]."""
@@ -38,6 +39,18 @@ class Settings(BaseModel):
         description="fp32, or on a GPU tf32, or networks in fp16 or bf16; "
         "auto is fp32 on a CPU and tf32 on a GPU",
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _read_quantity(cls, value: Any, info: ValidationInfo) -> Any:
+        """Read ``20k`` for a number as a budget does."""
+        kind = cls.model_fields[str(info.field_name)].annotation
+        if kind not in (int, float, int | None, float | None) or not isinstance(value, str):
+            return value
+        try:
+            return parse_quantity(value)
+        except ValueError:
+            return value  # which is refused in the words of the field
 
 
 class TrainingSettings(Settings):

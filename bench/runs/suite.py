@@ -3,13 +3,17 @@ budget. Imports no torch.
 """
 
 import itertools
+import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 from bench.runs.recipe import EvaluationOptions, Request, RunOptions, checked, make_request, read_fields
+
+MOST_RUNS = 10_000
+"""Most runs of a suite."""
 
 
 class Entry(BaseModel, extra="forbid"):
@@ -49,6 +53,14 @@ class Suite(RunOptions):
             if isinstance(methods, list)
             else methods
         )
+
+    @model_validator(mode="after")
+    def _of_sane_size(self) -> Self:
+        """Refuse a grid that multiplies to more runs than anybody can carry out, before it is laid out."""
+        rows = sum(math.prod(len(values) for values in entry.grid.values()) for entry in self.methods)
+        if (count := rows * len(self.teachers) * len(self.seeds)) > MOST_RUNS:
+            raise ValueError(f"its grids multiply to {count:,} runs, expected at most {MOST_RUNS:,}")
+        return self
 
     def requests(self) -> list[Request]:
         """Every run of the grid, the teachers' own first; no run twice. ``data`` is left out, which

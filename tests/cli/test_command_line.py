@@ -26,6 +26,7 @@ from bench import environment, registry
 from bench.cli import load_command
 from bench.cli.options import EvaluationFlags, RunFlags
 from bench.errors import UsageError
+from bench.files.documents import parse_yaml
 from bench.files.tensors import load_tensors, save_tensors
 from bench.runs.budget import Budget
 from bench.runs.recipe import EvaluationOptions, RunOptions, make_request
@@ -581,3 +582,45 @@ def test_a_recipe_that_is_none_in_a_weights_file_is_one_sentence(bench, tmp_path
     assert code == 2
     assert err.count("\n") == 1
     assert "carries a recipe that does not hold" in err
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("batch=064", 64),
+        ("batch=1e2", 100),
+        ("batch=1k", 1000),
+        ("batch=1_000", 1000),
+        ("batch=0.5k", 500),
+        ("lr=1e-5", 1e-5),
+        ("lr=.5", 0.5),
+        ("ema_halflife=20k", 20_000),
+        ("lr_decay=1", 1),
+    ],
+)
+def test_a_number_is_written_in_one_way_for_settings_and_budgets(bench, given, expected):
+    name = given.partition("=")[0]
+    out = bench.ok(*RUN, "--budget", "images=64k", "--set", given, "--dry-run").out
+    assert parse_yaml(out.partition("\n\n")[0])["settings"][name] == expected
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *(
+            "batch=yes",
+            "batch=1:04",
+            "batch=2.5",
+            "batch=0b11",
+            "batch=2026-01-01",
+            "batch=1kk",
+            "batch=k",
+        ),
+        *("batch=1e400", "lr=on", "lr=.inf", "lr=nan", "lr=-1", "alpha=no"),
+    ],
+)
+def test_what_is_no_number_is_refused_by_its_name(bench, given):
+    code, _, err = bench(*RUN, "--set", given, "--dry-run")
+    assert code == 2
+    assert f"method 'sid': {given.partition('=')[0]}: " in err
+    assert err.count("\n") == 1

@@ -95,6 +95,13 @@ def test_quantities(value, text):
 def test_means_and_durations():
     assert plus_minus(1.4, 0.05) == "1.40 ± 0.05"
     assert plus_minus(0.0123, None) == "0.0123"
+    assert plus_minus(0.00043, 0.00012) == "0.000430 ± 0.000120"
+    assert plus_minus(0.00047, 0.00012) == "0.000470 ± 0.000120"
+    assert plus_minus(-0.0000312, 0.0001) == "-0.000031 ± 0.000100"
+    assert plus_minus(-3e-12, None) == "0.000000000"
+    assert plus_minus(0.0, None) == "0.0000"
+    assert plus_minus(-0.004, 0.02) == "-0.0040 ± 0.0200"
+    assert plus_minus(12.0, 0.001) == "12.00 ± 0.00"
     assert [duration(s) for s in (48, 720, 11_520, 1e8)] == ["48 s", "12 min", "3.2 h", "1,157 days"]
     assert [clock(s) for s in (48, 725, 11_520)] == ["0:48", "12:05", "3:12:00"]
 

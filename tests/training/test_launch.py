@@ -16,6 +16,7 @@ import pytest
 
 import bench as suite_api
 from bench.errors import UsageError
+from bench.files.documents import dump_yaml
 from bench.render.terminal.overview import overview, standing
 from bench.runs.grid import budget_mismatches, grid_runs, labels
 from bench.runs.store import RunFolder
@@ -68,6 +69,20 @@ def test_the_shipped_suites_hold(file):
     found = read_suite(file, {}).requests()
     assert len(found) > 5
     assert len({r.method for r in found}) >= 8
+
+
+def test_a_suite_that_multiplies_beyond_any_machine_is_refused_at_once(bench, tmp_path):
+    file, many = tmp_path / "suite.yaml", list(range(1000))
+    entry = {"method": "sid", "grid": {"alpha": many, "lr": many, "batch": many}}
+    file.write_text(dump_yaml({"teachers": ["edm-digits"], "methods": [entry], "seeds": [0, 1]}))
+    with pytest.raises(
+        UsageError, match="its grids multiply to 2,000,000,000 runs, expected at most 10,000"
+    ):
+        read_suite(file, {})
+    arguments = ("--methods", "sid", "--teacher", "edm-digits", "--budget", "images=1k")
+    code, _, err = bench("compare", *arguments, "--seeds", "1000000000000")
+    assert code == 2
+    assert "--seeds '1000000000000' is neither a number of seeds" in err
 
 
 @pytest.mark.parametrize(
