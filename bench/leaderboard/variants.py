@@ -85,5 +85,12 @@ def _given(record: Record, *, budget: bool = True) -> list[str]:
 def _choices(record: Record) -> dict[str, Any]:
     """Return everything in which two runs of one method on one teacher may differ."""
     recipe = record.recipe
-    digests = {"weights": recipe.teacher_digest[:6], "code": recipe.method_digest[:6]}
-    return {"budget": recipe.budget, **recipe.settings, **digests}
+    digests = {
+        "weights": recipe.teacher_digest,
+        "code": recipe.method_digest,
+        "teacher-code": recipe.teacher_code,
+        "plugins": recipe.plugin_code or "".join(sorted(recipe.plugins.values())),
+        **recipe.supplies,
+    }
+    short = {name: digest[:6] for name, digest in digests.items() if digest}
+    return {"budget": recipe.budget, **recipe.settings, **short}
