@@ -23,19 +23,17 @@ def digest_of(place: Path, *, labels: bool = False) -> str:
     facts = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files_in(place)]
     key = hashlib.sha256(json.dumps([str(place), labels, facts]).encode()).hexdigest()
     kept = cache_folder() / "digests" / key
-    if not kept.is_file():
-        write_atomic(kept, _digest_now(place, labels))
-    return kept.read_text(encoding="ascii")
-
-
-def _digest_now(place: Path, labels: bool) -> str:
+    if kept.is_file():
+        return kept.read_text(encoding="ascii")
     try:
         dataset = find_dataset(str(place), labels=labels)()
     except UsageError:
         if place.is_file():
             return content_digest(place)
         raise
-    return dataset_digest(dataset)
+    digest = dataset_digest(dataset)
+    write_atomic(kept, digest)
+    return digest
 
 
 def dataset_digest(dataset: Dataset) -> str:

@@ -84,8 +84,8 @@ def test_labels_that_nobody_asks_for_do_not_count(folder):
 
 def test_images_are_read_once_for_as_long_as_their_files_stay(folder, monkeypatch):
     read = []
-    digest_now = digests._digest_now
-    monkeypatch.setattr(digests, "_digest_now", lambda *of: read.append(of) or digest_now(*of))
+    digest_now = digests.dataset_digest
+    monkeypatch.setattr(digests, "dataset_digest", lambda data: read.append(data) or digest_now(data))
     assert digest_of(folder) == digest_of(folder) == digest_of(folder.parent / "images")
     assert len(read) == 1
     os.utime(folder / "0.png", (0, 0))
