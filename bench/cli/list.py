@@ -11,6 +11,7 @@ from rich.table import Table
 from bench import registry
 from bench.cli.options import Json, Plugins, Results
 from bench.errors import few
+from bench.files.atomic import is_held
 from bench.render.terminal.notes import note
 from bench.render.terminal.text import uncut
 from bench.runs.record import Record
@@ -71,7 +72,7 @@ def _runs(results: Path) -> list[dict[str, str]]:
     return [
         {
             "run": record.run_id,
-            "status": record.status,
+            "status": _status(record, results),
             "budget": record.recipe.budget or "-",
             "final": ", ".join(f"{name} {value:.2f}" for name, value in record.final.items()),
             "started": record.started,
@@ -79,6 +80,12 @@ def _runs(results: Path) -> list[dict[str, str]]:
         }
         for record in records
     ]
+
+
+def _status(record: Record, results: Path) -> str:
+    """Return a run's status; of one that no process holds any more, ``stopped`` and not ``running``."""
+    stopped = record.status == "running" and not is_held(results / record.run_id / ".lock")
+    return "stopped" if stopped else record.status
 
 
 def _standing(record: Record, digests: dict[Path, str]) -> str:

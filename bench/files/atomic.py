@@ -99,6 +99,18 @@ def locked(path: Path, when_held: Callable[[str], None] | None = None) -> Iterat
         yield
 
 
+def is_held(path: Path) -> bool:
+    """Tell whether a process holds the lock file ``path``; False if it does not exist."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal."""
     with path.open("rb") as file:

@@ -9,7 +9,16 @@ from pathlib import Path
 import pytest
 
 from bench.errors import UsageError
-from bench.files.atomic import cache_folder, content_digest, files_in, replacing, sweep, write_atomic
+from bench.files.atomic import (
+    cache_folder,
+    content_digest,
+    files_in,
+    is_held,
+    locked,
+    replacing,
+    sweep,
+    write_atomic,
+)
 
 WRITES_FOR_EVER = """
 import sys, time
@@ -76,6 +85,14 @@ def test_files_of_other_names_stay(tmp_path, other):
     write_atomic(tmp_path / "file", "whole")
     write_atomic(tmp_path / "fil[e]", "mine")
     assert (tmp_path / other).read_text() == "mine"
+
+
+def test_a_lock_is_held_for_as_long_as_its_process_holds_it(tmp_path):
+    lock = tmp_path / ".lock"
+    assert not is_held(lock)
+    with locked(lock):
+        assert is_held(lock)
+    assert not is_held(lock)
 
 
 def test_two_who_write_one_file_both_write_it_whole(tmp_path):
