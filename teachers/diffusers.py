@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.files.assets import offline
+from bench.files.tensors import read_weights
 from bench.plugin import (
     FlowDenoiser,
     ImageSpec,
@@ -18,14 +20,16 @@ from bench.plugin import (
     Teacher,
     UsageError,
     VPDenoiser,
-    load_tensors,
     load_weights,
     one_line,
     shown,
 )
 
 MODEL = "UNet2DModel"
-WEIGHTS = "diffusion_pytorch_model.safetensors"
+WEIGHTS, HALF_WEIGHTS = (
+    "diffusion_pytorch_model.safetensors",
+    "diffusion_pytorch_model.fp16.safetensors",
+)
 
 VP_SCHEDULERS = (
     "DDIMScheduler",
@@ -108,17 +112,20 @@ class DiffusersTeacher(Teacher):
         self._image_spec = _image_spec(unet.config, self.source)
         labelled = LabelledUNet(unet, self._image_spec.label_dim)
         denoiser = _denoiser(labelled, process, self.source)
-        weights = path or _weights(folder, files[0].parent, self.source)
-        tensors, _ = load_tensors(weights)
+        weights = [path] if path else _weights(folder, files[0].parent, self.source)
         # Some are published in float16.
-        tensors = {_new_name(name): tensor.float() for name, tensor in tensors.items()}
-        load_weights(unet, tensors, f"the weights file {str(weights)!r}")
+        tensors = {
+            _new_name(name): tensor.float()
+            for file in weights
+            for name, tensor in read_weights(file).items()
+        }
+        load_weights(unet, tensors, f"the weights file {str(weights[0])!r}")
         if any(buffer.is_meta for buffer in unet.buffers()):  # of filters that are in no file
             labelled.unet = _build(MODEL, network)
             labelled.unet.load_state_dict(tensors)
         if not _is_folder(self.source):
             self.note = f"commit {folder.name} of {self.source}"
-        self._noise, self.files = denoiser.noise, (*files, weights)
+        self._noise, self.files = denoiser.noise, (*files, *weights)
         self._settings = json.dumps([_identity(network), _identity(process)], sort_keys=True)
         return denoiser
 
@@ -210,18 +217,34 @@ def _first(folder: Path, source: str, file: str, *parts: str) -> Path:
     )
 
 
-def _weights(folder: Path, model: Path, source: str) -> Path:
-    """Return the safetensors file in the folder ``model`` below ``folder``, downloading it if needed."""
-    file, place = model / WEIGHTS, (model / WEIGHTS).relative_to(folder)
-    if not file.is_file():
-        file = _snapshot(source, str(place), revision=folder.name) / place
-    if not file.is_file():
-        raise UsageError(
-            f"{source!r} has no {WEIGHTS} beside its network's config.json, and pickled weights "
-            "(.bin) are never read; load it in diffusers and save it again by save_pretrained, "
-            "which writes safetensors."
-        )
-    return file
+def _weights(folder: Path, model: Path, source: str) -> list[Path]:
+    """Return the safetensors files of the network in the folder ``model`` below ``folder``, as
+    save_pretrained writes them: one, shards with their index, or the variant in float16. They are
+    downloaded if needed.
+    """
+
+    def find(name: str) -> Path:
+        place = (model / name).relative_to(folder)
+        file = model / name
+        return file if file.is_file() else _snapshot(source, str(place), revision=folder.name) / place
+
+    if (whole := find(WEIGHTS)).is_file():
+        return [whole]
+    if (index := find(f"{WEIGHTS}.index.json")).is_file():
+        shards = _read_json(index).get("weight_map")
+        names = {*shards.values()} if isinstance(shards, dict) else set()
+        if not names or not all(
+            isinstance(n, str) and re.fullmatch(r"[\w.-]+\.safetensors", n) for n in names
+        ):
+            raise UsageError(f"the index {str(index)!r} names no files beside it; save the model again.")
+        return [find(name) for name in sorted(names)]
+    if (halves := find(HALF_WEIGHTS)).is_file():
+        return [halves]
+    raise UsageError(
+        f"{source!r} has neither {WEIGHTS} nor {HALF_WEIGHTS} beside its network's config.json, and "
+        "pickled weights (.bin) are not taken from there; give a file of them by --teacher-path, which "
+        "reads them without running them."
+    )
 
 
 def _read_json(file: Path) -> dict[str, Any]:
@@ -333,8 +356,9 @@ def _denoiser(network: nn.Module, config: dict[str, Any], source: str) -> VPDeno
 
 
 def _new_name(tensor: str) -> str:
-    *path, layer, kind = tensor.split(".")
-    return ".".join([*path, OLD_NAMES.get(layer, layer), kind])
+    """Return the present name of a tensor: the layer before its last part may have an earlier one."""
+    *path, kind = tensor.split(".")
+    return ".".join([*path[:-1], *(OLD_NAMES.get(layer, layer) for layer in path[-1:]), kind])
 
 
 def _identity(config: dict[str, Any]) -> dict[str, Any]:

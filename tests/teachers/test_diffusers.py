@@ -313,10 +313,54 @@ def test_without_the_library_the_extra_is_named(folder, monkeypatch):
 def test_pickled_weights_are_not_opened(folder):
     file = Path(folder) / "unet" / WEIGHTS
     file.rename(file.with_suffix(".bin"))
-    with pytest.raises(
-        UsageError, match=r"has no diffusion_pytorch_model\.safetensors .* \(\.bin\) are never read"
-    ):
+    with pytest.raises(UsageError, match=r"has neither .* \(\.bin\) are not taken from there"):
         DiffusersTeacher(source=folder)
+
+
+LAYOUTS = {"shards": {"max_shard_size": "20KB"}, "variant": {"variant": "fp16"}}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_weights_are_read_in_every_layout_of_save_pretrained(folder, layout):
+    expected = DiffusersTeacher(source=folder)
+    shutil.rmtree(Path(folder) / "unet")
+    small_unet().save_pretrained(Path(folder) / "unet", **LAYOUTS[layout])
+    assert not (Path(folder) / "unet" / WEIGHTS).exists()
+    found = DiffusersTeacher(source=folder)
+    assert found.digest() == expected.digest()
+    assert len(found.files) == 2 + len(list((Path(folder) / "unet").glob("*.safetensors")))
+
+
+def test_a_state_dict_of_torch_is_read_where_it_is_given(folder, tmp_path):
+    expected = DiffusersTeacher(source=folder)
+    torch.save(load_file(Path(folder) / "unet" / WEIGHTS), tmp_path / "weights.bin")
+    assert DiffusersTeacher(tmp_path / "weights.bin", source=folder).digest() == expected.digest()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{}",
+        "[]",
+        '{"weight_map": {}}',
+        '{"weight_map": [1]}',
+        '{"weight_map": {"a": 3}}',
+        '{"weight_map": {"a": "/etc/passwd"}}',
+        '{"weight_map": {"a": "../../secret.safetensors"}}',
+    ],
+)
+def test_an_index_leads_to_files_beside_it_alone(folder, content):
+    (Path(folder) / "unet" / WEIGHTS).unlink()
+    (Path(folder) / "unet" / f"{WEIGHTS}.index.json").write_text(content)
+    with pytest.raises(UsageError, match="names no files beside it|holds no JSON object"):
+        DiffusersTeacher(source=folder)
+
+
+def test_a_tensor_that_no_network_has_is_named(folder, tmp_path):
+    tensors = load_file(Path(folder) / "unet" / WEIGHTS)
+    save_file(tensors | {"step": torch.tensor([3])}, tmp_path / "more.safetensors")
+    with pytest.raises(UsageError, match="it has too much step"):
+        DiffusersTeacher(tmp_path / "more.safetensors", source=folder)
 
 
 REFUSED = {
