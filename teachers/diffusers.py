@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.files.assets import offline
 from bench.files.tensors import read_weights
 from bench.plugin import (
     FlowDenoiser,
@@ -24,13 +22,16 @@ from bench.plugin import (
     one_line,
     shown,
 )
-
-MODEL = "UNet2DModel"
-WEIGHTS, HALF_WEIGHTS = (
-    "diffusion_pytorch_model.safetensors",
-    "diffusion_pytorch_model.fp16.safetensors",
+from teachers.files.pipelines import (
+    configuration_files,
+    is_folder,
+    library,
+    read_configuration,
+    snapshot,
+    weights_files,
 )
 
+MODEL = "UNet2DModel"
 VP_SCHEDULERS = (
     "DDIMScheduler",
     "DDPMScheduler",
@@ -63,7 +64,6 @@ SCHEDULER_RANGES = {"num_train_timesteps": (1, 10_000), "solver_order": (1, 10)}
 """Ranges of a scheduler's arguments; some compute in the square of the first when they are made."""
 LISTS = ("block_out_channels", "sample_size")
 MOST_ENTRIES = 8
-CONFIGURATION_BYTES = 2**20
 
 OLD_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 """Earlier names of attention layers, in weights saved before 2023 such as those of the CIFAR-10 DDPM."""
@@ -98,9 +98,9 @@ class DiffusersTeacher(Teacher):
             raise UsageError(
                 "the teacher 'diffusers' needs a model; name one as diffusers:FOLDER or diffusers:REPOSITORY."
             )
-        folder = _snapshot(self.source, "*.json")
-        files = _configuration_files(folder, self.source)
-        network, process = map(_read_json, files)
+        folder = snapshot(self.source, "*.json")
+        files = configuration_files(folder, self.source)
+        network, process = map(read_configuration, files)
         if network.get("_class_name") != MODEL:
             raise UsageError(
                 f"the network of {self.source!r} is a {one_line(network.get('_class_name'), 60)}; only "
@@ -112,7 +112,7 @@ class DiffusersTeacher(Teacher):
         self._image_spec = _image_spec(unet.config, self.source)
         labelled = LabelledUNet(unet, self._image_spec.label_dim)
         denoiser = _denoiser(labelled, process, self.source)
-        weights = [path] if path else _weights(folder, files[0].parent, self.source)
+        weights = [path] if path else weights_files(folder, files[0].parent, self.source)
         # Some are published in float16.
         tensors = {
             _new_name(name): tensor.float()
@@ -123,7 +123,7 @@ class DiffusersTeacher(Teacher):
         if any(buffer.is_meta for buffer in unet.buffers()):  # of filters that are in no file
             labelled.unet = _build(MODEL, network)
             labelled.unet.load_state_dict(tensors)
-        if not _is_folder(self.source):
+        if not is_folder(self.source):
             self.note = f"commit {folder.name} of {self.source}"
         self._noise, self.files = denoiser.noise, (*files, *weights)
         self._settings = json.dumps([_identity(network), _identity(process)], sort_keys=True)
@@ -151,119 +151,6 @@ class LabelledUNet(nn.Module):
         return self.unet(x, t, labels.argmax(1), return_dict=False)[0]
 
 
-def _library() -> Any:
-    try:
-        import diffusers  # here: an optional dependency that takes seconds to import
-    except ImportError as error:
-        raise UsageError(
-            f"the teacher 'diffusers' needs the library diffusers ({error}); pip install "
-            "'distill-bench[diffusers]'."
-        ) from None
-    return diffusers
-
-
-def _is_folder(source: str) -> bool:
-    return Path(source).expanduser().is_dir()
-
-
-def _snapshot(source: str, pattern: str, revision: str | None = None) -> Path:
-    """Return the folder ``source``, or the one of a hub repository, downloading files by ``pattern``."""
-    if _is_folder(source):
-        return Path(source).expanduser()
-    _library()
-    from huggingface_hub import snapshot_download  # here: comes with the optional diffusers
-
-    try:
-        return Path(
-            snapshot_download(
-                source, revision=revision, allow_patterns=[pattern], local_files_only=offline()
-            )
-        )
-    except (OSError, ValueError) as error:  # the hub's errors are of these kinds
-        why = (
-            "BENCH_OFFLINE=1 and the hub's cache does not have it"
-            if offline()
-            else str(error).partition("\n")[0]
-        )
-        raise UsageError(
-            f"{source!r} is neither a folder nor a repository that the hub gives ({why}); give "
-            "diffusers:FOLDER or diffusers:REPOSITORY."
-        ) from None
-
-
-def _configuration_files(folder: Path, source: str) -> tuple[Path, Path]:
-    """Find the configurations of network and scheduler, each in its own folder or all in one."""
-    index = _read_json(folder / "model_index.json") if (folder / "model_index.json").is_file() else {}
-    latent = [name for name in ("vae", "vqvae", "movq") if index.get(name) not in (None, [None, None])]
-    if latent:
-        raise UsageError(
-            f"{source!r} works in the latents of its {latent[0]!r}; give a model of the images themselves."
-        )
-    return (
-        _first(folder, source, "config.json", "unet", "transformer"),
-        _first(folder, source, "scheduler_config.json", "scheduler"),
-    )
-
-
-def _first(folder: Path, source: str, file: str, *parts: str) -> Path:
-    """Find ``file`` in one of the ``parts`` of ``folder``, or in ``folder`` itself."""
-    places = [folder / part / file for part in (*parts, "")]
-    for place in places:
-        if place.is_file():
-            return place
-    names = ", ".join(str(place.relative_to(folder)) for place in places)
-    raise UsageError(
-        f"{source!r} has no {file}, looked for at {names}; give what diffusers' save_pretrained wrote."
-    )
-
-
-def _weights(folder: Path, model: Path, source: str) -> list[Path]:
-    """Return the safetensors files of the network in the folder ``model`` below ``folder``, as
-    save_pretrained writes them: one, shards with their index, or the variant in float16. They are
-    downloaded if needed.
-    """
-
-    def find(name: str) -> Path:
-        place = (model / name).relative_to(folder)
-        file = model / name
-        return file if file.is_file() else _snapshot(source, str(place), revision=folder.name) / place
-
-    if (whole := find(WEIGHTS)).is_file():
-        return [whole]
-    if (index := find(f"{WEIGHTS}.index.json")).is_file():
-        shards = _read_json(index).get("weight_map")
-        names = {*shards.values()} if isinstance(shards, dict) else set()
-        if not names or not all(
-            isinstance(n, str) and re.fullmatch(r"[\w.-]+\.safetensors", n) for n in names
-        ):
-            raise UsageError(f"the index {str(index)!r} names no files beside it; save the model again.")
-        return [find(name) for name in sorted(names)]
-    if (halves := find(HALF_WEIGHTS)).is_file():
-        return [halves]
-    raise UsageError(
-        f"{source!r} has neither {WEIGHTS} nor {HALF_WEIGHTS} beside its network's config.json, and "
-        "pickled weights (.bin) are not taken from there; give a file of them by --teacher-path, which "
-        "reads them without running them."
-    )
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        with file.open("rb") as opened:
-            text = opened.read(CONFIGURATION_BYTES + 1)
-        if len(text) > CONFIGURATION_BYTES:
-            raise ValueError(f"it is larger than {CONFIGURATION_BYTES:,} bytes")
-        content = json.loads(text)
-    except (OSError, ValueError, RecursionError, MemoryError) as error:
-        why = one_line(error) or type(error).__name__
-        raise UsageError(
-            f"the configuration {str(file)!r} cannot be read ({why}); save the model again."
-        ) from None
-    if not isinstance(content, dict):
-        raise UsageError(f"the configuration {str(file)!r} holds no JSON object; save the model again.")
-    return content
-
-
 def _check_ranges(config: dict[str, Any], ranges: dict[str, tuple[int, int]], what: str) -> None:
     """Raise UsageError unless the integers of a configuration lie in ``ranges`` or are absent."""
     for name, (low, high) in ranges.items():
@@ -283,7 +170,7 @@ def _build(name: str, config: dict[str, Any], *, on_meta: bool = False) -> Any:
     """Build an object of diffusers' class ``name``, one of the names in this file."""
     try:
         with torch.device("meta") if on_meta else nullcontext():
-            return getattr(_library(), name).from_config(config)
+            return getattr(library(), name).from_config(config)
     except (
         ArithmeticError,
         AttributeError,

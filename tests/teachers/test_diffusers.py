@@ -352,7 +352,7 @@ def test_a_state_dict_of_torch_is_read_where_it_is_given(folder, tmp_path):
 def test_an_index_leads_to_files_beside_it_alone(folder, content):
     (Path(folder) / "unet" / WEIGHTS).unlink()
     (Path(folder) / "unet" / f"{WEIGHTS}.index.json").write_text(content)
-    with pytest.raises(UsageError, match="names no files beside it|holds no JSON object"):
+    with pytest.raises(UsageError, match=r"names no files beside it|holds no JSON object"):
         DiffusersTeacher(source=folder)
 
 
