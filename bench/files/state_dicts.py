@@ -35,6 +35,8 @@ TYPES = {
     Global("torch", "BoolStorage"): torch.bool,
 }
 """Storage classes that a state dict may mention, and their number types."""
+WRAPPERS = ("ema", "model", "state_dict")
+"""Names under which training scripts save a network's tensors among other things."""
 _MAGIC = 0x1950A86A20F9469CFC6C
 _VERSION = 1001
 FEW = 64
@@ -82,10 +84,22 @@ class Reference:
 
 
 def read_state_dict(data: memoryview) -> dict[str, Tensor]:
-    """Return the tensors by name, as views of ``data``. Raises Malformed for any other content."""
+    """Return the tensors by name, as views of ``data``: of a state dict, or of the one that a training
+    script has put under ``WRAPPERS`` beside its step and its optimizer.
+
+    Raises Malformed for any other content, and for several networks, of which one may be meant.
+    """
     content, storage = _open(data)
+    named = entries(content, "its contents")
+    wrapped = [name for name in WRAPPERS if _is_dict(named.get(name))]
+    if len(wrapped) > 1:
+        raise Malformed(
+            f"it holds several networks, {' and '.join(wrapped)}; save the one you mean alone"
+        )
+    if wrapped:
+        named = entries(named[wrapped[0]], f"the contents of {wrapped[0]!r}")
     tensors = {}
-    for name, value in entries(content, "its contents").items():
+    for name, value in named.items():
         if not isinstance(name, str):
             raise Malformed("a tensor's name is not text")
         tensors[name] = rebuild(value, name, storage)
@@ -192,11 +206,15 @@ def entries(node: Any, what: str, dicts: Collection[Global] = (ORDERED_DICT,)) -
 
     Raises Malformed for another node.
     """
-    if isinstance(node, Call) and node.function in dicts and node.args == ():
-        return node.items
-    if isinstance(node, dict):
-        return node
-    raise Malformed(f"{what} are not a dict")
+    if not _is_dict(node, dicts):
+        raise Malformed(f"{what} are not a dict")
+    items: Mapping[Any, Any] = node if isinstance(node, dict) else node.items
+    return items
+
+
+def _is_dict(node: Any, dicts: Collection[Global] = (ORDERED_DICT,)) -> bool:
+    made = isinstance(node, Call) and node.function in dicts and node.args == ()
+    return made or isinstance(node, dict)
 
 
 def _whole(values: Any) -> bool:

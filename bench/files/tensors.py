@@ -5,7 +5,7 @@ somebody else wrote, of which nothing is ever run.
 import hashlib
 import json
 import mmap
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,9 @@ from bench.files.state_dicts import LEGACY, ZIP, read_state_dict
 
 MOST_BYTES = 2**31
 """Largest weights file that is read; the largest that this suite knows has 1.2e9 bytes."""
+WRAPPED = ("module.", "_orig_mod.", "unet.")
+"""What DistributedDataParallel, torch.compile and a pipeline put before every name."""
+HALVES = (torch.float16, torch.bfloat16)
 _LARGEST_HEADER = 2**22
 _META = "distill-bench"
 """The only metadata key: the format does not order keys, and equal content must give equal bytes."""
@@ -119,10 +122,15 @@ def is_safetensors(data: memoryview) -> bool:
 def load_weights(network: nn.Module, tensors: dict[str, Tensor], where: str) -> None:
     """Load weights into a network if names, shapes and types are exactly its own and all finite.
 
-    A network on the meta device takes the tensors themselves. ``where`` names the weights in
+    Names may have ``WRAPPED`` before them, all of them alike, and numbers may be of 16 bits. A
+    network on the meta device takes the tensors themselves. ``where`` names the weights in
     messages. Raises UsageError that says what does not fit.
     """
     own = network.state_dict()
+    tensors = {
+        name: t.float() if t.dtype in HALVES and name in own and own[name].dtype == torch.float32 else t
+        for name, t in _unwrapped(tensors, own.keys()).items()
+    }
     both = own.keys() & tensors.keys()
     other = [n for n in own if n in both and _kind(tensors[n]) != _kind(own[n])]
     misfits = [
@@ -141,6 +149,17 @@ def load_weights(network: nn.Module, tensors: dict[str, Tensor], where: str) -> 
         if not tensor.isfinite().all():
             raise UsageError(f"{where} has NaN or infinite values in {name!r}; the weights are damaged.")
     network.load_state_dict(tensors, assign=any(t.is_meta for t in own.values()))
+
+
+def _unwrapped(tensors: dict[str, Tensor], own: Set[str]) -> dict[str, Tensor]:
+    """Return the tensors without what wrappers put before all names, if these are ``own`` then."""
+    bare = tensors
+    while bare.keys() != own:
+        shared = [p for p in WRAPPED if bare and all(name.startswith(p) for name in bare)]
+        if not shared:
+            return tensors
+        bare = {name.removeprefix(shared[0]): tensor for name, tensor in bare.items()}
+    return bare
 
 
 def _difference(name: str, tensor: Tensor, expected: Tensor) -> str:

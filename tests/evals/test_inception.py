@@ -257,7 +257,7 @@ def test_a_file_of_another_network_is_refused(tmp_path):
 def test_weights_of_another_shape_type_or_value_are_refused(tmp_path):
     tensors, path = inception_tensors(), tmp_path / "changed.pth"
     torch.save(
-        tensors | {"fc.weight": torch.zeros(1000, 2048), "fc.bias": tensors["fc.bias"].half()}, path
+        tensors | {"fc.weight": torch.zeros(1000, 2048), "fc.bias": tensors["fc.bias"].double()}, path
     )
     refused(
         path,
