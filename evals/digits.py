@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bench.files.tensors import read_weights
 from bench.plugin import (
     FeatureExtractor,
     ImageSpec,
     Trainable,
     from_uint8,
-    load_tensors,
     load_weights,
     open_dataset,
     tensors_digest,
@@ -52,7 +52,7 @@ class DigitFeatures(FeatureExtractor, Trainable):
     shipped = Path(__file__).with_name("digits_classifier.safetensors")
 
     def __init__(self, path: Path | None = None) -> None:
-        tensors, _ = load_tensors(path or self.shipped)
+        tensors = read_weights(path or self.shipped)
         self.network = DigitClassifier()
         load_weights(self.network, tensors, f"the classifier {(path or self.shipped).name}")
         self.network.eval().requires_grad_(False)

@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from bench.files.tensors import read_weights
 from bench.plugin import (
     EDMPrecond,
     ImageSpec,
@@ -18,7 +19,6 @@ from bench.plugin import (
     Trainable,
     denoising_loss,
     from_uint8,
-    load_tensors,
     load_weights,
     open_dataset,
 )
@@ -45,7 +45,7 @@ class EDMDigits(Teacher, Trainable):
         return EDMPrecond(ResidualMLP(channels=1, resolution=8, width=128, blocks=3))
 
     def load(self, path: Path | None) -> nn.Module:
-        tensors, _ = load_tensors(path or self.shipped)
+        tensors = read_weights(path or self.shipped)
         network = self.network()
         load_weights(network, tensors, f"the weights file {str(path or self.shipped)!r}")
         return network

@@ -48,8 +48,11 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     try:
         with path.open("rb") as start:
-            if int.from_bytes(start.read(8), "little") > _LARGEST_HEADER:
-                raise ValueError(f"its header is larger than {_LARGEST_HEADER:,} bytes")
+            beginning = start.read(8)
+        if is_state_dict(memoryview(beginning)):
+            raise ValueError("it begins as a file of torch.save does")
+        if int.from_bytes(beginning, "little") > _LARGEST_HEADER:
+            raise ValueError(f"its header is larger than {_LARGEST_HEADER:,} bytes")
         with safetensors.safe_open(path, framework="pt") as file:
             meta = json.loads((file.metadata() or {}).get(_META, "{}"))
             if not isinstance(meta, dict):

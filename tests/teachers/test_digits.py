@@ -74,7 +74,13 @@ def test_weights_that_do_not_fit_are_refused_in_a_sentence(tmp_path, damage):
         "shape": r"model.first.weight \(float32 \(3, 3\), expected float32 \(128, 64\)\)",
         "nan": "NaN or infinite values in 'model.first.bias'",
         "extra": "has too much other",
-        "text": "is not a safetensors file",
+        "text": "is neither a state dict of torch",
     }
     with pytest.raises(UsageError, match=expected[damage]):
         EDMDigits(file)
+
+
+def test_weights_of_the_digits_may_come_from_torch(tmp_path):
+    teacher = EDMDigits()
+    torch.save({f"module.{n}": t for n, t in teacher.denoiser.state_dict().items()}, tmp_path / "w.pt")
+    assert EDMDigits(tmp_path / "w.pt").digest() == teacher.digest()
