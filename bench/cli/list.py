@@ -84,7 +84,7 @@ def _runs(results: Path) -> list[dict[str, str]]:
 
 def _status(record: Record, results: Path) -> str:
     """Return a run's status; of one that no process holds any more, ``stopped`` and not ``running``."""
-    stopped = record.status == "running" and not is_held(results / record.run_id / ".lock")
+    stopped = record.status == "running" and not is_held(results / Path(record.run_id).name / ".lock")
     return "stopped" if stopped else record.status
 
 

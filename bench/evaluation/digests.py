@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from contextlib import suppress
 from pathlib import Path
 
 from bench.errors import UsageError
@@ -16,11 +17,14 @@ def digest_of(place: Path, *, labels: bool = False) -> str:
     """Return the SHA-256 of the images of a data set, with ``labels`` of these too, or of the bytes of
     any other file.
 
-    A zip of a folder's images has the folder's digest. It is kept in the cache for as long as names,
-    sizes and times of the files stay as they are. Raises UsageError for a damaged data set.
+    A zip of a folder's images has the folder's digest. It is kept in the cache for as long as the
+    files, their sizes and their times stay as they are. Raises UsageError for a damaged data set.
     """
     place = place.resolve()
-    facts = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files_in(place)]
+    facts = []
+    for file in files_in(place):
+        entry = file.stat()
+        facts.append((str(file.relative_to(place)), entry.st_ino, entry.st_size, entry.st_mtime_ns))
     key = hashlib.sha256(json.dumps([str(place), labels, facts]).encode()).hexdigest()
     kept = cache_folder() / "digests" / key
     if kept.is_file():
@@ -32,7 +36,8 @@ def digest_of(place: Path, *, labels: bool = False) -> str:
             return content_digest(place)
         raise
     digest = dataset_digest(dataset)
-    write_atomic(kept, digest)
+    with suppress(OSError):  # the cache only spares reading the images again
+        write_atomic(kept, digest)
     return digest
 
 

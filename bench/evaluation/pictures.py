@@ -69,11 +69,16 @@ def require_place(output: Path) -> None:
     """Raise UsageError for a file of a format that is not written, and for a folder that holds files:
     whoever measured it would measure them too.
     """
-    if output.suffix.lower() in _OTHERS:
+    suffix = output.suffix.lower()
+    if suffix in _OTHERS:
         raise UsageError(
             f"images are not written as {output.suffix}; name a file that ends in .png, "
             f"{', '.join(WRITERS)}, or a folder."
         )
+    one_file = suffix == ".png" or suffix in WRITERS
+    if output.exists() and output.is_dir() == one_file:
+        kinds = ("folder", "file") if one_file else ("file", "folder")
+        raise UsageError(f"{str(output)!r} is a {kinds[0]}, expected a {kinds[1]}; give another name.")
     if output.is_dir() and files_in(output):
         raise UsageError(f"the folder {str(output)!r} holds other files; give another, or remove it.")
 
@@ -84,7 +89,8 @@ def save(images: Tensor, output: Path, first_seed: int, columns: int | None = No
 
     Raises UsageError for images of other than 1 or 3 channels, but as a picture.
     """
-    if output.suffix == ".png":
+    suffix = output.suffix.lower()
+    if suffix == ".png":
         save_samples(images, output, columns)
         return
     if images.shape[1] not in (1, 3):
@@ -93,9 +99,9 @@ def save(images: Tensor, output: Path, first_seed: int, columns: int | None = No
             "that ends in .png."
         )
     pixels = to_uint8(images).cpu()
-    if output.suffix in WRITERS:
+    if suffix in WRITERS:
         with replacing(output) as temporary, temporary.open("wb") as file:
-            WRITERS[output.suffix](pixels, file, first_seed)
+            WRITERS[suffix](pixels, file, first_seed)
     else:
         for name, content in _pngs(pixels, first_seed):
             write_atomic(output / name, content)

@@ -1,16 +1,17 @@
 """Files that are never half-written, locks between processes, digests, and the cache folder."""
 
 import fcntl
-import glob
 import hashlib
 import os
 import socket
 import stat
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO
 
 from bench.errors import UsageError
 
@@ -25,10 +26,12 @@ def write_atomic(path: Path, content: bytes | str) -> None:
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary file that takes the place of ``path`` when the context ends well.
 
-    What killed processes have left of the same kind is removed first.
+    What killed processes have left in the folder is removed before this process first writes there.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    sweep(path.parent, path.name)
+    if (folder := path.parent.absolute()) not in _swept:
+        _swept.add(folder)
+        sweep(folder)
     with _temporary(path) as temporary:
         yield temporary
         with temporary.open("rb") as written:
@@ -59,15 +62,28 @@ def _temporary(path: Path) -> Iterator[Path]:
 
 
 _LEFT = ".tmp"
+_swept: set[Path] = set()
+"""Folders that this process has swept."""
 
 
-def sweep(folder: Path, name: str = "*") -> None:
-    """Remove the temporary files of ``name``, by default of any, that no living process writes."""
-    pattern = name if name == "*" else glob.escape(name)
-    for temporary in folder.glob(f".{pattern}.*{_LEFT}"):
-        with suppress(OSError), temporary.open("rb") as file:  # held, or gone already
+def sweep(folder: Path) -> None:
+    """Remove the temporary files in a folder that no living process writes."""
+    for temporary in folder.glob(f".*{_LEFT}"):
+        with suppress(OSError), _open_lock(temporary, os.O_RDONLY) as file:  # held, or gone already
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             temporary.unlink()
+
+
+def _open_lock(path: Path, flags: int) -> IO[bytes]:
+    """Open a file that is locked. Raises OSError for a link, a pipe or a device in its place, which may
+    be somebody else's or hang.
+    """
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
+    file = os.fdopen(descriptor, "r+b" if flags & os.O_RDWR else "rb", buffering=0)
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(f"{path} is not a file")
+    return file
 
 
 @contextmanager
@@ -82,32 +98,45 @@ def locked(path: Path, when_held: Callable[[str], None] | None = None) -> Iterat
             user, or raise in order not to wait.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    try:
+        opened = _open_lock(path, os.O_RDWR | os.O_CREAT)
+    except OSError as error:
+        raise UsageError(f"the lock {str(path)!r} cannot be taken ({error}); remove it.") from None
+    with opened as file:
+        if not _taken(file):
             if when_held is not None:
-                file.seek(0)
-                when_held(file.read().strip() or "another process")
+                when_held(file.read().decode(errors="replace").strip() or "another process")
             fcntl.flock(file, fcntl.LOCK_EX)
         file.truncate(0)
+        file.seek(0)
         file.write(
             f"process {os.getpid()} on {socket.gethostname()} since "
-            f"{datetime.now(UTC).isoformat(timespec='seconds')}"
+            f"{datetime.now(UTC).isoformat(timespec='seconds')}".encode()
         )
-        file.flush()
         yield
 
 
+def _taken(file: IO[bytes]) -> bool:
+    """Take a lock if nobody holds it for longer than a look at it takes."""
+    for _ in range(20):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.01)
+        else:
+            return True
+    return False
+
+
 def is_held(path: Path) -> bool:
-    """Tell whether a process holds the lock file ``path``; False if it does not exist."""
+    """Tell whether a process holds the lock file ``path``; False if there is no such file."""
     try:
-        with path.open("rb") as file:
+        with _open_lock(path, os.O_RDONLY) as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except OSError:
+    except BlockingIOError:
         return True
+    except OSError:
+        return False
     return False
 
 
@@ -143,6 +172,10 @@ def files_in(place: Path) -> list[Path]:
             folders.clear()
             continue
         seen.add(folder.resolve())
+        # In one order on every machine, and folders before the links that may lead to them.
+        folders[:] = sorted(
+            (n for n in folders if not is_litter(n)), key=lambda n: ((folder / n).is_symlink(), n)
+        )
         for path in (
             folder / n for n in names if not is_litter((folder / n).relative_to(place).as_posix())
         ):

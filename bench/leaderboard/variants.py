@@ -5,6 +5,7 @@ Runs that differ only in their seed are one row.
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -92,5 +93,9 @@ def _choices(record: Record) -> dict[str, Any]:
         "plugins": recipe.plugin_code or "".join(sorted(recipe.plugins.values())),
         **recipe.supplies,
     }
-    short = {name: digest[:6] for name, digest in digests.items() if digest}
+    short = {
+        name: digest[:6] if re.fullmatch("[0-9a-f]{8,}", digest) else digest
+        for name, digest in digests.items()
+        if digest
+    }
     return {"budget": recipe.budget, **recipe.settings, **short}

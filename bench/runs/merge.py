@@ -54,7 +54,7 @@ def merge(sources: Sequence[Path], results: Path) -> Merged:
                 if sentence := _differs(known, file.parent):
                     merged.left.append(sentence)
                 merged.there += [name] if name not in folders else []
-                later += (file.parent / "evaluations").glob("*.json")
+                later += _evaluations(known, file.parent)
             else:
                 folders[name] = file.parent
     for name, folder in folders.items():
@@ -62,10 +62,23 @@ def merge(sources: Sequence[Path], results: Path) -> Merged:
         merged.taken.append(name)
     for file in later:
         copy = results / file.parent.parent.name / "evaluations" / file.name
-        if not copy.exists():
+        if copy.exists():
+            if copy.read_bytes() != file.read_bytes():
+                merged.left.append(
+                    f"the evaluation {str(file)!r} is there already with another content."
+                )
+        else:
             write_atomic(copy, file.read_bytes())
             merged.evaluations.append(str(copy.relative_to(results)))
     return merged
+
+
+def _evaluations(known: Path, other: Path) -> list[Path]:
+    """List the evaluations of a run that is finished here too, and so of the same weights."""
+    ours = RunFolder(known).read_record()
+    if ours is None or ours.status != "done":
+        return []
+    return [file for file in sorted((other / "evaluations").glob("*.json")) if file.is_file()]
 
 
 def _unfit(folder: Path) -> str:

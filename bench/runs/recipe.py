@@ -6,6 +6,7 @@ repeated. Nothing here imports torch, so that a finished run can be found and sh
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,14 +22,24 @@ from bench.runs.record import RecordedEvaluation, RecordedRecipe
 
 def _absolute(path: str | None) -> str | None:
     """The same words in another folder mean another file."""
-    return str(Path(path).expanduser().absolute()) if path else None
+    try:
+        return str(Path(path).expanduser().absolute()) if path else None
+    except RuntimeError as error:  # of a user who is not there
+        raise ValueError(f"{error}") from None
 
 
 def _absolute_if_there(path: str | None) -> str | None:
     """A path that leads somewhere from here, in words that lead there from everywhere; anything
     else as it is.
     """
-    return _absolute(path) if path and Path(path).expanduser().exists() else path
+    if path and max(len(os.fsencode(part)) for part in path.split(os.sep)) > 255:
+        raise ValueError("it is longer than any file's name")
+    return _absolute(path) if path and os.path.exists(os.path.expanduser(path)) else path
+
+
+def _plain(value: Any) -> Any:
+    """A path as its text, and any other collection as a list."""
+    return str(value) if isinstance(value, Path) else list(value)
 
 
 def _dataset_or_path(name: str | None) -> str | None:
@@ -105,7 +116,7 @@ class Request(RunOptions):
     @classmethod
     def _absolute_start(cls, settings: dict[str, Any]) -> dict[str, Any]:
         """As JSON would give them back; a generator to start from may be a run's folder or a file."""
-        settings = json.loads(json.dumps(settings, default=list))
+        settings = json.loads(json.dumps(settings, default=_plain))
         start = settings.get("start")
         return settings | {"start": _absolute_if_there(start)} if isinstance(start, str) else settings
 

@@ -75,7 +75,7 @@ class RunFolder:
         """Remove everything but the lock, to start over."""
         for child in self.path.iterdir():
             if child.name != ".lock":
-                shutil.rmtree(child) if child.is_dir() else child.unlink()
+                shutil.rmtree(child) if child.is_dir() and not child.is_symlink() else child.unlink()
 
     def write_recipe(self, recipe: Recipe) -> None:
         """Write ``recipe.yaml``."""
@@ -304,7 +304,7 @@ def find_run(name: str, results: Path) -> tuple[RunFolder, Record]:
 
     Raises UsageError where there is none, and where there are several.
     """
-    if (Path(name) / "record.json").is_file():
+    if os.path.isfile(os.path.join(name, "record.json")):  # False for a name that is too long
         matches = [Path(name)]
     else:
         matches = [

@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
@@ -23,7 +23,7 @@ class Entry(BaseModel, extra="forbid"):
 
     method: str
     settings: dict[str, Any] = {}
-    grid: dict[str, list[Any]] = {}
+    grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
     budget: str | None = None
     """In place of the suite's, for instance where the axis means nothing to this method."""
 
@@ -40,7 +40,7 @@ class Suite(RunOptions):
 
     teachers: list[str] = Field(min_length=1)
     methods: list[Entry] = Field(min_length=1)
-    seeds: list[int] = [0, 1, 2]
+    seeds: list[int] = Field([0, 1, 2], min_length=1)
     with_teacher: bool = True
     """Measure each teacher's own sampling by the same protocol."""
 

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 GRACE_SECONDS = 300.0
@@ -39,9 +39,10 @@ def stop_requests(message: str, *, patient: bool = False) -> Iterator[StopReques
     before = {int(number): signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def request_stop(number: int, frame: Any) -> None:
-        if not request.requested:
-            os.write(2, f"{message}\n".encode())  # which a signal handler may do
-        request.requested = True
+        first, request.requested = not request.requested, True
+        if first:
+            with suppress(OSError):  # whoever read it may have been stopped by the same signal
+                os.write(2, f"{message}\n".encode())  # which a signal handler may do
         if not patient:
             signal.signal(number, before[number])
             alarms.append(threading.Timer(GRACE_SECONDS, os.kill, (os.getpid(), number)))

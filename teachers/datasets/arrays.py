@@ -10,24 +10,33 @@ from bench.files.npz import read_npz
 from bench.files.pickles import Malformed
 from bench.files.state_dicts import read_tensor
 from bench.files.tensors import open_weights
-from bench.plugin import InMemory, UsageError
+from bench.plugin import InMemory, UsageError, one_line
 
 NPY = b"\x93NUMPY"
 """Bytes that an ``.npy`` file begins with."""
 
 
 def npz_images(path: Path) -> InMemory:
-    """Read the samples of an ``.npz`` file: ``arr_0``, uint8 (N, R, R, C), as guided-diffusion writes it."""
-    return InMemory(read_npz(path).images())
+    """Read the samples of an ``.npz`` file: ``arr_0``, uint8 (N, R, R, C), as guided-diffusion writes it.
+
+    Raises UsageError for a file of statistics, which may hold some of its images too.
+    """
+    content = read_npz(path)
+    if content.moments is not None or content.features is not None:
+        raise UsageError(
+            f"{str(path)!r} holds statistics of images, and is a --reference and no data set."
+        )
+    return InMemory(content.images())
 
 
 def npy_images(path: Path) -> InMemory:
     """Read the images of an ``.npy`` file, uint8 (N, R, R, C), (N, C, R, R) or (N, R, R)."""
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+    except Exception as error:  # numpy's reader of headers raises some ten types
+        why = one_line(error, 200) or type(error).__name__
         raise UsageError(
-            f"the file {str(path)!r} is no sound .npy file ({error}); make it again."
+            f"the file {str(path)!r} is no sound .npy file ({why}); make it again."
         ) from None
     if array.dtype != np.uint8:
         raise UsageError(_expected(path, f"{array.dtype} {array.shape}"))
@@ -54,7 +63,7 @@ def _channels_first(images: Tensor, path: Path) -> Tensor:
     if images.ndim == 4 and images.shape[1] not in (1, 3):
         images = images.permute(0, 3, 1, 2)
     n, channels, height, width = images.shape if images.ndim == 4 else (0, 0, 0, 1)
-    if images.dtype != torch.uint8 or not n or channels not in (1, 3) or height != width:
+    if images.dtype != torch.uint8 or not n * height or channels not in (1, 3) or height != width:
         raise UsageError(_expected(path, given))
     return images
 

@@ -103,3 +103,33 @@ def test_a_damaged_image_is_refused(folder):
     (folder / "2.png").write_bytes((folder / "2.png").read_bytes()[:60])
     with pytest.raises(UsageError, match=r"the image '2.png' of .* cannot be read"):
         digest_of(folder)
+
+
+def test_files_of_one_name_in_other_folders_are_others(folder):
+    """Of equal size and time, as an archive leaves them, and in other places afterwards."""
+    for name, level in (("a", 0), ("b", 255)):
+        (folder / name).mkdir()
+        Image.fromarray(np.full((8, 8), level, np.uint8)).save(folder / name / "0.bmp")
+        os.utime(folder / name / "0.bmp", (0, 0))
+    digest = digest_of(folder)
+    (folder / "a").rename(folder / "c")
+    (folder / "b").rename(folder / "a")
+    (folder / "c").rename(folder / "b")
+    assert digest_of(folder) != digest
+
+
+def test_a_file_of_statistics_is_its_bytes_also_where_it_holds_some_images(tmp_path):
+    """As guided-diffusion's references do."""
+    images = np.zeros((4, 8, 8, 3), np.uint8)
+    for name, mean in (("one", 0.0), ("two", 5.0)):
+        np.savez(tmp_path / f"{name}.npz", images, mu=np.full(3, mean), sigma=np.eye(3))
+    np.savez(tmp_path / "samples.npz", images)
+    digests = {digest_of(tmp_path / f"{name}.npz") for name in ("one", "two", "samples")}
+    assert len(digests) == 3
+
+
+def test_a_cache_that_cannot_be_written_loses_nothing(folder, tmp_path, monkeypatch):
+    digest = digest_of(folder)
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "file/cache"))
+    assert digest_of(folder) == digest

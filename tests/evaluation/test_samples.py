@@ -2,11 +2,13 @@
 
 import json
 import zipfile
+from contextlib import suppress
 
 import numpy as np
 import pytest
 import torch
 
+from bench.errors import UsageError
 from bench.evaluation.pictures import WRITERS
 from bench.evaluation.sampling import quantised
 from bench.factory import open_generator
@@ -24,7 +26,7 @@ def pixels(tmp_path_factory):
     return quantised(generator.generate, spec, generator.device, range(COUNT))
 
 
-@pytest.mark.parametrize("name", ["folder", "sid-alpha1.2", *(f"s{form}" for form in WRITERS)])
+@pytest.mark.parametrize("name", ["folder", "sid-alpha1.2", *(f"s{form}" for form in WRITERS), "S.NPZ"])
 def test_what_is_sampled_is_measured_in_every_form(bench, tmp_path, pixels, name):
     output = tmp_path / name
     bench.ok("sample", "teacher:edm-digits", "-n", COUNT, "-o", output)
@@ -56,6 +58,9 @@ def test_an_array_of_samples_is_as_guided_diffusion_writes_it(bench, tmp_path, p
         ("s.JPEG", "images are not written as .JPEG"),
         ("s.pdf", "images are not written as .pdf"),
         ("s.safetensors", "images are not written as .safetensors"),
+        ("s.png", "is a folder, expected a file"),
+        ("s.npz", "is a folder, expected a file"),
+        ("file", "is a file, expected a folder"),
         ("full", "holds other files; give another, or remove it"),
     ],
 )
@@ -63,6 +68,10 @@ def test_samples_never_mix_with_others_nor_lie_in_a_format_that_changes_them(
     bench, tmp_path, monkeypatch, name, complaint
 ):
     (tmp_path / "full/below").mkdir(parents=True)
+    (tmp_path / "s.png").mkdir()
+    (tmp_path / "s.npz").mkdir()
+    (tmp_path / "file").write_text("x")
+    before = sorted(tmp_path.rglob("*"))
     (tmp_path / "full/below/another.png").write_bytes(b"")
     monkeypatch.setattr(
         "bench.evaluation.sampling.sample_images", lambda *_: pytest.fail("images were made")
@@ -70,7 +79,9 @@ def test_samples_never_mix_with_others_nor_lie_in_a_format_that_changes_them(
     code, _, err = bench("sample", "teacher:edm-digits", "-n", 2, "-o", tmp_path / name)
     assert code == 2
     assert complaint in err
-    assert sorted(p.name for p in tmp_path.rglob("*")) == ["another.png", "below", "full"]
+    assert sorted(p for p in tmp_path.rglob("*") if "full" not in p.parts) == [
+        p for p in before if "full" not in p.parts
+    ]
 
 
 def test_a_folder_with_nothing_but_litter_is_empty(bench, tmp_path):
@@ -115,6 +126,16 @@ def test_an_array_is_read_if_it_can_be_read_in_one_way(bench, tmp_path, kind, fo
         with pytest.raises(Exception, match=complaint) as refused:
             find_dataset(str(file))()
         assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("cut", [3, 9, 20, 60, 100])
+def test_a_damaged_array_is_refused_in_a_sentence(tmp_path, cut):
+    np.save(tmp_path / "a.npy", np.zeros((3, 8, 8, 1), np.uint8))
+    content = bytearray((tmp_path / "a.npy").read_bytes())
+    content[cut : cut + 12] = b"{[(" * 4
+    (tmp_path / "a.npy").write_bytes(content)
+    with suppress(UsageError):  # or it is read, where the damage says nothing
+        find_dataset(str(tmp_path / "a.npy"))()
 
 
 def test_an_array_of_objects_is_not_unpickled(tmp_path):

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -173,3 +174,64 @@ def test_a_link_that_leads_nowhere_is_refused(folder):
 def test_a_file_alone_is_listed_whatever_its_name(tmp_path):
     (tmp_path / ".hidden.zip").write_text("x")
     assert files_in(tmp_path / ".hidden.zip") == [tmp_path / ".hidden.zip"]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_order_in_which_folders_were_made_changes_nothing(tmp_path, order):
+    place = tmp_path / "images"
+    place.mkdir()
+    for name in ["m", "a", "z"][::order]:
+        if name == "m":
+            (place / name).mkdir()
+            (place / name / "0.png").write_text("0")
+        else:
+            (place / name).symlink_to(place / "m")
+    assert names_in(place) == ["m/0.png"]
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+def test_a_lock_that_is_no_file_is_refused_and_nothing_behind_it_is_touched(tmp_path, kind):
+    lock, precious = tmp_path / ".lock", tmp_path / "precious"
+    precious.write_text("mine")
+    if kind == "link":
+        lock.symlink_to(precious)
+    elif kind == "pipe":
+        os.mkfifo(lock)
+    else:
+        lock.mkdir()
+
+    def take():
+        with locked(lock):
+            pass
+
+    with pytest.raises(UsageError, match=r"the lock '.*' cannot be taken .*; remove it"):
+        take()
+    assert not is_held(lock)
+    assert precious.read_text() == "mine"
+
+
+def test_a_pipe_in_place_of_a_temporary_file_hangs_nothing(tmp_path):
+    os.mkfifo(tmp_path / ".file.a.tmp")
+    (tmp_path / ".file.b.tmp").symlink_to(tmp_path / "precious")
+    write_atomic(tmp_path / "file", "whole")
+    assert (tmp_path / "file").read_text() == "whole"
+
+
+def test_a_look_at_a_lock_does_not_stop_who_takes_it(tmp_path):
+    lock = tmp_path / ".lock"
+    lock.touch()
+    ended = threading.Event()
+
+    def look():
+        while not ended.is_set():
+            is_held(lock)
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        for _ in range(200):
+            with locked(lock, when_held=lambda holder: pytest.fail(f"held by {holder}")):
+                pass
+    finally:
+        ended.set()
+        looking.join()

@@ -215,3 +215,27 @@ def test_a_training_curve_that_is_no_file_is_named(tmp_path, kind):
         file.symlink_to("/dev/zero" if kind == "device" else "missing")
     with pytest.raises(BenchError, match=r"the training curve .* cannot be read: .*; remove it"):
         RunFolder(tmp_path).rewind_log(1)
+
+
+def test_an_evaluation_of_other_content_is_kept_as_it_is_and_named(machines, tmp_path):
+    one, _, shared = machines
+    together = tmp_path / "together"
+    (one / shared / "evaluations/folder.json").mkdir(parents=True)
+    (one / shared / "evaluations/e.json").write_text("here")
+    merge([one], together)
+    (one / shared / "evaluations/e.json").write_text("there")
+    done = merge([one], together)
+    assert (together / shared / "evaluations/e.json").read_text() == "here"
+    assert any("is there already with another content" in sentence for sentence in done.left)
+
+
+def test_no_evaluation_is_added_to_a_run_that_is_not_finished_here(machines, tmp_path):
+    one, _, shared = machines
+    together = tmp_path / "together"
+    merge([one], together)
+    folder = RunFolder(together / shared)
+    folder.write_record(folder.read_record().model_copy(update={"status": "running"}))
+    (one / shared / "evaluations").mkdir()
+    (one / shared / "evaluations/e.json").write_text("{}")
+    assert merge([one], together).evaluations == []
+    assert not (together / shared / "evaluations").exists()

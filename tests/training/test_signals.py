@@ -43,6 +43,18 @@ def test_the_same_signal_again_does_what_it_did_before():
         signal.signal(signal.SIGINT, before)
 
 
+def test_a_stop_is_heard_although_nobody_reads_what_is_said(monkeypatch):
+    """As after Ctrl-C in a pipe, which ends its reader too."""
+
+    def broken(descriptor, content):
+        raise BrokenPipeError
+
+    monkeypatch.setattr(os, "write", broken)
+    with stop_requests("stopping") as stop:
+        send(signal.SIGTERM)
+        assert stop.requested
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_what_hangs_is_stopped_by_one_signal_after_a_while(number, monkeypatch):
     """The alarm stands in for the person who asks a second time."""

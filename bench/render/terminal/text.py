@@ -1,12 +1,27 @@
 """Text in a terminal: as it is, and tables where a value is never cut."""
 
+import os
+from contextlib import suppress
+
 from rich.console import Console
 from rich.table import Table
 
 
+class _Terminal(Console):
+    """A console whose reader may go away: what it shows is no reason to end a run."""
+
+    def on_broken_pipe(self) -> None:
+        """Fall silent, where rich would end the process."""
+        self.quiet = True
+        with suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.file.fileno())
+            os.close(nowhere)
+
+
 def terminal(*, stderr: bool = False) -> Console:
     """Open the terminal on stdout or stderr. Square brackets and colons in a name are no markup there."""
-    return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    return _Terminal(stderr=stderr, highlight=False, markup=False, emoji=False)
 
 
 def uncut(table: Table) -> str:
