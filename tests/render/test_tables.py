@@ -267,7 +267,7 @@ def test_half_written_newer_and_empty_records_are_named_and_skipped(bench, runs,
         assert f"{name}/record.json is damaged" in err
     assert "newer/record.json has schema 2, this suite reads up to 1" in err
     assert "without cost.images" in err
-    assert "folder/record.json cannot be read" in err
+    assert "folder/record.json is damaged (it is a folder, expected a file)" in err
     assert "stray" not in err
 
 

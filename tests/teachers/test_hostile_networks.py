@@ -100,7 +100,6 @@ UNFIT = {
     "one is not a number": {BIAS: torch.tensor([1, float("nan"), 1, 1])},
     "one is infinite": {BIAS: torch.tensor([1, float("inf"), 1, 1])},
     "one is minus infinite": {BIAS: torch.tensor([1, float("-inf"), 1, 1])},
-    "one is of half precision": {BIAS: torch.ones(4, dtype=torch.float16)},
     "one is of double precision": {BIAS: torch.ones(4, dtype=torch.float64)},
     "one is of whole numbers": {BIAS: torch.ones(4, dtype=torch.int32)},
 }
