@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from bench import registry
 from bench.errors import BenchError, Held, UsageError, explain, unknown
-from bench.files.atomic import content_digest, locked, sweep, write_atomic
+from bench.files.atomic import content_digest, locked, write_atomic
 from bench.files.code import CODE, input_digest
 from bench.files.documents import dump_yaml, parse_json, read_regular
 from bench.runs.budget import AXES
@@ -24,7 +24,7 @@ from bench.runs.record import SCHEMA, Record
 SUITE = Path(__file__).parents[2]
 """Where the packages of this suite lie, in a checkout or among installed packages."""
 MOST_BYTES = 2**28
-"""Largest record or training curve that is read; a run of a million lines has a tenth of it."""
+"""Largest record or training curve that is read: a million lines of some 200 bytes, one for 50 updates."""
 PACKAGES = ("bench", "methods", "teachers", "evals")
 
 
@@ -63,8 +63,6 @@ class RunFolder:
             raise Held(f"the run {self.path.name} is held by {holder}; {advice}")
 
         with locked(self.path / ".lock", refuse):
-            sweep(self.path)
-            sweep(self.path / "checkpoints")
             yield
 
     def grid(self, images: int) -> Path:

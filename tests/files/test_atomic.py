@@ -1,10 +1,10 @@
 """Files are old or new and never in between, and a killed process leaves nothing behind for long."""
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
@@ -217,21 +217,18 @@ def test_a_pipe_in_place_of_a_temporary_file_hangs_nothing(tmp_path):
     assert (tmp_path / "file").read_text() == "whole"
 
 
-def test_a_look_at_a_lock_does_not_stop_who_takes_it(tmp_path):
-    lock = tmp_path / ".lock"
+def test_a_look_at_a_lock_does_not_stop_who_takes_it(tmp_path, monkeypatch):
+    """The look ends while who takes the lock waits to try again."""
+    lock, waits = tmp_path / ".lock", []
     lock.touch()
-    ended = threading.Event()
+    with lock.open("rb") as look:
+        fcntl.flock(look, fcntl.LOCK_SH)
 
-    def look():
-        while not ended.is_set():
-            is_held(lock)
+        def end_the_look(seconds):
+            waits.append(seconds)
+            fcntl.flock(look, fcntl.LOCK_UN)
 
-    looking = threading.Thread(target=look)
-    looking.start()
-    try:
-        for _ in range(200):
-            with locked(lock, when_held=lambda holder: pytest.fail(f"held by {holder}")):
-                pass
-    finally:
-        ended.set()
-        looking.join()
+        monkeypatch.setattr("bench.files.atomic.time.sleep", end_the_look)
+        with locked(lock, when_held=lambda holder: pytest.fail(f"held by {holder}")):
+            assert is_held(lock)
+    assert len(waits) == 1
