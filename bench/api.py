@@ -9,12 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench import distributed
 from bench.errors import BenchError, Interrupted, few
 from bench.files.atomic import require_writable
 from bench.leaderboard.finals import frame
 from bench.runs.events import Note, Observer, ignore
 from bench.runs.grid import GridRun, grid_runs
-from bench.runs.recipe import EvaluationOptions, Request, make_request
+from bench.runs.recipe import OF_TEACHER, EvaluationOptions, Request, make_request
 from bench.runs.record import Record
 from bench.runs.store import find_finished, find_outdated, find_teacher, read_records, results_folder
 from bench.runs.suite import Suite, make_suite, read_suite
@@ -67,17 +68,19 @@ def carry_out(
                 f"since: {few(path.name for path in changed)}"
             )
         )
-    from bench.training.job import make_job  # torch, from here on
+    from bench.environment import choose_device  # torch, from here on
+    from bench.training.job import make_job
     from bench.training.run import execute
 
-    job = make_job(request)
-    require_writable(results, "results folder")
-    teacher = None
-    if job.recipe.evaluation and job.method_class.trains:
-        teacher = find_teacher(results, job.recipe)
-        if teacher is None and with_teacher:
-            teacher = _measure_teacher(request, results, observe)
-    return execute(job, results, observe, fresh=fresh, teacher=teacher)
+    with distributed.process_group(choose_device(request.device)):
+        job = make_job(request)
+        require_writable(results, "results folder")
+        teacher = None
+        if job.recipe.evaluation and job.method_class.trains:
+            teacher = find_teacher(results, job.recipe)
+            if teacher is None and with_teacher:
+                teacher = _measure_teacher(request, results, observe)
+        return execute(job, results, observe, fresh=fresh, teacher=teacher)
 
 
 def _measure_teacher(request: Request, results: Path, observe: Observer) -> Record | None:
@@ -85,7 +88,7 @@ def _measure_teacher(request: Request, results: Path, observe: Observer) -> Reco
 
     A failure is noted, and does not stop the run that is to be compared.
     """
-    same = {*EvaluationOptions.model_fields, "teacher", "teacher_path", "plugins", "device"}
+    same = {*EvaluationOptions.model_fields, *OF_TEACHER, "teacher"}
     alone = make_request(method="teacher", **request.model_dump(include=same))
     try:
         return carry_out(alone, results, observe=observe)
@@ -124,6 +127,7 @@ def carry_out_suite(
     results: Path,
     processes: int | None = None,
     *,
+    gpus_per_run: int = 1,
     retry: bool = False,
     observe: Observer = ignore,
 ) -> list[GridRun]:
@@ -137,8 +141,9 @@ def carry_out_suite(
 
     requests = check_suite(suite)
     gpus = visible_gpus(suite.device)
+    at_once = runs_at_once(gpus, gpus_per_run)
     runs = grid_runs(requests, results, retry=retry)
-    Launcher(runs, results, processes or runs_at_once(gpus), gpus).carry_out(observe)
+    Launcher(runs, results, processes or at_once, gpus, gpus_per_run).carry_out(observe)
     return runs
 
 

@@ -125,6 +125,18 @@ def peak_memory(device: torch.device) -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
+def free_memory(device: torch.device) -> int:
+    """Return the bytes that are left: on the GPU for this process, or in this machine's memory."""
+    if device.type == "cuda":
+        # What torch holds and does not use is free to this process.
+        held = torch.cuda.memory_reserved(device)
+        return torch.cuda.mem_get_info(device)[0] + held
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 def device_name(device: torch.device) -> str:
     """Return the name of the GPU or of the processor."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({_processor()})"

@@ -72,7 +72,13 @@ class FDistill(FakeScoreMethod):
         """The generator's update, then those of the fake score and the head, each on a fresh batch."""
         s = self.settings
         return [
-            Step("generator", self.generator, self.generator_loss, s.adam(s.lr)),
+            Step(
+                "generator",
+                self.generator,
+                self.generator_loss,
+                s.adam(s.lr),
+                after=self.keep_mean_ratios,
+            ),
             Step(
                 "fake",
                 self.fake,
@@ -97,31 +103,43 @@ class FDistill(FakeScoreMethod):
             fake = self.fake(y, sigma, labels)
         batch.logs["score_gap"] = (real - fake).detach().square().mean()
         logits = self.head(features)
-        weighted = per_image(self.weights(logits.detach(), sigma), x) * direction(
+        weighted = per_image(self.weights(batch, logits.detach(), sigma), x) * direction(
             x, real.detach(), fake, FLOOR
         )
         return distribution_matching_loss(x, weighted) + self.settings.gan * loss_as_real(logits)
 
     @torch.no_grad()
-    def weights(self, logits: Tensor, sigma: Tensor) -> Tensor:
-        """``h(r)`` of each image over its mean, (N,), where the ratio ``r`` has mean 1 at every
-        noise level.
+    def weights(self, batch: Batch, logits: Tensor, sigma: Tensor) -> Tensor:
+        """``h(r)`` of each image over its mean in the whole batch, (N,), where the ratio ``r`` has mean 1
+        at every noise level.
 
-        Moves the running means of the ratios towards those of this batch.
+        Leaves the running means of the ratios, moved towards those of this batch, to be kept.
         """
-        ratio = logits.clamp(-10, 10).exp().clamp(0.1, 20)
-        edges = torch.linspace(
-            self.noise.sigma_min, self.noise.sigma_max, BINS + 1, device=sigma.device, dtype=sigma.dtype
-        )
-        place = torch.bucketize(sigma, edges[1:-1])
+        own = logits.clamp(-10, 10).exp().clamp(0.1, 20), sigma
+        ratio, sigma = batch.whole(*own)
+        place = self.place(sigma)
         count = torch.zeros(BINS, device=sigma.device, dtype=ratio.dtype).index_add(
             0, place, torch.ones_like(ratio)
         )
         mean = torch.zeros_like(count).index_add(0, place, ratio) / count.clamp_min(1)
         memory, means = self.settings.ratio_memory, self.head.get_buffer("mean_ratios")
-        means.copy_(torch.where(count > 0, memory * means + (1 - memory) * mean, means))
-        h = WEIGHTS[self.settings.divergence](ratio / (means[place] + FLOOR))
-        return h / (h.mean() + FLOOR)
+        self.moved = torch.where(count > 0, memory * means + (1 - memory) * mean, means)
+
+        def h(ratio: Tensor, sigma: Tensor) -> Tensor:
+            weight = WEIGHTS[self.settings.divergence]
+            return weight(ratio / (self.moved[self.place(sigma)] + FLOOR))
+
+        return h(*own) / (h(ratio, sigma).mean() + FLOOR)
+
+    def place(self, sigma: Tensor) -> Tensor:
+        """The part of the range of noise levels in which each level lies, (N,), from 0."""
+        edges = torch.linspace(
+            self.noise.sigma_min, self.noise.sigma_max, BINS + 1, device=sigma.device, dtype=sigma.dtype
+        )
+        return torch.bucketize(sigma, edges[1:-1])
+
+    def keep_mean_ratios(self) -> None:
+        self.head.get_buffer("mean_ratios").copy_(self.moved)
 
     def fake_loss(self, batch: Batch) -> Tensor:
         """The squared error of each generated image plus the discriminator's loss of it and of a

@@ -48,6 +48,10 @@ class SiD2A(Method):
         self.teacher, self.trained_by = teacher, first(self.settings, teacher)
         self.generator = self.trained_by.generator
 
+    @property
+    def together(self) -> int:
+        return self.settings.micro_batch  # SiDA follows
+
     def begin_stage(self, stage: int, average: nn.Module) -> None:
         """SiDA goes on from the weight average of SiD's generator, its fake score from the teacher."""
         self.trained_by = SiDA(self.settings, self.teacher)

@@ -44,6 +44,10 @@ class SiDA(FakeScoreMethod):
     def requires(cls, settings: Any) -> tuple[Requirement, ...]:
         return (RealImages(),)
 
+    @property
+    def together(self) -> int:
+        return self.settings.micro_batch
+
     def build(self, teacher: Teacher) -> None:
         feature_shape(teacher)  # refuses a teacher without an encoder
         super().build(teacher)

@@ -28,8 +28,8 @@ COMMANDS = {
     "image i depends on its seed alone.",
     "eval": "Measure a run, a weights file, a teacher, a released generator or a folder of "
     "images; each number has its protocol.",
-    "verify": "Measure a teacher's FID by the protocol of its published one, and compare. Exit "
-    "code 1 if they do not agree.",
+    "verify": "Measure a teacher's FID by the protocol of its published one, or repeat the first updates "
+    "of a run, and compare. Exit code 1 if they do not agree.",
     "train": "Train an embedded network from nothing; the same machine gives the shipped weights "
     "again, to the bit.",
     "stats": "Write the reference statistics of a data set under a protocol.",

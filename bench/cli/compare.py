@@ -10,6 +10,7 @@ from bench import distributed
 from bench.api import carry_out_suite
 from bench.cli.options import (
     EvaluationFlags,
+    Gpus,
     Results,
     RunFlags,
     names,
@@ -59,6 +60,7 @@ def command(
         int | None,
         typer.Option(min=1, help="Runs at a time [default: one a GPU, or one a processor core]."),
     ] = None,
+    gpus: Gpus = 1,
     retry: Annotated[bool, typer.Option("--retry", help="Take up again what failed before.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the grid with estimated costs; run nothing.")
@@ -90,11 +92,13 @@ def command(
     )
     chosen = _with_settings(chosen, set_ or [])
     if dry_run:
-        typer.echo(_estimate(chosen, results, processes))
+        typer.echo(_estimate(chosen, results, processes, gpus))
         return
     require_writable(results, "results folder")
     with Overview() as overview:
-        runs = carry_out_suite(chosen, results, processes, retry=retry, observe=overview)
+        runs = carry_out_suite(
+            chosen, results, processes, gpus_per_run=gpus, retry=retry, observe=overview
+        )
     records = [run.record for run in runs if run.state == "done" and run.record is not None]
     if records:
         typer.echo(render(leaderboard(records), format_))
@@ -128,11 +132,11 @@ def _with_settings(suite: Suite, settings: list[str]) -> Suite:
     return suite.model_copy(update={"methods": entries})
 
 
-def _estimate(suite: Suite, results: Path, processes: int | None) -> str:
+def _estimate(suite: Suite, results: Path, processes: int | None, gpus: int) -> str:
     from bench.training.estimate import estimate_grid  # torch, without which help is quick
     from bench.training.job import check_suite
     from bench.training.launch import runs_at_once, visible_gpus
 
     requests = check_suite(suite)
-    at_once = processes or runs_at_once(visible_gpus(suite.device))
+    at_once = processes or runs_at_once(visible_gpus(suite.device), gpus)
     return grid_estimate(estimate_grid(requests, results), at_once)

@@ -11,7 +11,7 @@ from bench.errors import BenchError, UsageError, unknown
 from bench.evaluation.plan import plan_evaluation, spec_of
 from bench.factory import find_teacher_class
 from bench.files.assets import Asset, fetch
-from bench.plugin.method import PublishedFile
+from bench.plugin.requirement import PublishedFile
 from bench.plugin.teacher import Teacher
 from bench.runs.recipe import EvaluationOptions
 from bench.settings import choose_settings

@@ -86,6 +86,9 @@ Results = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Gpus = Annotated[
+    int, typer.Option("--gpus", min=1, metavar="N", help="GPUs of one run, which share its batches.")
+]
 Batch = Annotated[int | None, typer.Option(min=1, metavar="N", help="Images made and measured at once.")]
 SourcePath = Annotated[
     str | None,
@@ -164,6 +167,17 @@ class RunFlags:
     ]
     plugins: PluginFiles
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N. [default: auto]")]
+    batch_gpu: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|auto",
+            help="Images at once on one device, auto for what fits; the results are the same "
+            "[default: all].",
+        ),
+    ]
+    keep: Annotated[
+        int | None, typer.Option(metavar="K", help="Checkpoints kept, the last ones. [default: 2]")
+    ]
 
 
 def takes(*groups: type) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -1,5 +1,6 @@
 """``bench run``: distil one teacher by one method, and measure it on the way."""
 
+import os
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -9,14 +10,23 @@ import typer
 
 from bench import distributed
 from bench.api import carry_out
-from bench.cli.options import EvaluationFlags, Json, Results, RunFlags, takes, user_path, without_none
+from bench.cli.options import (
+    EvaluationFlags,
+    Gpus,
+    Json,
+    Results,
+    RunFlags,
+    takes,
+    user_path,
+    without_none,
+)
 from bench.errors import UsageError
 from bench.files.atomic import write_atomic
 from bench.render.terminal.estimate import run_estimate
 from bench.render.terminal.live import RunObserver
 from bench.render.terminal.result import print_result
 from bench.runs.recipe import Request, make_request, parse_setting, read_recipe, read_recorded
-from bench.runs.store import find_teacher
+from bench.runs.store import find_finished, find_teacher
 
 
 @takes(RunFlags, EvaluationFlags)
@@ -38,6 +48,7 @@ def command(
     ] = None,
     *,
     flags: dict[str, Any],
+    gpus: Gpus = 1,
     no_teacher: Annotated[
         bool,
         typer.Option("--no-teacher", help="Do not measure the teacher first where it has not been."),
@@ -59,8 +70,9 @@ def command(
     at once from a finished one.
 
     Example: bench run --method sid --teacher edm-digits --budget images=200k --set alpha=1.0
+
+    On several machines: torchrun --nnodes 2 --nproc_per_node 8 ... -m bench run ...
     """
-    distributed.require_one("bench run")
     flags |= without_none({"method": method, "teacher": teacher, "seed": seed})
     request = _make_request(flags, set_ or [], precision, recipe)
     if dry_run:
@@ -68,9 +80,17 @@ def command(
 
         typer.echo(run_estimate(estimate_run(request)))
         return
+    if gpus > 1 and distributed.world_size() == 1 and (fresh or not find_finished(request, results)):
+        from bench.training.ranks import require_gpus, run_together  # torch, as above
+
+        require_gpus(gpus, request.device)
+        command = [sys.executable, "-P", "-m", "bench", *sys.argv[1:]]
+        raise typer.Exit(run_together(command, gpus, dict(os.environ)))
     # What a plugin prints is talk; results alone go to stdout.
     with redirect_stdout(sys.stderr), RunObserver() as observer:
         record = carry_out(request, results, fresh=fresh, with_teacher=not no_teacher, observe=observer)
+    if not distributed.is_main():
+        return
     own = None
     if record.method != "teacher":
         own = find_teacher(results, read_recorded(record.recipe, f"the run {record.run_id}"))

@@ -1,7 +1,8 @@
-"""``bench verify``: a published FID against this harness."""
+"""``bench verify``: a published FID against this harness, or a run against its repetition."""
 
 import dataclasses
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -24,7 +25,11 @@ from bench.render.terminal.live import progress_bar
 def command(
     *,
     source: Annotated[
-        str, typer.Argument(metavar="teacher:NAME|released:NAME", help="What has a published FID.")
+        str,
+        typer.Argument(
+            metavar="teacher:NAME|released:NAME|RUN",
+            help="What has a published FID; or a run, whose first updates are repeated.",
+        ),
     ],
     tolerance: Annotated[
         float, typer.Option(min=0, metavar="0.05", help="Allowed difference, a share.")
@@ -38,11 +43,14 @@ def command(
     results: Results,
     plugin: Plugins = None,
 ) -> None:
-    """Measure a teacher's FID by the protocol of its published one, and compare. Exit code 1
-    if they do not agree.
+    """Measure a teacher's FID by the protocol of its published one, or repeat the first updates
+    of a run, and compare. Exit code 1 if they do not agree.
 
     Example: bench verify teacher:edm-digits
     """
+    if source.partition(":")[0] not in ("teacher", "released"):
+        _verify_run(source, results, device)
+        return
     # Here because of torch, which the help and a mistyped flag do without.
     from bench.evaluation.target import write_evaluation
     from bench.evaluation.verify import verify
@@ -83,4 +91,25 @@ def command(
             typer.echo(f"fid {numbers}, {verdict.difference:+.1%}, {within} {tolerance:.1%}; {protocol}")
             typer.echo(f"kept as {file}", err=True)
     if not verdict.passed:
+        raise typer.Exit(1)
+
+
+def _verify_run(name: str, results: Path, device: str) -> None:
+    from bench.training.repeat import repeat  # torch
+
+    with progress_bar(f"repeating {name}") as observe:
+        found = repeat(name, results, device, observe)
+    run = found.record.run_id
+    if found.changed_files is None:
+        typer.echo(f"{run} is not finished, so that its files have no SHA256SUMS yet.")
+    elif found.changed_files:
+        typer.echo(f"{run}: other content than the run left: {', '.join(found.changed_files)}.")
+    else:
+        typer.echo(f"{run}: every file is as the run left it.")
+    if found.equal:
+        typer.echo(f"its first {found.updates} updates give the same weights here, to the bit.")
+    else:
+        reasons = "; ".join(found.elsewhere) or "the same device, torch and precision"
+        typer.echo(f"its first {found.updates} updates give other weights here ({reasons}).")
+    if found.changed_files or not found.equal:
         raise typer.Exit(1)

@@ -171,10 +171,11 @@ class Evaluator:
                     "FID is far too high"
                 )
             )
-        return {
-            name: _finite(name, metric.value(kept[needs[name]], self.references.prepared.get(name)))
+        values = [
+            _finite(name, metric.value(kept[needs[name]], self.references.prepared.get(name)))
             for name, metric in metrics.items()
-        }
+        ]
+        return dict(zip(metrics, distributed.of_main(values), strict=True))
 
     def _summary(self, name: str, values: list[float]) -> Measurement:
         if len(values) == 1:

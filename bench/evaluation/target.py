@@ -27,8 +27,8 @@ from bench.plugin.dataset import find_dataset, prepared
 from bench.plugin.images import ImageSpec
 from bench.plugin.metric import GeneratorMetric
 from bench.runs.events import Note, Observer, ignore
+from bench.runs.folder import now
 from bench.runs.recipe import EvaluationOptions
-from bench.runs.store import now
 
 ARCHIVES = (".zip", ".npz", ".npy")
 """Endings of files that hold images and no weights."""

@@ -107,12 +107,11 @@ def locked(path: Path, when_held: Callable[[str], None] | None = None) -> Iterat
             if when_held is not None:
                 when_held(file.read().decode(errors="replace").strip() or "another process")
             fcntl.flock(file, fcntl.LOCK_EX)
-        file.truncate(0)
-        file.seek(0)
-        file.write(
-            f"process {os.getpid()} on {socket.gethostname()} since "
-            f"{datetime.now(UTC).isoformat(timespec='seconds')}".encode()
-        )
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        with suppress(OSError):  # on a full disk the lock holds all the same
+            file.truncate(0)
+            file.seek(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()} since {since}".encode())
         yield
 
 

@@ -2,6 +2,7 @@
 somebody else wrote, of which nothing is ever run.
 """
 
+import errno
 import hashlib
 import json
 import mmap
@@ -26,6 +27,7 @@ WRAPPED = ("module.", "_orig_mod.", "unet.")
 """What DistributedDataParallel, torch.compile and a pipeline put before every name."""
 HALVES = (torch.float16, torch.bfloat16)
 _LARGEST_HEADER = 2**22
+_SEAL = "digest"
 _META = "distill-bench"
 """The only metadata key: the format does not order keys, and equal content must give equal bytes."""
 
@@ -38,7 +40,10 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -
         apart[name] = values.clone() if values.data_ptr() in seen else values  # tied tensors are refused
         seen.add(values.data_ptr())
     with replacing(path) as temporary:
-        safetensors.torch.save_file(apart, temporary, {_META: json.dumps(meta, sort_keys=True)})
+        try:
+            safetensors.torch.save_file(apart, temporary, {_META: json.dumps(meta, sort_keys=True)})
+        except safetensors.SafetensorError as error:  # which is how it tells of a full disk
+            raise OSError(errno.EIO, one_line(error), str(path)) from error
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -46,6 +51,8 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
     Raises UsageError if the file is missing or of another format.
     """
+    if path.exists():
+        require_readable(path, f"the weights file {str(path)!r}")
     try:
         with path.open("rb") as start:
             beginning = start.read(8)
@@ -73,6 +80,24 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             f"({one_line(error) or type(error).__name__}); give one that this suite or safetensors "
             "wrote."
         ) from None
+
+
+def save_sealed(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+    """Write named tensors and their description with a digest of both, by which any damage shows."""
+    save_tensors(path, tensors, meta | {_SEAL: _digest(tensors, meta)})
+
+
+def load_sealed(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what ``save_sealed`` wrote. Raises UsageError for a file that is not to the bit as it was."""
+    tensors, meta = load_tensors(path)
+    if meta.pop(_SEAL, None) != _digest(tensors, meta):
+        raise UsageError(f"the file {str(path)!r} is damaged: its content is not that of its digest.")
+    return tensors, meta
+
+
+def _digest(tensors: dict[str, Tensor], meta: dict[str, Any]) -> str:
+    text = json.dumps(json.loads(json.dumps(meta)), sort_keys=True)  # as it will be read
+    return hashlib.sha256(f"{tensors_digest(tensors)} {text}".encode()).hexdigest()
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -191,7 +216,7 @@ def converted(
     meta = meta | {"made_from": path.name, "tensors_sha256": tensors_digest(tensors)}
     try:
         save_tensors(copy, tensors, meta)
-    except (OSError, safetensors.SafetensorError) as error:
+    except OSError as error:
         raise BenchError(
             f"cannot keep a copy of {str(path)!r} in the cache ({one_line(error)}); make room, or "
             "set BENCH_CACHE elsewhere."

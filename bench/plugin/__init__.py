@@ -52,27 +52,22 @@ from bench.plugin.diffusion import (
     per_image,
     pixels,
 )
+from bench.plugin.dropout import set_dropout
 from bench.plugin.extractor import FeatureExtractor, Features
 from bench.plugin.images import ImageSpec, from_uint8, to_uint8
-from bench.plugin.method import (
-    Adam,
-    Batch,
-    FurtherLevels,
-    Method,
-    PublishedFile,
-    RealImages,
-    Requirement,
-    Settings,
-    StartingGenerator,
-    Step,
-    TeacherPairs,
-    TrainingSettings,
-)
+from bench.plugin.method import Adam, Batch, FurtherLevels, Method, Settings, Step, TrainingSettings
 from bench.plugin.metric import FeatureMetric, GeneratorMetric, Metric
 from bench.plugin.protocol import Protocol, PublishedStatistics
 from bench.plugin.released import Released
+from bench.plugin.requirement import (
+    PublishedFile,
+    RealImages,
+    Requirement,
+    StartingGenerator,
+    TeacherPairs,
+)
 from bench.plugin.sampler import Draw, Sampler, euler_step, few_steps, heun_step
-from bench.plugin.teacher import Augment, ReportedFID, Teacher, Trainable, set_dropout
+from bench.plugin.teacher import Augment, ReportedFID, Teacher, Trainable
 
 register_method = registry.methods.register
 """Decorate a Method to make it available as ``--method NAME``."""

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from torch import Tensor, nn
 
-from bench.files.assets import Asset
+from bench.plugin.requirement import RealImages, Requirement, TeacherPairs
 from bench.plugin.sampler import Draw
 from bench.plugin.teacher import Teacher
 from bench.units import parse_quantity
@@ -91,67 +91,20 @@ class Adam:
     """RAdam (Liu et al., ICLR 2020), as consistency models are trained."""
 
 
-@dataclass(frozen=True)
-class TeacherPairs:
-    """A requirement: pairs of noise and the image that the teacher's deterministic Heun sampler
-    makes of it.
-    """
+class WholeBatchNeeded(Exception):
+    """A loss of a part of a batch has asked for the numbers of the whole: these are the part's own."""
 
-    count: int
-    steps: int
-
-    def describe(self) -> str:
-        return f"{self.count:,} pairs of noise and image, {self.steps} Heun steps each, made by the run"
-
-
-@dataclass(frozen=True)
-class RealImages:
-    """A requirement: the images that the teacher was trained on, with their labels. They come as
-    ``Batch.real``.
-    """
-
-    def describe(self) -> str:
-        return "real images with their labels: the teacher's data set, or --data"
-
-
-@dataclass(frozen=True)
-class PublishedFile:
-    """A requirement: a file that others publish, fetched before anything is trained;
-    ``fetch(asset)`` then gives its path.
-    """
-
-    asset: Asset
-    channels: int | None = None
-    """Of the images that it is for, if they must be such."""
-
-    def describe(self) -> str:
-        return f"{self.asset.file}, fetched when it is needed"
-
-
-@dataclass(frozen=True)
-class StartingGenerator:
-    """A requirement: the generator that another run made, or that its authors released; what it
-    cost is counted where known.
-    """
-
-    source: str
-    """A run's folder, a generator's weights file, or ``released:NAME``."""
-
-    def describe(self) -> str:
-        return f"the generator {self.source} to start from"
-
-
-Requirement = TeacherPairs | RealImages | PublishedFile | StartingGenerator
-"""A thing that a method may need beside the frozen teacher; ``describe`` says it to people.
-
-Pairs and real images give a method images to learn from which were there before its training began.
-A method that requires neither is data-free.
-"""
+    def __init__(self, values: tuple[Tensor, ...]) -> None:
+        super().__init__("the loss needs the whole batch")
+        self.values = values
 
 
 @dataclass
 class Batch:
-    """The random inputs of one update. A step with ``reuse`` sees the same object as the step before it."""
+    """The random inputs of one update, or of a part of its images where a device holds no more.
+
+    A step with ``reuse`` sees the same object as the step before it.
+    """
 
     z: Tensor
     """Unit Gaussian noise, (N, C, H, W)."""
@@ -171,7 +124,36 @@ class Batch:
     memo: dict[str, Tensor] = field(default_factory=dict)
     """Tensors that one step leaves for the next step on the same batch."""
     logs: dict[str, Tensor] = field(default_factory=dict)
-    """Scalars worth plotting, left on the device."""
+    """Scalars worth plotting, means over the images, left on the device."""
+    rows: range | None = None
+    """Which images of the update these are, where the others are computed apart."""
+    gathered: tuple[Tensor, ...] | None = None
+    """The answer to ``whole``, once the other parts have been asked."""
+
+    def whole(self, *values: Tensor) -> tuple[Tensor, ...]:
+        """Return numbers of these images, (N,) each, for all images of the update, without gradient.
+
+        For a loss in which one image depends on others. Of a batch in parts (``--batch-gpu``, several
+        GPUs) each part is computed up to here, and then again with the answer. A loss asks once, and
+        changes nothing before.
+        """
+        if self.rows is None:
+            return values
+        if self.gathered is None:
+            raise WholeBatchNeeded(tuple(value.detach() for value in values))
+        return self.gathered
+
+    def part(self, rows: range, first: int = 0) -> "Batch":
+        """Return some images of the update as a batch of their own, with nothing remembered. This one
+        begins with image ``first``.
+        """
+
+        def cut(tensors: Any) -> Any:
+            own = slice(rows.start - first, rows.stop - first)
+            return None if tensors is None else tuple(None if t is None else t[own] for t in tensors)
+
+        z, labels = cut((self.z, self.labels))
+        return Batch(z, labels, cut(self.pairs), cut(self.real), self.seen, rows=rows)
 
 
 @dataclass(frozen=True)
@@ -179,7 +161,10 @@ class Step:
     """One kind of update: which network it trains, by which loss, with which optimizer.
 
     ``loss`` takes a Batch and returns one value for each of its images, (N,); the trainer averages
-    them over the batch. During the step every other network is frozen and in evaluation mode.
+    them over the whole batch, of which it may give the loss one part after another. What the loss draws
+    for its images has them as its first dimension (``torch.randn_like(x)``, ``torch.rand(len(x))``):
+    then an image has the same random numbers in any part. During the step every other network is
+    frozen and in evaluation mode.
     """
 
     role: str
@@ -259,6 +244,13 @@ class Method(ABC):
     @property
     def nfe(self) -> int:
         """Network evaluations that ``generate`` spends on one image."""
+        return 1
+
+    @property
+    def together(self) -> int:
+        """Images, one after another in a batch, whose losses depend on each other: a batch that is
+        computed in parts is cut between such groups alone.
+        """
         return 1
 
     @abstractmethod

@@ -14,6 +14,7 @@ from bench.errors import UsageError
 from bench.files.assets import Asset
 from bench.files.tensors import tensors_digest
 from bench.plugin.diffusion import EDMPrecond, NoiseLevels
+from bench.plugin.dropout import set_dropout
 from bench.plugin.images import ImageSpec
 from bench.plugin.sampler import Draw, Sampler
 
@@ -131,17 +132,6 @@ class Teacher(ABC):
     def digest(self) -> str:
         """Return the SHA-256 of the denoiser: of the names, shapes and bytes of all its tensors."""
         return tensors_digest(self.denoiser.state_dict())
-
-
-def set_dropout(network: nn.Module, probability: float) -> None:
-    """Set the probability of all layers called ``dropout``, which drop in training mode.
-
-    These are the layers of residual blocks. Those of attention have other names and stay as they
-    are.
-    """
-    for name, module in network.named_modules():
-        if isinstance(module, nn.Dropout) and name.endswith("dropout"):
-            module.p = probability
 
 
 class Trainable(ABC):

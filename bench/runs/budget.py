@@ -78,6 +78,11 @@ class UpdateCost:
     flops: int
     evaluations: Mapping[str, tuple[int, int]]
 
+    def times(self, processes: int) -> Self:
+        """Return the cost of as many processes that do equal shares of an update."""
+        evaluations = {r: (f * processes, b * processes) for r, (f, b) in self.evaluations.items()}
+        return type(self)(self.flops * processes, evaluations)
+
 
 class Passes(BaseModel, extra="allow"):
     """Images that the network of one role has passed forward and backward."""

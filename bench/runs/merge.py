@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.errors import BenchError, UsageError
 from bench.files.atomic import content_digest, write_atomic
-from bench.runs.store import RunFolder
+from bench.runs.folder import RunFolder
 
 
 @dataclass

@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_validator
 
@@ -93,11 +93,19 @@ class RunOptions(EvaluationOptions):
     plugins: list[str] = []
     """Python files that register methods, teachers, metrics and so on."""
     device: str = "auto"
+    batch_gpu: Annotated[int, Field(ge=1)] | Literal["auto"] | None = None
+    """Images computed at once on one device, ``auto`` for as many as fit; None is the whole batch."""
+    keep: int = Field(default=2, ge=1)
+    """Checkpoints kept: the last ones."""
 
     @field_validator("plugins")
     @classmethod
     def _absolute_plugins(cls, paths: list[str]) -> list[str]:
         return [str(_absolute(path)) for path in paths]
+
+
+OF_TEACHER = {"teacher_path", "plugins", "device"}
+"""Options of a run that count for sampling its teacher too, beside those of its evaluation."""
 
 
 class Request(RunOptions):

@@ -174,6 +174,8 @@ class Environment(Part):
     precision: str = ""
     world_size: int = 1
     """Processes of the run."""
+    batch_gpu: int | None = None
+    """Images computed at once on one device; None is the whole batch."""
     commit: str | None = None
     """The commit of the suite, where it runs from its repository."""
     packages: dict[str, str] = {}
@@ -185,6 +187,15 @@ class WeightsFile(Part):
 
     path: str = ""
     sha256: str = ""
+    tensors_sha256: str = ""
+    """Of the weights alone: the file also holds the seconds of their training, which no two runs share."""
+
+
+class Beginning(Part):
+    """The generator's weights after the first updates, by which a repetition is told from another run."""
+
+    updates: int = 0
+    tensors_sha256: str = ""
 
 
 AsGiven = PlainSerializer(lambda part: part.as_given())
@@ -233,6 +244,7 @@ class Record(BaseModel, extra="allow", validate_by_name=True, serialize_by_alias
     tuning: Annotated[RecordedTuning, AsGiven] = RecordedTuning()
     environment: Annotated[Environment, AsGiven] = Environment()
     checkpoint: Annotated[WeightsFile, AsGiven] = WeightsFile()
+    beginning: Annotated[Beginning, AsGiven] = Beginning()
     started: str = ""
     """When the run began, in UTC by ISO 8601."""
     finished: str | None = None

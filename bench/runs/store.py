@@ -1,156 +1,30 @@
-"""Run folders: each run has one, which explains itself; one process at a time writes it, atomically."""
+"""The results folder: runs found by what was asked, by name, and by what has changed since."""
 
 import gc
-import json
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from bench import registry
-from bench.errors import BenchError, Held, UsageError, explain, unknown
-from bench.files.atomic import content_digest, locked, write_atomic
+from bench.errors import BenchError, UsageError, unknown
+from bench.files.atomic import content_digest
 from bench.files.code import CODE, input_digest
-from bench.files.documents import dump_yaml, parse_json, read_regular
-from bench.runs.budget import AXES
+from bench.runs.folder import RunFolder
 from bench.runs.recipe import Recipe, Request, read_recorded, run_prefix
-from bench.runs.record import SCHEMA, Record
+from bench.runs.record import Record
 
 SUITE = Path(__file__).parents[2]
 """Where the packages of this suite lie, in a checkout or among installed packages."""
-MOST_BYTES = 2**28
-"""Largest record or training curve that is read: a million lines of some 200 bytes, one for 50 updates."""
 PACKAGES = ("bench", "methods", "teachers", "evals")
 
 
 def results_folder(folder: Path | str | None = None) -> Path:
     """Return the folder of all runs: the one given, else ``BENCH_RESULTS``, else ``results/runs``."""
     return Path(folder or os.environ.get("BENCH_RESULTS") or "results/runs").expanduser()
-
-
-def now() -> str:
-    """Return the time in UTC by ISO 8601, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-class RunFolder:
-    """The folder of one run.
-
-    It holds ``recipe.yaml``, ``record.json``, ``metrics.jsonl``, ``samples/`` and ``checkpoints/``.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.state = path / "checkpoints" / "state.safetensors"
-        self.weights = path / "checkpoints" / "generator.safetensors"
-        self.best_weights = path / "checkpoints" / "best.safetensors"
-        self.samples = path / "samples"
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the run for this process while the context lasts.
-
-        Raises Held, naming the holder, if another process has it.
-        """
-
-        def refuse(holder: str) -> None:
-            advice = "wait for it, or choose another --seed or --results."
-            raise Held(f"the run {self.path.name} is held by {holder}; {advice}")
-
-        with locked(self.path / ".lock", refuse):
-            yield
-
-    def grid(self, images: int) -> Path:
-        """Return the file of the sample grid made after so many training images."""
-        return self.samples / f"{images:012d}.png"
-
-    def clear(self) -> None:
-        """Remove everything but the lock, to start over."""
-        for child in self.path.iterdir():
-            if child.name != ".lock":
-                shutil.rmtree(child) if child.is_dir() and not child.is_symlink() else child.unlink()
-
-    def write_recipe(self, recipe: Recipe) -> None:
-        """Write ``recipe.yaml``."""
-        write_atomic(self.path / "recipe.yaml", dump_yaml(recipe.model_dump(mode="json")))
-
-    def write_record(self, record: Record) -> None:
-        """Write ``record.json``."""
-        write_atomic(self.path / "record.json", record.model_dump_json(indent=1) + "\n")
-
-    def read_record(self) -> Record | None:
-        """Read ``record.json``; None if there is none yet.
-
-        Raises BenchError for a damaged one or a newer schema.
-        """
-        file = self.path / "record.json"
-        try:
-            record = Record.model_validate_json(read_regular(file, MOST_BYTES))
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except ValidationError as error:
-            for problem in error.errors():
-                if problem["loc"] == ("schema",) and problem["type"] == "less_than_equal":
-                    raise BenchError(
-                        f"the record {file} has schema {problem['input']}, this suite reads up to "
-                        f"{SCHEMA}; update it."
-                    ) from error
-            raise _damaged(file, explain(error)) from error
-        except OSError as error:
-            raise BenchError(
-                f"the record {file} cannot be read: {error.strerror}; see to its permissions."
-            ) from error
-        except ValueError as error:
-            raise _damaged(file, str(error)) from error
-        if record.status == "done" and (missing := _missing(record)):
-            raise _damaged(file, f"a finished run without {missing}")
-        return record
-
-    def log(self, line: dict[str, Any]) -> None:
-        """Append one line to the training curve, ``metrics.jsonl``."""
-        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-
-    def rewind_log(self, updates: int) -> None:
-        """Drop the damaged lines of the training curve, and those after so many updates.
-
-        Raises BenchError if it is no file.
-        """
-        file = self.path / "metrics.jsonl"
-        if not os.path.lexists(file):
-            return
-        try:
-            lines = read_regular(file, MOST_BYTES).decode("utf-8", "replace").splitlines()
-        except (ValueError, OSError) as error:
-            raise BenchError(f"the training curve {file} cannot be read: {error}; remove it.") from None
-        kept = [line + "\n" for line in lines if (at := _updates(line)) is not None and at <= updates]
-        write_atomic(file, "".join(kept))
-
-
-def _updates(line: str) -> float | None:
-    """Return the updates that a line of the training curve stands at, or None for a damaged one."""
-    try:
-        content = parse_json(line)
-    except ValueError:
-        return None
-    at = content.get("updates") if isinstance(content, dict) else None
-    return at if isinstance(at, int | float) else None
-
-
-def _damaged(file: Path, reason: str) -> BenchError:
-    return BenchError(f"the record {file} is damaged ({reason}); repeat the run with --fresh.")
-
-
-def _missing(record: Record) -> str:
-    """Name what a finished record lacks of what tables are made of; the empty string if it is whole."""
-    lacks = [f"cost.{axis}" for axis in AXES if axis not in record.cost.model_fields_set]
-    last = record.evaluations[-1].metrics if record.evaluations else {}
-    return ", ".join([*lacks, *(f"final.{name}" for name in last if name not in record.final)])
 
 
 def find_asked(request: Request, results: Path) -> Record | None:

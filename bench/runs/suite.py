@@ -10,7 +10,15 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
-from bench.runs.recipe import EvaluationOptions, Request, RunOptions, checked, make_request, read_fields
+from bench.runs.recipe import (
+    OF_TEACHER,
+    EvaluationOptions,
+    Request,
+    RunOptions,
+    checked,
+    make_request,
+    read_fields,
+)
 
 MOST_RUNS = 10_000
 """Most runs of a suite."""
@@ -66,11 +74,11 @@ class Suite(RunOptions):
         """Every run of the grid, the teachers' own first; no run twice. ``data`` is left out, which
         not all methods take.
         """
-        common = self.model_dump(
-            include={*EvaluationOptions.model_fields, "teacher_path", "plugins", "device"}
-        )
+        settled_below = {"budget", "eval_points", "data"}
+        common = self.model_dump(include={*RunOptions.model_fields} - settled_below)
+        alone = self.model_dump(include={*EvaluationOptions.model_fields, *OF_TEACHER})
         requests = [
-            make_request(method="teacher", teacher=t, **common)
+            make_request(method="teacher", teacher=t, **alone)
             for t in self.teachers
             if self.with_teacher
         ]

@@ -6,21 +6,23 @@ import math
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench import environment
+from bench import distributed, environment
 from bench.errors import UsageError
 from bench.evaluation.sampling import seeded_noise
 from bench.plugin.dataset import InMemory
 from bench.plugin.images import to_uint8
-from bench.plugin.method import TeacherPairs
+from bench.plugin.requirement import TeacherPairs
 from bench.plugin.sampler import Sampler
 from bench.runs.budget import AXES, Budget
+from bench.runs.events import Note, Observer, ignore
 from bench.runs.grid import Cost, GridEstimate, GridRun, RunEstimate, grid_runs, labels
 from bench.runs.recipe import Request
 from bench.training.job import Job, make_job
 from bench.training.pairs import PairStream, sample_measured
+from bench.training.parts import parts_of, share_of
 from bench.training.real_images import RESIDENT_BYTES, RealStream
 from bench.training.trainer import Trainer
 
@@ -79,13 +81,51 @@ def _estimate(job: Job, budget: Budget) -> Cost:
     return Cost(totals, before, update["memory"])
 
 
-def _cost_of_an_update(job: Job, budget: Budget) -> dict[str, float]:
-    """Measure one update's cost by axis, and ``memory`` in bytes.
+def images_at_once(job: Job, budget: Budget, observe: Observer = ignore) -> int | None:
+    """Return how many images a device computes at once: as asked, and for ``auto`` the most that fit.
 
-    Noise stands in for pairs and real images, and costs as much to train on.
+    Raises UsageError where not even one does.
+    """
+    if job.request.batch_gpu != "auto":
+        return job.request.batch_gpu
+    trainer = _stand_in(job, budget)
+    share, together = len(share_of(trainer.settings.batch)), trainer.method.together
+    tried = [n for n in _probes(job, together) if n < share]
+    if len(tried) < 2:
+        return None  # a small network, or a small batch
+    memory = [_tried(trainer, n).memory for n in tried]
+    room = FILLED * environment.free_memory(job.device) - _whole_bytes(job, share) - _resident_bytes(job)
+    fits = [n for n in range(together, share + 1, together) if _extrapolated(tried, memory, n) <= room]
+    if not fits:
+        raise UsageError(
+            f"the memory of {environment.device_name(job.device)} does not hold {together} images at "
+            "once; use a larger one, or --precision fp16."
+        )
+    # Parts of one size, so that none is mostly empty.
+    chosen = -(-share // -(-share // max(fits)))
+    chosen += -chosen % together
+    observe(Note(f"--batch-gpu auto: {chosen} of {share} images at once, by an estimate of the memory"))
+    return chosen
 
-    A large network is tried on few images: operations and time are proportional to them, memory is
-    a constant and a slope.
+
+FILLED = 0.85
+"""The part of a device's free memory that ``--batch-gpu auto`` fills: the estimate is a line through two
+points.
+"""
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """What iterations on a few images have taken: seconds, the peak of memory in bytes, and operations."""
+
+    seconds: float
+    memory: float
+    flops: int
+
+
+def _stand_in(job: Job, budget: Budget) -> Trainer:
+    """Make a trainer to be measured. Noise stands in for pairs and real images, and costs as much to
+    train on.
     """
     device, teacher = job.device, job.teacher.to(job.device)
     pairs = real = None
@@ -97,28 +137,61 @@ def _cost_of_an_update(job: Job, budget: Budget) -> dict[str, float]:
         real = RealStream(noise, teacher.image_spec, 0, device)
     trainer = Trainer(job.make_method(), teacher, budget, device, pairs, real)
     trainer.steps = [replace(step, starts_at=0) for step in trainer.steps]  # as most of the run will be
+    return trainer
+
+
+def _probes(job: Job, together: int) -> list[int]:
+    """Return the numbers of images on which a large network is tried; none for a small one."""
+    large = environment.is_large(job.teacher.denoiser)
+    return sorted(
+        {max(n, together * (1 + i)) for i, n in enumerate(_PROBES[job.device.type])} if large else ()
+    )
+
+
+def _tried(trainer: Trainer, images: int) -> _Trial:
+    """Measure iterations on a batch of so many images, by this process alone."""
+    large = environment.is_large(trainer.teacher.denoiser)
+    trainer.settings = trainer.settings.model_copy(update={"batch": images * distributed.world_size()})
+    before = trainer.ledger.flops
+    trainer.costs = {}
+    trainer.iteration()  # the first of all measures the operations
+    flops = trainer.ledger.flops - before
+    seconds = statistics.median(_timed(trainer) for _ in range(2 if large else _TIMED_ITERATIONS))
+    return _Trial(seconds, float(environment.peak_memory(trainer.device)), flops)
+
+
+def _cost_of_an_update(job: Job, budget: Budget) -> dict[str, float]:
+    """Measure one update's cost by axis, and ``memory`` in bytes.
+
+    A large network is tried on few images: operations and time are proportional to them, memory is
+    a constant and a slope up to the images that are computed at once.
+    """
+    at_once = images_at_once(job, budget)
+    trainer = _stand_in(job, budget)
     batch = trainer.settings.batch
-    large = environment.is_large(teacher.denoiser)
-    tried = [n for n in _PROBES[device.type] if n < batch] if large else []
-    tried = tried if len(tried) == 2 else [batch]
-    seconds, memory, flops = [], [], 0
-    for images in tried:
-        trainer.settings = trainer.settings.model_copy(update={"batch": images})
-        trainer.iteration()  # the first of all measures the operations
-        flops = flops or trainer.ledger.flops
-        seconds.append(
-            statistics.median(_timed(trainer) for _ in range(2 if large else _TIMED_ITERATIONS))
-        )
-        memory.append(float(environment.peak_memory(device)))
+    parts_of(batch, at_once, trainer.method.together)  # refuses what the run would
+    at_once = min(at_once or batch, batch)
+    probes = [n for n in _probes(job, trainer.method.together) if n < at_once]
+    tried = probes if len(probes) == 2 else [at_once]
+    trials = [_tried(trainer, images) for images in tried]
     updates = sum(step.repeat for step in trainer.steps if step.network is trainer.method.generator)
+    memory = _extrapolated(tried, [trial.memory for trial in trials], at_once)
     return {
         "images": float(batch),
         "updates": 1.0,
-        "flops": flops * batch / tried[0] / updates,
+        "flops": trials[0].flops * batch / tried[0] / updates,
         # A slope would be at the mercy of one slow timing.
-        "seconds": seconds[-1] * batch / tried[-1] / updates,
-        "memory": _extrapolated(tried, memory, batch) * _CHECKPOINT + _resident_bytes(job),
+        "seconds": trials[-1].seconds * batch / tried[-1] / updates,
+        "memory": memory * _CHECKPOINT
+        + _resident_bytes(job)
+        + (_whole_bytes(job, batch) if at_once < batch else 0.0),
     }
+
+
+def _whole_bytes(job: Job, batch: int) -> float:
+    """Count the bytes that are there once for a whole batch in parts: noise, and what the method is given."""
+    tensors = 2 + 2 * (job.requirements.pairs is not None) + (job.requirements.real is not None)
+    return 4.0 * tensors * batch * math.prod(job.teacher.image_spec.shape)
 
 
 def _resident_bytes(job: Job) -> float:

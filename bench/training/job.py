@@ -10,7 +10,7 @@ from bench.evaluation.plan import EvaluationPlan, identity, plan_evaluation, spe
 from bench.factory import Components, Setup, look_up, set_up
 from bench.files.assets import fetch
 from bench.files.atomic import sha256
-from bench.plugin.method import RealImages
+from bench.plugin.requirement import RealImages
 from bench.runs.recipe import Recipe, Request, SettledEvaluation
 from bench.runs.suite import Suite
 from bench.training.fingerprint import (

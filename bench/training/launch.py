@@ -35,7 +35,7 @@ HELD_SECONDS = 5.0
 _prctl = getattr(ctypes.CDLL(None), "prctl", None) if sys.platform == "linux" else None
 
 
-def _die_together() -> None:
+def die_together() -> None:
     """In the child, on Linux: be asked to stop when the parent dies, however it dies."""
     if _prctl is not None:
         _prctl(1, signal.SIGTERM)  # 1 is PR_SET_PDEATHSIG
@@ -57,7 +57,8 @@ class _Process:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,  # a plugin may print
                 stderr=messages,
-                preexec_fn=_die_together,
+                start_new_session=True,  # Ctrl-C comes from here, once
+                preexec_fn=die_together,
             )
 
     def has_ended(self) -> bool:
@@ -95,14 +96,19 @@ class Launcher:
     """Carries out the waiting runs of a grid, ``processes`` at a time; one that fails is noted, and
     the others go on.
 
-    Each process has an equal share of the processor's threads and, if there are any, one of the
-    ``gpus``, named as in CUDA_VISIBLE_DEVICES.
+    Each process has an equal share of the processor's threads and, if there are any, ``gpus_per_run`` of
+    the ``gpus``, named as in CUDA_VISIBLE_DEVICES.
     """
 
     def __init__(
-        self, runs: list[GridRun], results: Path, processes: int, gpus: Sequence[str] = ()
+        self,
+        runs: list[GridRun],
+        results: Path,
+        processes: int,
+        gpus: Sequence[str] = (),
+        gpus_per_run: int = 1,
     ) -> None:
-        self.runs, self.results, self.gpus = runs, results, gpus
+        self.runs, self.results, self.gpus, self.gpus_per_run = runs, results, gpus, gpus_per_run
         self.slots: list[_Process | None] = [None] * processes
         self.threads = max(1, cores() // processes)
         self.looked = 0.0
@@ -163,7 +169,11 @@ class Launcher:
         ]
         environment = os.environ | {"OMP_NUM_THREADS": str(self.threads)}
         if self.gpus:
-            environment["CUDA_VISIBLE_DEVICES"] = self.gpus[slot % len(self.gpus)]
+            first = slot * self.gpus_per_run % len(self.gpus)
+            own = self.gpus[first : first + self.gpus_per_run]
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(own)
+        if self.gpus_per_run > 1:
+            command += ["--gpus", str(self.gpus_per_run)]
         return _Process(run, command, environment, recipe)
 
     def _collect(self) -> None:
@@ -194,6 +204,13 @@ def visible_gpus(device: str) -> list[str]:
     return names[:count] or [str(number) for number in range(count)]
 
 
-def runs_at_once(gpus: Sequence[str]) -> int:
-    """Choose how many runs work at a time: one a GPU, or without GPUs one a core."""
-    return len(gpus) or cores()
+def runs_at_once(gpus: Sequence[str], gpus_per_run: int = 1) -> int:
+    """Choose how many runs work at a time: as many as have GPUs, or without GPUs one a core.
+
+    Raises UsageError for more GPUs a run than there are.
+    """
+    if gpus_per_run > max(len(gpus), 1):
+        raise UsageError(
+            f"--gpus {gpus_per_run} for each run, torch sees {len(gpus)}; give a smaller number."
+        )
+    return len(gpus) // gpus_per_run or cores()

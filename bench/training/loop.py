@@ -7,29 +7,29 @@ from pathlib import Path
 
 import torch
 
+from bench import distributed
 from bench.errors import BenchError, Interrupted, UsageError
 from bench.evaluation.sampling import seeded_noise
 from bench.files.atomic import sha256
-from bench.files.tensors import load_tensors, load_weights, save_tensors
+from bench.files.tensors import load_weights, save_tensors, tensors_digest
 from bench.plugin.method import Method
 from bench.runs.budget import AXES, Budget
-from bench.runs.events import Event, Note, Observer, Training, Working
-from bench.runs.record import Record, WeightsFile
-from bench.runs.store import RunFolder
+from bench.runs.events import Event, Observer, Training, Working
+from bench.runs.folder import RunFolder
+from bench.runs.record import Beginning, Record, WeightsFile
+from bench.training.checkpoint import Checkpoint
+from bench.training.estimate import images_at_once
 from bench.training.job import Job
 from bench.training.pairs import PairStream, sample_measured, teacher_pairs
 from bench.training.real_images import RealStream
-from bench.training.recorder import Recorder, note_peak_memory
+from bench.training.recorder import Recorder
 from bench.training.signals import StopRequest
-from bench.training.trainer import Trainer, checked_steps
+from bench.training.steps import checked_steps
+from bench.training.trainer import Trainer
 from bench.units import quantity
 
-CHECKPOINT_SECONDS = 15.0
-"""Least seconds between two checkpoints."""
-CHECKPOINT_SHARE = 0.05
-"""The part of the time that writing checkpoints may take, where a network is so large that writing
-takes seconds.
-"""
+FIRST_UPDATES = 20
+"""Updates after which the weights are digested, so that ``bench verify`` can repeat as many and compare."""
 LOG_EVERY = 50
 """Updates between two lines of the training curve."""
 PROGRESS_SECONDS = 0.5
@@ -48,21 +48,14 @@ def train(
     method = prepare_method(job, budget)
     recorder = Recorder(job, folder, record, observe, stop)
     recorder.open(method)
-    pairs = prepare_pairs(job, observe, stop)
-    real = None
-    if (dataset := job.requirements.real) is not None:
-        real = RealStream(dataset, job.teacher.image_spec, job.recipe.seed, job.device)
-    torch.manual_seed(job.recipe.seed)
-    trainer = Trainer(method, job.teacher, budget, job.device, pairs, real)
-    charge_initial_generator(job, trainer)
+    trainer = prepare_trainer(job, budget, method, observe, stop)
+    record.environment.batch_gpu = trainer.batch_gpu
 
     # Continue from the last checkpoint.
-    if folder.state.exists():
-        trainer.restore(*load_tensors(folder.state))
-        observe(Note(f"continuing after {trainer.ledger.images:,} images"))
+    checkpoint = Checkpoint(trainer, recorder, job.request.keep)
+    checkpoint.resume()
     record.cost = trainer.ledger
     recorder.rewind(trainer.ledger)
-    checkpoint = Checkpoint(trainer, recorder)
     pace = Pace(trainer)
     points = evaluation_points(job, budget, record)
 
@@ -76,17 +69,23 @@ def train(
         if trainer.fraction >= 1:
             break
 
-        # One iteration: every step of the method.
-        timed_iteration(trainer, folder)
+        # One iteration: every step of the method. Several processes go on alike.
+        seconds, values = timed_iteration(trainer)
+        seconds, stopping, due = distributed.largest(seconds, stop.requested, checkpoint.is_due)
+        trainer.ledger.seconds += seconds
+        if not record.beginning.updates and trainer.ledger.updates >= FIRST_UPDATES:
+            record.beginning = beginning_of(trainer)
+        if values:
+            folder.log({axis: getattr(trainer.ledger, axis) for axis in AXES} | values)
         if budget.axis == "flops" and not trainer.ledger.flops:
             raise BenchError(
                 f"an update of {record.method!r} counts no operations here; give --budget images=N."
             )
 
         # Save now and then, and before stopping.
-        if stop.requested or checkpoint.is_due:
+        if stopping or due:
             checkpoint.save()
-        if stop.requested:
+        if stopping:
             raise Interrupted(
                 f"stopped after {trainer.ledger.images:,} images with the checkpoint saved; the "
                 "same command continues."
@@ -97,9 +96,7 @@ def train(
     # The budget is spent: keep the averaged generator.
     checkpoint.save()
     save_generator(trainer, recorder, folder.weights)
-    record.checkpoint = WeightsFile(
-        path=str(folder.weights.relative_to(folder.path)), sha256=sha256(folder.weights)
-    )
+    record.checkpoint = weights_file(folder, trainer)
     recorder.finish(trainer.averaged())
 
 
@@ -145,6 +142,21 @@ def prepare_pairs(job: Job, observe: Observer, stop: StopRequest) -> PairStream 
     return teacher_pairs(job.teacher, job.requirements.pairs, job.device, observe_until_stop)
 
 
+def prepare_trainer(
+    job: Job, budget: Budget, method: Method, observe: Observer, stop: StopRequest
+) -> Trainer:
+    """Make the trainer as it is before the first update, with what comes before training charged to it."""
+    pairs = prepare_pairs(job, observe, stop)
+    real = None
+    if (dataset := job.requirements.real) is not None:
+        real = RealStream(dataset, job.teacher.image_spec, job.recipe.seed, job.device)
+    batch_gpu = images_at_once(job, budget, observe)
+    torch.manual_seed(job.recipe.seed)
+    trainer = Trainer(method, job.teacher, budget, job.device, pairs, real, batch_gpu)
+    charge_initial_generator(job, trainer)
+    return trainer
+
+
 def charge_initial_generator(job: Job, trainer: Trainer) -> None:
     """Charge what comes before training.
 
@@ -177,6 +189,16 @@ def evaluate(trainer: Trainer, recorder: Recorder) -> None:
         save_generator(trainer, recorder, recorder.folder.best_weights)
 
 
+def weights_file(folder: RunFolder, trainer: Trainer) -> WeightsFile:
+    """State what is in the file of the finished generator's weights."""
+    distributed.wait_for_all()
+    return WeightsFile(
+        path=str(folder.weights.relative_to(folder.path)),
+        sha256=sha256(folder.weights),
+        tensors_sha256=tensors_digest(trainer.averaged().generator.state_dict()),
+    )
+
+
 def save_generator(trainer: Trainer, recorder: Recorder, file: Path) -> None:
     """Write the averaged generator's weights with the recipe that made them, and what it has cost.
 
@@ -195,49 +217,24 @@ def save_generator(trainer: Trainer, recorder: Recorder, file: Path) -> None:
         "cost": {"flops": trainer.ledger.flops, "seconds": trainer.ledger.seconds},
         "recipe": recorder.record.recipe.as_given(),
     }
-    save_tensors(file, weights, meta)
+    if distributed.is_main():
+        save_tensors(file, weights, meta)
 
 
-def timed_iteration(trainer: Trainer, folder: RunFolder) -> None:
-    """Take one iteration on the training clock, and log the losses now and then, which waits for a
-    GPU to catch up.
+def beginning_of(trainer: Trainer) -> Beginning:
+    """Digest the generator that is trained, not its average, as it is now."""
+    weights = trainer.method.generator.state_dict()
+    return Beginning(updates=trainer.ledger.updates, tensors_sha256=tensors_digest(weights))
+
+
+def timed_iteration(trainer: Trainer) -> tuple[float, dict[str, float]]:
+    """Take one iteration; return its seconds and, now and then, the losses for the training curve, a look
+    at which waits for a GPU to catch up.
     """
-    log = (trainer.ledger.updates + 1) % LOG_EVERY == 0
     started = time.perf_counter()
     trainer.iteration()
-    values = trainer.curve_values() if log else {}
-    trainer.ledger.seconds += time.perf_counter() - started
-    if log:
-        folder.log({axis: getattr(trainer.ledger, axis) for axis in AXES} | values)
-
-
-class Checkpoint:
-    """The training state on disk: written now and then, so that an interruption loses seconds."""
-
-    def __init__(self, trainer: Trainer, recorder: Recorder) -> None:
-        self.trainer, self.recorder = trainer, recorder
-        self.saved, self.writing = time.perf_counter(), 0.0
-
-    @property
-    def is_due(self) -> bool:
-        """True if the last one is old enough, and writing one does not take too much of the time."""
-        return time.perf_counter() - self.saved > max(
-            CHECKPOINT_SECONDS, self.writing / CHECKPOINT_SHARE
-        )
-
-    def save(self) -> None:
-        """Write the training state, and then the record with what has been spent.
-
-        Raises BenchError, and leaves the last state, if the losses since then have not been finite.
-        """
-        started = time.perf_counter()
-        self.trainer.synchronise()
-        self.trainer.require_finite()
-        save_tensors(self.recorder.folder.state, *self.trainer.state())
-        note_peak_memory(self.recorder.record, self.trainer.device)
-        self.recorder.folder.write_record(self.recorder.record)
-        self.saved = time.perf_counter()
-        self.writing = self.saved - started
+    values = trainer.curve_values() if trainer.ledger.updates % LOG_EVERY == 0 else {}
+    return time.perf_counter() - started, values
 
 
 class Pace:

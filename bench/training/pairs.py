@@ -18,7 +18,7 @@ from bench.errors import UsageError
 from bench.evaluation.sampling import batch_size, seeded_noise
 from bench.files.atomic import cache_folder, locked
 from bench.files.tensors import load_tensors, save_tensors, tensors_digest
-from bench.plugin.method import TeacherPairs
+from bench.plugin.requirement import TeacherPairs
 from bench.plugin.sampler import Sampler
 from bench.plugin.teacher import Teacher
 from bench.runs.events import Observer, Working, ignore
@@ -54,9 +54,11 @@ class PairStream:
         self.z, self.images, self.labels = z, images, labels
         self.flops, self.seconds, self.device = flops, seconds, device or z.device
 
-    def sample(self, count: int) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Sample ``count`` pairs uniformly with the training random state: noise, images, labels."""
-        chosen = torch.randint(len(self.z), (count,), device=self.z.device)
+    def sample(self, count: int, rows: slice = slice(None)) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Sample ``count`` pairs uniformly with the training random state, and return these rows of them:
+        noise, images, labels.
+        """
+        chosen = torch.randint(len(self.z), (count,), device=self.z.device)[rows]
         z, images = self.z[chosen].to(self.device), self.images[chosen].to(self.device)
         return z, images, None if self.labels is None else self.labels[chosen].to(self.device)
 

@@ -40,12 +40,14 @@ class RealStream:
             self._reader = ThreadPoolExecutor(1)
             self._ahead: dict[tuple[int, int], Future[Pixels]] = {}
 
-    def sample(self, count: int) -> tuple[Tensor, Tensor | None]:
-        """Return the next ``count`` images (N, C, H, W), and their labels (N, label_dim) if the
-        teacher has classes.
+    def sample(self, count: int, rows: slice = slice(None)) -> tuple[Tensor, Tensor | None]:
+        """Return these rows of the next ``count`` images (N, C, H, W), and their labels (N, label_dim)
+        if the teacher has classes.
         """
         pixels, labels = (
-            self._from_memory(self.resident, count) if self.resident else self._from_files(count)
+            self._from_memory(self.resident, count, rows)
+            if self.resident
+            else self._from_files(count, rows)
         )
         self.batches_drawn += 1
         return from_uint8(pixels), self._one_hot(labels)
@@ -53,21 +55,22 @@ class RealStream:
     def _indices(self, batch: int, count: int) -> np.ndarray[Any, Any]:
         return np.random.default_rng([self.seed, batch]).integers(len(self.dataset), size=count)
 
-    def _from_memory(self, resident: Pixels, count: int) -> Pixels:
-        chosen = self._to_device(torch.from_numpy(self._indices(self.batches_drawn, count)))
+    def _from_memory(self, resident: Pixels, count: int, rows: slice) -> Pixels:
+        chosen = self._to_device(torch.from_numpy(self._indices(self.batches_drawn, count)[rows]))
         pixels, labels = resident
         return pixels[chosen], None if labels is None else labels[chosen]
 
-    def _from_files(self, count: int) -> Pixels:
+    def _from_files(self, count: int, rows: slice) -> Pixels:
         batch = self._ahead.pop((self.batches_drawn, count), None) or self._read(
-            self.batches_drawn, count
+            self.batches_drawn, count, rows
         )
-        self._ahead = {(self.batches_drawn + 1, count): self._read(self.batches_drawn + 1, count)}
+        following = self.batches_drawn + 1
+        self._ahead = {(following, count): self._read(following, count, rows)}
         pixels, labels = batch.result()
         return self._to_device(pixels), None if labels is None else self._to_device(labels)
 
-    def _read(self, batch: int, count: int) -> Future[Pixels]:
-        return self._reader.submit(self.dataset.read, self._indices(batch, count).tolist())
+    def _read(self, batch: int, count: int, rows: slice) -> Future[Pixels]:
+        return self._reader.submit(self.dataset.read, self._indices(batch, count)[rows].tolist())
 
     def _one_hot(self, labels: Tensor | None) -> Tensor | None:
         if labels is None or not self.image_spec.label_dim:

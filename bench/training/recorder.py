@@ -4,7 +4,7 @@ ended.
 
 import torch
 
-from bench import environment
+from bench import distributed, environment
 from bench.errors import Interrupted
 from bench.evaluation.evaluator import Evaluator
 from bench.evaluation.pictures import save_samples
@@ -13,8 +13,8 @@ from bench.files.tensors import load_tensors, load_weights
 from bench.plugin.method import Method
 from bench.runs.budget import Ledger
 from bench.runs.events import Evaluated, Event, Note, Observer
+from bench.runs.folder import RunFolder, now
 from bench.runs.record import BestCheckpoint, Evaluation, Record, UsedProtocol
-from bench.runs.store import RunFolder, now
 from bench.training.job import Job
 from bench.training.signals import StopRequest
 
@@ -43,8 +43,11 @@ class Recorder:
             }
 
     def _observe_until_stop(self, event: Event) -> None:
-        """Pass on notes, and end an evaluation if a stop has been asked for."""
-        if self.stop.requested:
+        """Pass on notes, and end an evaluation if a stop has been asked for.
+
+        Several processes measure to the end, since one of them cannot stop alone.
+        """
+        if self.stop.requested and distributed.world_size() == 1:
             raise Interrupted("stopped during an evaluation; the same command continues from before it.")
         if isinstance(event, Note):
             self.observe(event)
@@ -88,7 +91,8 @@ class Recorder:
         samples = generate_images(
             method.sample, range(SAMPLES), self.job.teacher.image_spec, self.job.device
         )
-        save_samples(samples, self.folder.grid(ledger.images))
+        if distributed.is_main():
+            save_samples(samples, self.folder.grid(ledger.images))
         self.record.evaluations.append(evaluation)
         best = self.evaluator.best(self.record.evaluations)
         self.observe(Evaluated(evaluation, best))
@@ -106,6 +110,7 @@ class Recorder:
             self.record.best = self._measure_best(self.evaluator, method)
         self.record.status, self.record.finished = "done", now()
         self.folder.write_record(self.record)
+        self.folder.write_sums()
 
     def _measure_best(self, evaluator: Evaluator, method: Method) -> BestCheckpoint:
         """Measure the checkpoint with the best watched value on the final replicates, which it has
@@ -114,6 +119,7 @@ class Recorder:
         Its weights are put into ``method``, unless a crash has left those of a later point.
         """
         history, weights = self.record.evaluations, self.folder.best_weights
+        distributed.wait_for_all()
         last, best = history[-1], evaluator.best(history)
         metrics, selection = last.metrics, f"the last of {len(history)} evaluations"
         if best is not last and weights.exists():
@@ -123,7 +129,8 @@ class Recorder:
                 metrics = evaluator.measure(method.sample, self.final_replicates)
                 selection = f"the best of {len(history)} evaluations, measured again on fresh seeds"
                 last = best
-        if last is history[-1]:
+        distributed.wait_for_all()
+        if last is history[-1] and distributed.is_main():
             weights.unlink(missing_ok=True)  # the last ones are the best
         values = {name: m.value for name, m in metrics.items()}
         return BestCheckpoint.model_validate(values | {"images": last.images, "selection": selection})

@@ -13,8 +13,8 @@ from bench.files.assets import fetch
 from bench.files.atomic import sha256
 from bench.files.tensors import load_tensors
 from bench.plugin.dataset import Dataset, find_dataset
-from bench.plugin.method import (
-    Method,
+from bench.plugin.method import Method
+from bench.plugin.requirement import (
     PublishedFile,
     RealImages,
     Requirement,

@@ -3,17 +3,18 @@ interruption.
 """
 
 import shutil
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
-from bench import environment
+from bench import distributed, environment
 from bench.errors import BenchError, Interrupted, UsageError
 from bench.runs.budget import Ledger
 from bench.runs.events import Finished, Note, Observer, Started, ignore
-from bench.runs.record import Environment, Record, RecordedRecipe, RecordedTuning
-from bench.runs.store import RunFolder, now
+from bench.runs.folder import RunFolder, SharedRunFolder, now
+from bench.runs.record import Beginning, Environment, Record, RecordedRecipe, RecordedTuning
 from bench.training.job import Job
 from bench.training.loop import train
 from bench.training.recorder import Recorder, note_peak_memory
@@ -43,11 +44,14 @@ def execute(
     """
     environment.set_precision(job.settings.precision)
     environment.choose_threads(job.teacher.denoiser)
-    folder = RunFolder(results / job.recipe.run_id)
+    path = results / job.recipe.run_id
+    folder = RunFolder(path) if distributed.is_main() else SharedRunFolder(path)
     with folder.locked():
         if fresh:
             folder.clear()
+        distributed.wait_for_all()
         previous = folder.read_record()
+        distributed.wait_for_all()  # before the main process writes it
         if previous is not None and previous.status == "done":
             observe(Finished(previous, reused=True))
             return previous
@@ -59,6 +63,17 @@ def execute(
             except SystemExit as error:
                 ended = BenchError(
                     f"something in the run called sys.exit({error.code!r}) before it was done."
+                )
+                _close(folder, record, ended, job.device)
+                raise ended from error
+            except torch.OutOfMemoryError as error:
+                ended = BenchError(_out_of_memory(job))
+                _close(folder, record, ended, job.device)
+                raise ended from error
+            except OSError as error:
+                ended = BenchError(
+                    f"the run could not go on ({error.strerror or error}: {error.filename}); make room, or "
+                    "see to its permissions. The same command continues from the last checkpoint."
                 )
                 _close(folder, record, ended, job.device)
                 raise ended from error
@@ -84,6 +99,17 @@ def _work(job: Job, folder: RunFolder, record: Record, observe: Observer, stop: 
     recorder.finish(method)
 
 
+def _out_of_memory(job: Job) -> str:
+    """Say which option helps."""
+    batch, asked = getattr(job.settings, "batch", 1), job.request.batch_gpu
+    at_once = asked if isinstance(asked, int) else batch // distributed.world_size()
+    return (
+        f"the memory of {environment.device_name(job.device)} does not hold {at_once} images at once; give "
+        f"--batch-gpu {max(at_once // 2, 1)}, which changes no result, or --batch-gpu auto. The run "
+        "continues from its last checkpoint."
+    )
+
+
 def _new_record(job: Job, previous: Record | None) -> Record:
     return Record(
         run_id=job.recipe.run_id,
@@ -103,6 +129,7 @@ def _new_record(job: Job, previous: Record | None) -> Record:
         tuning=RecordedTuning.model_validate(job.hyperparameters.tuning),
         environment=Environment.model_validate(environment.describe(job.device, job.settings.precision)),
         started=previous.started if previous else now(),
+        beginning=previous.beginning if previous else Beginning(),
     )
 
 
@@ -112,7 +139,7 @@ def _close(folder: RunFolder, record: Record, error: BaseException, device: torc
     A run that was refused before it began leaves no folder.
     """
     if isinstance(error, UsageError) and folder.read_record() is None:
-        shutil.rmtree(folder.path)
+        shutil.rmtree(folder.path, ignore_errors=not distributed.is_main())
         return
     if isinstance(error, Interrupted):
         record.status = "interrupted"
@@ -126,4 +153,5 @@ def _close(folder: RunFolder, record: Record, error: BaseException, device: torc
     if record.cost.updates:
         note_peak_memory(record, device)
     record.finished = now()
-    folder.write_record(record)
+    with suppress(OSError):  # the disk may be full: the record stays as the last checkpoint left it
+        folder.write_record(record)

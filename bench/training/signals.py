@@ -1,6 +1,4 @@
-"""Stopping on request: SIGINT and SIGTERM ask for it, and whoever works looks from time to time
-whether they did.
-"""
+"""Stopping on request: signals ask for it, and whoever works looks from time to time whether they did."""
 
 import os
 import signal
@@ -11,6 +9,10 @@ from typing import Any
 
 GRACE_SECONDS = 300.0
 """Time for the update or the checkpoint at hand to end once a stop is asked for."""
+STOP = ("SIGINT", "SIGTERM", "SIGHUP")
+"""Signals that stop: Ctrl-C, the end of a process, and a terminal that is closed."""
+WARN = ("SIGUSR1",)
+"""Signals that say that one of those will come: Slurm's, before a time limit."""
 
 
 class StopRequest:
@@ -23,31 +25,37 @@ class StopRequest:
 
 @contextmanager
 def stop_requests(message: str, *, patient: bool = False) -> Iterator[StopRequest]:
-    """Turn SIGINT and SIGTERM in this context into a request to stop, and say ``message`` on stderr
-    at the first.
+    """Turn the signals ``STOP`` and ``WARN`` in this context into a request to stop, and say ``message``
+    on stderr at the first.
 
-    Each of the two signals does what it did before when it comes again, and comes again by itself if
-    the context does not end within ``GRACE_SECONDS``: what hangs is stopped too. The other signal,
-    which a launcher sends after a person's Ctrl-C, changes nothing. To a ``patient`` worker no signal
-    does more than ask. Outside the main thread, which alone hears signals, nothing is ever asked.
+    After the first that stops each of them does what it did before, so that any second one stops at once;
+    and the first comes again by itself if the context does not end within ``GRACE_SECONDS``: what hangs is
+    stopped too. A warning only asks, and to a ``patient`` worker no signal does more. A signal that was
+    ignored, as ``nohup`` has it, stays so. Outside the main thread, which alone hears signals, nothing is
+    ever asked.
     """
     request = StopRequest()
     alarms: list[threading.Timer] = []
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
-    before = {int(number): signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    asking = [int(getattr(signal, name)) for name in (*STOP, *WARN)]
+    before = {n: signal.getsignal(n) for n in asking if signal.getsignal(n) != signal.SIG_IGN}
 
     def request_stop(number: int, frame: Any) -> None:
         first, request.requested = not request.requested, True
         if first:
             with suppress(OSError):  # whoever read it may have been stopped by the same signal
                 os.write(2, f"{message}\n".encode())  # which a signal handler may do
-        if not patient:
-            signal.signal(number, before[number])
+        if not patient and signal.Signals(number).name not in WARN:
+            restore()
             alarms.append(threading.Timer(GRACE_SECONDS, os.kill, (os.getpid(), number)))
             alarms[-1].daemon = True
             alarms[-1].start()
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
     for number in before:
         signal.signal(number, request_stop)
@@ -56,5 +64,4 @@ def stop_requests(message: str, *, patient: bool = False) -> Iterator[StopReques
     finally:
         for alarm in alarms:
             alarm.cancel()
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        restore()

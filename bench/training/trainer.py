@@ -7,6 +7,7 @@ import math
 import time
 from bisect import bisect_right
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from typing import Any
 
@@ -14,14 +15,24 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from bench import distributed
 from bench.errors import BenchError
 from bench.plugin.diffusion import ema_decay, fork_rng
-from bench.plugin.method import Adam, Batch, Method, Step, TrainingSettings
+from bench.plugin.method import Batch, Method, Step, TrainingSettings, WholeBatchNeeded
 from bench.plugin.teacher import Teacher
 from bench.runs.budget import Budget, Ledger, UpdateCost
 from bench.training.cost import measure
 from bench.training.pairs import PairStream
+from bench.training.parts import (
+    parts_of,
+    random_state,
+    randomness_of,
+    set_random_state,
+    share_of,
+    values_of_whole,
+)
 from bench.training.real_images import RealStream
+from bench.training.steps import checked_steps, learning_rate, optimizer_of, sanitise
 
 LEAST_SCALE = 2.0**-20
 """Smallest scale of a loss in fp16 before training is given up; it begins at 2^16 and halves at
@@ -35,7 +46,8 @@ class Trainer:
 
     Randomness comes from torch's global generators and, for real images, from how many batches were
     drawn; both are part of ``state``: continuing from it gives the same weights, to the bit on a
-    CPU, as never having stopped.
+    CPU, as never having stopped. Several processes have the same random state and the same weights
+    throughout, and each computes its share of every batch, ``batch_gpu`` images at once.
     """
 
     def __init__(
@@ -46,15 +58,19 @@ class Trainer:
         device: torch.device,
         pairs: PairStream | None = None,
         real: RealStream | None = None,
+        batch_gpu: int | None = None,
     ) -> None:
         settings = method.settings
         assert isinstance(settings, TrainingSettings)
+        parts_of(settings.batch, batch_gpu, method.together)  # refuses what does not divide
         self.method, self.settings, self.teacher, self.budget = method, settings, teacher, budget
-        self.device, self.pairs, self.real, self.ledger = device, pairs, real, Ledger()
-        self.stage, self.stage_began, self.stage_updates = 0, 0, 0
+        self.device, self.pairs, self.real, self.batch_gpu = device, pairs, real, batch_gpu
+        self.ledger, self.stage, self.stage_began, self.stage_updates = Ledger(), 0, 0, 0
         self.losses: dict[str, Tensor] = {}
         self.unchecked: list[tuple[int, str, Tensor]] = []
         """Losses that nobody has looked at yet, with their updates and roles: to look makes a GPU wait."""
+        self.asks_whole: set[str] = set()
+        """Roles of the steps whose losses have asked for numbers of the whole batch."""
         with fork_rng(device):  # what a method prepares leaves the training's random numbers alone
             method.prepare_training(teacher)
         self._prepare()
@@ -67,15 +83,13 @@ class Trainer:
         """
         method = self.method
         self.steps = checked_steps(method)
-        for module in (
-            *method.networks().values(),
-            *(module for step in self.steps for module in step.modules),
-        ):
+        trained = (module for step in self.steps for module in step.modules)
+        for module in (*method.networks().values(), *trained):
             module.to(self.device)
         self.roles = {"teacher": self.teacher.denoiser, **method.networks()} | {
             step.role: step.network for step in self.steps
         }
-        self.optimizers = {step.role: _optimizer(step) for step in self.steps}
+        self.optimizers = {step.role: optimizer_of(step) for step in self.steps}
         self.scalers = {
             step.role: torch.amp.GradScaler(self.device.type, enabled=self.settings.precision == "fp16")
             for step in self.steps
@@ -99,12 +113,12 @@ class Trainer:
     def iteration(self) -> None:
         """Take every step of the method, in order, as often as it asks."""
         self._enter_stage()
-        batch: Batch | None = None
+        batch: list[Batch] = []
         for step in self.steps:
             for turn in range(step.repeat):
                 fresh = turn > 0 or not step.reuse
-                if fresh or batch is None:
-                    batch = self._fresh_batch()
+                if fresh or not batch:
+                    batch = self._in_parts(self._fresh_batch())
                 if self.ledger.images - self.stage_began >= step.starts_at:
                     self._charged_update(step, batch, fresh)
                 if step.network is self.method.generator:
@@ -124,61 +138,107 @@ class Trainer:
         self._prepare()
 
     def _fresh_batch(self) -> Batch:
+        """Draw the batch of the next update, and return this process's share of it."""
         n, images = self.settings.batch, self.teacher.image_spec
-        z = torch.randn(n, *images.shape, device=self.device)
+        share = share_of(n)
+        rows = slice(share.start, share.stop)
+        z = torch.randn(n, *images.shape, device=self.device)[rows]
         labels = None
         if images.label_dim:
-            classes = torch.randint(images.label_dim, (n,), device=self.device)
+            classes = torch.randint(images.label_dim, (n,), device=self.device)[rows]
             labels = nn.functional.one_hot(classes, images.label_dim).to(z.dtype)
-        pairs = self.pairs.sample(n) if self.pairs is not None else None
-        real = self.real.sample(n) if self.real is not None else None
+        pairs = self.pairs.sample(n, rows) if self.pairs is not None else None
+        real = self.real.sample(n, rows) if self.real is not None else None
         return Batch(z, labels, pairs, real, seen=self.ledger.images - self.stage_began)
 
-    def _charged_update(self, step: Step, batch: Batch, fresh: bool) -> None:
+    def _in_parts(self, share: Batch) -> list[Batch]:
+        """Cut this process's share of a batch into what is computed at once."""
+        parts = parts_of(self.settings.batch, self.batch_gpu, self.method.together)
+        whole = len(parts[0]) == self.settings.batch
+        return [share] if whole else [share.part(rows, parts[0].start) for rows in parts]
+
+    def _charged_update(self, step: Step, batch: list[Batch], fresh: bool) -> None:
         """Take one update; the first of each kind is measured, and the others are charged the same."""
         kind = step.role if fresh else f"{step.role} again"  # which spares it generating images
+        if step.role in self.asks_whole:
+            self._gather(step, batch)
         if kind in self.costs:
             self._update(step, batch)
         else:
-            self.costs[kind] = measure(lambda: self._update(step, batch), self.roles)
+            self.costs[kind] = self._measured_update(step, batch)
         self.ledger.charge(self.costs[kind])
 
-    def _update(self, step: Step, batch: Batch) -> None:
+    def _measured_update(self, step: Step, batch: list[Batch]) -> UpdateCost:
+        """Take one update and measure what it costs all processes.
+
+        What is computed twice so that the parts can know each other is not counted: it is no work of the
+        method's.
+        """
+        try:
+            cost = measure(lambda: self._update(step, batch), self.roles)
+        except WholeBatchNeeded:
+            self.asks_whole.add(step.role)
+            self._gather(step, batch)
+            cost = measure(lambda: self._update(step, batch), self.roles)
+        return cost.times(distributed.world_size())
+
+    def _gather(self, step: Step, batch: list[Batch]) -> None:
+        """Give each part the numbers of the whole batch that the step's loss asks for."""
+        asked: list[tuple[Tensor, ...]] = []
+        self._freeze_all_but(step)
+        for part in batch:
+            part.gathered = None
+            with self._randomness_of(part, moves_on=False), torch.no_grad():
+                try:
+                    step.loss(part)
+                except WholeBatchNeeded as needed:
+                    asked.append(needed.values)
+        whole = tuple(distributed.all_gather(torch.cat(values)) for values in zip(*asked, strict=True))
+        for part in batch:
+            part.gathered = whole
+
+    def _randomness_of(self, part: Batch, *, moves_on: bool) -> AbstractContextManager[None]:
+        return randomness_of(part.rows, self.settings.batch, self.device, moves_on=moves_on)
+
+    def _freeze_all_but(self, step: Step) -> None:
         for module in (module for other in self.steps for module in other.modules):
             module.requires_grad_(False).eval()
         for module in step.modules:
             module.requires_grad_(True).train()
+
+    def _update(self, step: Step, batch: list[Batch]) -> None:
+        self._freeze_all_but(step)
         optimizer, scaler = self.optimizers[step.role], self.scalers[step.role]
         optimizer.zero_grad(set_to_none=True)
-        loss = step.loss(batch).sum() / len(batch.z)
-        scaler.scale(loss).backward()
-        scaler.unscale_(optimizer)
+        losses = []
+        for part in batch:
+            with self._randomness_of(part, moves_on=part is batch[-1]):
+                loss = step.loss(part).sum() / self.settings.batch
+                scaler.scale(loss).backward()
+            losses.append(loss.detach())
         parameters = [p for module in step.modules for p in module.parameters() if p.grad is not None]
-        _sanitise([p.grad for p in parameters if p.grad is not None], parameters, step.optimizer)
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        distributed.all_reduce_at_once(gradients)
+        scaler.unscale_(optimizer)
+        sanitise(gradients, parameters, step.optimizer)
         optimizer.param_groups[0]["lr"] = self._learning_rate(step)
         scaler.step(optimizer)
         scaler.update()
         if step.after is not None:
             with torch.no_grad():
                 step.after()
-        self.losses[f"loss/{step.role}"] = loss.detach()
+        self.losses[f"loss/{step.role}"] = total = sum(losses[1:], losses[0])
         if not scaler.is_enabled():  # which skips what is not finite
-            self.unchecked.append((self.ledger.updates + 1, step.role, loss.detach()))
-        self.losses |= {name: value.detach() for name, value in batch.logs.items()}
+            self.unchecked.append((self.ledger.updates + 1, step.role, total))
+        for name in batch[0].logs:
+            shares = [part.logs[name].detach() * (len(part.z) / self.settings.batch) for part in batch]
+            self.losses[name] = sum(shares[1:], shares[0])
 
     def _learning_rate(self, step: Step) -> float:
-        """The step's learning rate now: after its warm-up, and before its fall at the end of the stage."""
-        rate = step.optimizer.lr
-        if step.optimizer.warmup_updates:
-            rate *= min(
-                1.0, (self.ledger.updates - self.stage_updates + 1) / step.optimizer.warmup_updates
-            )
-        if self.settings.lr_decay:
-            begin, end = (0.0, *self.method.stages, 1.0)[self.stage : self.stage + 2]
-            rate *= min(
-                1.0, (1 - min((self.fraction - begin) / (end - begin), 1.0)) / self.settings.lr_decay
-            )
-        return rate
+        begin, end = (0.0, *self.method.stages, 1.0)[self.stage : self.stage + 2]
+        left = 1 - min((self.fraction - begin) / (end - begin), 1.0)
+        updates = self.ledger.updates - self.stage_updates
+        return learning_rate(step.optimizer, updates, left, self.settings.lr_decay)
 
     def _average(self, average: Any, current: Any, _updates: Any) -> None:
         """Move the weight average towards the current weights, lists of tensors, in place."""
@@ -204,12 +264,12 @@ class Trainer:
                     f"the {role} step's gradients are not finite in fp16, whatever its loss is "
                     "scaled by; use --precision tf32."
                 )
-        losses = {name: loss.item() for name, loss in self.losses.items()}
+        losses = dict(zip(self.losses, values_of_whole(list(self.losses.values())), strict=True))
         return losses | {f"scale/{role}": scale for role, scale in scales.items()}
 
     def require_finite(self) -> None:
         """Raise BenchError for the first loss since the last call that is not a finite number."""
-        values = torch.stack([loss for _, _, loss in self.unchecked]).tolist() if self.unchecked else []
+        values = values_of_whole([loss for _, _, loss in self.unchecked])
         for (update, role, _), value in zip(self.unchecked, values, strict=True):
             if not math.isfinite(value):
                 raise BenchError(
@@ -237,9 +297,7 @@ class Trainer:
         for role, optimizer in self.optimizers.items():
             for index, values in optimizer.state_dict()["state"].items():
                 tensors |= {f"optimizer.{role}.{index}.{k}": t for k, t in values.items()}
-        tensors["random.cpu"] = torch.get_rng_state()
-        if self.device.type == "cuda":
-            tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
+        tensors |= {f"random.{name}": t for name, t in random_state(self.device).items()}
         return tensors, {
             "ledger": self.ledger.model_dump(),
             "costs": {kind: asdict(cost) for kind, cost in self.costs.items()},
@@ -266,9 +324,7 @@ class Trainer:
                 {"state": saved, "param_groups": optimizer.state_dict()["param_groups"]}
             )
             self.scalers[role].load_state_dict(meta["scalers"][role])
-        torch.set_rng_state(tensors["random.cpu"])
-        if self.device.type == "cuda" and "random.cuda" in tensors:
-            torch.cuda.set_rng_state(tensors["random.cuda"], self.device)
+        set_random_state(_below("random", tensors), self.device)
         if self.real is not None:
             self.real.batches_drawn = meta["real_drawn"]
         self.ledger = Ledger(**meta["ledger"])
@@ -284,53 +340,6 @@ class Trainer:
             | {f"head.{step.role}": step.head for step in self.steps if step.head is not None}
             | {f"other.{name}": network for name, network in self.method.networks().items()}
         )
-
-
-def _sanitise(gradients: list[Tensor], parameters: list[nn.Parameter], how: Adam) -> None:
-    """Replace what is not finite, as in EDM: an overflow loses its value, not the run. Then clip as
-    the step asks.
-    """
-    for gradient in gradients:
-        torch.nan_to_num_(gradient, nan=0.0, posinf=1e5, neginf=-1e5)
-    if how.clip_value is not None:
-        nn.utils.clip_grad_value_(parameters, how.clip_value)
-    if how.clip_norm is not None:
-        nn.utils.clip_grads_with_norm_(parameters, how.clip_norm, nn.utils.get_total_norm(gradients))
-
-
-def checked_steps(method: Method) -> list[Step]:
-    """The method's steps. Raises BenchError for steps that could not be told apart or that would
-    never end a budget, and for stages that do not follow one another.
-    """
-    steps, name = list(method.steps()), type(method).__name__
-    roles = [step.role for step in steps]
-    if len(set(roles)) < len(roles):
-        raise BenchError(
-            f"{name} has several steps of one role ({', '.join(roles)}); give each step a role of its own."
-        )
-    if not any(step.network is method.generator for step in steps):
-        raise BenchError(
-            f"no step of {name} trains its generator; one step's network must be self.generator."
-        )
-    if list(method.stages) != sorted({*method.stages}) or not all(0 < end < 1 for end in method.stages):
-        raise BenchError(
-            f"the stages of {name} begin at {list(method.stages)} of the budget; expected rising "
-            "parts between 0 and 1."
-        )
-    if steps[0].reuse:
-        raise BenchError(f"the first step of {name} reuses a batch that is not there; it needs its own.")
-    return steps
-
-
-def _optimizer(step: Step) -> torch.optim.Optimizer:
-    o, parameters = step.optimizer, [p for module in step.modules for p in module.parameters()]
-    if o.rectified:
-        return torch.optim.RAdam(
-            parameters, o.lr, o.betas, o.eps, o.weight_decay, decoupled_weight_decay=True, foreach=True
-        )
-    return torch.optim.AdamW(
-        parameters, o.lr, betas=o.betas, eps=o.eps, weight_decay=o.weight_decay, fused=True
-    )
 
 
 def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -290,9 +290,8 @@ def test_damaged_records_are_named_and_skipped(bench, three_runs, tmp_path):
     victim = next((tmp_path / "runs").glob("*/record.json"))
     victim.write_text("{")
     newer = next(p for p in (tmp_path / "runs").glob("*/record.json") if p != victim)
-    newer.write_text(
-        newer.read_text().replace('"schema": 1', '"schema": 99').replace('"schema":1', '"schema":99')
-    )
+    unsealed = newer.read_text().rpartition(',\n "seal"')[0] + "}"
+    newer.write_text(unsealed.replace('"schema": 1', '"schema": 99'))
     out, err = bench.ok("table", "--format", "json")
     assert len(json.loads(out)) == 1
     assert f"the record {victim} is damaged" in err

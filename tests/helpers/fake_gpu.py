@@ -22,7 +22,7 @@ def fake_gpu() -> Iterator[torch.device]:
         patch.setattr(nn.Module, "to", _to)
         patch.setattr(Tensor, "pin_memory", _pin_memory)
         patch.setattr(Tensor, "backward", lambda self: None)
-        patch.setattr("bench.training.trainer._sanitise", lambda *_: None)
+        patch.setattr("bench.training.trainer.sanitise", lambda *_: None)
         patch.setattr(torch.random, "fork_rng", lambda devices: nullcontext())
         yield torch.device("cuda")
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.runs.folder import RunFolder
 from bench.runs.record import Evaluation, Measurement, Record
-from bench.runs.store import RunFolder
 
 
 def record(

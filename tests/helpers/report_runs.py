@@ -12,8 +12,9 @@ from PIL import Image
 
 from bench.render.report.content import content
 from bench.render.report.page import page
+from bench.runs.folder import RunFolder
 from bench.runs.record import Evaluation, Measurement, Record
-from bench.runs.store import RunFolder, read_runs
+from bench.runs.store import read_runs
 
 HOSTILE = """a_b & 50% <script>window.ran = 1</script> "'><img src=x onerror="window.ran = 1"> {{script}} <!-- 距離 שלום"""
 """Text that is markup to whoever takes it for it."""

@@ -218,7 +218,8 @@ def test_forward_kl_by_the_exact_ratio_has_the_gradient_of_the_closed_form():
 def test_ratios_are_divided_by_the_mean_of_their_noise_level_and_weights_by_theirs():
     method = make_trainer("f-distill", divergence="forward-kl", ratio_memory=0.5).method
     logits, sigma = torch.tensor([0.0, math.log(3), 0.0]), torch.tensor([1.0, 2.0, 79.0])
-    weights = method.weights(logits, sigma)
+    weights = method.weights(Batch(logits), logits, sigma)
+    method.keep_mean_ratios()
     means = method.head.mean_ratios
     assert means[0].item() == pytest.approx(0.5 * 1 + 0.5 * 2)  # half the old mean, half that of 1 and 3
     assert means[BINS - 1].item() == pytest.approx(1)
@@ -230,7 +231,10 @@ def test_ratios_are_divided_by_the_mean_of_their_noise_level_and_weights_by_thei
 def test_reverse_kl_weighs_every_image_alike():
     method = make_trainer("f-distill", divergence="reverse-kl").method
     torch.testing.assert_close(
-        method.weights(torch.randn(8), torch.rand(8) * 80), torch.ones(8), rtol=1e-5, atol=1e-5
+        method.weights(Batch(torch.zeros(8)), torch.randn(8), torch.rand(8) * 80),
+        torch.ones(8),
+        rtol=1e-5,
+        atol=1e-5,
     )
 
 

@@ -57,7 +57,7 @@ def test_a_step_changes_its_own_network_and_no_other(method, settings):
         batch = trainer._fresh_batch()
         if step.reuse:
             batch = last_batch
-        trainer._update(step, batch)
+        trainer._update(step, trainer._in_parts(batch))
         for name, module in modules.items():
             unchanged = all(torch.equal(t, before[name][key]) for key, t in module.state_dict().items())
             ratios = (

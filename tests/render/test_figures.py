@@ -25,8 +25,9 @@ from bench.leaderboard.curves import Comparison, comparisons
 from bench.render.figures.paper import FORMATS, WIDTHS, encoded, looks, paper_style, printable
 from bench.render.figures.plot import draw
 from bench.render.figures.side_by_side import side_by_side
+from bench.runs.folder import RunFolder
 from bench.runs.record import Evaluation, Measurement, Record
-from bench.runs.store import RunFolder, results_folder
+from bench.runs.store import results_folder
 
 AWKWARD = "_a & 50% <script>alert('x')</script> $x^2 $\\frac{1}{0} \\Größe 距離\x00\n"
 METHODS = [

@@ -10,8 +10,9 @@ import pytest
 
 import bench as suite
 from bench.errors import BenchError, UsageError
+from bench.runs.folder import RunFolder
 from bench.runs.merge import merge
-from bench.runs.store import RunFolder, read_records
+from bench.runs.store import read_records
 
 
 @pytest.fixture

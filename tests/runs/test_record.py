@@ -8,9 +8,9 @@ import pytest
 
 from bench.errors import BenchError, UsageError
 from bench.runs.budget import Ledger, UpdateCost
+from bench.runs.folder import RunFolder
 from bench.runs.recipe import read_recorded
 from bench.runs.record import BestCheckpoint, Record
-from bench.runs.store import RunFolder
 from tests.helpers.records import record
 
 PARTS = {

@@ -16,7 +16,7 @@ from bench import registry
 from bench.errors import UsageError
 from bench.plugin import ImageSpec, Teacher
 from bench.plugin.diffusion import EDMPrecond, NoiseLevels
-from bench.plugin.method import TeacherPairs
+from bench.plugin.requirement import TeacherPairs
 from bench.plugin.sampler import Sampler
 from bench.runs.budget import AXES, Budget, Passes
 from bench.settings import choose_settings

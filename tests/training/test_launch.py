@@ -18,8 +18,8 @@ import bench as suite_api
 from bench.errors import UsageError
 from bench.files.documents import dump_yaml
 from bench.render.terminal.overview import overview, standing
+from bench.runs.folder import RunFolder
 from bench.runs.grid import budget_mismatches, grid_runs, labels
-from bench.runs.store import RunFolder
 from bench.runs.suite import make_suite, read_suite
 from bench.training.job import check_suite, make_job
 from bench.training.launch import Launcher, visible_gpus

@@ -26,10 +26,11 @@ from bench.api import carry_out
 from bench.errors import BenchError, Interrupted, UsageError
 from bench.files.tensors import load_tensors, save_tensors
 from bench.runs.events import Evaluated, Finished, Note
+from bench.runs.folder import RunFolder
 from bench.runs.recipe import EvaluationOptions, SettledEvaluation, make_request, read_recipe
 from bench.runs.record import Record
-from bench.runs.store import RunFolder, find_run, results_folder
-from bench.training import loop
+from bench.runs.store import find_run, results_folder
+from bench.training import checkpoint, loop
 from bench.training import run as runner
 from bench.training.job import make_job
 from bench.training.trainer import Trainer
@@ -192,8 +193,8 @@ class Killed(BaseException):
 
 def kill_after(events, request, results, monkeypatch):
     """Carry out a run that tells and saves after every update, and kill it after so many events."""
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
-    monkeypatch.setattr(loop, "CHECKPOINT_SHARE", 1e9)
+    monkeypatch.setattr(checkpoint, "SECONDS", 0.0)
+    monkeypatch.setattr(checkpoint, "SHARE", 1e9)
     monkeypatch.setattr(loop, "PROGRESS_SECONDS", 0.0)
     count = itertools.count(1)
 
@@ -215,7 +216,7 @@ def test_a_run_stopped_anywhere_continues_to_the_same_weights_and_numbers(tmp_pa
         kill_after(stop_after, request, tmp_path / "stopped", monkeypatch)
     folder = RunFolder(tmp_path / "stopped" / straight.run_id)
     assert folder.read_record().status == "running"
-    assert folder.state.exists()
+    assert folder.states()
     continued = carry_out(request, tmp_path / "stopped")
     assert equal(
         weights(tmp_path / "straight", straight.run_id), weights(tmp_path / "stopped", straight.run_id)

@@ -13,7 +13,7 @@ def send(number: signal.Signals) -> None:
     os.kill(os.getpid(), number)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
 def test_the_first_signal_asks_and_says_so_once(number, capfd):
     with stop_requests("stopping") as stop:
         assert not stop.requested
@@ -22,25 +22,39 @@ def test_the_first_signal_asks_and_says_so_once(number, capfd):
     assert capfd.readouterr().err == "stopping\n"
 
 
-def test_a_launchers_sigterm_after_ctrl_c_does_not_stop_at_once(capfd):
-    with stop_requests("stopping") as stop:
-        send(signal.SIGINT)
-        send(signal.SIGTERM)  # would end this process, if it did what it did before
-        assert stop.requested
-    assert capfd.readouterr().err == "stopping\n"
-
-
-def test_the_same_signal_again_does_what_it_did_before():
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_any_second_signal_does_what_it_did_before(second):
+    """A person who asks again, in whatever way, means at once."""
     heard = []
-    before = signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
+    before = signal.signal(second, lambda number, frame: heard.append(number))
     try:
         with stop_requests("stopping"):
             send(signal.SIGINT)
             assert heard == []
-            send(signal.SIGINT)
-            assert heard == [signal.SIGINT]
+            send(second)
+            assert heard == [second]
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(second, before)
+
+
+def test_the_end_that_a_warning_announces_is_still_the_first_that_stops(capfd):
+    with stop_requests("stopping") as stop:
+        send(signal.SIGUSR1)
+        assert stop.requested
+        send(signal.SIGUSR1)
+        send(signal.SIGTERM)  # would end this process, if it did what it did before
+    assert capfd.readouterr().err == "stopping\n"
+
+
+def test_a_signal_that_was_ignored_stays_so():
+    """As SIGHUP is under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stop_requests("stopping") as stop:
+            send(signal.SIGHUP)
+            assert not stop.requested
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_stop_is_heard_although_nobody_reads_what_is_said(monkeypatch):

@@ -95,11 +95,11 @@ def test_gradients_that_overflow_do_not_reach_the_weights():
     factors = torch.tensor([float("nan"), float("inf")] * 4)
     trainer.steps[0] = dataclasses.replace(step, loss=lambda batch: step.loss(batch) * factors)
     before = copy.deepcopy(step.network.state_dict())
-    trainer._update(trainer.steps[0], trainer._fresh_batch())
+    trainer._update(trainer.steps[0], trainer._in_parts(trainer._fresh_batch()))
     assert not trainer.losses["loss/fake"].isfinite()
     assert all(p.isfinite().all() for p in step.network.parameters())
     trainer.steps[0] = step
-    trainer._update(step, trainer._fresh_batch())
+    trainer._update(step, trainer._in_parts(trainer._fresh_batch()))
     assert any(not torch.equal(p, before[name]) for name, p in step.network.state_dict().items())
 
 

@@ -7,8 +7,8 @@ from matplotlib.figure import Figure, FigureBase
 
 from bench.files.atomic import replacing
 from bench.render.figures.axes import ACCENT, INK, MUTED, bare, corner, log_ticks, plain
+from bench.runs.folder import RunFolder
 from bench.runs.record import Evaluation, Record
-from bench.runs.store import RunFolder
 from bench.units import quantity
 
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from bench.leaderboard.curves import Comparison, Line
 from bench.render.figures.axes import INK, bare, corner
 from bench.render.figures.paper import WIDTHS, Drawing, printable
-from bench.runs.store import RunFolder
+from bench.runs.folder import RunFolder
 from bench.units import plus_minus
 
 Square = tuple[str, Any]

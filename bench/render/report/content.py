@@ -13,8 +13,8 @@ from bench.render.report.details import details
 from bench.render.report.grids import Grids, spread
 from bench.render.report.page import as_json
 from bench.runs.budget import AXES
+from bench.runs.folder import RunFolder, now
 from bench.runs.record import Record
-from bench.runs.store import RunFolder, now
 from bench.units import ARROWS
 
 Run = tuple[RunFolder, Record]

@@ -32,7 +32,7 @@ class RunObserver(AbstractContextManager["RunObserver"]):
     """Observes runs for a person at a terminal. As a context it takes the display down at the end."""
 
     def __init__(self) -> None:
-        self.console = terminal(stderr=True)
+        self.console = terminal(stderr=True, quiet=not distributed.is_main())
         self.display: Display | None = None
         self.worked = False
         """Whether any run did more than answer from its record."""

@@ -19,9 +19,11 @@ class _Terminal(Console):
             os.close(nowhere)
 
 
-def terminal(*, stderr: bool = False) -> Console:
-    """Open the terminal on stdout or stderr. Square brackets and colons in a name are no markup there."""
-    return _Terminal(stderr=stderr, highlight=False, markup=False, emoji=False)
+def terminal(*, stderr: bool = False, quiet: bool = False) -> Console:
+    """Open the terminal on stdout or stderr, which a ``quiet`` one leaves as it is. Square brackets and
+    colons in a name are no markup there.
+    """
+    return _Terminal(stderr=stderr, quiet=quiet, highlight=False, markup=False, emoji=False)
 
 
 def uncut(table: Table) -> str:

@@ -1,0 +1,47 @@
+"""Dropout by one random number an image, so that an image's mask is the same in whatever parts a batch is
+computed.
+"""
+
+import torch
+from torch import Tensor, nn
+
+_ROUNDS = ((16, -2048144789), (13, -1028477387))
+"""Shifts and factors of MurmurHash3's finalizer (Appleby, 2011), which mixes 32 bits."""
+
+
+class Dropout(nn.Dropout):
+    """torch's dropout, with another way to its random numbers.
+
+    An image (N, ...) draws one number; the hash of this number and of a unit's place decides about the
+    unit.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or not self.p:
+            return x
+        return torch.where(_kept(x, self.p), x / (1 - self.p), 0.0)
+
+
+@torch.no_grad()
+def _kept(x: Tensor, p: float) -> Tensor:
+    """Draw which units of each image of ``x`` are kept, like ``x``, each with probability ``1 - p``."""
+    seeds = torch.randint(-(2**31), 2**31, (len(x),), dtype=torch.int32, device=x.device)
+    bits = torch.arange(x[0].numel(), dtype=torch.int32, device=x.device) ^ seeds[:, None]
+    for shift, factor in _ROUNDS:
+        bits ^= (bits >> shift) & (
+            (1 << (32 - shift)) - 1
+        )  # the shift of a signed number copies its sign
+        bits *= factor
+    bits ^= bits >> 16  # 31 random bits
+    return (bits >= int(p * 2**31)).reshape(x.shape)
+
+
+def set_dropout(network: nn.Module, probability: float) -> None:
+    """Set the probability of all layers called ``dropout``, which drop in training mode.
+
+    These are the layers of residual blocks. Those of attention have other names and stay as they
+    are.
+    """
+    for module in network.modules():
+        if isinstance(getattr(module, "dropout", None), nn.Dropout):
+            module.dropout = Dropout(probability).train(module.training)

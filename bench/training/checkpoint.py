@@ -1,0 +1,88 @@
+"""The training state on disk: written now and then, so that an interruption loses seconds, and each with a
+digest, so that a damaged one is known and the one before takes its place.
+"""
+
+import time
+
+from bench import distributed
+from bench.errors import BenchError, UsageError
+from bench.files.tensors import load_sealed, save_sealed
+from bench.runs.events import Note
+from bench.training.recorder import Recorder, note_peak_memory
+from bench.training.trainer import Trainer
+
+SECONDS = 15.0
+"""Least seconds between two checkpoints."""
+SHARE = 0.02
+"""The part of the time that writing checkpoints may take, where a network is so large that writing
+takes seconds.
+"""
+
+
+class Checkpoint:
+    """The last ``keep`` training states of a run."""
+
+    def __init__(self, trainer: Trainer, recorder: Recorder, keep: int) -> None:
+        self.trainer, self.recorder, self.keep = trainer, recorder, keep
+        self.folder = recorder.folder
+        self.saved, self.writing = time.perf_counter(), 0.0
+
+    def resume(self) -> None:
+        """Continue from the newest state that is whole, if there is any.
+
+        Raises BenchError if all that there are are damaged.
+        """
+        states = self.folder.states()
+        for file in states:
+            try:
+                tensors, meta = load_sealed(file)
+            except UsageError as error:
+                self.recorder.observe(Note(f"passed over a checkpoint: {error}"))
+                continue
+            self.trainer.restore(tensors, meta)
+            self.recorder.observe(Note(f"continuing after {self.trainer.ledger.images:,} images"))
+            return
+        if states:
+            raise BenchError(
+                f"all checkpoints in {str(self.folder.checkpoints)!r} are damaged; --fresh starts over."
+            )
+
+    @property
+    def is_due(self) -> bool:
+        """True if the last one is old enough, and writing one does not take too much of the time."""
+        return time.perf_counter() - self.saved > max(SECONDS, self.writing / SHARE)
+
+    def save(self) -> None:
+        """Write the training state, then the record with what has been spent, and let go of older states.
+
+        Raises BenchError, and leaves the last state, if the losses since then have not been finite or the
+        disk is full.
+        """
+        started = time.perf_counter()
+        self.trainer.synchronise()
+        self.trainer.require_finite()
+        if distributed.is_main():
+            self._write()
+        self.saved = time.perf_counter()
+        self.writing = self.saved - started
+
+    def _write(self) -> None:
+        updates = self.trainer.ledger.updates
+        try:
+            save_sealed(self.folder.state(updates), *self.trainer.state())
+        except OSError as error:
+            raise BenchError(
+                f"the checkpoint after {updates:,} updates could not be written ({error.strerror}); "
+                f"{self.last()}. Make room, and give the same command again."
+            ) from error
+        for file in self.folder.states()[self.keep :]:
+            file.unlink(missing_ok=True)
+        note_peak_memory(self.recorder.record, self.trainer.device)
+        self.folder.write_record(self.recorder.record)
+
+    def last(self) -> str:
+        """Say which state a run would continue from, for the error that ends it."""
+        states = self.folder.states()
+        if not states:
+            return "there is no checkpoint yet"
+        return f"the last good checkpoint is that after {int(states[0].stem.split('-')[1]):,} updates"

@@ -1,0 +1,79 @@
+"""Repeating the first updates of a run, to tell whether this machine makes its weights again."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import environment
+from bench.errors import UsageError, few
+from bench.runs.events import Observer, Working, ignore
+from bench.runs.recipe import make_request, read_recorded
+from bench.runs.record import Record
+from bench.runs.store import changed_inputs, find_run
+from bench.training.job import make_job
+from bench.training.loop import beginning_of, prepare_method, prepare_trainer
+from bench.training.signals import stop_requests
+
+
+@dataclass(frozen=True)
+class Repetition:
+    """What came of repeating a run's first updates."""
+
+    record: Record
+    updates: int
+    equal: bool
+    """True if the weights are the same, to the bit."""
+    elsewhere: list[str]
+    """What the run had otherwise than this machine has it, in words."""
+    changed_files: list[str] | None
+    """Files of the run that are not as it left them; None if it did not say what it left."""
+
+
+def repeat(name: str, results: Path, device: str = "auto", observe: Observer = ignore) -> Repetition:
+    """Repeat the first updates of a run that is named by its folder or id. Writes nothing.
+
+    Raises UsageError for a run that did not say what its first weights were, or that this code would not
+    carry out again.
+    """
+    folder, record = find_run(name, results)
+    beginning = record.beginning
+    if not beginning.updates:
+        raise UsageError(
+            f"the run {record.run_id} does not say what its weights were after the first updates, as runs "
+            "that train have said since SHA256SUMS stands in their folders; repeat the run."
+        )
+    recipe = read_recorded(record.recipe, record.run_id)
+    fields = recipe.as_request() | {
+        "device": device,
+        "batch_gpu": record.environment.batch_gpu,
+        "eval": [],
+    }
+    job = make_job(make_request(**fields))
+    same = {"method_digest", "teacher_digest", "teacher_code", "supplies", "plugin_code"}
+    if changed := [n for n in sorted(same) if getattr(job.recipe, n) != getattr(recipe, n)]:
+        files = changed_inputs(record)
+        raise UsageError(
+            f"the run {record.run_id} was made with other code or files ({few(map(str, files or changed))}); "
+            "check out the commit of its record."
+        )
+    assert job.budget is not None  # a run without one has no updates
+    environment.set_precision(job.settings.precision)
+    environment.choose_threads(job.teacher.denoiser)
+    job.teacher.to(job.device)
+    with stop_requests("stopping") as stop:
+        method = prepare_method(job, job.budget)
+        trainer = prepare_trainer(job, job.budget, method, observe, stop)
+        while trainer.ledger.updates < beginning.updates and not stop.requested:
+            trainer.iteration()
+            observe(Working("repeating", trainer.ledger.updates, beginning.updates))
+    now = environment.describe(job.device, job.settings.precision)
+    then = record.environment.model_dump()
+    facts = ("device", "torch", "precision", "world_size", "threads")
+    return Repetition(
+        record=record,
+        updates=trainer.ledger.updates,
+        equal=beginning_of(trainer) == beginning,
+        elsewhere=[
+            f"{fact} {then[fact]}, here {now[fact]}" for fact in facts if then[fact] != now[fact]
+        ],
+        changed_files=folder.changed_files(),
+    )

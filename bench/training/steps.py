@@ -1,0 +1,65 @@
+"""The steps of a method as they are carried out: checked, with optimizers, learning rates, sane gradients."""
+
+import torch
+from torch import Tensor, nn
+
+from bench.errors import BenchError
+from bench.plugin.method import Adam, Method, Step
+
+
+def sanitise(gradients: list[Tensor], parameters: list[nn.Parameter], how: Adam) -> None:
+    """Replace what is not finite, as in EDM: an overflow loses its value, not the run. Then clip as
+    the step asks.
+    """
+    for gradient in gradients:
+        torch.nan_to_num_(gradient, nan=0.0, posinf=1e5, neginf=-1e5)
+    if how.clip_value is not None:
+        nn.utils.clip_grad_value_(parameters, how.clip_value)
+    if how.clip_norm is not None:
+        nn.utils.clip_grads_with_norm_(parameters, how.clip_norm, nn.utils.get_total_norm(gradients))
+
+
+def checked_steps(method: Method) -> list[Step]:
+    """The method's steps. Raises BenchError for steps that could not be told apart or that would
+    never end a budget, and for stages that do not follow one another.
+    """
+    steps, name = list(method.steps()), type(method).__name__
+    roles = [step.role for step in steps]
+    if len(set(roles)) < len(roles):
+        raise BenchError(
+            f"{name} has several steps of one role ({', '.join(roles)}); give each step a role of its own."
+        )
+    if not any(step.network is method.generator for step in steps):
+        raise BenchError(
+            f"no step of {name} trains its generator; one step's network must be self.generator."
+        )
+    if list(method.stages) != sorted({*method.stages}) or not all(0 < end < 1 for end in method.stages):
+        raise BenchError(
+            f"the stages of {name} begin at {list(method.stages)} of the budget; expected rising "
+            "parts between 0 and 1."
+        )
+    if steps[0].reuse:
+        raise BenchError(f"the first step of {name} reuses a batch that is not there; it needs its own.")
+    return steps
+
+
+def optimizer_of(step: Step) -> torch.optim.Optimizer:
+    """Make the optimizer of all that a step trains."""
+    o, parameters = step.optimizer, [p for module in step.modules for p in module.parameters()]
+    if o.rectified:
+        return torch.optim.RAdam(
+            parameters, o.lr, o.betas, o.eps, o.weight_decay, decoupled_weight_decay=True, foreach=True
+        )
+    return torch.optim.AdamW(
+        parameters, o.lr, betas=o.betas, eps=o.eps, weight_decay=o.weight_decay, fused=True
+    )
+
+
+def learning_rate(adam: Adam, updates: int, left: float, decay: float) -> float:
+    """Return the learning rate after so many updates of a stage, of which a part ``left`` is left: after
+    its warm-up, and before its fall over the last part ``decay``.
+    """
+    rate = adam.lr
+    if adam.warmup_updates:
+        rate *= min(1.0, (updates + 1) / adam.warmup_updates)
+    return rate * min(1.0, left / decay) if decay else rate
