@@ -36,7 +36,7 @@ def run(
         request: the fields of a request: ``budget="images=200k"``, ``seed=0``,
             ``settings={"alpha": 1.0}``, ``eval=["fid"]``, ``eval_samples``, ``eval_repeats``,
             ``eval_points``, ``protocol``, ``reference``, ``extractor_path``, ``fast``, ``data``,
-            ``teacher_path``, ``plugins`` and ``device``.
+            ``teacher_path``, ``classes``, ``plugins`` and ``device``.
 
     Raises BenchError or one of its kinds. Training seeds torch's global generators.
     """
@@ -85,7 +85,7 @@ def _measure_teacher(request: Request, results: Path, observe: Observer) -> Reco
 
     A failure is noted, and does not stop the run that is to be compared.
     """
-    same = {*EvaluationOptions.model_fields, "teacher", "teacher_path", "plugins", "device"}
+    same = {*EvaluationOptions.model_fields, "teacher", "teacher_path", "classes", "plugins", "device"}
     alone = make_request(method="teacher", **request.model_dump(include=same))
     try:
         return carry_out(alone, results, observe=observe)

@@ -50,7 +50,7 @@ class Teacher(ABC):
     REQUIRED: ClassVar[tuple[str, ...]] = ("image_spec", "noise", "sampler", "dataset", "protocol")
 
     image_spec: ImageSpec
-    """Size of its images, and number of its classes."""
+    """Size of its images, and number of its classes. A property needs a setter for ``--classes``."""
     noise: NoiseLevels
     """Its noise levels: their range, the grid for sampling, and the distribution in training."""
     sampler: Sampler
@@ -95,6 +95,19 @@ class Teacher(ABC):
 
         Raises UsageError for a file that does not fit.
         """
+
+    def draw_classes(self, count: int) -> None:
+        """Draw the first ``count`` classes alone, where the network knows more. Raises UsageError for a
+        number that it does not have.
+        """
+        spec = self.image_spec.of_classes(count, self.name)
+        try:
+            self.image_spec = spec
+        except AttributeError:
+            raise UsageError(
+                f"the teacher {self.name!r} has an image_spec that cannot be set, which --classes needs; "
+                "give that property a setter."
+            ) from None
 
     def trainable_copy(self, dropout: float = 0.0) -> nn.Module:
         """Return a trainable copy of the denoiser, with this dropout probability."""

@@ -90,6 +90,10 @@ class RunOptions(EvaluationOptions):
     """Data set in place of the teacher's own, by name or path, for methods that learn from real images."""
     teacher_path: File = None
     """Weights in place of the teacher's usual ones."""
+    classes: int | None = Field(default=None, ge=1)
+    """Classes that are drawn, the first ones, where the teacher's network knows more, such as a null
+    class for guidance; None for all.
+    """
     plugins: list[str] = []
     """Python files that register methods, teachers, metrics and so on."""
     device: str = "auto"
@@ -170,6 +174,7 @@ class Recipe(RecordedRecipe, extra="forbid"):
     settings: dict[str, Any]
     evaluation: SettledEvaluation | None
     teacher_digest: str
+    classes: int | None = Field(default=None, exclude_if=lambda classes: classes is None)
 
     def hash(self) -> str:
         """Return the SHA-256 of what determines the result: contents of files count, their places
@@ -198,7 +203,7 @@ class Recipe(RecordedRecipe, extra="forbid"):
         """
         return make_request(
             **self.model_dump(
-                include={"method", "teacher", "seed", "budget", "settings", "teacher_digest"}
+                include={"method", "teacher", "seed", "budget", "settings", "teacher_digest", "classes"}
             ),
             teacher_path=teacher_path or self.teacher_path,
             eval=[],

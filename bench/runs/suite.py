@@ -67,7 +67,7 @@ class Suite(RunOptions):
         not all methods take.
         """
         common = self.model_dump(
-            include={*EvaluationOptions.model_fields, "teacher_path", "plugins", "device"}
+            include={*EvaluationOptions.model_fields, "teacher_path", "classes", "plugins", "device"}
         )
         requests = [
             make_request(method="teacher", teacher=t, **common)

@@ -51,6 +51,7 @@ def make_job(request: Request) -> Job:
     """
     setup = set_up(request, check_request(request))
     method_class, teacher = setup.method_class, setup.teacher
+    spec = teacher.image_spec
     requirements = find_requirements(
         method_class, method_class.requires(setup.settings), teacher, request.data
     )
@@ -67,6 +68,7 @@ def make_job(request: Request) -> Job:
         teacher_digest=teacher.digest(),
         teacher_code=teacher_code(teacher),
         teacher_path=request.teacher_path,
+        classes=spec.classes if spec.classes < spec.label_dim else None,
         data=request.data,
         supplies=requirements.digests,
         plugins={p: sha256(Path(p)) for p in request.plugins},
@@ -87,8 +89,12 @@ def check_request(request: Request) -> Components:
     is downloaded.
     """
     components = look_up(request)
-    if request.measures and components.teacher_class.known_before_loading:
-        plan_evaluation(request, spec_of(components.teacher_class))
+    if components.teacher_class.known_before_loading:
+        spec = spec_of(components.teacher_class)
+        if request.classes is not None:
+            spec.image_spec.of_classes(request.classes, request.teacher)
+        if request.measures:
+            plan_evaluation(request, spec)
     return components
 
 

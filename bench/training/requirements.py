@@ -124,10 +124,17 @@ def _find_real_images(method: str, teacher: Teacher, data: str | None) -> Datase
             f"the data set {name!r} has images of {theirs}, {teacher.name!r} makes {ours}; "
             "give other --data."
         )
-    if ours.label_dim and theirs.label_dim != ours.label_dim:
+    if ours.label_dim and theirs.label_dim != ours.classes:
+        fewer = 0 < theirs.label_dim < ours.label_dim
         raise UsageError(
             f"the data set {name!r} has {theirs.label_dim or 'no'} classes, {teacher.name!r} is "
-            f"conditioned on {ours.label_dim}; give --data with its labels."
+            f"conditioned on {ours.classes}; give --data with its labels"
+            + (
+                f", or --classes {theirs.label_dim} if the others are never drawn, such as a null class "
+                "for guidance."
+                if fewer
+                else "."
+            )
         )
     return dataset
 
