@@ -103,7 +103,7 @@ def set_up(request: Request, components: Components) -> Setup:
         teacher.draw_classes(request.classes)
     if precision in HALF_TYPES:
         teacher.use_half(HALF_TYPES[precision])
-    if request.teacher_digest not in (None, digest := teacher.digest()):
+    if request.teacher_digest not in (None, digest := teacher.digest()) and not teacher.untrained:
         raise UsageError(
             f"the weights of {request.teacher!r} are {digest[:12]}, the recipe was made with "
             f"{str(request.teacher_digest)[:12]}; give those with --teacher-path, or leave the "

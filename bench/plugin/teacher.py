@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.errors import UsageError
-from bench.files.assets import Asset
+from bench.files.assets import UNKNOWN, Asset
 from bench.files.tensors import tensors_digest
 from bench.plugin.diffusion import EDMPrecond, NoiseLevels
 from bench.plugin.images import ImageSpec
@@ -75,6 +75,8 @@ class Teacher(ABC):
     """The files that were read, except ``path`` and files that this project ships."""
     note: str = ""
     """A remark for the user about the weights that were read."""
+    untrained: bool = False
+    """True for a network of the same architecture in place of weights that a dry run does not fetch."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -93,7 +95,8 @@ class Teacher(ABC):
     def load(self, path: Path | None) -> nn.Module:
         """Load the denoiser from ``path``, or from the teacher's usual place if it is None.
 
-        Raises UsageError for a file that does not fit.
+        In a dry run ``at_hand(asset)`` may be None: the denoiser is then built ``untrained``, if its
+        architecture is known. Raises UsageError for a file that does not fit.
         """
 
     def draw_classes(self, count: int) -> None:
@@ -142,8 +145,11 @@ class Teacher(ABC):
         return self
 
     def digest(self) -> str:
-        """Return the SHA-256 of the denoiser: of the names, shapes and bytes of all its tensors."""
-        return tensors_digest(self.denoiser.state_dict())
+        """Return the SHA-256 of the denoiser: of the names, shapes and bytes of all its tensors.
+
+        It is not known of weights that a dry run does not fetch.
+        """
+        return UNKNOWN if self.untrained else tensors_digest(self.denoiser.state_dict())
 
 
 def set_dropout(network: nn.Module, probability: float) -> None:

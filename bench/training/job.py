@@ -8,7 +8,7 @@ from pathlib import Path
 from bench.errors import UsageError
 from bench.evaluation.plan import EvaluationPlan, identity, plan_evaluation, spec_of
 from bench.factory import Components, Setup, look_up, set_up
-from bench.files.assets import fetch
+from bench.files.assets import UNKNOWN, Withheld, at_hand
 from bench.files.atomic import sha256
 from bench.plugin.method import RealImages
 from bench.runs.recipe import Recipe, Request, SettledEvaluation
@@ -115,7 +115,7 @@ def check_suite(suite: Suite) -> list[Request]:
 def _require_same(request: Request, requirements: Requirements) -> None:
     """Raise UsageError if what was found is not what a recipe file says that it must be."""
     for kind, digest in request.supplies.items():
-        if (present := requirements.digests.get(kind)) != digest:
+        if (present := requirements.digests.get(kind)) not in (digest, UNKNOWN):
             raise UsageError(
                 f"the recipe was made with other {kind} content ({digest[:12]}) than is found now "
                 f"({str(present)[:12]}); give that, or leave the recipe file out."
@@ -123,13 +123,15 @@ def _require_same(request: Request, requirements: Requirements) -> None:
 
 
 def _settle_evaluation(request: Request, plan: EvaluationPlan, *, trains: bool) -> SettledEvaluation:
-    """The plan as a recipe states it, which takes the extractors' weights: they are fetched."""
+    """The plan as a recipe states it, which takes the extractors' weights: they are fetched, but for a
+    dry run.
+    """
     if not plan.feature_metrics:
         raise UsageError(
             f"a run is judged by its images, given {', '.join(plan.metrics)}; add a metric such as fid."
         )
     for asset in plan.assets:
-        fetch(asset)
+        at_hand(asset)
     settled_by_plan = {"protocol", "fast"}
     return SettledEvaluation(
         **request.model_dump(include={*SettledEvaluation.model_fields} - settled_by_plan),
@@ -139,7 +141,15 @@ def _settle_evaluation(request: Request, plan: EvaluationPlan, *, trains: bool) 
         repeats=plan.repeats,
         points=(request.eval_points or POINTS) if trains else 1,
         fast=plan.protocol.fast,
-        extractors={name: extractor.digest() for name, extractor in plan.load_extractors().items()},
+        extractors=_extractor_digests(plan),
         references=identity(plan),
         code=code_of(files_behind(classes_of(plan))),
     )
+
+
+def _extractor_digests(plan: EvaluationPlan) -> dict[str, str]:
+    """Digest the weights of each extractor, as far as a dry run has them."""
+    try:
+        return {name: extractor.digest() for name, extractor in plan.load_extractors().items()}
+    except Withheld:
+        return dict.fromkeys(plan.extractors, UNKNOWN)
