@@ -37,7 +37,7 @@ def run(
         request: the fields of a request: ``budget="images=200k"``, ``seed=0``,
             ``settings={"alpha": 1.0}``, ``eval=["fid"]``, ``eval_samples``, ``eval_repeats``,
             ``eval_points``, ``protocol``, ``reference``, ``extractor_path``, ``fast``, ``data``,
-            ``teacher_path``, ``plugins`` and ``device``.
+            ``teacher_path``, ``classes``, ``plugins`` and ``device``.
 
     Raises BenchError or one of its kinds. Training seeds torch's global generators.
     """

@@ -99,9 +99,11 @@ def set_up(request: Request, components: Components) -> Setup:
         )
     path = Path(request.teacher_path) if request.teacher_path else None
     teacher = components.teacher_class(path, components.source)
+    if request.classes is not None:
+        teacher.draw_classes(request.classes)
     if precision in HALF_TYPES:
         teacher.use_half(HALF_TYPES[precision])
-    if request.teacher_digest not in (None, digest := teacher.digest()):
+    if request.teacher_digest not in (None, digest := teacher.digest()) and not teacher.untrained:
         raise UsageError(
             f"the weights of {request.teacher!r} are {digest[:12]}, the recipe was made with "
             f"{str(request.teacher_digest)[:12]}; give those with --teacher-path, or leave the "
@@ -153,6 +155,7 @@ def open_generator(
     device: str = "auto",
     settings: Mapping[str, Any] | None = None,
     path: str | None = None,
+    classes: int | None = None,
 ) -> ImageGenerator:
     """Open what ``name`` means: ``teacher:NAME``, ``released:NAME``, a weights file, or a run by
     its folder or id.
@@ -163,6 +166,7 @@ def open_generator(
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         settings: those of the method ``teacher`` (steps, solver, churn), for a teacher alone.
         path: a file in place of the usual weights; for a run, of its teacher's.
+        classes: number of classes that are drawn, for a teacher or a released generator.
 
     Raises UsageError for a name that means nothing and for weights that do not fit.
     """
@@ -174,14 +178,24 @@ def open_generator(
         )
     if name in registry.teachers.entries():
         raise UsageError(f"{name!r} is a teacher; say teacher:{name}.")
+    if classes is not None and kind not in ("teacher", "released"):
+        raise UsageError(
+            f"the classes can be chosen for teacher:NAME and released:NAME, given {name!r}; a run draws "
+            "those that it was trained on."
+        )
     if kind == "teacher":
         return _from_request(
             make_request(
-                method="teacher", teacher=rest, settings=settings or {}, teacher_path=path, device=device
+                method="teacher",
+                teacher=rest,
+                settings=settings or {},
+                teacher_path=path,
+                classes=classes,
+                device=device,
             )
         )
     if kind == "released":
-        return _open_released(rest, path, device)
+        return _open_released(rest, path, device, classes)
     return _open_trained(name, path, results, device)
 
 
@@ -202,13 +216,15 @@ def _from_request(request: Request, weights: Path | None = None) -> ImageGenerat
     )
 
 
-def _open_released(name: str, path: str | None, device_name: str) -> ImageGenerator:
+def _open_released(name: str, path: str | None, device_name: str, classes: int | None) -> ImageGenerator:
     """Open a released generator: its teacher's network with other weights, called at its own noise levels."""
     released = registry.released.get(name)
     device = environment.choose_device(device_name)
     environment.set_precision(environment.choose_precision("auto", device))
     teacher_class, _ = find_teacher_class(released.teacher)
     student = teacher_class(Path(path) if path else fetch(released.weights)).to(device)
+    if classes is not None:
+        student.draw_classes(classes)
     environment.choose_threads(student.denoiser)
 
     def generate(z: Tensor, labels: Tensor | None = None, draw: Draw | None = None) -> Tensor:

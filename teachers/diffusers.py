@@ -86,8 +86,12 @@ class DiffusersTeacher(Teacher):
     known_before_loading = False
 
     @property
-    def image_spec(self) -> ImageSpec:  # type: ignore[override]  # of each model, not of the class
+    def image_spec(self) -> ImageSpec:  # of each model, not of the class
         return self._image_spec
+
+    @image_spec.setter
+    def image_spec(self, spec: ImageSpec) -> None:
+        self._image_spec = spec
 
     @property
     def noise(self) -> NoiseLevels:  # type: ignore[override]

@@ -63,7 +63,8 @@ def command(
     gpus: Gpus = 1,
     retry: Annotated[bool, typer.Option("--retry", help="Take up again what failed before.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the grid with estimated costs; run nothing.")
+        bool,
+        typer.Option("--dry-run", help="Print the grid with estimated costs; run and fetch nothing."),
     ] = False,
     results: Results,
     format_: Annotated[

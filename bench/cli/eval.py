@@ -8,6 +8,7 @@ import typer
 from bench import distributed
 from bench.cli.options import (
     Batch,
+    Classes,
     Device,
     EvaluationFlags,
     Json,
@@ -43,6 +44,7 @@ def command(
         ),
     ] = False,
     path: SourcePath = None,
+    classes: Classes = None,
     device: Device = "auto",
     format_: Json = "terminal",
     results: Results,
@@ -66,7 +68,9 @@ def command(
             "an evaluation without metrics measures nothing; give some, such as --metrics fid,is."
         )
     require_writable(results, "results folder")
-    target = open_target(source, options, results, device=device, path=path, observe=observe_notes)
+    target = open_target(
+        source, options, results, device=device, path=path, classes=classes, observe=observe_notes
+    )
     if check:
         require_checkable(target)
     with distributed.process_group(target.device), progress_bar(f"measuring {source}") as observe:

@@ -94,6 +94,13 @@ SourcePath = Annotated[
     str | None,
     typer.Option("--path", "--teacher-path", metavar="FILE", help="Weights in place of the usual ones."),
 ]
+Classes = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Classes that are drawn, where the network knows more, such as a null class for guidance.",
+    ),
+]
 Reference = Annotated[
     str | None,
     typer.Option(
@@ -165,6 +172,7 @@ class RunFlags:
         str | None,
         typer.Option(metavar="FILE", help="Weights to read in place of the teacher's usual ones."),
     ]
+    classes: Classes
     plugins: PluginFiles
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N. [default: auto]")]
     batch_gpu: Annotated[

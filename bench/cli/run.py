@@ -56,7 +56,8 @@ def command(
     dry_run: Annotated[
         bool,
         typer.Option(
-            "--dry-run", help="Print recipe, evaluation points and estimated cost; write nothing."
+            "--dry-run",
+            help="Print recipe, evaluation points and estimated cost; write and fetch nothing.",
         ),
     ] = False,
     fresh: Annotated[

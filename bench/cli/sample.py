@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.options import Device, Plugins, Results, SourcePath, user_path, without_none
+from bench.cli.options import Classes, Device, Plugins, Results, SourcePath, user_path, without_none
 from bench.files.atomic import require_writable
 from bench.render.terminal.live import progress_bar
 from bench.render.terminal.notes import note
@@ -47,6 +47,7 @@ def command(
         int | None, typer.Option(min=1, help="Images in a row [default: a square].")
     ] = None,
     path: SourcePath = None,
+    classes: Classes = None,
     device: Device = "auto",
     results: Results,
     plugin: Plugins = None,
@@ -69,6 +70,7 @@ def command(
         device=device,
         settings=without_none({"steps": steps, "solver": solver, "churn": churn}),
         path=path,
+        classes=classes,
     )
     if generator.teacher.note:
         note(generator.teacher.note)

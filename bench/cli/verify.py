@@ -10,6 +10,7 @@ import typer
 from bench import distributed
 from bench.cli.options import (
     Batch,
+    Classes,
     Device,
     ExtractorPath,
     Json,
@@ -38,6 +39,7 @@ def command(
     extractor_path: ExtractorPath = None,
     batch: Batch = None,
     path: SourcePath = None,
+    classes: Classes = None,
     device: Device = "auto",
     format_: Json = "terminal",
     results: Results,
@@ -63,6 +65,7 @@ def command(
             tolerance=tolerance,
             device=device,
             path=path,
+            classes=classes,
             reference=reference,
             extractor_path=extractor_path,
             batch=batch,

@@ -39,7 +39,7 @@ def seeded_noise(
         generator.manual_seed(seed)
         torch.randn(image_spec.shape, generator=generator, out=z[i])
         if image_spec.label_dim:
-            torch.randint(image_spec.label_dim, (1,), generator=generator, out=classes[i : i + 1])
+            torch.randint(image_spec.classes, (1,), generator=generator, out=classes[i : i + 1])
     labels = F.one_hot(classes, image_spec.label_dim).float() if image_spec.label_dim else None
     return z.to(device), None if labels is None else labels.to(device)
 
@@ -57,7 +57,7 @@ def seeded_draw(seeds: range, image_spec: ImageSpec, device: torch.device) -> Dr
             generators.append(torch.Generator().manual_seed(seed))
             torch.randn(image_spec.shape, generator=generators[-1])
             if image_spec.label_dim:
-                torch.randint(image_spec.label_dim, (1,), generator=generators[-1])
+                torch.randint(image_spec.classes, (1,), generator=generators[-1])
         noise = [torch.randn(image_spec.shape, dtype=torch.float64, generator=g) for g in generators]
         return torch.stack(noise).to(device)
 
@@ -121,8 +121,10 @@ def at_once(generate: Generate, image_spec: ImageSpec, device: torch.device) -> 
     def make(count: int) -> Tensor:
         generator = torch.Generator(device).manual_seed(0)
         z = torch.randn(count, *image_spec.shape, device=device, generator=generator)
-        classes = image_spec.label_dim
-        labels = torch.eye(classes, device=device)[torch.arange(count) % classes] if classes else None
+        labels = None
+        if image_spec.label_dim:
+            each = torch.arange(count, device=device) % image_spec.classes
+            labels = F.one_hot(each, image_spec.label_dim).float()
 
         def draw() -> Tensor:
             return torch.randn(z.shape, dtype=torch.float64, device=device, generator=generator)

@@ -49,7 +49,9 @@ class Target:
     """None for images that are read from files."""
 
     def facts(self) -> dict[str, Any]:
-        """Describe what was measured: its digest, and of a generator its NFE and parameters."""
+        """Describe what was measured: its digest, and of a generator its NFE and parameters, and its
+        classes where only some are drawn.
+        """
         if self.generator is None:
             place = Path(self.name)
             named = self.name in registry.datasets.entries() and not place.is_absolute()
@@ -57,12 +59,13 @@ class Target:
                 dataset_digest(find_dataset(self.name, labels=False)()) if named else digest_of(place)
             )
             return {"digest": digest, "nfe": None, "parameters": None}
-        network = self.generator.network
-        return {
+        network, spec = self.generator.network, self.generator.teacher.image_spec
+        facts = {
             "digest": tensors_digest(network.state_dict()),
             "nfe": self.generator.nfe,
             "parameters": sum(p.numel() for p in network.parameters()),
         }
+        return facts | ({"classes": spec.classes} if spec.classes < spec.label_dim else {})
 
 
 def open_target(
@@ -72,6 +75,7 @@ def open_target(
     *,
     device: str = "auto",
     path: str | None = None,
+    classes: int | None = None,
     observe: Observer = ignore,
 ) -> Target:
     """Open what ``name`` means and plan its measurement, checked as far as possible before anything
@@ -84,19 +88,24 @@ def open_target(
         results: the folder in which runs are looked for.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         path: a file in place of the usual weights.
+        classes: number of classes that are drawn, for a teacher or a released generator.
         observe: is shown what a person should know.
 
     Raises UsageError for what is not there or could not be measured.
     """
     place = Path(name)
-    if place.suffix in ARCHIVES or (place.is_dir() and not (place / "record.json").exists()):
-        return _open_images(str(place.absolute()), options, device, observe)
-    if name in registry.datasets.entries() or (place.is_file() and _holds_images(place)):
-        return _open_images(name, options, device, observe)
+    anonymous = place.suffix in ARCHIVES or (place.is_dir() and not (place / "record.json").exists())
+    if anonymous or name in registry.datasets.entries() or (place.is_file() and _holds_images(place)):
+        if classes is not None:
+            raise UsageError(
+                f"{name!r} holds images, of which none are drawn by class, given --classes {classes}; "
+                "leave it out."
+            )
+        return _open_images(str(place.absolute()) if anonymous else name, options, device, observe)
     if not place.exists() and os.sep in name and ":" not in name:
         raise UsageError(f"there is no file or folder {name!r}; check the path.")
-    _require_measurable(name, options)
-    generator = open_generator(name, results, device=device, path=path)
+    _require_measurable(name, options, classes)
+    generator = open_generator(name, results, device=device, path=path, classes=classes)
     if generator.teacher.note:
         observe(Note(generator.teacher.note))
     plan = plan_evaluation(options, spec_of(generator.teacher))
@@ -160,7 +169,7 @@ def _open_images(name: str, options: EvaluationOptions, device: str, observe: Ob
     return Target(name, plan, environment.choose_device(device), read, range(1))
 
 
-def _require_measurable(name: str, options: EvaluationOptions) -> None:
+def _require_measurable(name: str, options: EvaluationOptions, classes: int | None) -> None:
     """Raise UsageError for what could not be measured, where that is known before anything is fetched."""
     kind, _, rest = name.partition(":")
     if kind == "released":
@@ -168,6 +177,8 @@ def _require_measurable(name: str, options: EvaluationOptions) -> None:
     if kind in ("teacher", "released"):
         teacher_class, _ = find_teacher_class(rest)
         if teacher_class.known_before_loading:
+            if classes is not None:
+                teacher_class.image_spec.of_classes(classes, rest)
             plan_evaluation(options, spec_of(teacher_class))
 
 
@@ -212,6 +223,7 @@ def write_evaluation(content: dict[str, Any], run: Path | None, results: Path) -
     """
     identity = {k: content.get(k) for k in ("source", "digest", "replicates", "protocol", "published")}
     identity |= {"metrics": sorted(content["metrics"])}
+    identity |= {"classes": content["classes"]} if "classes" in content else {}
     short = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(content["source"]).name)[:60]
     folder = run / "evaluations" if run else results / "evaluations"

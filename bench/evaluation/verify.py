@@ -67,6 +67,7 @@ def verify(
     tolerance: float = TOLERANCE,
     device: str = "auto",
     path: str | None = None,
+    classes: int | None = None,
     reference: str | None = None,
     extractor_path: str | None = None,
     batch: int | None = None,
@@ -79,7 +80,9 @@ def verify(
     options = EvaluationOptions(
         protocol=published.protocol, eval=["fid"], reference=reference, extractor_path=extractor_path
     )
-    target = open_target(name, options, results, device=device, path=path, observe=observe)
+    target = open_target(
+        name, options, results, device=device, path=path, classes=classes, observe=observe
+    )
     if (nfe := target.facts()["nfe"]) != published.nfe:
         raise UsageError(
             f"the published FID of {name!r} took NFE {published.nfe}, this takes {nfe}; they do not compare."

@@ -7,11 +7,17 @@
 import hashlib
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.errors import BenchError, UsageError
 from bench.files.atomic import cache_folder, locked, sha256, write_atomic
+
+UNKNOWN = "known once it is fetched"
+"""Stands for the digest of a file that is not there, in a dry run."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +68,42 @@ class Asset:
             ) from None
 
 
+class Withheld(UsageError):
+    """A file is not in the cache, and a dry run downloads nothing."""
+
+
+_withheld: ContextVar[list[Asset] | None] = ContextVar("withheld", default=None)
+
+
+@contextmanager
+def dry_run() -> Iterator[list[Asset]]:
+    """Download nothing while the context lasts: ``fetch`` raises Withheld in place of a download.
+
+    Yields a list of the files that would have been downloaded so far.
+    """
+    files: list[Asset] = []
+    token = _withheld.set(files)
+    try:
+        yield files
+    finally:
+        _withheld.reset(token)
+
+
+def at_hand(asset: Asset) -> Path | None:
+    """Return the file as ``fetch`` does, or None where a dry run has to do without it."""
+    try:
+        return fetch(asset)
+    except Withheld:
+        return None
+
+
 def fetch(asset: Asset) -> Path:
     """Return the verified file in the cache, downloading it if it is not there yet.
 
-    Raises UsageError if the file is missing and may not be downloaded, and BenchError if the
-    download fails or brings another file.
+    Raises UsageError if the file is missing and may not be downloaded, Withheld in a dry run, and
+    BenchError if the download fails or brings another file.
     """
+    _withhold(asset)
     try:
         _ensure(asset)
     except ConnectionError as error:
@@ -81,6 +117,16 @@ def fetch(asset: Asset) -> Path:
             f"the same command again, set BENCH_CACHE to another folder, or {_by_hand(asset)}."
         ) from error
     return asset.path
+
+
+def _withhold(asset: Asset) -> None:
+    """Raise Withheld in a dry run, for a file that a run would download."""
+    files = _withheld.get()
+    if files is None or not asset.url or not (problem := _problem(asset)):
+        return
+    if asset not in files:
+        files.append(asset)
+    raise Withheld(f"{asset.file} of {asset.id} {problem}, and a dry run downloads nothing")
 
 
 def _ensure(asset: Asset) -> None:
@@ -100,9 +146,14 @@ def _ensure(asset: Asset) -> None:
             write_atomic(asset.record, f"{sha256(asset.path)}  {asset.path.name}\n")
 
 
+def is_dry_run() -> bool:
+    """Tell whether this is a dry run, which downloads nothing."""
+    return _withheld.get() is not None
+
+
 def offline() -> bool:
-    """Tell whether ``BENCH_OFFLINE=1`` forbids all use of the network."""
-    return os.environ.get("BENCH_OFFLINE") == "1"
+    """Tell whether a dry run or ``BENCH_OFFLINE=1`` forbids all use of the network."""
+    return is_dry_run() or os.environ.get("BENCH_OFFLINE") == "1"
 
 
 def _problem(asset: Asset) -> str:

@@ -78,6 +78,7 @@ def _given(record: Record, *, budget: bool = True) -> list[str]:
     recipe = record.recipe
     names = [name for name, source in record.sources.items() if source == "given"]
     settings = [f"{name}={recipe.settings[name]}" for name in names if name in recipe.settings]
+    settings += [f"classes={recipe.classes}"] if recipe.classes else []
     if budget and recipe.budget and record.request.get("budget"):
         return [short_budget(recipe.budget), *settings]
     return settings

@@ -25,7 +25,7 @@ The README has an example of a metric, and says how a package announces what it 
 from bench import registry
 from bench.environment import device_name, without_tf32
 from bench.errors import BenchError, UsageError, explain, one_line, shown
-from bench.files.assets import Asset, fetch
+from bench.files.assets import Asset, at_hand, fetch
 from bench.files.atomic import cache_folder, sha256
 from bench.files.tensors import converted, load_tensors, load_weights, read_weights, tensors_digest
 from bench.plugin.accumulators import Accumulator, FeatureBank, Moments, Statistics
@@ -160,6 +160,7 @@ __all__ = [  # noqa: RUF022 - grouped by what an author makes
     "register_protocol",
     # files and weights
     "Asset",
+    "at_hand",
     "cache_folder",
     "converted",
     "fetch",

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.errors import UsageError
-from bench.files.assets import Asset
+from bench.files.assets import UNKNOWN, Asset
 from bench.files.tensors import tensors_digest
 from bench.plugin.diffusion import EDMPrecond, NoiseLevels
 from bench.plugin.dropout import set_dropout
@@ -51,7 +51,7 @@ class Teacher(ABC):
     REQUIRED: ClassVar[tuple[str, ...]] = ("image_spec", "noise", "sampler", "dataset", "protocol")
 
     image_spec: ImageSpec
-    """Size of its images, and number of its classes."""
+    """Size of its images, and number of its classes. A property needs a setter for ``--classes``."""
     noise: NoiseLevels
     """Its noise levels: their range, the grid for sampling, and the distribution in training."""
     sampler: Sampler
@@ -76,6 +76,8 @@ class Teacher(ABC):
     """The files that were read, except ``path`` and files that this project ships."""
     note: str = ""
     """A remark for the user about the weights that were read."""
+    untrained: bool = False
+    """True for a network of the same architecture in place of weights that a dry run does not fetch."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -94,8 +96,22 @@ class Teacher(ABC):
     def load(self, path: Path | None) -> nn.Module:
         """Load the denoiser from ``path``, or from the teacher's usual place if it is None.
 
-        Raises UsageError for a file that does not fit.
+        In a dry run ``at_hand(asset)`` may be None: the denoiser is then built ``untrained``, if its
+        architecture is known. Raises UsageError for a file that does not fit.
         """
+
+    def draw_classes(self, count: int) -> None:
+        """Draw the first ``count`` classes alone, where the network knows more. Raises UsageError for a
+        number that it does not have.
+        """
+        spec = self.image_spec.of_classes(count, self.name)
+        try:
+            self.image_spec = spec
+        except AttributeError:
+            raise UsageError(
+                f"the teacher {self.name!r} has an image_spec that cannot be set, which --classes needs; "
+                "give that property a setter."
+            ) from None
 
     def trainable_copy(self, dropout: float = 0.0) -> nn.Module:
         """Return a trainable copy of the denoiser, with this dropout probability."""
@@ -130,8 +146,11 @@ class Teacher(ABC):
         return self
 
     def digest(self) -> str:
-        """Return the SHA-256 of the denoiser: of the names, shapes and bytes of all its tensors."""
-        return tensors_digest(self.denoiser.state_dict())
+        """Return the SHA-256 of the denoiser: of the names, shapes and bytes of all its tensors.
+
+        It is not known of weights that a dry run does not fetch.
+        """
+        return UNKNOWN if self.untrained else tensors_digest(self.denoiser.state_dict())
 
 
 class Trainable(ABC):

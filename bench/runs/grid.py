@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from bench.files.assets import UNKNOWN, Asset
 from bench.runs.budget import Budget
 from bench.runs.recipe import Recipe, Request
 from bench.runs.record import Record
@@ -110,6 +111,13 @@ class RunEstimate:
     """Cost of the generator that it starts from, as far as that is known; None if there is none."""
     pairs: tuple[int, int] | None
     """Number of the teacher's pairs and Heun steps for each; None if there are none."""
+    missing: Sequence[Asset] = ()
+    """Files that the run will fetch."""
+
+    @property
+    def run_id(self) -> str:
+        """The run's id, as far as its files are there."""
+        return UNKNOWN if UNKNOWN in self.recipe.model_dump_json() else self.recipe.run_id
 
 
 @dataclass(frozen=True)
@@ -123,3 +131,5 @@ class GridEstimate:
     done: int
     budget: Budget | None
     cost: Cost | None
+    missing: Sequence[Asset] = ()
+    """Files that the runs will fetch."""

@@ -90,6 +90,10 @@ class RunOptions(EvaluationOptions):
     """Data set in place of the teacher's own, by name or path, for methods that learn from real images."""
     teacher_path: File = None
     """Weights in place of the teacher's usual ones."""
+    classes: int | None = Field(default=None, ge=1)
+    """Classes that are drawn, the first ones, where the teacher's network knows more, such as a null
+    class for guidance; None for all.
+    """
     plugins: list[str] = []
     """Python files that register methods, teachers, metrics and so on."""
     device: str = "auto"
@@ -104,7 +108,7 @@ class RunOptions(EvaluationOptions):
         return [str(_absolute(path)) for path in paths]
 
 
-OF_TEACHER = {"teacher_path", "plugins", "device"}
+OF_TEACHER = {"teacher_path", "classes", "plugins", "device"}
 """Options of a run that count for sampling its teacher too, beside those of its evaluation."""
 
 
@@ -178,6 +182,7 @@ class Recipe(RecordedRecipe, extra="forbid"):
     settings: dict[str, Any]
     evaluation: SettledEvaluation | None
     teacher_digest: str
+    classes: int | None = Field(default=None, exclude_if=lambda classes: classes is None)
 
     def hash(self) -> str:
         """Return the SHA-256 of what determines the result: contents of files count, their places
@@ -206,7 +211,7 @@ class Recipe(RecordedRecipe, extra="forbid"):
         """
         return make_request(
             **self.model_dump(
-                include={"method", "teacher", "seed", "budget", "settings", "teacher_digest"}
+                include={"method", "teacher", "seed", "budget", "settings", "teacher_digest", "classes"}
             ),
             teacher_path=teacher_path or self.teacher_path,
             eval=[],

@@ -72,6 +72,8 @@ class RecordedRecipe(Part):
     """
     teacher_path: str | None = None
     """File of the teacher's weights, where one was given in place of the usual one."""
+    classes: int | None = None
+    """Number of classes that are drawn, where the teacher's network knows more."""
     data: str | None = None
     supplies: dict[str, str] = {}
     """Requirements of the method by kind: digests of contents, or the name of a data set."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from bench import distributed, environment
 from bench.errors import UsageError
 from bench.evaluation.sampling import seeded_noise
+from bench.files.assets import Asset, Withheld, dry_run
 from bench.plugin.dataset import InMemory
 from bench.plugin.images import to_uint8
 from bench.plugin.requirement import TeacherPairs
@@ -34,31 +35,48 @@ _PROBES = {"cpu": (1, 3), "cuda": (16, 32)}
 
 
 def estimate_run(request: Request) -> RunEstimate:
-    """Estimate a run's cost from a few timed iterations; writes nothing."""
-    job = make_job(request)
+    """Estimate a run's cost from a few timed iterations; writes and downloads nothing."""
+    job, cost, missing = _try_out(request)
     initial, pairs = job.requirements.initial_generator, job.requirements.pairs
     return RunEstimate(
         recipe=job.recipe,
         budget=job.budget,
-        cost=_estimate(job, job.budget) if job.budget else None,
+        cost=cost,
         initial_generator_flops=initial.flops if initial is not None else None,
         pairs=(pairs.count, pairs.steps) if pairs is not None else None,
+        missing=missing,
     )
 
 
 def estimate_grid(requests: Sequence[Request], results: Path) -> list[GridEstimate]:
-    """Estimate what the runs of a grid would cost, once for all seeds; writes nothing."""
+    """Estimate what the runs of a grid would cost, once for all seeds; writes and downloads nothing."""
     runs = grid_runs(requests, results)
     alike: dict[str, list[GridRun]] = {}
     for run, label in zip(runs, labels(runs), strict=True):
         alike.setdefault(label, []).append(run)
     estimates = []
     for label, group in alike.items():
-        job = make_job(group[0].request)
-        cost = _estimate(job, job.budget) if job.budget else None
+        job, cost, missing = _try_out(group[0].request)
         done = sum(run.state == "done" for run in group)
-        estimates.append(GridEstimate(label, len(group), done, job.budget, cost))
+        estimates.append(GridEstimate(label, len(group), done, job.budget, cost, missing))
     return estimates
+
+
+def _try_out(request: Request) -> tuple[Job, Cost | None, list[Asset]]:
+    """Make a job without any download, estimate its cost if it trains, and list the files that it lacks.
+
+    Where weights are not at hand, random ones of the same architecture cost the same. Raises UsageError
+    where the architecture is in a file that is not at hand.
+    """
+    with dry_run() as missing:
+        try:
+            job = make_job(request)
+            return job, _estimate(job, job.budget) if job.budget else None, missing
+        except Withheld as error:
+            raise UsageError(
+                f"{error}; without it the cost of {request.method} on {request.teacher} is not known: "
+                f"`bench fetch teacher:{request.teacher} method:{request.method}` gets what it needs."
+            ) from None
 
 
 def _estimate(job: Job, budget: Budget) -> Cost:

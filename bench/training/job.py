@@ -8,7 +8,7 @@ from pathlib import Path
 from bench.errors import UsageError
 from bench.evaluation.plan import EvaluationPlan, identity, plan_evaluation, spec_of
 from bench.factory import Components, Setup, look_up, set_up
-from bench.files.assets import fetch
+from bench.files.assets import UNKNOWN, Withheld, at_hand
 from bench.files.atomic import sha256
 from bench.plugin.requirement import RealImages
 from bench.runs.recipe import Recipe, Request, SettledEvaluation
@@ -51,6 +51,7 @@ def make_job(request: Request) -> Job:
     """
     setup = set_up(request, check_request(request))
     method_class, teacher = setup.method_class, setup.teacher
+    spec = teacher.image_spec
     requirements = find_requirements(
         method_class, method_class.requires(setup.settings), teacher, request.data
     )
@@ -67,6 +68,7 @@ def make_job(request: Request) -> Job:
         teacher_digest=teacher.digest(),
         teacher_code=teacher_code(teacher),
         teacher_path=request.teacher_path,
+        classes=spec.classes if spec.classes < spec.label_dim else None,
         data=request.data,
         supplies=requirements.digests,
         plugins={p: sha256(Path(p)) for p in request.plugins},
@@ -87,8 +89,12 @@ def check_request(request: Request) -> Components:
     is downloaded.
     """
     components = look_up(request)
-    if request.measures and components.teacher_class.known_before_loading:
-        plan_evaluation(request, spec_of(components.teacher_class))
+    if components.teacher_class.known_before_loading:
+        spec = spec_of(components.teacher_class)
+        if request.classes is not None:
+            spec.image_spec.of_classes(request.classes, request.teacher)
+        if request.measures:
+            plan_evaluation(request, spec)
     return components
 
 
@@ -109,7 +115,7 @@ def check_suite(suite: Suite) -> list[Request]:
 def _require_same(request: Request, requirements: Requirements) -> None:
     """Raise UsageError if what was found is not what a recipe file says that it must be."""
     for kind, digest in request.supplies.items():
-        if (present := requirements.digests.get(kind)) != digest:
+        if (present := requirements.digests.get(kind)) not in (digest, UNKNOWN):
             raise UsageError(
                 f"the recipe was made with other {kind} content ({digest[:12]}) than is found now "
                 f"({str(present)[:12]}); give that, or leave the recipe file out."
@@ -117,13 +123,15 @@ def _require_same(request: Request, requirements: Requirements) -> None:
 
 
 def _settle_evaluation(request: Request, plan: EvaluationPlan, *, trains: bool) -> SettledEvaluation:
-    """The plan as a recipe states it, which takes the extractors' weights: they are fetched."""
+    """The plan as a recipe states it, which takes the extractors' weights: they are fetched, but for a
+    dry run.
+    """
     if not plan.feature_metrics:
         raise UsageError(
             f"a run is judged by its images, given {', '.join(plan.metrics)}; add a metric such as fid."
         )
     for asset in plan.assets:
-        fetch(asset)
+        at_hand(asset)
     settled_by_plan = {"protocol", "fast"}
     return SettledEvaluation(
         **request.model_dump(include={*SettledEvaluation.model_fields} - settled_by_plan),
@@ -133,7 +141,15 @@ def _settle_evaluation(request: Request, plan: EvaluationPlan, *, trains: bool) 
         repeats=plan.repeats,
         points=(request.eval_points or POINTS) if trains else 1,
         fast=plan.protocol.fast,
-        extractors={name: extractor.digest() for name, extractor in plan.load_extractors().items()},
+        extractors=_extractor_digests(plan),
         references=identity(plan),
         code=code_of(files_behind(classes_of(plan))),
     )
+
+
+def _extractor_digests(plan: EvaluationPlan) -> dict[str, str]:
+    """Digest the weights of each extractor, as far as a dry run has them."""
+    try:
+        return {name: extractor.digest() for name, extractor in plan.load_extractors().items()}
+    except Withheld:
+        return dict.fromkeys(plan.extractors, UNKNOWN)

@@ -73,11 +73,12 @@ class RealStream:
         return self._reader.submit(self.dataset.read, self._indices(batch, count)[rows].tolist())
 
     def _one_hot(self, labels: Tensor | None) -> Tensor | None:
-        if labels is None or not self.image_spec.label_dim:
+        length = self.image_spec.label_dim
+        if labels is None or not length:
             return None
-        return (
-            F.one_hot(labels, self.image_spec.label_dim).float() if labels.ndim == 1 else labels.float()
-        )
+        if labels.ndim == 1:
+            return F.one_hot(labels, length).float()
+        return F.pad(labels.float(), (0, length - labels.shape[1]))
 
     def _to_device(self, tensor: Tensor) -> Tensor:
         """Return a tensor of the host on the device, without making the host wait for a GPU."""

@@ -4,15 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from bench import registry
 from bench.errors import UsageError
 from bench.evaluation.digests import digest_of
-from bench.files.assets import fetch
+from bench.files.assets import UNKNOWN, Withheld, at_hand
 from bench.files.atomic import sha256
 from bench.files.tensors import load_tensors
-from bench.plugin.dataset import Dataset, find_dataset
+from bench.plugin.dataset import Dataset, InMemory, find_dataset
 from bench.plugin.method import Method
 from bench.plugin.requirement import (
     PublishedFile,
@@ -85,8 +86,8 @@ def find_requirements(
                     "--set distance=l2."
                 )
             case PublishedFile(asset):
-                requirements.files.append(fetch(asset))
-                requirements.digests[asset.id] = str(asset.digest())
+                requirements.files += [file] if (file := at_hand(asset)) else []
+                requirements.digests[asset.id] = asset.digest() or UNKNOWN
             case StartingGenerator(source):
                 requirements.initial_generator = find_initial_generator(source, teacher)
                 requirements.files.append(requirements.initial_generator.file)
@@ -114,6 +115,8 @@ def _find_real_images(method: str, teacher: Teacher, data: str | None) -> Datase
         )
     try:
         dataset = find_dataset(name)()
+    except Withheld:  # the estimate of a dry run makes images of its own
+        return InMemory(torch.empty(0, *teacher.image_spec.shape, dtype=torch.uint8))
     except UsageError as error:
         raise UsageError(
             f"method {method!r} learns from real images: {error} Or give --data PATH."
@@ -124,10 +127,17 @@ def _find_real_images(method: str, teacher: Teacher, data: str | None) -> Datase
             f"the data set {name!r} has images of {theirs}, {teacher.name!r} makes {ours}; "
             "give other --data."
         )
-    if ours.label_dim and theirs.label_dim != ours.label_dim:
+    if ours.label_dim and theirs.label_dim != ours.classes:
+        fewer = 0 < theirs.label_dim < ours.label_dim
         raise UsageError(
             f"the data set {name!r} has {theirs.label_dim or 'no'} classes, {teacher.name!r} is "
-            f"conditioned on {ours.label_dim}; give --data with its labels."
+            f"conditioned on {ours.classes}; give --data with its labels"
+            + (
+                f", or --classes {theirs.label_dim} if the others are never drawn, such as a null class "
+                "for guidance."
+                if fewer
+                else "."
+            )
         )
     return dataset
 
@@ -148,8 +158,10 @@ def find_initial_generator(source: str, teacher: Teacher) -> InitialGenerator:
                 f"the starting generator {source!r} was made from {released.teacher!r}, not "
                 f"{name!r}; give another."
             )
-        file = fetch(released.weights)
-        return InitialGenerator(file, sha256(file), reader=registry.teachers.get(released.teacher))
+        file = at_hand(released.weights)
+        digest = sha256(file) if file else released.weights.digest() or UNKNOWN
+        reader = registry.teachers.get(released.teacher)
+        return InitialGenerator(released.weights.path, digest, reader=reader)
     path = Path(source)
     is_run = path.is_dir() or (results_folder() / source).is_dir()
     file = (
@@ -177,7 +189,7 @@ def find_initial_generator(source: str, teacher: Teacher) -> InitialGenerator:
         raise UsageError(
             f"the starting generator {source!r} is not a run's; give its folder or its generator.safetensors."
         )
-    if meta["recipe"].get("teacher_digest") != teacher.digest():
+    if meta["recipe"].get("teacher_digest") != teacher.digest() and not teacher.untrained:
         raise UsageError(
             f"the starting generator {source!r} was made from another teacher than {name!r}; give another."
         )

@@ -145,7 +145,7 @@ class Trainer:
         z = torch.randn(n, *images.shape, device=self.device)[rows]
         labels = None
         if images.label_dim:
-            classes = torch.randint(images.label_dim, (n,), device=self.device)[rows]
+            classes = torch.randint(images.classes, (n,), device=self.device)[rows]
             labels = nn.functional.one_hot(classes, images.label_dim).to(z.dtype)
         pairs = self.pairs.sample(n, rows) if self.pairs is not None else None
         real = self.real.sample(n, rows) if self.real is not None else None

@@ -13,7 +13,7 @@ from bench.plugin import (
     PublishedFile,
     Teacher,
     UsageError,
-    fetch,
+    at_hand,
     load_weights,
     pixels,
     read_weights,
@@ -34,6 +34,7 @@ VGG16 = Asset(
     licence="BSD 3-Clause (torchvision)",
     source="torchvision.models.VGG16_Weights.IMAGENET1K_V1; "
     "the file's name holds the first digits of its SHA-256",
+    note="553 MB",
 )
 LPIPS_LINEAR = Asset(
     id="vgg16-lpips",
@@ -66,7 +67,7 @@ def distance(name: DistanceName, teacher: Teacher) -> Distance:
             f"LPIPS compares colour images, {type(teacher).__name__} makes images of "
             f"{teacher.image_spec.channels} channels; use --set distance=l2."
         )
-    return LPIPS(fetch(VGG16), fetch(LPIPS_LINEAR)).to(next(teacher.denoiser.parameters()).device)
+    return LPIPS(at_hand(VGG16), at_hand(LPIPS_LINEAR)).to(next(teacher.denoiser.parameters()).device)
 
 
 class LPIPS(nn.Module):
@@ -74,31 +75,36 @@ class LPIPS(nn.Module):
     as in DMD and CD.
 
     Args:
-        vgg: torchvision's weights of VGG16.
-        linear: LPIPS' weights of its channels.
+        vgg: torchvision's weights of VGG16, or None for random ones, which cost the same.
+        linear: LPIPS' weights of its channels, or None.
     """
 
     SLICES = ((0, 4), (4, 9), (9, 16), (16, 23), (23, 30))
     """Layers of VGG16 that lead from one compared feature to the next: relu1_2, relu2_2, relu3_3,
     relu4_3, relu5_3.
     """
+    CHANNELS = (64, 128, 256, 512, 512)
+    """Channels of each."""
 
-    def __init__(self, vgg: Path, linear: Path) -> None:
+    def __init__(self, vgg: Path | None, linear: Path | None) -> None:
         super().__init__()
         from torchvision.models.vgg import cfgs, make_layers  # seconds, for those who compare by LPIPS
 
         features = make_layers(cfgs["D"])
-        tensors = {
-            name.removeprefix("features."): t
-            for name, t in read_weights(vgg).items()
-            if name.startswith("features.")
-        }
-        load_weights(features, tensors, f"the weights file {str(vgg)!r}")
+        if vgg is not None:
+            tensors = {
+                name.removeprefix("features."): t
+                for name, t in read_weights(vgg).items()
+                if name.startswith("features.")
+            }
+            load_weights(features, tensors, f"the weights file {str(vgg)!r}")
         self.slices = nn.ModuleList(features[first:last] for first, last in self.SLICES)
-        weights = read_weights(linear)
-        self.weights = nn.ParameterList(
-            weights[f"lin{i}.model.1.weight"] for i in range(len(self.SLICES))
+        weights = (
+            [torch.ones(1, channels, 1, 1) for channels in self.CHANNELS]
+            if linear is None
+            else [read_weights(linear)[f"lin{i}.model.1.weight"] for i in range(len(self.SLICES))]
         )
+        self.weights = nn.ParameterList(weights)
         # Mean and deviation for images in [-1, 1].
         self.mean = nn.Buffer(torch.tensor([-0.030, -0.088, -0.188])[:, None, None])
         self.std = nn.Buffer(torch.tensor([0.458, 0.448, 0.450])[:, None, None])

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from bench.files.assets import offline
+from bench.files.assets import is_dry_run, offline
 from bench.plugin import UsageError, one_line
 
 WEIGHTS, HALF_WEIGHTS = (
@@ -46,6 +46,8 @@ def snapshot(source: str, pattern: str, revision: str | None = None) -> Path:
             )
         )
     except (OSError, ValueError) as error:  # the hub's errors are of these kinds
+        if is_dry_run():
+            raise _not_fetched(source) from None
         why = (
             "BENCH_OFFLINE=1 and the hub's cache does not have it"
             if offline()
@@ -55,6 +57,13 @@ def snapshot(source: str, pattern: str, revision: str | None = None) -> Path:
             f"{source!r} is neither a folder nor a repository that the hub gives ({why}); give "
             "diffusers:FOLDER or diffusers:REPOSITORY."
         ) from None
+
+
+def _not_fetched(source: str) -> UsageError:
+    return UsageError(
+        f"{source!r} is not whole in the hub's cache, and a dry run downloads nothing; `bench fetch "
+        f"teacher:diffusers:{source}` gets what it needs."
+    )
 
 
 def configuration_files(folder: Path, source: str) -> tuple[Path, Path]:
@@ -108,6 +117,8 @@ def weights_files(folder: Path, model: Path, source: str) -> list[Path]:
         return [find(name) for name in sorted(names)]
     if (halves := find(HALF_WEIGHTS)).is_file():
         return [halves]
+    if is_dry_run() and not is_folder(source):
+        raise _not_fetched(source)
     raise UsageError(
         f"{source!r} has neither {WEIGHTS} nor {HALF_WEIGHTS} beside its network's config.json, and "
         "pickled weights (.bin) are not taken from there; give a file of them by --teacher-path, which "

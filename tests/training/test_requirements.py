@@ -224,8 +224,8 @@ def test_what_cannot_train_here_is_refused_before_any_work(
 ):
     """No pairs are made, and no folder stays."""
     monkeypatch.setattr("bench.files.assets.offline", lambda: False)
-    monkeypatch.setattr("bench.training.requirements.fetch", lambda asset: tmp_path)
-    monkeypatch.setattr("methods.parts.distance.fetch", lambda asset: tmp_path)
+    monkeypatch.setattr("bench.training.requirements.at_hand", lambda asset: tmp_path)
+    monkeypatch.setattr("methods.parts.distance.at_hand", lambda asset: tmp_path)
     monkeypatch.setattr("bench.training.loop.teacher_pairs", lambda *a: pytest.fail("pairs were made"))
     with pytest.raises(UsageError, match=complaint):
         suite.run(

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
+from bench.files.assets import Asset
 from bench.files.documents import dump_yaml
 from bench.render.terminal.text import uncut
 from bench.runs.grid import GridEstimate, RunEstimate
@@ -15,9 +16,11 @@ def run_estimate(estimate: RunEstimate) -> str:
     """Write a run's recipe, evaluation points and estimated cost."""
     recipe, budget, cost = estimate.recipe, estimate.budget, estimate.cost
     text = dump_yaml(recipe.model_dump(mode="json")).rstrip()
-    lines = [text, "", f"run id             {recipe.run_id}"]
+    lines = [text, "", f"run id             {estimate.run_id}"]
     if budget is None or cost is None:
-        return "\n".join([*lines, "training           none: this method only samples"])
+        return "\n".join(
+            [*lines, "training           none: this method only samples", *_to_fetch(estimate.missing)]
+        )
     if recipe.evaluation:
         points = ", ".join(quantity(point) for point in budget.points(recipe.evaluation.points))
         lines.append(f"evaluated at       {points} {budget.axis}")
@@ -33,7 +36,14 @@ def run_estimate(estimate: RunEstimate) -> str:
     for axis, amount in cost.totals.items():
         lines.append(f"{axis:<18} {duration(amount) if axis == 'seconds' else quantity(amount)}")
     lines.append(f"peak memory        {quantity(cost.memory)}B")
-    return "\n".join([*lines, "estimated from a few iterations; evaluation and start-up come on top."])
+    lines.append("estimated from a few iterations; evaluation and start-up come on top.")
+    return "\n".join([*lines, *_to_fetch(estimate.missing)])
+
+
+def _to_fetch(missing: Sequence[Asset]) -> list[str]:
+    """Write which files a run will fetch, with their sizes where they are known: a sentence, or nothing."""
+    files = ", ".join(f"{asset.file} ({asset.note or 'size not known'})" for asset in missing)
+    return [f"nothing was downloaded for this estimate; the run will fetch {files}."] if missing else []
 
 
 def grid_estimate(estimates: Sequence[GridEstimate], at_once: int) -> str:
@@ -58,4 +68,7 @@ def grid_estimate(estimates: Sequence[GridEstimate], at_once: int) -> str:
         row = [estimate.label, f"{estimate.done} of {estimate.runs}", budget, *cost]
         table.add_row(*map(Text, row))
     left = f"about {duration(seconds / at_once)} of training left, {at_once} at a time"
-    return f"{uncut(table)}\n{left}; evaluation and start-up come on top."
+    missing = dict.fromkeys(asset for estimate in estimates for asset in estimate.missing)
+    return "\n".join(
+        [uncut(table), f"{left}; evaluation and start-up come on top.", *_to_fetch(list(missing))]
+    )
