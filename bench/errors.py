@@ -54,6 +54,8 @@ def few(names: Iterable[str], most: int = 3) -> str:
 
 def shown(value: object) -> str:
     """Write a value from a stranger's file in a few printable characters, or name its type."""
+    if isinstance(value, int) and abs(value) >= 10**40:
+        return "a number of more than 40 digits"
     if value is None or isinstance(value, int | float):
         return str(value)
     return ascii(value[:40])[:60] if isinstance(value, str) else f"a {type(value).__name__}"

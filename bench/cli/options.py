@@ -14,6 +14,7 @@ import typer
 
 from bench import registry
 from bench.errors import BenchError, UsageError, unknown
+from bench.runs.recipe import MOST
 from bench.runs.record import Record
 from bench.runs.store import results_folder
 
@@ -86,7 +87,9 @@ Results = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-Batch = Annotated[int | None, typer.Option(min=1, metavar="N", help="Images made and measured at once.")]
+Batch = Annotated[
+    int | None, typer.Option(min=1, max=MOST, metavar="N", help="Images made and measured at once.")
+]
 SourcePath = Annotated[
     str | None,
     typer.Option("--path", "--teacher-path", metavar="FILE", help="Weights in place of the usual ones."),

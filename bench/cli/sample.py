@@ -9,6 +9,7 @@ from bench.cli.options import Device, Plugins, Results, SourcePath, user_path, w
 from bench.files.atomic import require_writable
 from bench.render.terminal.live import progress_bar
 from bench.render.terminal.notes import note
+from bench.runs.recipe import MOST
 
 
 def command(
@@ -20,7 +21,7 @@ def command(
         ),
     ],
     *,
-    count: Annotated[int, typer.Option("-n", min=1, help="How many images.")] = 64,
+    count: Annotated[int, typer.Option("-n", min=1, max=MOST, help="How many images.")] = 64,
     output: Annotated[
         Path,
         typer.Option(
@@ -32,10 +33,10 @@ def command(
         ),
     ] = Path("grid.png"),
     first_seed: Annotated[
-        int, typer.Option("--seed", min=0, help="Seed of the first image; the others follow.")
+        int, typer.Option("--seed", min=0, max=2**62, help="Seed of the first image; the others follow.")
     ] = 0,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Noise levels, for a teacher [default: its own].")
+        int | None, typer.Option(min=1, max=MOST, help="Noise levels, for a teacher [default: its own].")
     ] = None,
     solver: Annotated[
         str | None, typer.Option(help="heun or euler, for a teacher [default: its own].")
@@ -44,7 +45,7 @@ def command(
         float | None, typer.Option(min=0, help="S_churn, for a teacher; 0 is deterministic.")
     ] = None,
     columns: Annotated[
-        int | None, typer.Option(min=1, help="Images in a row [default: a square].")
+        int | None, typer.Option(min=1, max=MOST, help="Images in a row [default: a square].")
     ] = None,
     path: SourcePath = None,
     device: Device = "auto",

@@ -47,6 +47,8 @@ def _dataset_or_path(name: str | None) -> str | None:
     return name if name in registry.datasets.entries() else _absolute_if_there(name)
 
 
+MOST = 10**9
+"""Most images, replicates or points of an evaluation, far above what anybody can carry out."""
 Model = TypeVar("Model", bound=BaseModel)
 File = Annotated[str | None, AfterValidator(_absolute)]
 DatasetOrPath = Annotated[str | None, AfterValidator(_dataset_or_path)]
@@ -60,9 +62,9 @@ class EvaluationOptions(BaseModel, extra="forbid"):
 
     eval: list[str] | None = None
     """Metrics; an empty list measures nothing."""
-    eval_samples: int | None = Field(default=None, ge=2)
+    eval_samples: int | None = Field(default=None, ge=2, le=MOST)
     """Generated images for each replicate."""
-    eval_repeats: int | None = Field(default=None, ge=1)
+    eval_repeats: int | None = Field(default=None, ge=1, le=MOST)
     """Replicates, on disjoint seeds, behind a final number."""
     protocol: str | None = None
     """In place of the one that the teacher names."""
@@ -84,7 +86,7 @@ class RunOptions(EvaluationOptions):
 
     budget: str | None = None
     """One amount on one axis, such as ``images=200k``; None leaves it to the method."""
-    eval_points: int | None = Field(default=None, ge=1)
+    eval_points: int | None = Field(default=None, ge=1, le=MOST)
     """Evaluations along the run: at zero, then logarithmically spaced."""
     data: DatasetOrPath = None
     """Data set in place of the teacher's own, by name or path, for methods that learn from real images."""

@@ -16,7 +16,7 @@ from bench import registry
 from bench.errors import BenchError, Held, UsageError, explain, unknown
 from bench.files.atomic import content_digest, locked, write_atomic
 from bench.files.code import CODE, input_digest
-from bench.files.documents import dump_yaml, parse_json, read_regular
+from bench.files.documents import dump_yaml, parse_json, read_regular, require_numbers
 from bench.runs.budget import AXES
 from bench.runs.recipe import Recipe, Request, read_recorded, run_prefix
 from bench.runs.record import SCHEMA, Record
@@ -90,7 +90,9 @@ class RunFolder:
         """
         file = self.path / "record.json"
         try:
-            record = Record.model_validate_json(read_regular(file, MOST_BYTES))
+            text = read_regular(file, MOST_BYTES)
+            require_numbers(text)
+            record = Record.model_validate_json(text)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except ValidationError as error:

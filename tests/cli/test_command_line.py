@@ -71,6 +71,10 @@ BAD = [
     ([*RUN, "--budget", "200k"], "is not of the form AXIS=AMOUNT"),
     ([*RUN, "--seed", "-1"], "seed: input should be greater than or equal to 0, given -1"),
     ([*RUN, "--eval-samples", "1"], "eval_samples: input should be greater than or equal to 2, given 1"),
+    (
+        [*RUN, "--eval-samples", "9" * 400],
+        "less than or equal to 1000000000, given a number of more than",
+    ),
     ([*RUN, "--plugin", "none.py"], "none.py' does not exist; give --plugin"),
     ([*RUN, "--plugin", "{broken}"], "does not import: ZeroDivisionError"),
     ([*RUN, "--plugin", "{taken}"], "already provides that name"),
