@@ -42,7 +42,7 @@ def unknown(what: str, name: str, known: Iterable[str]) -> UsageError:
     names = sorted(known)
     near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"known: {few(names, 12) or 'none'}."
-    return UsageError(f"unknown {what} {name!r}; {hint}")
+    return UsageError(f"unknown {what} {name[:200]!r}; {hint}")
 
 
 def few(names: Iterable[str], most: int = 3) -> str:

@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.options import Device, Plugins, Results, SourcePath, user_path, without_none
+from bench.cli.options import Device, Plugins, Results, SourcePath, name_or_path, without_none
 from bench.files.atomic import require_writable
+from bench.files.paths import written_path
 from bench.render.terminal.live import progress_bar
 from bench.render.terminal.notes import note
 from bench.runs.recipe import MOST
@@ -16,6 +17,7 @@ def command(
     source: Annotated[
         str,
         typer.Argument(
+            parser=name_or_path,
             metavar="RUN|FILE|teacher:NAME|released:NAME",
             help="A run, its generator's weights, or what is named so.",
         ),
@@ -27,7 +29,7 @@ def command(
         typer.Option(
             "--output",
             "-o",
-            parser=user_path,
+            parser=written_path,
             metavar="FILE|FOLDER",
             help="PNG of all; an npz, npy, pt or zip of each; or an empty folder, for a PNG of each.",
         ),

@@ -17,24 +17,23 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_va
 from bench import registry
 from bench.errors import UsageError, explain
 from bench.files.documents import parse_yaml, read_yaml
+from bench.files.paths import path_problem
 from bench.runs.record import RecordedEvaluation, RecordedRecipe
 
 
 def _absolute(path: str | None) -> str | None:
     """The same words in another folder mean another file."""
-    try:
-        return str(Path(path).expanduser().absolute()) if path else None
-    except RuntimeError as error:  # of a user who is not there
-        raise ValueError(f"{error}") from None
+    if path is not None and (problem := path_problem(path)):
+        raise ValueError(f"the path {problem}")
+    return None if path is None else str(Path(path).expanduser().absolute())
 
 
 def _absolute_if_there(path: str | None) -> str | None:
     """A path that leads somewhere from here, in words that lead there from everywhere; anything
     else as it is.
     """
-    if path and max(len(os.fsencode(part)) for part in path.split(os.sep)) > 255:
-        raise ValueError("it is longer than any file's name")
-    return _absolute(path) if path and os.path.exists(os.path.expanduser(path)) else path
+    absolute = _absolute(path)
+    return absolute if absolute and os.path.exists(absolute) else path
 
 
 def _plain(value: Any) -> Any:

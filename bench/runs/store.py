@@ -17,6 +17,7 @@ from bench.errors import BenchError, Held, UsageError, explain, unknown
 from bench.files.atomic import content_digest, locked, write_atomic
 from bench.files.code import CODE, input_digest
 from bench.files.documents import dump_yaml, parse_json, read_regular, require_numbers
+from bench.files.paths import written_path
 from bench.runs.budget import AXES
 from bench.runs.recipe import Recipe, Request, read_recorded, run_prefix
 from bench.runs.record import SCHEMA, Record
@@ -30,7 +31,7 @@ PACKAGES = ("bench", "methods", "teachers", "evals")
 
 def results_folder(folder: Path | str | None = None) -> Path:
     """Return the folder of all runs: the one given, else ``BENCH_RESULTS``, else ``results/runs``."""
-    return Path(folder or os.environ.get("BENCH_RESULTS") or "results/runs").expanduser()
+    return written_path(folder or os.environ.get("BENCH_RESULTS") or "results/runs")
 
 
 def now() -> str:
