@@ -153,6 +153,12 @@ class EvaluationFlags:
             "--fast", help="Features in 16 bits; near the exact numbers, and another protocol."
         ),
     ]
+    kid_subset_size: Annotated[
+        int | None, typer.Option(metavar="N", help="Images in a subset of KID; part of the protocol.")
+    ]
+    kid_subsets: Annotated[
+        int | None, typer.Option(metavar="N", help="Number of KID's subsets; part of the protocol.")
+    ]
 
 
 class RunFlags:

@@ -134,7 +134,8 @@ def load_weights(network: nn.Module, tensors: dict[str, Tensor], where: str) -> 
     what does not fit.
     """
     own = network.state_dict()
-    reading = [f"the network under {tensors.wrapper!r}"] if getattr(tensors, "wrapper", "") else []
+    wrapper = getattr(tensors, "wrapper", "")
+    reading = [f"the network under {wrapper!r}"] if wrapper else []
     tensors, prefix = _unwrapped(tensors, own.keys())
     reading += [f"names without {prefix!r}"] if prefix else []
     halves = {n for n, t in tensors.items() if t.dtype in HALVES and _is_single(own.get(n))}

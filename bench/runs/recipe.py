@@ -73,6 +73,10 @@ class EvaluationOptions(BaseModel, extra="forbid"):
     """Weights of the protocol's extractor, in place of the usual ones."""
     fast: bool = False
     """Compute features in 16 bits: another protocol."""
+    kid_subset_size: int | None = Field(default=None, ge=2, le=MOST)
+    """Images in each subset of KID, in place of the protocol's: another protocol."""
+    kid_subsets: int | None = Field(default=None, ge=1, le=MOST)
+    """Number of KID's subsets."""
 
     @property
     def measures(self) -> bool:
@@ -143,6 +147,8 @@ class SettledEvaluation(RecordedEvaluation, extra="forbid"):
     repeats: int
     points: int
     fast: bool = False
+    kid_subset_size: int | None = Field(default=None, exclude_if=lambda size: size is None)
+    kid_subsets: int | None = Field(default=None, exclude_if=lambda subsets: subsets is None)
     extractors: dict[str, str]
     references: str
     code: str = ""

@@ -124,7 +124,8 @@ def _settle_evaluation(request: Request, plan: EvaluationPlan, *, trains: bool) 
         )
     for asset in plan.assets:
         fetch(asset)
-    settled_by_plan = {"protocol", "fast"}
+    settled_by_plan = {"protocol", "fast", "kid_subset_size", "kid_subsets"}
+    kid = plan.protocol.parameters["kid"] if plan.protocol.variant else {}
     return SettledEvaluation(
         **request.model_dump(include={*SettledEvaluation.model_fields} - settled_by_plan),
         protocol=request.protocol or plan.target.protocol or "",
@@ -133,6 +134,8 @@ def _settle_evaluation(request: Request, plan: EvaluationPlan, *, trains: bool) 
         repeats=plan.repeats,
         points=(request.eval_points or POINTS) if trains else 1,
         fast=plan.protocol.fast,
+        kid_subset_size=kid.get("size"),
+        kid_subsets=kid.get("subsets"),
         extractors={name: extractor.digest() for name, extractor in plan.load_extractors().items()},
         references=identity(plan),
         code=code_of(files_behind(classes_of(plan))),
