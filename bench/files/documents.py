@@ -169,6 +169,16 @@ class _Plain(_CoreSchema, SafeConstructor):
             raise ConstructorError(None, None, problem, node.start_mark)
         return super().construct_object(node, deep)
 
+    def construct_scalar(self, node: yaml.Node) -> Any:
+        """Read a scalar's text, in which an escape may stand for half a character."""
+        text = super().construct_scalar(node)
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            problem = "a text has half a character, which no file can hold"
+            raise ConstructorError(None, None, problem, node.start_mark) from None
+        return text
+
     def construct_int(self, node: yaml.ScalarNode) -> int:
         """Read a whole number, in decimals unless it begins with ``0o`` or ``0x``."""
         text = str(self.construct_scalar(node))

@@ -15,7 +15,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_validator
 
 from bench import registry
-from bench.errors import UsageError, explain
+from bench.errors import UsageError, explain, one_line
 from bench.files.documents import parse_yaml, read_yaml
 from bench.files.paths import path_problem
 from bench.runs.record import RecordedEvaluation, RecordedRecipe
@@ -249,8 +249,14 @@ def read_fields(path: Path, what: str, such_as: str) -> dict[str, Any]:
         content = read_yaml(path)
     except FileNotFoundError:
         raise UsageError(f"the {what} file {str(path)!r} does not exist; check the path.") from None
-    except (ValueError, OSError) as error:
-        raise UsageError(f"the {what} file {str(path)!r} is not YAML: {error}") from None
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        raise UsageError(f"the {what} file {str(path)!r} cannot be read ({why}).") from None
+    except ValueError as error:
+        why = one_line(error, 300)
+        raise UsageError(
+            f"the {what} file {str(path)!r} cannot be read as YAML: {why}; mend it, or give another."
+        ) from None
     if not isinstance(content, dict):
         raise UsageError(
             f"the {what} file {str(path)!r} holds {type(content).__name__}, expected fields such as "

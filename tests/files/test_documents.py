@@ -97,6 +97,7 @@ def test_what_is_written_is_read_back(content):
         ("9" * 1_000_000, "of 1,000,000 digits, expected at most"),
         ("a: " + "9" * 400, "the number 9+... of 400 digits, expected at most 1.8e\\+308"),
         ("a: -1e999", r"the number -1e999, expected at most 1.8e\+308 \(line 1, column 4\)"),
+        ('a: "\\ud800"', r"a text has half a character, which no file can hold \(line 1, column 4\)"),
         ("[" * 20_000, "nested too deeply"),
         ("{a: " * 20_000, "nested too deeply"),
         ("- " * 20_000, "nested too deeply"),

@@ -136,3 +136,10 @@ def test_a_number_that_cannot_be_is_damage_and_ends_no_table(tmp_path, bench, ol
 def test_digits_in_a_text_are_no_number(tmp_path):
     write([record().model_copy(update={"error": "1" * 400 + " 1e999 NaN"})], tmp_path)
     assert RunFolder(tmp_path / "00000").read_record() is not None
+
+
+def test_a_record_without_a_point_of_its_own_nfe_has_no_curve_and_is_shown(tmp_path, bench):
+    odd = record()
+    odd.evaluations[-1].nfe = 7
+    write([odd, record(seed=1), record("teacher", fid=1.5)], tmp_path)
+    assert "sid" in bench.ok("table", "--columns", "all", "--results", tmp_path).out
