@@ -169,7 +169,7 @@ class _Plain(_CoreSchema, SafeConstructor):
             raise ConstructorError(None, None, problem, node.start_mark)
         return super().construct_object(node, deep)
 
-    def construct_scalar(self, node: yaml.Node) -> Any:
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
         """Read a scalar's text, in which an escape may stand for half a character."""
         text = super().construct_scalar(node)
         try:
