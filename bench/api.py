@@ -36,8 +36,9 @@ def run(
         fresh: start over, whatever there is.
         request: the fields of a request: ``budget="images=200k"``, ``seed=0``,
             ``settings={"alpha": 1.0}``, ``eval=["fid"]``, ``eval_samples``, ``eval_repeats``,
-            ``eval_points``, ``protocol``, ``reference``, ``extractor_path``, ``fast``, ``data``,
-            ``teacher_path``, ``classes``, ``plugins`` and ``device``.
+            ``eval_points``, ``protocol``, ``reference``, ``extractor_path``, ``fast``,
+            ``kid_subset_size``, ``kid_subsets``, ``data``, ``teacher_path``, ``classes``, ``plugins``,
+            ``device``, ``batch_gpu`` and ``keep``.
 
     Raises BenchError or one of its kinds. Training seeds torch's global generators.
     """

@@ -42,7 +42,7 @@ def unknown(what: str, name: str, known: Iterable[str]) -> UsageError:
     names = sorted(known)
     near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"known: {few(names, 12) or 'none'}."
-    return UsageError(f"unknown {what} {name!r}; {hint}")
+    return UsageError(f"unknown {what} {name[:200]!r}; {hint}")
 
 
 def few(names: Iterable[str], most: int = 3) -> str:
@@ -54,6 +54,8 @@ def few(names: Iterable[str], most: int = 3) -> str:
 
 def shown(value: object) -> str:
     """Write a value from a stranger's file in a few printable characters, or name its type."""
+    if isinstance(value, int) and abs(value) >= 10**40:
+        return "a number of more than 40 digits"
     if value is None or isinstance(value, int | float):
         return str(value)
     return ascii(value[:40])[:60] if isinstance(value, str) else f"a {type(value).__name__}"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bench import environment, registry
-from bench.errors import UsageError
+from bench.errors import UsageError, shown
 from bench.files.assets import fetch
 from bench.files.tensors import load_tensors, load_weights
 from bench.plugin.method import Generate, Method, Settings
@@ -207,7 +207,13 @@ def _from_request(request: Request, weights: Path | None = None) -> ImageGenerat
     method = setup.make_method()
     if weights is not None:
         tensors, meta = load_tensors(weights)
-        for stage in range(1, meta.get("stage", 0) + 1):
+        last = meta.get("stage", 0)
+        if type(last) is not int or not 0 <= last <= len(method.stages):
+            raise UsageError(
+                f"the weights file {str(weights)!r} says that it is of stage {shown(last)}, and "
+                f"{request.method} has {len(method.stages)} after the first; give another."
+            )
+        for stage in range(1, last + 1):
             method.begin_stage(stage, method.generator)
         load_weights(method.generator, tensors, f"the weights file {str(weights)!r}")
     method.generator.eval().to(setup.device)

@@ -37,6 +37,7 @@ from bench.errors import BenchError, UsageError, unknown
 from bench.files.atomic import sha256
 from bench.files.code import first_docstring_line, source_file, summary_of
 from bench.files.documents import read_yaml
+from bench.files.paths import written_path
 
 if TYPE_CHECKING:
     from bench.plugin.dataset import Dataset
@@ -229,7 +230,7 @@ def load_plugin(path: str | Path) -> None:
     what the file had registered. Raises UsageError, leaving everything as it was, for a file that
     does not exist or does not import, or that registers nothing or a name that is taken.
     """
-    file = Path(path).expanduser().absolute()
+    file = written_path(path).absolute()
     if not file.is_file():
         raise UsageError(
             f"the plugin file {str(path)!r} does not exist; give --plugin the path of a Python file."

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bench.files.state_dicts import StateDict
 from bench.files.tensors import read_weights
 from bench.plugin import (
     FlowDenoiser,
@@ -117,16 +118,15 @@ class DiffusersTeacher(Teacher):
         labelled = LabelledUNet(unet, self._image_spec.label_dim)
         denoiser = _denoiser(labelled, process, self.source)
         weights = [path] if path else weights_files(folder, files[0].parent, self.source)
-        # Some are published in float16.
-        tensors = {
-            _new_name(name): tensor.float()
-            for file in weights
-            for name, tensor in read_weights(file).items()
-        }
-        load_weights(unet, tensors, f"the weights file {str(weights[0])!r}")
+        where, parts = f"the weights file {str(weights[0])!r}", [read_weights(file) for file in weights]
+        tensors = StateDict(
+            {_new_name(name): tensor for part in parts for name, tensor in part.items()},
+            getattr(parts[0], "wrapper", ""),
+        )
+        load_weights(unet, tensors, where)
         if any(buffer.is_meta for buffer in unet.buffers()):  # of filters that are in no file
             labelled.unet = _build(MODEL, network)
-            labelled.unet.load_state_dict(tensors)
+            load_weights(labelled.unet, tensors, where)
         if not is_folder(self.source):
             self.note = f"commit {folder.name} of {self.source}"
         self._noise, self.files = denoiser.noise, (*files, *weights)

@@ -16,11 +16,11 @@ from bench.cli.options import (
     names,
     one_of,
     takes,
-    user_path,
     without_none,
 )
 from bench.errors import BenchError, UsageError
 from bench.files.atomic import require_writable
+from bench.files.paths import written_path
 from bench.leaderboard.leaderboard import leaderboard
 from bench.render.tables.table import FORMATS, render
 from bench.render.terminal.estimate import grid_estimate
@@ -36,7 +36,7 @@ def command(
     suite: Annotated[
         Path | None,
         typer.Argument(
-            parser=user_path, metavar="[SUITE.yaml]", help="A suite file; flags override it."
+            parser=written_path, metavar="[SUITE.yaml]", help="A suite file; flags override it."
         ),
     ] = None,
     methods: Annotated[

@@ -15,6 +15,7 @@ from bench.cli.options import (
     Plugins,
     Results,
     SourcePath,
+    name_or_path,
     takes,
 )
 from bench.errors import UsageError
@@ -30,6 +31,7 @@ def command(
     source: Annotated[
         str,
         typer.Argument(
+            parser=name_or_path,
             metavar="RUN|FILE|FOLDER|teacher:NAME|released:NAME",
             help="A run, its generator's weights, a folder or zip of images, or what is named so.",
         ),

@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.options import Results, user_path
+from bench.cli.options import Results
 from bench.files.atomic import require_writable
+from bench.files.paths import written_path
 from bench.render.terminal.notes import note
 from bench.runs.merge import merge
 
@@ -16,7 +17,7 @@ def command(
     sources: Annotated[
         list[Path],
         typer.Argument(
-            parser=user_path, metavar="DIR...", help="Folders of runs, such as another machine's."
+            parser=written_path, metavar="DIR...", help="Folders of runs, such as another machine's."
         ),
     ],
     results: Results,

@@ -14,6 +14,8 @@ import typer
 
 from bench import registry
 from bench.errors import BenchError, UsageError, unknown
+from bench.files.paths import path_problem, written_path
+from bench.runs.recipe import MOST
 from bench.runs.record import Record
 from bench.runs.store import results_folder
 
@@ -62,9 +64,11 @@ def load_plugins(files: list[str] | None) -> list[str]:
     return list(files or [])
 
 
-def user_path(text: str) -> Path:
-    """Read a path in which ``~`` is the home folder, which no shell replaces in ``--results=~/x``."""
-    return Path(text).expanduser()
+def name_or_path(text: str) -> str:
+    """Return the words for a thing or its path. Raises UsageError for what names neither."""
+    if problem := path_problem(text):
+        raise UsageError(f"{text[:60]!r} names nothing: it {problem}.")
+    return text
 
 
 _PLUGIN_HELP = "Python file that registers a method, a metric and so on."
@@ -79,7 +83,7 @@ Results = Annotated[
     typer.Option(
         "--results",
         metavar="DIR",
-        parser=user_path,
+        parser=written_path,
         default_factory=results_folder,
         show_default=False,
         help="Folder of runs [default: $BENCH_RESULTS or results/runs].",
@@ -89,10 +93,18 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Gpus = Annotated[
     int, typer.Option("--gpus", min=1, metavar="N", help="GPUs of one run, which share its batches.")
 ]
-Batch = Annotated[int | None, typer.Option(min=1, metavar="N", help="Images made and measured at once.")]
+Batch = Annotated[
+    int | None, typer.Option(min=1, max=MOST, metavar="N", help="Images made and measured at once.")
+]
 SourcePath = Annotated[
     str | None,
-    typer.Option("--path", "--teacher-path", metavar="FILE", help="Weights in place of the usual ones."),
+    typer.Option(
+        "--path",
+        "--teacher-path",
+        parser=name_or_path,
+        metavar="FILE",
+        help="Weights in place of the usual ones.",
+    ),
 ]
 Classes = Annotated[
     int | None,
@@ -104,13 +116,18 @@ Classes = Annotated[
 Reference = Annotated[
     str | None,
     typer.Option(
+        parser=name_or_path,
         metavar="FILE|DATASET",
         help="Statistics (safetensors, npz) or a data set [default: the protocol's].",
     ),
 ]
 ExtractorPath = Annotated[
     str | None,
-    typer.Option(metavar="FILE", help="Weights of the protocol's feature extractor [default: fetched]."),
+    typer.Option(
+        parser=name_or_path,
+        metavar="FILE",
+        help="Weights of the protocol's feature extractor [default: fetched].",
+    ),
 ]
 Json = Annotated[
     str, typer.Option("--format", parser=terminal_or_json, metavar="<str>", help="terminal or json.")
@@ -145,6 +162,12 @@ class EvaluationFlags:
         typer.Option(
             "--fast", help="Features in 16 bits; near the exact numbers, and another protocol."
         ),
+    ]
+    kid_subset_size: Annotated[
+        int | None, typer.Option(metavar="N", help="Images in a subset of KID; part of the protocol.")
+    ]
+    kid_subsets: Annotated[
+        int | None, typer.Option(metavar="N", help="Number of KID's subsets; part of the protocol.")
     ]
 
 

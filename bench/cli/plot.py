@@ -14,10 +14,10 @@ from bench.cli.options import (
     one_of,
     require_known,
     unfinished,
-    user_path,
 )
 from bench.errors import BenchError, UsageError
 from bench.files.atomic import require_writable, write_atomic
+from bench.files.paths import written_path
 from bench.leaderboard.curves import comparisons
 from bench.render.figures.paper import WIDTHS, check_form, encoded, missing_letters, paper_style
 from bench.render.figures.plot import X_LABELS, draw
@@ -62,7 +62,7 @@ def command(
         typer.Option(
             "--output",
             "-o",
-            parser=user_path,
+            parser=written_path,
             metavar="FILE",
             help="pdf, svg or png; give several for several [default: KIND.pdf].",
         ),

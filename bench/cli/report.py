@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.options import Results, known_names, nothing_to_show, require_known, user_path
+from bench.cli.options import Results, known_names, nothing_to_show, require_known
 from bench.errors import UsageError
 from bench.files.atomic import require_writable, write_atomic
+from bench.files.paths import written_path
 from bench.render.report.content import content
 from bench.render.report.page import page
 from bench.render.terminal.live import progress_bar
@@ -20,7 +21,8 @@ def command(
     *,
     teacher: Annotated[str | None, typer.Option(help="Only this teacher.")] = None,
     output: Annotated[
-        Path, typer.Option("--output", "-o", parser=user_path, metavar="FILE", help="The page to write.")
+        Path,
+        typer.Option("--output", "-o", parser=written_path, metavar="FILE", help="The page to write."),
     ] = Path("report.html"),
     results: Results,
 ) -> None:

@@ -10,18 +10,10 @@ import typer
 
 from bench import distributed
 from bench.api import carry_out
-from bench.cli.options import (
-    EvaluationFlags,
-    Gpus,
-    Json,
-    Results,
-    RunFlags,
-    takes,
-    user_path,
-    without_none,
-)
+from bench.cli.options import EvaluationFlags, Gpus, Json, Results, RunFlags, takes, without_none
 from bench.errors import UsageError
 from bench.files.atomic import write_atomic
+from bench.files.paths import written_path
 from bench.render.terminal.estimate import run_estimate
 from bench.render.terminal.live import RunObserver
 from bench.render.terminal.result import print_result
@@ -40,7 +32,9 @@ def command(
     ] = None,
     recipe: Annotated[
         Path | None,
-        typer.Option(parser=user_path, metavar="FILE", help="A run's recipe.yaml; flags override it."),
+        typer.Option(
+            parser=written_path, metavar="FILE", help="A run's recipe.yaml; flags override it."
+        ),
     ] = None,
     precision: Annotated[
         str | None,

@@ -5,37 +5,40 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.options import Classes, Device, Plugins, Results, SourcePath, user_path, without_none
+from bench.cli.options import Classes, Device, Plugins, Results, SourcePath, name_or_path, without_none
 from bench.files.atomic import require_writable
+from bench.files.paths import written_path
 from bench.render.terminal.live import progress_bar
 from bench.render.terminal.notes import note
+from bench.runs.recipe import MOST
 
 
 def command(
     source: Annotated[
         str,
         typer.Argument(
+            parser=name_or_path,
             metavar="RUN|FILE|teacher:NAME|released:NAME",
             help="A run, its generator's weights, or what is named so.",
         ),
     ],
     *,
-    count: Annotated[int, typer.Option("-n", min=1, help="How many images.")] = 64,
+    count: Annotated[int, typer.Option("-n", min=1, max=MOST, help="How many images.")] = 64,
     output: Annotated[
         Path,
         typer.Option(
             "--output",
             "-o",
-            parser=user_path,
+            parser=written_path,
             metavar="FILE|FOLDER",
             help="PNG of all; an npz, npy, pt or zip of each; or an empty folder, for a PNG of each.",
         ),
     ] = Path("grid.png"),
     first_seed: Annotated[
-        int, typer.Option("--seed", min=0, help="Seed of the first image; the others follow.")
+        int, typer.Option("--seed", min=0, max=2**62, help="Seed of the first image; the others follow.")
     ] = 0,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Noise levels, for a teacher [default: its own].")
+        int | None, typer.Option(min=1, max=MOST, help="Noise levels, for a teacher [default: its own].")
     ] = None,
     solver: Annotated[
         str | None, typer.Option(help="heun or euler, for a teacher [default: its own].")
@@ -44,7 +47,7 @@ def command(
         float | None, typer.Option(min=0, help="S_churn, for a teacher; 0 is deterministic.")
     ] = None,
     columns: Annotated[
-        int | None, typer.Option(min=1, help="Images in a row [default: a square].")
+        int | None, typer.Option(min=1, max=MOST, help="Images in a row [default: a square].")
     ] = None,
     path: SourcePath = None,
     classes: Classes = None,

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.options import ExtractorPath, Plugins, names, user_path
+from bench.cli.options import ExtractorPath, Plugins, name_or_path, names
+from bench.files.paths import written_path
 from bench.render.terminal.live import progress_bar
 
 
@@ -13,11 +14,13 @@ def command(
     dataset: Annotated[
         str,
         typer.Argument(
-            metavar="DATASET|PATH", help="Name (`bench list datasets`), or a file or folder."
+            parser=name_or_path,
+            metavar="DATASET|PATH",
+            help="Name (`bench list datasets`), or a file or folder.",
         ),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", parser=user_path, metavar="FILE", help="File to write.")
+        Path, typer.Option("--output", "-o", parser=written_path, metavar="FILE", help="File to write.")
     ] = Path("reference.safetensors"),
     protocol: Annotated[
         str | None,
@@ -34,13 +37,17 @@ def command(
     path: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="File or folder of the named data set in place of its usual one."
+            parser=written_path,
+            metavar="FILE",
+            help="File or folder of the named data set in place of its usual one.",
         ),
     ] = None,
     held_out: Annotated[
         str | None,
         typer.Option(
-            metavar="DATASET|PATH", help="Real images that are not among these, for memorization."
+            parser=name_or_path,
+            metavar="DATASET|PATH",
+            help="Real images that are not among these, for memorization.",
         ),
     ] = None,
     xflip: Annotated[

@@ -15,9 +15,9 @@ from bench.cli.options import (
     one_of,
     require_known,
     unfinished,
-    user_path,
 )
 from bench.files.atomic import require_writable, write_atomic
+from bench.files.paths import written_path
 from bench.leaderboard.finals import smallest_of
 from bench.leaderboard.leaderboard import leaderboard, published_rows
 from bench.leaderboard.published import published as read_published
@@ -70,12 +70,12 @@ def command(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", parser=user_path, metavar="FILE", help="Write to a file."),
+        typer.Option("--output", "-o", parser=written_path, metavar="FILE", help="Write to a file."),
     ] = None,
     bib: Annotated[
         Path | None,
         typer.Option(
-            parser=user_path, metavar="FILE", help="Write the BibTeX entries of what is in the table."
+            parser=written_path, metavar="FILE", help="Write the BibTeX entries of what is in the table."
         ),
     ] = None,
     results: Results,

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.options import Plugins, user_path
+from bench.cli.options import Plugins
+from bench.files.paths import written_path
 from bench.render.terminal.live import progress_bar
 
 
@@ -17,7 +18,7 @@ def command(
             "--output",
             "-o",
             metavar="PATH",
-            parser=user_path,
+            parser=written_path,
             help="File to write [default: NAME.safetensors here].",
         ),
     ] = None,

@@ -123,7 +123,8 @@ def plan_evaluation(options: EvaluationOptions, target: TargetSpec) -> Evaluatio
         if protocol.samples < metric.fewest:
             raise UsageError(
                 f"the metric {name!r} needs at least {metric.fewest:,} images, not "
-                f"{protocol.samples:,}; raise --eval-samples."
+                f"{protocol.samples:,}; raise --eval-samples"
+                f"{', or lower --kid-subset-size' if name == 'kid' else ''}."
             )
         if metric.reference_statistics and not plan.sources:
             known = f"{', '.join(protocol.references)}, or " if protocol.references else ""
@@ -152,7 +153,38 @@ def _protocol(options: EvaluationOptions, target: TargetSpec) -> Protocol:
     protocol: Protocol = registry.protocols.get(name)
     if options.eval_samples:
         protocol = protocol.with_samples(options.eval_samples)
+    protocol = _with_kid(protocol, options)
     return dataclasses.replace(protocol, fast=True) if options.fast else protocol
+
+
+def _with_kid(protocol: Protocol, options: EvaluationOptions) -> Protocol:
+    """Return the protocol with the subsets of KID that are asked for, itself where they are its own.
+
+    Raises UsageError where KID is not measured, and for subsets larger than the whole.
+    """
+    wishes = {"size": options.kid_subset_size, "subsets": options.kid_subsets}
+    asked = {name: value for name, value in wishes.items() if value is not None}
+    if not asked:
+        return protocol
+    if "kid" not in (options.eval or protocol.metrics):
+        raise UsageError(
+            "the subsets of KID were chosen, and kid is not measured; add it to --metrics, or leave "
+            "--kid-subset-size and --kid-subsets out."
+        )
+    if (size := asked.get("size", 0)) > protocol.samples:
+        raise UsageError(
+            f"--kid-subset-size {size:,} is more than the {protocol.samples:,} images of {protocol.id}; "
+            "give a smaller one, or raise --eval-samples."
+        )
+    parameters = {"kid": {**protocol.parameters.get("kid", {}), **asked}}
+    changed = dataclasses.replace(protocol, parameters={**protocol.parameters, **parameters})
+    usual, metric = make_metric("kid", protocol), make_metric("kid", changed)
+    if metric == usual:
+        return protocol
+    whole = {**changed.parameters, "kid": vars(metric)}  # as a recipe states them, given or not
+    return dataclasses.replace(
+        changed, parameters=whole, variant="kid{subsets}x{size}".format(**vars(metric))
+    )
 
 
 def make_metric(name: str, protocol: Protocol) -> Metric:

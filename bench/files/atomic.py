@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from bench.errors import UsageError
+from bench.files.paths import written_path
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
@@ -47,7 +48,7 @@ def _temporary(path: Path) -> Iterator[Path]:
     """
     while True:
         with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=f".{path.name}.", suffix=_LEFT, delete=False
+            dir=path.parent, prefix=f".{path.name[:50]}.", suffix=_LEFT, delete=False
         ) as file:
             temporary = Path(file.name)
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -226,5 +227,5 @@ def require_writable(folder: Path, what: str) -> None:
 def cache_folder() -> Path:
     """Return the folder of downloads and made data: ``BENCH_CACHE``, or one in the user's cache."""
     if folder := os.environ.get("BENCH_CACHE"):
-        return Path(folder).expanduser()
+        return written_path(folder)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "distill-bench"

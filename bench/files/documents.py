@@ -1,9 +1,12 @@
 """Documents read as plain data: YAML and JSON, of bounded size and depth, whoever wrote them."""
 
 import json
+import math
 import os
 import re
 import stat
+import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +46,33 @@ def parse_json(text: str | bytes) -> Any:
         return json.loads(text)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def require_numbers(text: bytes) -> None:
+    """Raise ValueError, in one line, for a JSON text with a number that no float holds, NaN among them.
+
+    The text is read number by number only where it may hold one, since that takes a while.
+    """
+    if _MAY_BE_NO_NUMBER.search(text):
+        with suppress(RecursionError, UnicodeDecodeError, json.JSONDecodeError):  # its reader says so
+            json.loads(
+                text, parse_int=_within_float, parse_float=_within_float, parse_constant=_within_float
+            )
+
+
+_MAY_BE_NO_NUMBER = re.compile(rb"[0-9]{300}|[0-9][eE]\+?[0-9]{3}|NaN|Infinity")
+
+
+def _within_float(text: str) -> float:
+    if not math.isfinite(value := float(text)):
+        raise ValueError(f"it has the number {beyond(text)}")
+    return value
+
+
+def beyond(text: str) -> str:
+    """Write a number that no float holds in a few characters, with what was expected."""
+    short = text if len(text) <= 20 else f"{text[:20]}... of {len(text):,} digits"
+    return f"{short}, expected at most {sys.float_info.max:.1e}"
 
 
 def read_yaml(path: Path, *, installed: bool = False) -> Any:
@@ -139,17 +169,41 @@ class _Plain(_CoreSchema, SafeConstructor):
             raise ConstructorError(None, None, problem, node.start_mark)
         return super().construct_object(node, deep)
 
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
+        """Read a scalar's text, in which an escape may stand for half a character."""
+        text = super().construct_scalar(node)
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            problem = "a text has half a character, which no file can hold"
+            raise ConstructorError(None, None, problem, node.start_mark) from None
+        return text
+
     def construct_int(self, node: yaml.ScalarNode) -> int:
         """Read a whole number, in decimals unless it begins with ``0o`` or ``0x``."""
         text = str(self.construct_scalar(node))
         try:
-            return int(text, 0 if text[:2] in ("0o", "0x") else 10)
-        except ValueError:
-            problem = f"the number {text[:20]}... has {len(text):,} digits"
-            raise ConstructorError(None, None, problem, node.start_mark) from None
+            value = int(text, 0 if text[:2] in ("0o", "0x") else 10)
+            float(value)
+        except (ValueError, OverflowError):  # Python reads 4,300 digits, and a float holds 308
+            raise self._too_large(node) from None
+        return value
+
+    def construct_float(self, node: yaml.ScalarNode) -> float:
+        """Read a number, which is infinite only where its text says so."""
+        text = str(self.construct_scalar(node))
+        value = float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+        if math.isinf(value) and "inf" not in text.lower():
+            raise self._too_large(node)
+        return value
+
+    def _too_large(self, node: yaml.ScalarNode) -> ConstructorError:
+        problem = f"the number {beyond(str(node.value))}"
+        return ConstructorError(None, None, problem, node.start_mark)
 
 
 _Plain.yaml_constructors[f"{_TAG}int"] = _Plain.construct_int
+_Plain.yaml_constructors[f"{_TAG}float"] = _Plain.construct_float
 
 
 class _Loader(_Plain, yaml.SafeLoader):

@@ -1,4 +1,4 @@
-"""Read statistics of images that others publish as ``.npz``, numpy's zip of arrays.
+"""Read statistics of images, and images, that others publish as ``.npz``, numpy's zip of arrays.
 
 The files are data from strangers. A header's declarations are compared with the bytes that are
 there before anything is allocated, reading goes in short pieces, and nothing is unpickled.
@@ -10,7 +10,7 @@ import io
 import math
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ import torch
 from numpy.lib import format as npy
 from torch import Tensor
 
-from bench.errors import UsageError, one_line, shown
+from bench.errors import UsageError, few, one_line, shown
 from bench.files.atomic import require_readable
 
 MOST_BYTES = 2**32
@@ -59,8 +59,8 @@ class StatisticsFile:
 
         Raises UsageError if there are none, or they are damaged or larger than ``MOST_BYTES``.
         """
-        with _arrays(self.path) as arrays:
-            return _images(arrays).numbers().permute(0, 3, 1, 2)
+        with _arrays(self.path, _STATISTICS) as arrays:
+            return _pixels(arrays)
 
 
 def read_npz(path: Path) -> StatisticsFile:
@@ -69,12 +69,8 @@ def read_npz(path: Path) -> StatisticsFile:
     Other arrays are ignored. Raises UsageError for a file of another layout, and for one that is
     damaged or whose ``sigma`` is no covariance.
     """
-    with _arrays(path) as arrays:
-        if not arrays.keys() & {"arr_0", "mu", "feats"}:
-            names = ", ".join(shown(name) for name in list(arrays)[:3]) + (
-                " and others" if len(arrays) > 3 else ""
-            )
-            raise ValueError(f"it holds {names or 'nothing'}, expected mu and sigma, or arr_0, or feats")
+    with _arrays(path, _STATISTICS) as arrays:
+        _require_one_of(arrays, ("mu", "sigma", "arr_0", "feats"), "mu and sigma, or arr_0, or feats")
         if has_images := "arr_0" in arrays:
             _images(arrays)
         moments = _moments(arrays) if arrays.keys() & {"mu", "sigma"} else None
@@ -82,7 +78,26 @@ def read_npz(path: Path) -> StatisticsFile:
         return StatisticsFile(path, moments, features, has_images)
 
 
+def read_npz_images(path: Path) -> Tensor:
+    """Read the samples in a file, uint8 (N, C, R, R); in memory the channels of a pixel lie together.
+
+    Raises UsageError for a file of another layout, one that is damaged or larger than ``MOST_BYTES``, and
+    for statistics, beside which some of their images may lie.
+    """
+    with _arrays(path, _IMAGES) as arrays:
+        if arrays.keys() & {"mu", "sigma", "feats"}:
+            raise ValueError("it holds statistics of images, which are a --reference")
+        _require_one_of(arrays, ("arr_0",), "arr_0 of uint8 (N, R, R, 3), as guided-diffusion writes it")
+        return _pixels(arrays)
+
+
 # -- what the arrays mean --------------------------------------------------------------------------
+
+
+def _require_one_of(arrays: Mapping[str, _Array], names: Collection[str], expected: str) -> None:
+    if not arrays.keys() & {*names}:
+        held = few((shown(name) for name in arrays), 3)
+        raise ValueError(f"it holds {held or 'nothing'}, expected {expected}")
 
 
 def _moments(arrays: Mapping[str, _Array]) -> dict[str, Tensor]:
@@ -116,6 +131,10 @@ def _images(arrays: Mapping[str, _Array]) -> _Array:
     return images
 
 
+def _pixels(arrays: Mapping[str, _Array]) -> Tensor:
+    return _images(arrays).numbers().permute(0, 3, 1, 2)
+
+
 def _finite(array: _Array) -> Tensor:
     numbers, most = array.numbers(), torch.finfo(torch.float32).max
     low, high = numbers.aminmax()
@@ -138,10 +157,15 @@ def _require_covariance(sigma: Tensor, rounding: float) -> None:
 # -- arrays in an archive --------------------------------------------------------------------------
 
 
+_STATISTICS = "no statistics", "fetch it again, or make statistics with `bench stats`"
+_IMAGES = "no images", "save them as uint8 (N, R, R, 3), or as a zip or folder of PNG files"
+"""What a refused file does not hold for its reader, and what to do about it."""
+
+
 @contextmanager
-def _arrays(path: Path) -> Iterator[dict[str, _Array]]:
+def _arrays(path: Path, use: tuple[str, str]) -> Iterator[dict[str, _Array]]:
     """Yield the arrays of an open archive by name, raising any error in this context as UsageError."""
-    what = f"the statistics file {str(path)!r}"
+    what, (lacking, advice) = f"the npz file {str(path)!r}", use
     require_readable(path, what)
     try:
         with _File(path) as file:
@@ -155,9 +179,7 @@ def _arrays(path: Path) -> Iterator[dict[str, _Array]]:
             yield named
     except Exception as error:  # zipfile and numpy raise some ten unrelated types on damaged bytes
         reason = one_line(error, 200) or f"it is damaged ({type(error).__name__})"
-        raise UsageError(
-            f"{what} is refused: {reason}; fetch it again, or make statistics with `bench stats`."
-        ) from None
+        raise UsageError(f"{what} holds {lacking} that this suite reads: {reason}; {advice}.") from None
 
 
 class _File(io.FileIO):

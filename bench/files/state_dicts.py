@@ -83,7 +83,15 @@ class Reference:
         return self.count * self.dtype.itemsize
 
 
-def read_state_dict(data: memoryview) -> dict[str, Tensor]:
+class StateDict(dict[str, Tensor]):
+    """Tensors by name, and the one of ``WRAPPERS`` that they were found under, if they were."""
+
+    def __init__(self, tensors: Mapping[str, Tensor], wrapper: str = "") -> None:
+        super().__init__(tensors)
+        self.wrapper = wrapper
+
+
+def read_state_dict(data: memoryview) -> StateDict:
     """Return the tensors by name, as views of ``data``: of a state dict, or of the one that a training
     script has put under ``WRAPPERS`` beside its step and its optimizer.
 
@@ -103,7 +111,7 @@ def read_state_dict(data: memoryview) -> dict[str, Tensor]:
         if not isinstance(name, str):
             raise Malformed("a tensor's name is not text")
         tensors[name] = rebuild(value, name, storage)
-    return tensors
+    return StateDict(tensors, wrapped[0] if wrapped else "")
 
 
 def read_tensor(data: memoryview) -> Tensor:

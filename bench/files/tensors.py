@@ -6,8 +6,10 @@ import errno
 import hashlib
 import json
 import mmap
+import sys
 from collections.abc import Callable, Set
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from bench import distributed
 from bench.errors import BenchError, UsageError, few, one_line
 from bench.files.atomic import cache_folder, replacing, require_readable, sha256
 from bench.files.pickles import Malformed
@@ -150,15 +153,19 @@ def is_safetensors(data: memoryview) -> bool:
 def load_weights(network: nn.Module, tensors: dict[str, Tensor], where: str) -> None:
     """Load weights into a network if names, shapes and types are exactly its own and all finite.
 
-    Names may have ``WRAPPED`` before them, all of them alike, and numbers may be of 16 bits. A
-    network on the meta device takes the tensors themselves. ``where`` names the weights in
-    messages. Raises UsageError that says what does not fit.
+    Names may have ``WRAPPED`` before them, all of them alike, and numbers may be of 16 bits: the user
+    is told of either, and of a wrapper that the weights were found in. A network on the meta device
+    takes the tensors themselves. ``where`` names the weights in messages. Raises UsageError that says
+    what does not fit.
     """
     own = network.state_dict()
-    tensors = {
-        name: t.float() if t.dtype in HALVES and name in own and own[name].dtype == torch.float32 else t
-        for name, t in _unwrapped(tensors, own.keys()).items()
-    }
+    wrapper = getattr(tensors, "wrapper", "")
+    reading = [f"the network under {wrapper!r}"] if wrapper else []
+    tensors, prefix = _unwrapped(tensors, own.keys())
+    reading += [f"names without {prefix!r}"] if prefix else []
+    halves = {n for n, t in tensors.items() if t.dtype in HALVES and _is_single(own.get(n))}
+    reading += ["numbers of 16 bits as float32"] if halves else []
+    tensors = {name: t.float() if name in halves else t for name, t in tensors.items()}
     both = own.keys() & tensors.keys()
     other = [n for n in own if n in both and _kind(tensors[n]) != _kind(own[n])]
     misfits = [
@@ -177,17 +184,33 @@ def load_weights(network: nn.Module, tensors: dict[str, Tensor], where: str) -> 
         if not tensor.isfinite().all():
             raise UsageError(f"{where} has NaN or infinite values in {name!r}; the weights are damaged.")
     network.load_state_dict(tensors, assign=any(t.is_meta for t in own.values()))
+    if reading:
+        _tell(f"{where} is read so: {', '.join(reading)}.")
 
 
-def _unwrapped(tensors: dict[str, Tensor], own: Set[str]) -> dict[str, Tensor]:
-    """Return the tensors without what wrappers put before all names, if these are ``own`` then."""
-    bare = tensors
+@cache
+def _tell(sentence: str) -> None:
+    """Tell the user, once, how a file was read."""
+    if distributed.is_main():
+        print(f"note: {sentence}", file=sys.stderr, flush=True)
+
+
+def _unwrapped(tensors: dict[str, Tensor], own: Set[str]) -> tuple[dict[str, Tensor], str]:
+    """Return the tensors without what wrappers put before all names, and that, if the names are ``own``
+    then; otherwise the tensors as they are.
+    """
+    bare, prefix = tensors, ""
     while bare.keys() != own:
         shared = [p for p in WRAPPED if bare and all(name.startswith(p) for name in bare)]
         if not shared:
-            return tensors
+            return tensors, ""
         bare = {name.removeprefix(shared[0]): tensor for name, tensor in bare.items()}
-    return bare
+        prefix += shared[0]
+    return bare, prefix
+
+
+def _is_single(tensor: Tensor | None) -> bool:
+    return tensor is not None and tensor.dtype == torch.float32
 
 
 def _difference(name: str, tensor: Tensor, expected: Tensor) -> str:

@@ -110,7 +110,10 @@ def _row(
         if own := list({final.record.seed: final for final in own}.values()):
             numbers[column] = _number(own)
             if column == columns[0] and column.direction == "lower" and first.cost.updates:
-                curves = [_curve(final.record, column.metric) for final in own]
+                every = [_curve(final.record, column.metric) for final in own]
+                curves = [
+                    curve for curve in every if curve.costs
+                ]  # a record may have no point of its NFE
     areas = tuple(area for curve in curves if (area := curve.area()) is not None)
     target = targets.get((first.teacher, first.recipe.teacher_digest))
     return Row(

@@ -36,7 +36,7 @@ class Paper(BaseModel):
 class Claim(BaseModel):
     """What others say of a method on a data set, and where that was seen."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
     method: str
     """The name of the method in this suite, where it has the method."""
     variant: str | None = None
@@ -50,7 +50,7 @@ class Claim(BaseModel):
 class Result(Claim):
     """One published row; a number that the source does not give, or that was not seen, is None."""
 
-    model_config = ConfigDict(populate_by_name=True)
+    model_config = ConfigDict(populate_by_name=True, allow_inf_nan=False)
     label: str
     """The name that papers print."""
     kind: Literal["distillation", "tuning", "from-scratch", "gan", "teacher", "reproduction"]

@@ -59,6 +59,8 @@ class Protocol:
     """Files of statistics by data set. Statistics that no file has are measured from the real images."""
     fast: bool = False
     """Whether features are computed in 16 bits: near the exact numbers, and not comparable with them."""
+    variant: str = ""
+    """The parameters of metrics that an evaluation asks for in place of the protocol's, in a word."""
 
     labels = "uniform, from the seed of the image"
     """The choice of classes."""
@@ -74,7 +76,8 @@ class Protocol:
     @property
     def id(self) -> str:
         """The family and the number of samples, such as ``digits-5k``."""
-        return f"{self.family}{'-fast' if self.fast else ''}-{compact(self.samples)}"
+        marks = filter(None, ("fast" if self.fast else "", self.variant))
+        return "-".join((self.family, *marks, compact(self.samples)))
 
     def with_samples(self, samples: int) -> Self:
         """Return the protocol with another number of images; FID depends on the number."""

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import BaseModel, Field
 
@@ -68,6 +68,12 @@ class Budget:
         return [0.0, *sorted(set(spaced))]
 
 
+Count = Annotated[int, Field(ge=0, strict=True)]
+"""A count in a record, which is neither a truth value nor a text."""
+Amount = Annotated[float, Field(ge=0, strict=True)]
+"""A measured amount in a record, such as a time."""
+
+
 @dataclass(frozen=True)
 class UpdateCost:
     """The cost of one update of one kind.
@@ -87,15 +93,15 @@ class UpdateCost:
 class Passes(BaseModel, extra="allow"):
     """Images that the network of one role has passed forward and backward."""
 
-    forward: int = 0
-    backward: int = 0
+    forward: Count = 0
+    backward: Count = 0
 
 
 class OneOff(BaseModel, extra="allow"):
     """Costs paid once before training, such as those of the teacher's pairs."""
 
-    flops: int = 0
-    seconds: float = 0.0
+    flops: Count = 0
+    seconds: Amount = 0.0
 
 
 class Ledger(BaseModel, extra="allow"):
@@ -105,14 +111,14 @@ class Ledger(BaseModel, extra="allow"):
     assignments are not validated.
     """
 
-    images: int = 0
-    updates: int = 0
-    flops: int = 0
-    seconds: float = 0.0
+    images: Count = 0
+    updates: Count = 0
+    flops: Count = 0
+    seconds: Amount = 0.0
     evaluations: dict[str, Passes] = {}
     """By role of the network, such as generator or teacher."""
     one_off: OneOff = Field(default_factory=OneOff)
-    peak_memory_bytes: int = 0
+    peak_memory_bytes: Count = 0
 
     def charge(self, cost: UpdateCost) -> None:
         """Add the cost of one update."""

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from bench.errors import BenchError, Held, explain
 from bench.files.atomic import files_in, locked, sha256, write_atomic
-from bench.files.documents import dump_yaml, parse_json, read_regular
+from bench.files.documents import dump_yaml, parse_json, read_regular, require_numbers
 from bench.runs.budget import AXES
 from bench.runs.recipe import Recipe
 from bench.runs.record import SCHEMA, Record
@@ -90,7 +90,9 @@ class RunFolder:
         """
         file = self.path / "record.json"
         try:
-            record = Record.model_validate_json(_opened(read_regular(file, MOST_BYTES)))
+            text = _opened(read_regular(file, MOST_BYTES))
+            require_numbers(text)
+            record = Record.model_validate_json(text)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except ValidationError as error:

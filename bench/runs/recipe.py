@@ -15,26 +15,25 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_validator
 
 from bench import registry
-from bench.errors import UsageError, explain
+from bench.errors import UsageError, explain, one_line
 from bench.files.documents import parse_yaml, read_yaml
+from bench.files.paths import path_problem
 from bench.runs.record import RecordedEvaluation, RecordedRecipe
 
 
 def _absolute(path: str | None) -> str | None:
     """The same words in another folder mean another file."""
-    try:
-        return str(Path(path).expanduser().absolute()) if path else None
-    except RuntimeError as error:  # of a user who is not there
-        raise ValueError(f"{error}") from None
+    if path is not None and (problem := path_problem(path)):
+        raise ValueError(f"the path {problem}")
+    return None if path is None else str(Path(path).expanduser().absolute())
 
 
 def _absolute_if_there(path: str | None) -> str | None:
     """A path that leads somewhere from here, in words that lead there from everywhere; anything
     else as it is.
     """
-    if path and max(len(os.fsencode(part)) for part in path.split(os.sep)) > 255:
-        raise ValueError("it is longer than any file's name")
-    return _absolute(path) if path and os.path.exists(os.path.expanduser(path)) else path
+    absolute = _absolute(path)
+    return absolute if absolute and os.path.exists(absolute) else path
 
 
 def _plain(value: Any) -> Any:
@@ -47,6 +46,8 @@ def _dataset_or_path(name: str | None) -> str | None:
     return name if name in registry.datasets.entries() else _absolute_if_there(name)
 
 
+MOST = 10**9
+"""Most images, replicates or points of an evaluation, far above what anybody can carry out."""
 Model = TypeVar("Model", bound=BaseModel)
 File = Annotated[str | None, AfterValidator(_absolute)]
 DatasetOrPath = Annotated[str | None, AfterValidator(_dataset_or_path)]
@@ -60,9 +61,9 @@ class EvaluationOptions(BaseModel, extra="forbid"):
 
     eval: list[str] | None = None
     """Metrics; an empty list measures nothing."""
-    eval_samples: int | None = Field(default=None, ge=2)
+    eval_samples: int | None = Field(default=None, ge=2, le=MOST)
     """Generated images for each replicate."""
-    eval_repeats: int | None = Field(default=None, ge=1)
+    eval_repeats: int | None = Field(default=None, ge=1, le=MOST)
     """Replicates, on disjoint seeds, behind a final number."""
     protocol: str | None = None
     """In place of the one that the teacher names."""
@@ -72,6 +73,10 @@ class EvaluationOptions(BaseModel, extra="forbid"):
     """Weights of the protocol's extractor, in place of the usual ones."""
     fast: bool = False
     """Compute features in 16 bits: another protocol."""
+    kid_subset_size: int | None = Field(default=None, ge=2, le=MOST)
+    """Images in each subset of KID, in place of the protocol's: another protocol."""
+    kid_subsets: int | None = Field(default=None, ge=1, le=MOST)
+    """Number of KID's subsets."""
 
     @property
     def measures(self) -> bool:
@@ -84,7 +89,7 @@ class RunOptions(EvaluationOptions):
 
     budget: str | None = None
     """One amount on one axis, such as ``images=200k``; None leaves it to the method."""
-    eval_points: int | None = Field(default=None, ge=1)
+    eval_points: int | None = Field(default=None, ge=1, le=MOST)
     """Evaluations along the run: at zero, then logarithmically spaced."""
     data: DatasetOrPath = None
     """Data set in place of the teacher's own, by name or path, for methods that learn from real images."""
@@ -154,6 +159,8 @@ class SettledEvaluation(RecordedEvaluation, extra="forbid"):
     repeats: int
     points: int
     fast: bool = False
+    kid_subset_size: int | None = Field(default=None, exclude_if=lambda size: size is None)
+    kid_subsets: int | None = Field(default=None, exclude_if=lambda subsets: subsets is None)
     extractors: dict[str, str]
     references: str
     code: str = ""
@@ -255,8 +262,14 @@ def read_fields(path: Path, what: str, such_as: str) -> dict[str, Any]:
         content = read_yaml(path)
     except FileNotFoundError:
         raise UsageError(f"the {what} file {str(path)!r} does not exist; check the path.") from None
-    except (ValueError, OSError) as error:
-        raise UsageError(f"the {what} file {str(path)!r} is not YAML: {error}") from None
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        raise UsageError(f"the {what} file {str(path)!r} cannot be read ({why}).") from None
+    except ValueError as error:
+        why = one_line(error, 300)
+        raise UsageError(
+            f"the {what} file {str(path)!r} cannot be read as YAML: {why}; mend it, or give another."
+        ) from None
     if not isinstance(content, dict):
         raise UsageError(
             f"the {what} file {str(path)!r} holds {type(content).__name__}, expected fields such as "

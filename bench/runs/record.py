@@ -7,9 +7,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, PlainSerializer, model_validator
 
-from bench.runs.budget import Ledger
+from bench.runs.budget import Amount, Count, Ledger
 
 SCHEMA = 1
+Number = Annotated[float, Field(strict=True)]
+"""A measured number, which is neither a truth value nor a text."""
 Direction = Literal["lower", "higher"]
 """The direction in which a metric is better."""
 
@@ -29,12 +31,12 @@ class RecordedEvaluation(Part):
     """When and how a run was measured; None stands for what a record does not say."""
 
     protocol: str | None = None
-    samples: int | None = None
+    samples: Count | None = None
     """Generated images of each replicate."""
     metrics: list[str] | None = None
-    repeats: int | None = None
+    repeats: Count | None = None
     """Replicates, on disjoint seeds, behind a final number."""
-    points: int | None = None
+    points: Count | None = None
     """Evaluations along the run, the last one included."""
     fast: bool | None = None
     """True if features were computed in 16 bits."""
@@ -59,7 +61,7 @@ class RecordedRecipe(Part):
     method_digest: str = ""
     """Digest of the method's code: an edited method is another run."""
     teacher: str = ""
-    seed: int = 0
+    seed: Count = 0
     budget: str | None = None
     """None for a method that does not train."""
     settings: dict[str, Any] = {}
@@ -86,13 +88,13 @@ class RecordedRecipe(Part):
 class Measurement(Part):
     """The number of one metric under one protocol."""
 
-    value: float
+    value: Number
     """The mean over the replicates, where there are several."""
-    std: float | None = None
+    std: Amount | None = None
     """Standard deviation over replicates, which are generated from disjoint seeds."""
-    values: list[float] | None = None
+    values: list[Number] | None = None
     """The number of each replicate, in their order, where there are several."""
-    smallest: float | None = None
+    smallest: Number | None = None
     """The smallest of the replicates, where papers quote that."""
     protocol: str
 
@@ -100,16 +102,16 @@ class Measurement(Part):
 class Evaluation(Part):
     """The metrics at one point of the budget, and the cost up to there."""
 
-    images: int
-    updates: int
-    flops: int
-    seconds: float
-    samples: int
+    images: Count
+    updates: Count
+    flops: Count
+    seconds: Amount
+    samples: Count
     """Generated images of each replicate."""
-    nfe: int
+    nfe: Count
     """Evaluations of the network for an image."""
     metrics: dict[str, Measurement]
-    watched: float | None = None
+    watched: Number | None = None
     """The first metric on replicate 0, always from the same noise, which the best checkpoint is chosen
     by.
     """
@@ -118,7 +120,7 @@ class Evaluation(Part):
 class UsedProtocol(Part):
     """A protocol that numbers of the record were measured under, in full."""
 
-    samples: int | None = None
+    samples: Count | None = None
     """Generated images of each replicate."""
     extractors: dict[str, str] = {}
     """SHA-256 of the weights by extractor."""
@@ -143,8 +145,8 @@ class UsedProtocol(Part):
 class BestCheckpoint(Part):
     """The final numbers, by metric, of the checkpoint that the training curve would have chosen."""
 
-    __pydantic_extra__: dict[str, float] = Field(init=False)
-    images: int = 0
+    __pydantic_extra__: dict[str, Number] = Field(init=False)
+    images: Count = 0
     """Images that its generator had been trained on."""
     selection: str = ""
     """The place of the checkpoint among the evaluations, in words."""
@@ -162,7 +164,7 @@ class BestCheckpoint(Part):
 class RecordedTuning(Part):
     """The effort behind the settings: runs that were tried, and how one was chosen; unset if unknown."""
 
-    runs: int | None = None
+    runs: Count | None = None
     note: str = ""
 
 
@@ -172,9 +174,9 @@ class Environment(Part):
     python: str = ""
     torch: str = ""
     device: str = ""
-    threads: int | None = None
+    threads: Count | None = None
     precision: str = ""
-    world_size: int = 1
+    world_size: Count = 1
     """Processes of the run."""
     batch_gpu: int | None = None
     """Images computed at once on one device; None is the whole batch."""
@@ -214,7 +216,7 @@ class Record(BaseModel, extra="allow", validate_by_name=True, serialize_by_alias
     run_id: str
     method: str
     teacher: str
-    seed: int
+    seed: Count
     status: Literal["running", "done", "failed", "interrupted"] = "running"
     error: str | None = None
     """Why the run failed, where it did."""
@@ -228,19 +230,19 @@ class Record(BaseModel, extra="allow", validate_by_name=True, serialize_by_alias
     """By setting, where its value comes from: a paper, official code, or ``given`` by hand."""
     protocols: dict[str, Annotated[UsedProtocol, AsGiven]] = {}
     """The protocols by the id that the measurements name."""
-    images: dict[str, int] = {}
+    images: dict[str, Count] = {}
     """Channels, resolution and classes of the images."""
     requires: list[str] = []
     """Kinds of requirements that the method had beside the teacher."""
     data_free: bool | None = None
     """True if the method needed neither real images nor images made by the teacher beforehand."""
-    nfe: int = 1
+    nfe: Count = 1
     """Evaluations of the network for an image, by the finished generator."""
-    parameters: int = 0
+    parameters: Count = 0
     """Number of the generator's parameters."""
     cost: Ledger = Field(default_factory=Ledger)
     evaluations: list[Evaluation] = []
-    final: dict[str, float] = {}
+    final: dict[str, Number] = {}
     """By metric, the numbers that count: those of the last evaluation of a finished run."""
     best: Annotated[BestCheckpoint, AsGiven] = BestCheckpoint()
     tuning: Annotated[RecordedTuning, AsGiven] = RecordedTuning()

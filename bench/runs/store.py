@@ -13,6 +13,7 @@ from bench import registry
 from bench.errors import BenchError, UsageError, unknown
 from bench.files.atomic import content_digest
 from bench.files.code import CODE, input_digest
+from bench.files.paths import written_path
 from bench.runs.folder import RunFolder
 from bench.runs.recipe import Recipe, Request, read_recorded, run_prefix
 from bench.runs.record import Record
@@ -24,7 +25,7 @@ PACKAGES = ("bench", "methods", "teachers", "evals")
 
 def results_folder(folder: Path | str | None = None) -> Path:
     """Return the folder of all runs: the one given, else ``BENCH_RESULTS``, else ``results/runs``."""
-    return Path(folder or os.environ.get("BENCH_RESULTS") or "results/runs").expanduser()
+    return written_path(folder or os.environ.get("BENCH_RESULTS") or "results/runs")
 
 
 def find_asked(request: Request, results: Path) -> Record | None:

@@ -132,7 +132,8 @@ def _settle_evaluation(request: Request, plan: EvaluationPlan, *, trains: bool) 
         )
     for asset in plan.assets:
         at_hand(asset)
-    settled_by_plan = {"protocol", "fast"}
+    settled_by_plan = {"protocol", "fast", "kid_subset_size", "kid_subsets"}
+    kid = plan.protocol.parameters["kid"] if plan.protocol.variant else {}
     return SettledEvaluation(
         **request.model_dump(include={*SettledEvaluation.model_fields} - settled_by_plan),
         protocol=request.protocol or plan.target.protocol or "",
@@ -141,6 +142,8 @@ def _settle_evaluation(request: Request, plan: EvaluationPlan, *, trains: bool) 
         repeats=plan.repeats,
         points=(request.eval_points or POINTS) if trains else 1,
         fast=plan.protocol.fast,
+        kid_subset_size=kid.get("size"),
+        kid_subsets=kid.get("subsets"),
         extractors=_extractor_digests(plan),
         references=identity(plan),
         code=code_of(files_behind(classes_of(plan))),

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.files.npz import read_npz
+from bench.files.npz import read_npz_images
 from bench.files.pickles import Malformed
 from bench.files.state_dicts import read_tensor
 from bench.files.tensors import open_weights
@@ -19,14 +19,9 @@ NPY = b"\x93NUMPY"
 def npz_images(path: Path) -> InMemory:
     """Read the samples of an ``.npz`` file: ``arr_0``, uint8 (N, R, R, C), as guided-diffusion writes it.
 
-    Raises UsageError for a file of statistics, which may hold some of its images too.
+    Raises UsageError for anything else, and for a file of statistics, which may hold some of its images.
     """
-    content = read_npz(path)
-    if content.moments is not None or content.features is not None:
-        raise UsageError(
-            f"{str(path)!r} holds statistics of images, and is a --reference and no data set."
-        )
-    return InMemory(content.images())
+    return InMemory(read_npz_images(path))
 
 
 def npy_images(path: Path) -> InMemory:

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from bench.files.pickles import Malformed
-from bench.files.state_dicts import read_state_dict
+from bench.files.state_dicts import StateDict, read_state_dict
 from bench.files.tensors import is_safetensors, is_state_dict, open_weights
 from bench.plugin import EDMPrecond, UsageError, converted, load_tensors, load_weights
 from teachers.files.snapshots import read_snapshot
@@ -52,13 +52,14 @@ def load_network(path: Path, default: NetworkConfig) -> tuple[EDMPrecond, Networ
         kwargs, tensors = read_checkpoint(path)
         config = default if kwargs is None else NetworkConfig.checked(kwargs, where)
         load_weights(config.on_meta(), tensors, where)  # before anything is kept
-        return tensors, {} if kwargs is None else {
-            "network": config.model_dump(mode="json", exclude_unset=True)
-        }
+        recorded = (
+            {} if kwargs is None else {"network": config.model_dump(mode="json", exclude_unset=True)}
+        )
+        return tensors, recorded | {"wrapper": getattr(tensors, "wrapper", "")}
 
     own = is_safetensors(open_weights(path))
     tensors, meta = load_tensors(path) if own else converted(path, read)
     config = NetworkConfig.checked(meta["network"], where) if "network" in meta else default
     network = config.on_meta()
-    load_weights(network, tensors, where)
+    load_weights(network, StateDict(tensors, "" if own else meta.get("wrapper", "")), where)
     return network, config

@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.errors import BenchError, UsageError
+from bench.runs.recipe import make_request
+from bench.training.job import make_job
 from evals.kid import KID, squared_mmd
 
 SMALL = KID(subsets=10, size=100)
@@ -120,3 +122,57 @@ def test_a_damaged_reference_and_parameters_without_meaning_are_refused():
         with pytest.raises(UsageError, match="mean over subsets"):
             KID(**parameters)
     assert KID().fewest == 1000
+
+
+# -- subsets as an option of an evaluation ---------------------------------------------------------
+
+KID_OF = (
+    "eval",
+    "teacher:edm-digits",
+    "--metrics",
+    "kid",
+    "--eval-samples",
+    "200",
+    "--eval-repeats",
+    "1",
+)
+
+
+def test_subsets_that_are_asked_for_are_another_protocol_and_stated(bench):
+    content = bench.json(*KID_OF, "--kid-subset-size", "50", "--kid-subsets", "7")
+    assert content["metrics"]["kid"]["protocol"] == content["protocol"]["id"] == "digits-kid7x50-200"
+    assert content["protocol"]["parameters"]["kid"] == {"subsets": 7, "size": 50, "seed": 2020}
+    other = bench.json(*KID_OF, "--kid-subset-size", "60", "--kid-subsets", "7")
+    assert other["protocol"]["id"] == "digits-kid7x60-200"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (
+            ["--kid-subset-size", "201"],
+            "--kid-subset-size 201 is more than the 200 images of digits-200",
+        ),
+        ([], "needs at least 1,000 images, not 200; raise --eval-samples, or lower --kid-subset-size."),
+        (["--kid-subset-size", "1"], "kid_subset_size: input should be greater than or equal to 2"),
+        (["--kid-subsets", "0"], "kid_subsets: input should be greater than or equal to 1"),
+        (["--metrics", "fid", "--kid-subsets", "7"], "kid is not measured; add it to --metrics"),
+    ],
+)
+def test_subsets_that_cannot_be_are_refused(bench, arguments, sentence):
+    code, out, err = bench(*KID_OF, *arguments)
+    assert code == 2 and sentence in err and out == "" and err.count("\n") == 1
+
+
+def test_the_usual_subsets_are_the_run_of_before_and_others_are_another():
+    def recipe(**asked):
+        request = make_request(method="sid", teacher="edm-digits", eval=["fid", "kid"], **asked)
+        return make_job(request).recipe
+
+    usual = recipe()
+    assert not {"kid_subset_size", "kid_subsets"} & usual.model_dump()["evaluation"].keys()
+    assert recipe(kid_subset_size=1000, kid_subsets=100).run_id == usual.run_id
+    other = recipe(kid_subset_size=500)
+    assert other.run_id != usual.run_id
+    assert other.run_id == recipe(kid_subset_size=500, kid_subsets=100).run_id
+    assert make_job(make_request(**other.as_request())).recipe == other

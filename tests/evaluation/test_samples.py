@@ -1,6 +1,7 @@
 """Samples as they are exchanged: written by ``bench sample`` and measured by ``bench eval``, in every form."""
 
 import json
+import re
 import zipfile
 
 import numpy as np
@@ -125,6 +126,35 @@ def test_an_array_is_read_if_it_can_be_read_in_one_way(bench, tmp_path, kind, fo
         with pytest.raises(Exception, match=complaint) as refused:
             find_dataset(str(file))()
         assert "\n" not in str(refused.value)
+
+
+NPZ = {
+    "floats": ({"arr_0": np.zeros((30, 8, 8, 1), np.float32)}, r"arr_0 is float32 \(30, 8, 8, 1\)"),
+    "channels first": ({"arr_0": np.zeros((30, 1, 8, 8), np.uint8)}, r"arr_0 is uint8 \(30, 1, 8, 8\)"),
+    "another name": (
+        {"samples": np.zeros((30, 8, 8, 1), np.uint8)},
+        "it holds 'samples', expected arr_0",
+    ),
+    "statistics": ({"mu": np.zeros(2), "sigma": np.eye(2)}, "statistics of images, which are a --refer"),
+}
+
+
+@pytest.mark.parametrize("kind", NPZ)
+def test_an_npz_that_holds_no_images_is_not_called_statistics(bench, tmp_path, kind):
+    arrays, complaint = NPZ[kind]
+    np.savez(tmp_path / "s.npz", **arrays)
+    code, _, err = bench("eval", tmp_path / "s.npz", *MEASURE)
+    assert code == 2 and "s.npz' holds no images that this suite reads: " in err
+    assert re.search(complaint, err) and "save them as uint8 (N, R, R, 3)" in err
+    assert "bench stats" not in err
+
+
+def test_an_npz_that_is_no_reference_says_so(bench, tmp_path):
+    np.savez(tmp_path / "s.npz", **NPZ["floats"][0])
+    code, _, err = bench(
+        "eval", "digits", *MEASURE[:2], "--eval-samples", 99, "--reference", tmp_path / "s.npz"
+    )
+    assert code == 2 and "s.npz' holds no statistics that this suite reads: arr_0 is float32" in err
 
 
 @pytest.mark.parametrize("cut", [3, 9, 20, 60, 100])

@@ -94,7 +94,10 @@ def test_what_is_written_is_read_back(content):
         ("{[1]: 2}", "a field's name is not a text"),
         ("a: &x [1]\nb: *x", r"\*x repeats another part; write that part out \(line 2"),
         ("&a [*a]", "repeats another part"),
-        ("9" * 1_000_000, "has 1,000,000 digits"),
+        ("9" * 1_000_000, "of 1,000,000 digits, expected at most"),
+        ("a: " + "9" * 400, "the number 9+... of 400 digits, expected at most 1.8e\\+308"),
+        ("a: -1e999", r"the number -1e999, expected at most 1.8e\+308 \(line 1, column 4\)"),
+        ('a: "\\ud800"', r"a text has half a character, which no file can hold \(line 1, column 4\)"),
         ("[" * 20_000, "nested too deeply"),
         ("{a: " * 20_000, "nested too deeply"),
         ("- " * 20_000, "nested too deeply"),
@@ -119,6 +122,11 @@ def test_what_is_not_plain_data_is_refused_in_one_line(text, problem):
         parse_yaml(text)
     assert "\n" not in str(refused.value)
     assert len(str(refused.value)) < 300
+
+
+def test_a_number_is_infinite_where_its_text_says_so():
+    assert parse_yaml("[.inf, -.INF, 1e308, -.5e3]") == [math.inf, -math.inf, 1e308, -500.0]
+    assert math.isnan(parse_yaml(".nan"))
 
 
 def test_aliases_that_multiply_are_refused_at_the_first():

@@ -238,7 +238,7 @@ WRONG = {
     "no member": ({}, "it holds nothing, expected mu and sigma, or arr_0, or feats"),
     "other members": (
         {f"a{i}": mean() for i in range(9)},
-        "it holds 'a0', 'a1', 'a2' and others, expected",
+        "it holds 'a0', 'a1', 'a2' and 6 more, expected",
     ),
     "no sigma": ({"mu": mean()}, "one of mu and sigma, expected both"),
     "no mu": ({"sigma": covariance(), "arr_0": pixels()}, "one of mu and sigma, expected both"),

@@ -69,6 +69,34 @@ def test_a_network_is_found_in_a_training_scripts_checkpoint(tmp_path, name):
     assert equal(loaded, tensors)
 
 
+@pytest.mark.parametrize(
+    ("saved", "told"),
+    [
+        (lambda t: t, ""),
+        (lambda t: prefixed(t, "module."), "names without 'module.'."),
+        (lambda t: {"ema": t, "step": 7}, "the network under 'ema'."),
+        (lambda t: {n: v.half() for n, v in t.items()}, "numbers of 16 bits as float32."),
+        (
+            lambda t: {"model": prefixed({n: v.bfloat16() for n, v in t.items()}, "_orig_mod.module.")},
+            "the network under 'model', names without '_orig_mod.module.', numbers of 16 bits as float32.",
+        ),
+    ],
+)
+def test_the_user_is_told_once_which_reading_was_chosen(tmp_path, capsys, saved, told):
+    file = tmp_path / "c.pt"
+    torch.save(saved(dict(network().state_dict())), file)
+    for _ in range(2):
+        load_weights(network(), read_weights(file), f"the weights file {str(file)!r}")
+    expected = f"note: the weights file {str(file)!r} is read so: {told}\n" if told else ""
+    assert capsys.readouterr().err == expected
+
+
+def test_nothing_is_told_of_weights_that_do_not_fit(tmp_path, capsys):
+    with pytest.raises(UsageError, match="does not fit"):
+        load_weights(network(), {"module.0.weight": torch.ones(3, 2).half()}, "these")
+    assert capsys.readouterr().err == ""
+
+
 def test_of_several_networks_none_is_chosen(tmp_path):
     tensors = network().state_dict()
     torch.save({"model": tensors, "ema": tensors}, tmp_path / "c.pt")

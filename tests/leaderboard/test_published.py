@@ -91,6 +91,7 @@ def test_a_source_is_a_bibtex_entry_with_its_special_characters_escaped():
     "change",
     [
         {"fid": -1},
+        {"fid": float("inf")},
         {"verified": True, "seen_in": []},
         {"source": "nobody"},
         {"dataset": "none"},

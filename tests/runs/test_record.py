@@ -11,7 +11,7 @@ from bench.runs.budget import Ledger, UpdateCost
 from bench.runs.folder import RunFolder
 from bench.runs.recipe import read_recorded
 from bench.runs.record import BestCheckpoint, Record
-from tests.helpers.records import record
+from tests.helpers.records import record, write
 
 PARTS = {
     "recipe": {
@@ -99,3 +99,47 @@ def test_a_part_that_does_not_hold_is_named(tmp_path, part, content):
 def test_the_best_checkpoint_of_a_run_is_written_with_its_metrics_first():
     best = BestCheckpoint(images=3, selection="the last of 1 evaluations", fid=2.0)
     assert list(best.as_given()) == ["fid", "images", "selection"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        (
+            '"flops":2000',
+            '"flops":' + "9" * 400,
+            "number 9+... of 400 digits, expected at most 1.8e.308",
+        ),
+        ('"value":2.0', '"value":1e999', "the number 1e999, expected at most"),
+        ('"value":2.0', '"value":NaN', "the number NaN, expected"),
+        ('"fid":2.0', '"fid":-Infinity', "the number -Infinity, expected"),
+        ('"settings":{', '"settings":{"alpha":1' + "0" * 309, "of 310 digits, expected"),
+        ('"flops":2000', '"flops":-1', "greater than or equal to 0, given -1"),
+        ('"images":100', '"images":true', "valid integer, given True"),
+        ('"seconds":3.0', '"seconds":"3"', "valid number, given '3'"),
+        ('"fid":2.0', '"fid":false', "final.fid: input should be a valid number, given False"),
+        ('"seed":0', '"seed":-1', "seed: input should be greater"),
+    ],
+)
+def test_a_number_that_cannot_be_is_damage_and_ends_no_table(tmp_path, bench, old, new, why):
+    write([record(), record(seed=1)], tmp_path)
+    file = tmp_path / "00000" / "record.json"
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+    with pytest.raises(BenchError, match=rf"record\.json is damaged \(.*{why}.*\); repeat the run"):
+        RunFolder(file.parent).read_record()
+    for command in (["table"], ["list", "runs"], ["plot", "-o", tmp_path / "a.svg"]):
+        code, _, err = bench(*command, "--results", tmp_path)
+        assert code == 0 and "is damaged" in err and "Error" not in err
+
+
+def test_digits_in_a_text_are_no_number(tmp_path):
+    write([record().model_copy(update={"error": "1" * 400 + " 1e999 NaN"})], tmp_path)
+    assert RunFolder(tmp_path / "00000").read_record() is not None
+
+
+def test_a_record_without_a_point_of_its_own_nfe_has_no_curve_and_is_shown(tmp_path, bench):
+    odd = record()
+    odd.evaluations[-1].nfe = 7
+    write([odd, record(seed=1), record("teacher", fid=1.5)], tmp_path)
+    assert "sid" in bench.ok("table", "--columns", "all", "--results", tmp_path).out

@@ -17,6 +17,7 @@ from bench import registry
 from bench.errors import UsageError
 from bench.evaluation.sampling import sample_images, seeded_noise
 from bench.factory import open_generator
+from bench.files import tensors
 from bench.plugin import Sampler, to_uint8
 from bench.plugin.diffusion import NoiseLevels
 from bench.runs.recipe import make_request
@@ -193,6 +194,15 @@ def test_an_architecture_differs_from_another_only_where_it_does():
     assert published.model_copy(update={"num_blocks": 2}).differs(published) == [
         "num_blocks 2 where 3 was published"
     ]
+
+
+def test_a_converted_copy_tells_of_its_wrapper_like_the_file(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(EDMCifar10, "network", config(SMALL))
+    torch.save({"ema": weights(SMALL), "step": 3}, tmp_path / "c.pt")
+    for _ in range(2):  # the second time from the copy
+        tensors._tell.cache_clear()  # as in another process
+        EDMCifar10(tmp_path / "c.pt")
+        assert capsys.readouterr().err.endswith("c.pt' is read so: the network under 'ema'.\n")
 
 
 def test_safetensors_are_read_where_they_lie(tmp_path, monkeypatch):

@@ -95,7 +95,7 @@ def test_a_suite_that_multiplies_beyond_any_machine_is_refused_at_once(bench, tm
             "seed: extra inputs are not permitted, given 3",
         ),
         ("- sid", "holds list, expected fields such as methods and seeds"),
-        ("a: [", "is not YAML"),
+        ("a: [", "cannot be read as YAML"),
     ],
 )
 def test_a_suite_that_does_not_hold_is_refused_in_one_sentence(tmp_path, content, complaint):
