@@ -11,11 +11,11 @@ from bench.plugin import (
     Denoiser,
     RealImages,
     Requirement,
+    SameUnits,
     Step,
     Teacher,
     add_noise,
     euler_step,
-    fork_rng,
     heun_step,
     per_image,
 )
@@ -105,8 +105,9 @@ class CD(ConsistencyModel):
         y = add_noise(x, sigma)
         with torch.no_grad():
             y_next = SOLVERS[self.settings.solver](self.teacher, y, sigma, sigma_next, labels)
-        with fork_rng(x.device):
+        same = SameUnits()
+        with same:
             image = self.student(y, sigma, labels)
-        with torch.no_grad():
+        with same, torch.no_grad():
             target = self.consistent(self.target or self.generator, y_next, sigma_next, labels)
         return self.image_distance(image, target)

@@ -4,7 +4,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.plugin import Batch, Step, Teacher, add_noise, fork_rng, pixels, set_dropout
+from bench.plugin import Batch, SameUnits, Step, Teacher, add_noise, pixels, set_dropout
 from methods.parts.fake_score import DenoisingSettings, FakeScoreMethod
 
 
@@ -52,9 +52,11 @@ class DiffInstruct(FakeScoreMethod):
         """
         if not self.settings.score_dropout:
             return self.teacher(y, sigma, labels), self.fake(y, sigma, labels)
-        with fork_rng(y.device):
+        same = SameUnits()
+        with same:
             real = self.teacher.train()(y, sigma, labels)
-        fake = self.fake.train()(y, sigma, labels)
+        with same:
+            fake = self.fake.train()(y, sigma, labels)
         for network in (self.teacher, self.fake):
             network.eval()
         return real, fake

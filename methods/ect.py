@@ -4,7 +4,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.plugin import Batch, Step, fork_rng, lognormal, per_image, pixels
+from bench.plugin import Batch, SameUnits, Step, lognormal, per_image, pixels
 from methods.parts.trajectory import ConsistencyModel
 
 
@@ -29,6 +29,9 @@ class ECT(ConsistencyModel):
     def steps(self) -> list[Step]:
         return [Step("generator", self.generator, self.loss, self.settings.adam())]
 
+    def phase(self, seen: int) -> int:
+        return seen // self.settings.stage_images
+
     def loss(self, batch: Batch) -> Tensor:
         """The distance of the student's images at two levels of one noise, over the gap of the levels.
 
@@ -38,9 +41,10 @@ class ECT(ConsistencyModel):
         sigma = lognormal(x, s.p_mean, s.p_std)
         lower = lower_level(sigma, s.ratio, batch.seen // s.stage_images)
         noise = torch.randn_like(x)
-        with fork_rng(x.device):
+        same = SameUnits()
+        with same:
             image = self.student(x + per_image(sigma, x) * noise, sigma, labels)
-        with torch.no_grad():
+        with same, torch.no_grad():
             some = lower.clamp_min(self.noise.sigma_min * 1e-3)  # its answer at level 0 is not used
             target = self.student(x + per_image(lower, x) * noise, some, labels).nan_to_num()
             target = torch.where(per_image(lower, x) > 0, target, x)

@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from bench.plugin import Batch, Denoiser, Step, Teacher, fork_rng, lognormal, per_image, pixels
+from bench.plugin import Batch, Denoiser, SameUnits, Step, Teacher, lognormal, per_image, pixels
 from methods.parts.trajectory import ConsistencyModel
 
 
@@ -49,6 +49,9 @@ class SCD(ConsistencyModel):
         adam = replace(s.adam(), eps=s.eps, clip_norm=s.clip_norm)
         return [Step("generator", self.generator, self.loss, adam, head=self.log_variance)]
 
+    def phase(self, seen: int) -> int | None:
+        return None if seen < self.settings.warmup_images else 0
+
     def loss(self, batch: Batch) -> Tensor:
         """``e^-w mean (F - F^- - g)^2 / (sigma P) + w`` of each real image of ``P`` pixels, (N,).
 
@@ -63,9 +66,11 @@ class SCD(ConsistencyModel):
         with torch.no_grad():
             flow = velocity(self.teacher, x_t, t, data, labels)
         ramp = min(1.0, batch.seen / s.warmup_images) if s.warmup_images else 1.0
-        with fork_rng(x.device):
+        same = SameUnits()
+        with same:
             predicted = velocity(self.generator, x_t, t, data, labels)
-        tangent = self.tangent(x_t, t, predicted.detach(), flow, ramp, labels)
+        with same:
+            tangent = self.tangent(x_t, t, predicted.detach(), flow, ramp, labels)
         batch.logs["tangent"] = tangent.square().mean()
         error = (
             ((predicted.double() - predicted.detach().double()) / data - tangent)

@@ -1,5 +1,6 @@
 """SiD2A, SiDA from a generator that SiD made: Zhou, Zheng, Gu, Wang, Huang, ICLR 2025, arXiv 2410.14919."""
 
+from collections.abc import Hashable
 from typing import Any, Self
 
 from pydantic import Field, model_validator
@@ -51,6 +52,9 @@ class SiD2A(Method):
     @property
     def together(self) -> int:
         return self.settings.micro_batch  # SiDA follows
+
+    def phase(self, seen: int) -> Hashable:
+        return self.trained_by.phase(seen)
 
     def begin_stage(self, stage: int, average: nn.Module) -> None:
         """SiDA goes on from the weight average of SiD's generator, its fake score from the teacher."""

@@ -48,6 +48,9 @@ class SiDA(FakeScoreMethod):
     def together(self) -> int:
         return self.settings.micro_batch
 
+    def phase(self, seen: int) -> bool:
+        return seen > self.settings.adversarial_starts_at
+
     def build(self, teacher: Teacher) -> None:
         feature_shape(teacher)  # refuses a teacher without an encoder
         super().build(teacher)

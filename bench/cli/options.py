@@ -206,6 +206,13 @@ class RunFlags:
             "[default: all].",
         ),
     ]
+    capture: Annotated[
+        bool | None,
+        typer.Option(
+            "--capture",
+            help="Record updates as CUDA graphs: a small network or batch is many times faster.",
+        ),
+    ]
     keep: Annotated[
         int | None, typer.Option(metavar="K", help="Checkpoints kept, the last ones. [default: 2]")
     ]

@@ -52,7 +52,7 @@ from bench.plugin.diffusion import (
     per_image,
     pixels,
 )
-from bench.plugin.dropout import set_dropout
+from bench.plugin.dropout import SameUnits, set_dropout
 from bench.plugin.extractor import FeatureExtractor, Features
 from bench.plugin.images import ImageSpec, from_uint8, to_uint8
 from bench.plugin.method import Adam, Batch, FurtherLevels, Method, Settings, Step, TrainingSettings
@@ -117,6 +117,7 @@ __all__ = [  # noqa: RUF022 - grouped by what an author makes
     "ema_decay",
     "euler_step",
     "few_steps",
+    "SameUnits",
     "fork_rng",
     "heun_step",
     "lognormal",

@@ -2,6 +2,11 @@
 computed.
 """
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from contextvars import ContextVar
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 
@@ -22,10 +27,48 @@ class Dropout(nn.Dropout):
         return torch.where(_kept(x, self.p), x / (1 - self.p), 0.0)
 
 
+class SameUnits(AbstractContextManager["SameUnits"]):
+    """Passes of a network that drop the same units: those within this context, again and again.
+
+    same = SameUnits()
+    with same:
+        image = student(y, sigma)
+    with same, torch.no_grad():
+        target = student(y_next, sigma_next)
+    """
+
+    def __init__(self) -> None:
+        self.seeds: list[Tensor] = []
+        self._again: Iterator[Tensor] | None = None
+
+    def __enter__(self) -> Self:
+        self._again = iter(self.seeds) if self.seeds else None
+        self._token = _same.set(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _same.reset(self._token)
+
+    def next_seeds(self, x: Tensor) -> Tensor:
+        """Return the numbers of the layer that is reached: drawn in the first pass, the same in others."""
+        if self._again is not None:
+            return next(self._again)
+        self.seeds.append(_drawn(x))
+        return self.seeds[-1]
+
+
+_same: ContextVar[SameUnits | None] = ContextVar("same", default=None)
+
+
+def _drawn(x: Tensor) -> Tensor:
+    return torch.randint(-(2**31), 2**31, (len(x),), dtype=torch.int32, device=x.device)
+
+
 @torch.no_grad()
 def _kept(x: Tensor, p: float) -> Tensor:
     """Draw which units of each image of ``x`` are kept, like ``x``, each with probability ``1 - p``."""
-    seeds = torch.randint(-(2**31), 2**31, (len(x),), dtype=torch.int32, device=x.device)
+    same = _same.get()
+    seeds = _drawn(x) if same is None else same.next_seeds(x)
     bits = torch.arange(x[0].numel(), dtype=torch.int32, device=x.device) ^ seeds[:, None]
     for shift, factor in _ROUNDS:
         bits ^= (bits >> shift) & (

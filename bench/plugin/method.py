@@ -3,7 +3,7 @@ it generates.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from inspect import signature
 from typing import Annotated, Any, ClassVar, Literal
@@ -245,6 +245,14 @@ class Method(ABC):
     def nfe(self) -> int:
         """Network evaluations that ``generate`` spends on one image."""
         return 1
+
+    def phase(self, seen: int) -> Hashable:
+        """Return what the losses take from ``batch.seen`` other than through tensors, such as whether a
+        term counts yet: while it stays the same an update that was recorded as a CUDA graph holds.
+
+        None where it changes with every update, which is then never recorded.
+        """
+        return 0
 
     @property
     def together(self) -> int:

@@ -104,6 +104,8 @@ class RunOptions(EvaluationOptions):
     device: str = "auto"
     batch_gpu: Annotated[int, Field(ge=1)] | Literal["auto"] | None = None
     """Images computed at once on one device, ``auto`` for as many as fit; None is the whole batch."""
+    capture: bool = False
+    """Record updates as CUDA graphs, on a GPU: the same mathematics without waiting for the host."""
     keep: int = Field(default=2, ge=1)
     """Checkpoints kept: the last ones."""
 

@@ -180,6 +180,8 @@ class Environment(Part):
     """Processes of the run."""
     batch_gpu: int | None = None
     """Images computed at once on one device; None is the whole batch."""
+    captured: bool = False
+    """True if updates were recorded as CUDA graphs."""
     commit: str | None = None
     """The commit of the suite, where it runs from its repository."""
     packages: dict[str, str] = {}

@@ -60,7 +60,7 @@ class Checkpoint:
         """
         started = time.perf_counter()
         self.trainer.synchronise()
-        self.trainer.require_finite()
+        self.trainer.losses.require_finite()
         if distributed.is_main():
             self._write()
         self.saved = time.perf_counter()

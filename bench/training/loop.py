@@ -50,6 +50,7 @@ def train(
     recorder.open(method)
     trainer = prepare_trainer(job, budget, method, observe, stop)
     record.environment.batch_gpu = trainer.batch_gpu
+    record.environment.captured = trainer.capture
 
     # Continue from the last checkpoint.
     checkpoint = Checkpoint(trainer, recorder, job.request.keep)
@@ -152,7 +153,9 @@ def prepare_trainer(
         real = RealStream(dataset, job.teacher.image_spec, job.recipe.seed, job.device)
     batch_gpu = images_at_once(job, budget, observe)
     torch.manual_seed(job.recipe.seed)
-    trainer = Trainer(method, job.teacher, budget, job.device, pairs, real, batch_gpu)
+    trainer = Trainer(
+        method, job.teacher, budget, job.device, pairs, real, batch_gpu, job.request.capture
+    )
     charge_initial_generator(job, trainer)
     return trainer
 

@@ -43,16 +43,39 @@ def checked_steps(method: Method) -> list[Step]:
     return steps
 
 
-def optimizer_of(step: Step) -> torch.optim.Optimizer:
-    """Make the optimizer of all that a step trains."""
+def optimizer_of(step: Step, capture: bool = False) -> torch.optim.Optimizer:
+    """Make the optimizer of all that a step trains; to ``capture`` it, all that it knows is on the GPU."""
     o, parameters = step.optimizer, [p for module in step.modules for p in module.parameters()]
+    rate = torch.tensor(o.lr, device=parameters[0].device) if capture else o.lr
     if o.rectified:
         return torch.optim.RAdam(
-            parameters, o.lr, o.betas, o.eps, o.weight_decay, decoupled_weight_decay=True, foreach=True
+            parameters,
+            rate,
+            o.betas,
+            o.eps,
+            o.weight_decay,
+            decoupled_weight_decay=True,
+            foreach=True,
+            capturable=capture,
         )
     return torch.optim.AdamW(
-        parameters, o.lr, betas=o.betas, eps=o.eps, weight_decay=o.weight_decay, fused=True
+        parameters,
+        rate,
+        betas=o.betas,
+        eps=o.eps,
+        weight_decay=o.weight_decay,
+        fused=True,
+        capturable=capture,
     )
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate, in place where it is a tensor, which a recorded update reads."""
+    (group,) = optimizer.param_groups
+    if isinstance(group["lr"], Tensor):
+        group["lr"].fill_(rate)
+    else:
+        group["lr"] = rate
 
 
 def learning_rate(adam: Adam, updates: int, left: float, decay: float) -> float:

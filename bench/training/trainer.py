@@ -3,7 +3,6 @@ average, and the ledger of their cost.
 """
 
 import copy
-import math
 import time
 from bisect import bisect_right
 from collections.abc import Mapping
@@ -16,23 +15,18 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from bench import distributed
-from bench.errors import BenchError
+from bench.errors import BenchError, UsageError
 from bench.plugin.diffusion import ema_decay, fork_rng
 from bench.plugin.method import Batch, Method, Step, TrainingSettings, WholeBatchNeeded
 from bench.plugin.teacher import Teacher
 from bench.runs.budget import Budget, Ledger, UpdateCost
+from bench.training.capture import Graphs
 from bench.training.cost import measure
+from bench.training.losses import Losses
 from bench.training.pairs import PairStream
-from bench.training.parts import (
-    parts_of,
-    random_state,
-    randomness_of,
-    set_random_state,
-    share_of,
-    values_of_whole,
-)
+from bench.training.parts import parts_of, random_state, randomness_of, set_random_state, share_of
 from bench.training.real_images import RealStream
-from bench.training.steps import checked_steps, learning_rate, optimizer_of, sanitise
+from bench.training.steps import checked_steps, learning_rate, optimizer_of, sanitise, set_rate
 
 LEAST_SCALE = 2.0**-20
 """Smallest scale of a loss in fp16 before training is given up; it begins at 2^16 and halves at
@@ -59,16 +53,20 @@ class Trainer:
         pairs: PairStream | None = None,
         real: RealStream | None = None,
         batch_gpu: int | None = None,
+        capture: bool = False,
     ) -> None:
         settings = method.settings
         assert isinstance(settings, TrainingSettings)
-        parts_of(settings.batch, batch_gpu, method.together)  # refuses what does not divide
+        parts = parts_of(settings.batch, batch_gpu, method.together)  # refuses what does not divide
+        if capture and (device.type != "cuda" or len(parts[0]) < settings.batch):
+            raise UsageError(
+                "--capture records updates on one GPU that computes the whole batch at once; leave it out."
+            )
         self.method, self.settings, self.teacher, self.budget = method, settings, teacher, budget
         self.device, self.pairs, self.real, self.batch_gpu = device, pairs, real, batch_gpu
+        self.capture = capture
         self.ledger, self.stage, self.stage_began, self.stage_updates = Ledger(), 0, 0, 0
-        self.losses: dict[str, Tensor] = {}
-        self.unchecked: list[tuple[int, str, Tensor]] = []
-        """Losses that nobody has looked at yet, with their updates and roles: to look makes a GPU wait."""
+        self.losses = Losses()
         self.asks_whole: set[str] = set()
         """Roles of the steps whose losses have asked for numbers of the whole batch."""
         with fork_rng(device):  # what a method prepares leaves the training's random numbers alone
@@ -89,7 +87,8 @@ class Trainer:
         self.roles = {"teacher": self.teacher.denoiser, **method.networks()} | {
             step.role: step.network for step in self.steps
         }
-        self.optimizers = {step.role: optimizer_of(step) for step in self.steps}
+        self.graphs = Graphs() if self.capture else None
+        self.optimizers = {step.role: optimizer_of(step, self.capture) for step in self.steps}
         self.scalers = {
             step.role: torch.amp.GradScaler(self.device.type, enabled=self.settings.precision == "fp16")
             for step in self.steps
@@ -117,10 +116,13 @@ class Trainer:
         for step in self.steps:
             for turn in range(step.repeat):
                 fresh = turn > 0 or not step.reuse
+                kind = step.role if fresh else f"{step.role} again"  # which spares it generating images
                 if fresh or not batch:
                     batch = self._in_parts(self._fresh_batch())
+                    if self.graphs is not None:
+                        batch = [self.graphs.place(kind, batch[0])]
                 if self.ledger.images - self.stage_began >= step.starts_at:
-                    self._charged_update(step, batch, fresh)
+                    self._charged_update(step, batch, kind)
                 if step.network is self.method.generator:
                     self.average.update_parameters(step.network)
                     self.ledger.images += self.settings.batch
@@ -157,13 +159,12 @@ class Trainer:
         whole = len(parts[0]) == self.settings.batch
         return [share] if whole else [share.part(rows, parts[0].start) for rows in parts]
 
-    def _charged_update(self, step: Step, batch: list[Batch], fresh: bool) -> None:
+    def _charged_update(self, step: Step, batch: list[Batch], kind: str) -> None:
         """Take one update; the first of each kind is measured, and the others are charged the same."""
-        kind = step.role if fresh else f"{step.role} again"  # which spares it generating images
         if step.role in self.asks_whole:
             self._gather(step, batch)
         if kind in self.costs:
-            self._update(step, batch)
+            self._update(step, batch, kind)
         else:
             self.costs[kind] = self._measured_update(step, batch)
         self.ledger.charge(self.costs[kind])
@@ -206,7 +207,20 @@ class Trainer:
         for module in step.modules:
             module.requires_grad_(True).train()
 
-    def _update(self, step: Step, batch: list[Batch]) -> None:
+    def _update(self, step: Step, batch: list[Batch], kind: str = "") -> None:
+        """Take one update, recorded and replayed where that is asked for and its ``kind`` is given."""
+        set_rate(self.optimizers[step.role], self._learning_rate(step))
+        phase = self.method.phase(batch[0].seen)
+        if self.graphs is not None and kind and phase is not None:
+            loss = self.graphs.run((kind, phase), lambda: self._compute(step, batch))
+        else:
+            loss = self._compute(step, batch)
+        self.losses.note(step.role, loss, batch, self.settings.batch)
+        if not self.scalers[step.role].is_enabled():  # which skips what is not finite
+            self.losses.unchecked.append((self.ledger.updates + 1, step.role, loss))
+
+    def _compute(self, step: Step, batch: list[Batch]) -> Tensor:
+        """Compute the loss and its gradient, and move the weights. Return the loss."""
         self._freeze_all_but(step)
         optimizer, scaler = self.optimizers[step.role], self.scalers[step.role]
         optimizer.zero_grad(set_to_none=True)
@@ -221,18 +235,12 @@ class Trainer:
         distributed.all_reduce_at_once(gradients)
         scaler.unscale_(optimizer)
         sanitise(gradients, parameters, step.optimizer)
-        optimizer.param_groups[0]["lr"] = self._learning_rate(step)
         scaler.step(optimizer)
         scaler.update()
         if step.after is not None:
             with torch.no_grad():
                 step.after()
-        self.losses[f"loss/{step.role}"] = total = sum(losses[1:], losses[0])
-        if not scaler.is_enabled():  # which skips what is not finite
-            self.unchecked.append((self.ledger.updates + 1, step.role, total))
-        for name in batch[0].logs:
-            shares = [part.logs[name].detach() * (len(part.z) / self.settings.batch) for part in batch]
-            self.losses[name] = sum(shares[1:], shares[0])
+        return sum(losses[1:], losses[0])
 
     def _learning_rate(self, step: Step) -> float:
         begin, end = (0.0, *self.method.stages, 1.0)[self.stage : self.stage + 2]
@@ -254,7 +262,7 @@ class Trainer:
         Raises BenchError for a loss that is not finite, and for a scale that has sunk to nothing,
         which means that the values themselves are not finite.
         """
-        self.require_finite()
+        self.losses.require_finite()
         scales = {
             role: scaler.get_scale() for role, scaler in self.scalers.items() if scaler.is_enabled()
         }
@@ -264,19 +272,7 @@ class Trainer:
                     f"the {role} step's gradients are not finite in fp16, whatever its loss is "
                     "scaled by; use --precision tf32."
                 )
-        losses = dict(zip(self.losses, values_of_whole(list(self.losses.values())), strict=True))
-        return losses | {f"scale/{role}": scale for role, scale in scales.items()}
-
-    def require_finite(self) -> None:
-        """Raise BenchError for the first loss since the last call that is not a finite number."""
-        values = values_of_whole([loss for _, _, loss in self.unchecked])
-        for (update, role, _), value in zip(self.unchecked, values, strict=True):
-            if not math.isfinite(value):
-                raise BenchError(
-                    f"training diverged: the loss of the {role} step is {value} at update {update:,}; "
-                    "give smaller learning rates by --set, or mend the loss."
-                )
-        self.unchecked = []
+        return self.losses.numbers() | {f"scale/{role}": scale for role, scale in scales.items()}
 
     def synchronise(self) -> None:
         """Wait for a GPU, which lags behind its launches: the wait belongs to training and not to

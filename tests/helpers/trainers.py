@@ -30,7 +30,7 @@ def make_trainer(
     return trainer_for(job, CPU)
 
 
-def trainer_for(job: Job, device: torch.device) -> Trainer:
+def trainer_for(job: Job, device: torch.device, *, capture: bool = False) -> Trainer:
     """A trainer that carries out a job on this device; noise stands in for the images of pairs."""
     job.teacher.to(device)
     seed = job.recipe.seed
@@ -43,7 +43,7 @@ def trainer_for(job: Job, device: torch.device) -> Trainer:
         real = RealStream(job.requirements.real, job.teacher.image_spec, seed, device)
     torch.manual_seed(seed)
     instance = job.method_class(job.settings, job.teacher)
-    return Trainer(instance, job.teacher, job.budget, device, pairs, real)
+    return Trainer(instance, job.teacher, job.budget, device, pairs, real, capture=capture)
 
 
 DATA_FREE = [

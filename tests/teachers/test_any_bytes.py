@@ -18,8 +18,8 @@ from safetensors.torch import save
 from bench.errors import BenchError
 from bench.files.npz import read_npz
 from bench.files.tensors import read_weights, save_tensors
-from bench.runs.recipe import read_recipe
 from bench.runs.folder import RunFolder
+from bench.runs.recipe import read_recipe
 from bench.runs.suite import read_suite
 from teachers.datasets.named import read_files
 from teachers.files.checkpoints import read_checkpoint

@@ -181,3 +181,85 @@ def test_augmentation_waits_for_nothing_and_gives_the_same_images():
         AugmentPipe(1.0)(on_device)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+def iterated(
+    method: str, settings: dict[str, object], precision: str, updates: int, *, capture: bool
+) -> Trainer:
+    environment.set_precision(precision)
+    job = job_of(method, settings, precision)
+    made = trainer_for(job, job.device, capture=capture)
+    for _ in range(updates):
+        made.iteration()
+    return made
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize(("method", "settings"), TRAINED, ids=str)
+def test_recorded_updates_train_as_updates_one_by_one_do(method, settings, precision):
+    """The same random numbers and the same kernels, and so the same weights and ledger."""
+    if precision == "fp16" and method in ("ect", "cd", "scd", "kd", "pd"):
+        pytest.skip("one of each family is enough in fp16, and RAdam looks at its scale on the host")
+    eager = iterated(method, settings, precision, 12, capture=False)
+    recorded = iterated(method, settings, precision, 12, capture=True)
+    assert len(recorded.graphs.recorded) == len(recorded.costs)
+    chaotic = method in ("dmd2", "f-distill")  # a discriminator amplifies the order of sums
+    for a, b in zip(
+        eager.method.generator.parameters(), recorded.method.generator.parameters(), strict=True
+    ):
+        assert (a - b).norm() <= (0.05 if chaotic else 1e-3) * a.norm().clamp_min(1e-3)
+    assert eager.ledger.model_dump(exclude={"seconds"}) == recorded.ledger.model_dump(
+        exclude={"seconds"}
+    )
+    for name, value in eager.curve_values().items():
+        found = recorded.curve_values()[name]
+        assert found == pytest.approx(value, rel=0.2 if chaotic else 0.01, abs=1e-3), name
+
+
+@pytest.mark.parametrize(("method", "settings"), TRAINED, ids=str)
+def test_an_update_never_waits_for_the_gpu(method, settings):
+    trainer = iterated(method, settings, "tf32", 3, capture=False)
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(3):
+            trainer.iteration()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_a_captured_run_ends_with_the_numbers_of_one_that_is_not(tmp_path):
+    numbers = {}
+    for capture in (False, True):
+        record = suite.run(
+            "sid",
+            "edm-digits",
+            budget="images=30k",
+            eval=["fid"],
+            eval_samples=2000,
+            eval_repeats=1,
+            results=tmp_path / str(capture),
+            device="cuda",
+            capture=capture,
+            settings={"precision": "fp32"},
+        )
+        numbers[capture] = record.final["fid"]
+        assert record.environment.captured == capture
+    assert numbers[True] == pytest.approx(numbers[False], rel=0.05)
+
+
+@pytest.mark.parametrize(("method", "settings"), TRAINED, ids=str)
+def test_a_batch_in_parts_trains_as_the_whole_on_the_gpu(method, settings):
+    if method in ("dmd2", "f-distill"):
+        pytest.skip("a discriminator amplifies the order of sums; in float64 it is shown on the CPU")
+    groups = {"micro_batch": 16} if method in ("sida", "sid2a") else {}
+    whole = iterated(method, settings | groups, "fp32", 5, capture=False)
+    job = job_of(method, settings | groups, "fp32")
+    parts = trainer_for(job, job.device)
+    parts.batch_gpu = 16
+    for _ in range(5):
+        parts.iteration()
+    for a, b in zip(
+        whole.method.generator.parameters(), parts.method.generator.parameters(), strict=True
+    ):
+        assert (a - b).norm() <= 1e-3 * a.norm().clamp_min(1e-3)

@@ -10,7 +10,7 @@ from torch import nn
 
 from bench.errors import UsageError
 from bench.plugin import Batch
-from bench.plugin.dropout import Dropout
+from bench.plugin.dropout import Dropout, SameUnits
 from bench.plugin.method import WholeBatchNeeded
 from bench.runs.recipe import make_request
 from bench.training import real_images
@@ -196,3 +196,19 @@ def test_dropout_keeps_the_mean_and_differs_from_call_to_call():
     assert torch.equal(layer.eval()(x), x)
     assert torch.equal(Dropout(0.0).train()(x), x)
     assert isinstance(layer, nn.Dropout)
+
+
+def test_passes_in_one_context_drop_the_same_units_and_others_do_not():
+    network = nn.Sequential(Dropout(0.5), Dropout(0.5)).train()
+    x, same = torch.ones(4, 1000), SameUnits()
+    with same:
+        first = network(x)
+    with same:
+        second = network(x)
+    with same, torch.no_grad():
+        third = network(x)
+    assert torch.equal(first, second)
+    assert torch.equal(first, third)
+    assert not torch.equal(first, network(x))
+    with SameUnits():
+        assert not torch.equal(first, network(x))

@@ -1,0 +1,41 @@
+"""The losses of a training, on the device until somebody looks: to look makes a GPU wait."""
+
+import math
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from bench.errors import BenchError
+from bench.plugin.method import Batch
+from bench.training.parts import values_of_whole
+
+
+class Losses(dict[str, Tensor]):
+    """The latest loss of each step, ``loss/ROLE``, and what the losses log."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unchecked: list[tuple[int, str, Tensor]] = []
+        """Losses that nobody has looked at yet, with their updates and roles."""
+
+    def note(self, role: str, loss: Tensor, batch: Sequence[Batch], images: int) -> None:
+        """Take note of an update's loss and logs, of a batch of so many images in all."""
+        self[f"loss/{role}"] = loss
+        for name in batch[0].logs:
+            shares = [part.logs[name].detach() * (len(part.z) / images) for part in batch]
+            self[name] = sum(shares[1:], shares[0])
+
+    def numbers(self) -> dict[str, float]:
+        """Look at the latest ones."""
+        return dict(zip(self, values_of_whole(list(self.values())), strict=True))
+
+    def require_finite(self) -> None:
+        """Raise BenchError for the first loss since the last call that is not a finite number."""
+        values = values_of_whole([loss for _, _, loss in self.unchecked])
+        for (update, role, _), value in zip(self.unchecked, values, strict=True):
+            if not math.isfinite(value):
+                raise BenchError(
+                    f"training diverged: the loss of the {role} step is {value} at update {update:,}; "
+                    "give smaller learning rates by --set, or mend the loss."
+                )
+        self.unchecked = []
