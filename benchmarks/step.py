@@ -1,14 +1,15 @@
 """A whole update of a method on the full-size CIFAR-10 network, beside the official code of SiD.
 
     python -m benchmarks.step --methods sid diff-instruct --batches 16 64 --device cuda
-    python -m benchmarks.step --methods sid --batches 16 128 --official CHECKOUT --device cuda
+    python -m benchmarks.step --methods sid --batches 16 128 --official CHECKOUT --capture --device cuda
+    python -m benchmarks.step --methods sid dmd --batches 256 --teacher edm-digits --capture --device cuda
 
 An update is every step of the method: batches drawn, losses, gradients made finite, optimizers and
 the weight average. The network is that of CIFAR-10 (55.7M parameters) with random weights. With
 ``--official``, a checkout of mingyuanzhou/SiD, the same is made of its networks, its loss and its
 settings, with TF32 off as shipped, without its data loader and its synchronisation of processes,
 which is to its advantage. Variants are measured one after another, since two do not fit in memory,
-each warmed up and then timed by blocks. Prints a Markdown table of the median milliseconds per
+each warmed up and then timed by blocks; with ``--capture`` the suite's own also as CUDA graphs. It prints a Markdown table of the median milliseconds per
 image and of the peak memory, then JSON.
 """
 
@@ -38,19 +39,24 @@ from tests.helpers.trainers import trainer_for
 Update = Callable[[], object]
 
 
-def own_update(method: str, batch: int, precision: str, device: torch.device) -> Update:
-    """An iteration of the suite's trainer."""
-    given = SMALL.get(method, [])
+def own_update(
+    teacher: str, method: str, batch: int, precision: str, device: torch.device, capture: bool
+) -> Update:
+    """An iteration of the suite's trainer, past its first updates, of which one is recorded."""
+    given = SMALL.get(method, []) if teacher == "random-cifar10" else []
     settings = {name: json.loads(value) for name, _, value in (text.partition("=") for text in given)}
     request = make_request(
         method=method,
-        teacher="random-cifar10",
+        teacher=teacher,
         settings={"batch": batch, "precision": precision} | settings,
         budget="images=100M",
         eval=[],
         device=str(device),
     )
-    trainer: Trainer = trainer_for(make_job(request), device)
+    environment.set_precision(precision)
+    trainer: Trainer = trainer_for(make_job(request), device, capture=capture)
+    for _ in range(5 if capture else 0):
+        trainer.iteration()
 
     def update() -> None:
         environment.set_precision(precision)
@@ -180,6 +186,8 @@ def main() -> None:
     parser.add_argument("--methods", nargs="*", default=["sid"])
     parser.add_argument("--batches", nargs="*", type=int, default=[16])
     parser.add_argument("--precisions", nargs="*", default=["fp32"])
+    parser.add_argument("--teacher", default="random-cifar10", help="or edm-digits")
+    parser.add_argument("--capture", action="store_true", help="also as CUDA graphs")
     parser.add_argument("--official", type=Path, help="a checkout of mingyuanzhou/SiD")
     parser.add_argument("--official-precisions", nargs="*", default=["fp32"])
     parser.add_argument("--blocks", type=int, default=5)
@@ -204,9 +212,14 @@ def main() -> None:
                 if given.official
             ]
             own = [
-                (method, p, partial(own_update, method, batch, p, device))
+                (
+                    f"{method}, recorded" if capture else method,
+                    p,
+                    partial(own_update, given.teacher, method, batch, p, device, capture),
+                )
                 for method in given.methods
                 for p in given.precisions
+                for capture in ((False, True) if given.capture else (False,))
             ]
             for who, precision, make in (*official, *own):
                 row = {"update": who, "batch": batch, "precision": precision}
