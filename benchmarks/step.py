@@ -9,8 +9,8 @@ the weight average. The network is that of CIFAR-10 (55.7M parameters) with rand
 ``--official``, a checkout of mingyuanzhou/SiD, the same is made of its networks, its loss and its
 settings, with TF32 off as shipped, without its data loader and its synchronisation of processes,
 which is to its advantage. Variants are measured one after another, since two do not fit in memory,
-each warmed up and then timed by blocks; with ``--capture`` the suite's own also as CUDA graphs. It prints a Markdown table of the median milliseconds per
-image and of the peak memory, then JSON.
+each warmed up and then timed by blocks; with ``--capture`` the suite's own also as CUDA graphs. It
+prints a Markdown table of the median milliseconds per image and of the peak memory, then JSON.
 """
 
 import argparse
