@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from bench import distributed
 from bench.errors import BenchError, UsageError
@@ -93,9 +92,7 @@ class Trainer:
             step.role: torch.amp.GradScaler(self.device.type, enabled=self.settings.precision == "fp16")
             for step in self.steps
         }
-        self.average = (
-            AveragedModel(method.generator, multi_avg_fn=self._average).requires_grad_(False).eval()
-        )
+        self.average = copy.deepcopy(method.generator).requires_grad_(False).eval()
         self.costs: dict[str, UpdateCost] = {}
 
     @property
@@ -106,7 +103,7 @@ class Trainer:
     def averaged(self) -> Method:
         """Return the method with the weight average as its generator, for evaluation."""
         method = copy.copy(self.method)
-        method.generator = self.average.module
+        method.generator = self.average
         return method
 
     def iteration(self) -> None:
@@ -124,7 +121,7 @@ class Trainer:
                 if self.ledger.images - self.stage_began >= step.starts_at:
                     self._charged_update(step, batch, kind)
                 if step.network is self.method.generator:
-                    self.average.update_parameters(step.network)
+                    self._move_average()
                     self.ledger.images += self.settings.batch
                     self.ledger.updates += 1
 
@@ -136,7 +133,7 @@ class Trainer:
     def _begin_next_stage(self) -> None:
         self.stage += 1
         self.stage_began, self.stage_updates = self.ledger.images, self.ledger.updates
-        self.method.begin_stage(self.stage, self.average.module)
+        self.method.begin_stage(self.stage, self.average)
         self._prepare()
 
     def _fresh_batch(self) -> Batch:
@@ -248,12 +245,16 @@ class Trainer:
         updates = self.ledger.updates - self.stage_updates
         return learning_rate(step.optimizer, updates, left, self.settings.lr_decay)
 
-    def _average(self, average: Any, current: Any, _updates: Any) -> None:
-        """Move the weight average towards the current weights, lists of tensors, in place."""
+    @torch.no_grad()
+    def _move_average(self) -> None:
+        """Move the weight average towards the current weights, without waiting for a GPU."""
         decay = ema_decay(
             self.ledger.images - self.stage_began, self.settings.batch, self.settings.ema_halflife
         )
-        torch._foreach_lerp_(average, current, 1 - decay)
+        average, generator = self.average, self.method.generator
+        torch._foreach_lerp_(list(average.parameters()), list(generator.parameters()), 1 - decay)
+        for kept, buffer in zip(average.buffers(), generator.buffers(), strict=True):
+            kept.copy_(buffer)
 
     def curve_values(self) -> dict[str, float]:
         """Return the losses for the training curve and, in fp16, ``scale/ROLE``: what each loss is

@@ -81,7 +81,7 @@ def test_a_small_data_set_is_shared_by_the_processes_too(bench, tmp_path):
 def test_what_takes_one_process_refuses_several(bench, monkeypatch, tmp_path):
     monkeypatch.setenv("WORLD_SIZE", "2")
     for command in (
-        ["run", "--method", "sid", "--teacher", "edm-digits"],
+        ["compare", "--methods", "sid", "--teacher", "edm-digits"],
         ["stats", "digits", "-o", str(tmp_path / "r.safetensors")],
     ):
         code, _, err = bench(*command)

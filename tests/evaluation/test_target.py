@@ -247,7 +247,7 @@ def test_a_number_passes_within_the_tolerance_on_both_sides(measured, passed):
 @pytest.mark.parametrize(
     ("source", "complaint"),
     [
-        ("edm-digits", "say teacher:NAME or released:NAME"),
+        ("edm-digits", "is a teacher and no run; say teacher:edm-digits"),
         ("teacher:gaussian", "no FID of 'teacher:gaussian' is known to be published"),
         ("teacher:edm-digit", "did you mean 'edm-digits'?"),
     ],

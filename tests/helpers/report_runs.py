@@ -128,7 +128,8 @@ def write_study(results: Path) -> None:
     newer.schema_ = 99
     write_run(results, newer)
     costless = write_run(results, evaluated_run("sid", 24, 1.0)).path / "record.json"
-    costless.write_text(json.dumps(json.loads(costless.read_text()) | {"cost": {}}))
+    unsealed = {k: v for k, v in json.loads(costless.read_text()).items() if k != "seal"}
+    costless.write_text(json.dumps(unsealed | {"cost": {}}))
     diverged = write_run(results, evaluated_run("sid", 25, 1.0)).path / "record.json"
     diverged.write_text(re.sub(r'"fid": [\d.]+', '"fid": 1e999', diverged.read_text()))
     write_run(results, evaluated_run("sid", 0, 2.0), "copy")

@@ -100,7 +100,7 @@ def test_sid2a_goes_from_sid_to_sida_and_starts_its_fake_score_anew():
     trainer.iteration()
     assert trainer.stage == 0
     assert all(step.starts_at == 0 and step.optimizer.clip_value is None for step in trainer.steps)
-    average = {name: t.clone() for name, t in trainer.average.module.state_dict().items()}
+    average = {name: t.clone() for name, t in trainer.average.state_dict().items()}
     trainer._enter_stage()
     teacher = trainer.teacher.denoiser.state_dict()
     assert trainer.stage == 1

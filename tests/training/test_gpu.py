@@ -200,6 +200,8 @@ def test_recorded_updates_train_as_updates_one_by_one_do(method, settings, preci
     """The same random numbers and the same kernels, and so the same weights and ledger."""
     if precision == "fp16" and method in ("ect", "cd", "scd", "kd", "pd"):
         pytest.skip("one of each family is enough in fp16, and RAdam looks at its scale on the host")
+    if method == "scd":
+        settings = settings | {"warmup_images": 0}  # in which every update differs
     eager = iterated(method, settings, precision, 12, capture=False)
     recorded = iterated(method, settings, precision, 12, capture=True)
     assert len(recorded.graphs.recorded) == len(recorded.costs)

@@ -387,7 +387,7 @@ def test_random_numbers_drawn_in_preparation_change_no_weights(tmp_path, monkeyp
 
 def test_a_recipe_asks_again_for_every_option_of_its_evaluation(tmp_path):
     given = {
-        "eval": ["is"],
+        "eval": ["kid"],
         "eval_samples": 70,
         "eval_repeats": 3,
         "eval_points": 2,
@@ -395,15 +395,19 @@ def test_a_recipe_asks_again_for_every_option_of_its_evaluation(tmp_path):
         "reference": str(tmp_path),
         "extractor_path": str(tmp_path / "weights.pt"),
         "fast": True,
+        "kid_subset_size": 20,
+        "kid_subsets": 10,
     }
     assert given.keys() >= EvaluationOptions.model_fields.keys() | {"eval_points"}
     settled = SettledEvaluation(
         protocol="digits",
         samples=70,
-        metrics=["is"],
+        metrics=["kid"],
         repeats=3,
         points=2,
         fast=True,
+        kid_subset_size=20,
+        kid_subsets=10,
         reference=given["reference"],
         extractor_path=given["extractor_path"],
         extractors={},

@@ -51,7 +51,7 @@ def test_evaluation_uses_the_average_and_leaves_the_trained_generator_alone():
     trainer.iteration()
     trainer.iteration()
     averaged = trainer.averaged()
-    assert averaged.generator is trainer.average.module
+    assert averaged.generator is trainer.average
     assert trainer.method.generator is not averaged.generator
     assert not averaged.generator.training
 
