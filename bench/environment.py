@@ -74,6 +74,18 @@ def set_precision(name: str) -> None:
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = name == "tf32"
 
 
+def set_deterministic(wanted: bool, device: torch.device) -> None:
+    """Let a GPU compute by algorithms that give the same bits each time; a CPU does in any case.
+
+    An operation without such an algorithm then raises RuntimeError.
+    """
+    if device.type == "cuda":
+        if wanted:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(wanted)
+        torch.backends.cudnn.deterministic = wanted
+
+
 _ALL_THREADS = torch.get_num_threads()
 
 
@@ -151,6 +163,7 @@ def describe(device: torch.device, precision: str) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "precision": precision,
         "world_size": distributed.world_size(),
+        "deterministic": device.type == "cpu" or torch.are_deterministic_algorithms_enabled(),
         "commit": _commit(),
         "packages": {name: release for name in PACKAGES if (release := installed(name))},
     }

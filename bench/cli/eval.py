@@ -1,6 +1,7 @@
 """``bench eval``: measure anything that generates, or a folder of images, under a protocol."""
 
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -24,6 +25,7 @@ from bench.render.terminal.live import progress_bar
 from bench.render.terminal.notes import observe_notes
 from bench.render.terminal.result import print_evaluation
 from bench.runs.recipe import EvaluationOptions, checked
+from bench.runs.store import find_run
 
 
 @takes(EvaluationFlags)
@@ -43,6 +45,13 @@ def command(
         bool,
         typer.Option(
             "--cross-check", help="Measure the same images by torch-fidelity and clean-fid too."
+        ),
+    ] = False,
+    all_checkpoints: Annotated[
+        bool,
+        typer.Option(
+            "--all-checkpoints",
+            help="Of a run made with --milestones: measure it at every point of them.",
         ),
     ] = False,
     path: SourcePath = None,
@@ -70,21 +79,34 @@ def command(
             "an evaluation without metrics measures nothing; give some, such as --metrics fid,is."
         )
     require_writable(results, "results folder")
-    target = open_target(
-        source, options, results, device=device, path=path, classes=classes, observe=observe_notes
-    )
-    if check:
-        require_checkable(target)
-    with distributed.process_group(target.device), progress_bar(f"measuring {source}") as observe:
-        evaluator = Evaluator(target.plan, target.device, batch=batch, observe=observe)
-        content = evaluate(target, evaluator)
+    contents = []
+    for name in _milestones(source, results) if all_checkpoints else [source]:
+        target = open_target(
+            name, options, results, device=device, path=path, classes=classes, observe=observe_notes
+        )
         if check:
-            content["cross_check"] = cross_check(target, evaluator)
-    if not distributed.is_main():
-        return
-    file = write_evaluation(content, run_folder(target), results)
-    if format_ == "json":
-        typer.echo(json.dumps(content, indent=1))
-    else:
-        print_evaluation(content)
-        typer.echo(f"kept as {file}", err=True)
+            require_checkable(target)
+        with distributed.process_group(target.device), progress_bar(f"measuring {name}") as observe:
+            evaluator = Evaluator(target.plan, target.device, batch=batch, observe=observe)
+            content = evaluate(target, evaluator)
+            if check:
+                content["cross_check"] = cross_check(target, evaluator)
+        if distributed.is_main():
+            contents.append(content)
+            file = write_evaluation(content, run_folder(target), results)
+            if format_ != "json":
+                typer.echo(f"{Path(name).stem}:" if all_checkpoints else "", nl=all_checkpoints)
+                print_evaluation(content)
+                typer.echo(f"kept as {file}", err=True)
+    if format_ == "json" and contents:
+        typer.echo(json.dumps(contents if all_checkpoints else contents[0], indent=1))
+
+
+def _milestones(run: str, results: Path) -> list[str]:
+    """Name the weights files of a run's milestones. Raises UsageError for a run without any."""
+    folder, record = find_run(run, results)
+    if not (files := folder.milestones()):
+        raise UsageError(
+            f"the run {record.run_id} kept no weights along the way; make it with --milestones."
+        )
+    return [str(file) for file in files]

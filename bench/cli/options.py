@@ -213,6 +213,16 @@ class RunFlags:
             help="Record updates as CUDA graphs: a small network or batch is many times faster.",
         ),
     ]
+    deterministic: Annotated[
+        bool | None,
+        typer.Option("--deterministic", help="On a GPU, the same bits each time; slower."),
+    ]
+    milestones: Annotated[
+        bool | None,
+        typer.Option(
+            "--milestones", help="Keep the weights of every evaluation, for `eval --all-checkpoints`."
+        ),
+    ]
     keep: Annotated[
         int | None, typer.Option(metavar="K", help="Checkpoints kept, the last ones. [default: 2]")
     ]

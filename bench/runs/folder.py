@@ -65,6 +65,14 @@ class RunFolder:
         """List the training states that are there, the newest first."""
         return sorted(self.checkpoints.glob("state-*.safetensors"), reverse=True)
 
+    def milestone(self, images: int) -> Path:
+        """Return the file of the generator's weights kept after so many training images."""
+        return self.checkpoints / f"generator-{images:012d}.safetensors"
+
+    def milestones(self) -> list[Path]:
+        """List the generators that were kept along the run, the earliest first."""
+        return sorted(self.checkpoints.glob("generator-*.safetensors"))
+
     def grid(self, images: int) -> Path:
         """Return the file of the sample grid made after so many training images."""
         return self.samples / f"{images:012d}.png"

@@ -106,6 +106,10 @@ class RunOptions(EvaluationOptions):
     """Images computed at once on one device, ``auto`` for as many as fit; None is the whole batch."""
     capture: bool = False
     """Record updates as CUDA graphs, on a GPU: the same mathematics without waiting for the host."""
+    deterministic: bool = False
+    """On a GPU, compute by algorithms that give the same bits each time, or fail where there are none."""
+    milestones: bool = False
+    """Keep the generator's weights at every evaluation, to be measured again by another protocol."""
     keep: int = Field(default=2, ge=1)
     """Checkpoints kept: the last ones."""
 

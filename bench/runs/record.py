@@ -180,6 +180,8 @@ class Environment(Part):
     """Processes of the run."""
     batch_gpu: int | None = None
     """Images computed at once on one device; None is the whole batch."""
+    deterministic: bool | None = None
+    """True if this machine would compute the same bits again; None where the record does not say."""
     captured: bool = False
     """True if updates were recorded as CUDA graphs."""
     commit: str | None = None

@@ -60,7 +60,10 @@ class Checkpoint:
         """
         started = time.perf_counter()
         self.trainer.synchronise()
-        self.trainer.losses.require_finite()
+        try:
+            self.trainer.losses.require_finite()
+        except BenchError as error:
+            raise BenchError(f"{error} ({self.last()}.)") from error
         if distributed.is_main():
             self._write()
         self.saved = time.perf_counter()

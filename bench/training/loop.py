@@ -66,6 +66,8 @@ def train(
             points = [point for point in points if point > trainer.ledger.spent(budget.axis)]
             checkpoint.save()
             evaluate(trainer, recorder)
+            if job.request.milestones:
+                save_generator(trainer, recorder, folder.milestone(trainer.ledger.images))
             checkpoint.save()
         if trainer.fraction >= 1:
             break

@@ -42,9 +42,11 @@ def repeat(name: str, results: Path, device: str = "auto", observe: Observer = i
             "that train have said since SHA256SUMS stands in their folders; repeat the run."
         )
     recipe = read_recorded(record.recipe, record.run_id)
+    on_gpu = environment.choose_device(device).type == "cuda"
     fields = recipe.as_request() | {
         "device": device,
         "batch_gpu": record.environment.batch_gpu,
+        "capture": record.environment.captured and on_gpu,
         "eval": [],
     }
     job = make_job(make_request(**fields))

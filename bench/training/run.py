@@ -44,6 +44,7 @@ def execute(
     """
     environment.set_precision(job.settings.precision)
     environment.choose_threads(job.teacher.denoiser)
+    environment.set_deterministic(job.request.deterministic, job.device)
     path = results / job.recipe.run_id
     folder = RunFolder(path) if distributed.is_main() else SharedRunFolder(path)
     with folder.locked():

@@ -1,6 +1,7 @@
 """Checkpoints and the files of a run: damage is known and passed over, and nothing that was kept is lost."""
 
 import errno
+import json
 import os
 import shutil
 import subprocess
@@ -292,6 +293,34 @@ def test_verify_repeats_the_beginning_of_a_run(bench, straight, tmp_path):
     assert code == 1
     assert "other content than the run left: record.json" in out
     assert "its first 20 updates give other weights here" in out
+
+
+def test_milestones_are_measured_again_by_another_protocol(bench, tmp_path):
+    record = carry_out(REQUEST.model_copy(update={"milestones": True}), tmp_path)
+    images = [e.images for e in record.evaluations]
+    folder = RunFolder(tmp_path / record.run_id)
+    assert folder.milestones() == [folder.milestone(n) for n in images]
+    asked = ["eval", record.run_id, "--all-checkpoints", "--metrics", "fid", "--eval-samples", "200"]
+    out = bench.ok(*asked, "--results", str(tmp_path), "--format", "json").out
+    measured = json.loads(out)
+    assert [Path(content["source"]).stem for content in measured] == [
+        f"generator-{n:012d}" for n in images
+    ]
+    assert measured[0]["metrics"]["fid"]["value"] != measured[-1]["metrics"]["fid"]["value"]
+    assert load_tensors(folder.milestones()[-1])[0].keys() == load_tensors(folder.weights)[0].keys()
+    last, final = load_tensors(folder.milestones()[-1])[0], load_tensors(folder.weights)[0]
+    assert all(torch.equal(last[name], final[name]) for name in final)
+
+
+def test_a_run_without_milestones_says_how_to_have_them(bench, straight):
+    results = str(straight.path.parent)
+    code, _, err = bench("eval", straight.path.name, "--all-checkpoints", "--results", results)
+    assert code == 2
+    assert "kept no weights along the way; make it with --milestones" in err
+
+
+def test_a_record_says_whether_the_same_bits_come_again(straight):
+    assert straight.read_record().environment.deterministic is True  # on a CPU
 
 
 def test_verify_says_what_it_cannot_repeat(bench, straight, tmp_path):
