@@ -380,10 +380,10 @@ def with_generator(given: argparse.Namespace, weights: Path) -> list[dict[str, A
     given.size = EDMCifar10.image_spec.resolution
     environment.set_precision(environment.choose_precision("auto", device))
     generator = OneStepGenerator(device, given.half)
-    rows = [
-        generated(given, weights, generator, fast=fast)
-        for fast in ([False, True] if device.type == "cuda" else [False])
-    ]
+    rows = []
+    for fast in [False, True] if device.type == "cuda" else [False]:
+        rows.append(generated(given, weights, generator, fast=fast))
+        print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
     return [row | {"fid_difference": row["fid"] - rows[0]["fid"]} for row in rows]
 
 
