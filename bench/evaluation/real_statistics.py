@@ -16,7 +16,7 @@ from bench.files.assets import fetch
 from bench.files.atomic import sha256
 from bench.files.npz import read_npz
 from bench.files.tensors import load_tensors, tensors_digest
-from bench.plugin.accumulators import Statistics
+from bench.plugin.accumulators import Moments, Statistics
 from bench.plugin.dataset import Dataset, InMemory, find_dataset, prepared
 from bench.plugin.extractor import FeatureExtractor
 from bench.plugin.protocol import PublishedStatistics
@@ -117,6 +117,10 @@ def _from_npz(file: Path, known: PublishedStatistics | None, plan: EvaluationPla
         statistics[f"moments.{extractor}.pool"] = content.moments
     if content.features is not None:
         statistics[f"bank.{extractor}.pool"] = {"features": content.features}
+        if content.moments is None:  # as clean-fid keeps them for its KID
+            moments = Moments(len(content.features))
+            moments.update(content.features, 0)
+            statistics[f"moments.{extractor}.pool"] = moments.statistics()
     dataset = (lambda: InMemory(content.images())) if content.has_images else None
     return RealStatistics(str(file), facts, statistics, dataset)
 

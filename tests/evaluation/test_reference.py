@@ -109,6 +109,18 @@ def test_features_in_clean_fids_format_are_compared_one_by_one(tmp_path, statist
     assert measured("recall", reference=file)[0] == measured("recall", reference=statistics)[0]
 
 
+@pytest.mark.parametrize("count", [None, 40], ids=["more than dimensions", "fewer"])
+def test_the_mean_and_covariance_of_features_give_fid(tmp_path, statistics, count):
+    """The same FID as that of numpy's own mean and covariance of them."""
+    features = load_tensors(statistics)[0]["bank.digits.pool.features"][:count].double().numpy()
+    np.savez(tmp_path / "features.npz", feats=features.astype(np.float32))
+    np.savez(tmp_path / "moments.npz", mu=features.mean(0), sigma=np.cov(features, rowvar=False))
+    of_features, of_moments = (
+        measured("fid", reference=tmp_path / name)[0]["fid"] for name in ("features.npz", "moments.npz")
+    )
+    assert of_features == pytest.approx(of_moments, rel=1e-5)
+
+
 def test_images_in_openais_format_are_measured(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (60, 8, 8, 3), dtype=np.uint8)
     file = tmp_path / "mine.npz"
