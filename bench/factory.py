@@ -248,8 +248,8 @@ def _open_trained(name: str, teacher_path: str | None, results: Path, device: st
         meta = load_tensors(file)[1] if file.suffix == ".safetensors" else {}
         if "recipe" not in meta:
             raise UsageError(
-                f"the weights file {name!r} does not say which run made it; give a run's "
-                "checkpoints/generator.safetensors, or name what it is, as in "
+                f"the file {name!r} is no generator of this suite, which would say what run made it; give a "
+                "run's checkpoints/generator.safetensors, or for weights of others what they are, as in "
                 "`teacher:edm-cifar10 --path FILE`."
             )
         recipe = read_recorded(meta["recipe"], f"the weights file {name!r}")

@@ -102,6 +102,8 @@ def open_target(
                 "leave it out."
             )
         return _open_images(str(place.absolute()) if anonymous else name, options, device, observe)
+    if place.is_file() and place.suffix != ".safetensors":
+        find_dataset("files", place.absolute())()  # says why these are no images
     if not place.exists() and os.sep in name and ":" not in name:
         raise UsageError(f"there is no file or folder {name!r}; check the path.")
     _require_measurable(name, options, classes)

@@ -100,7 +100,7 @@ BAD = [
     (["show", "run", "none"], "unknown run 'none'"),
     (["sample", "none"], "unknown run 'none'"),
     (["sample", "teacher:edm-digit"], "did you mean 'edm-digits'?"),
-    (["sample", "{text}"], "does not say which run made it"),
+    (["sample", "{text}"], "is no generator of this suite"),
     (["sample", "edm-digits"], "say teacher:edm-digits"),
     (["table", "--teacher", "none"], "unknown teacher 'none'"),
     (["sample", "teacher:edm-digits", "-o", "{text}/grid.png"], "cannot write to the folder"),
