@@ -1,0 +1,84 @@
+"""Any file of an unfinished run emptied, cut, overwritten or with one bit flipped, and the run continued."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.faults.kills import Straight, killed_at
+from benchmarks.faults.runs import child_run, differences, facts, request_of
+
+METHOD = "dmd"
+"""Its run has files of every kind: pairs, and weights of a best checkpoint that is not the last."""
+UPDATE = 18
+"""The update before which the run is killed that is then damaged."""
+RIGHT = ("status", "weights by the record", "weights", "evaluations", "final", "best", "best weights", "cost")
+"""What has to be right of a run that ends after damage; a damaged picture or curve stays one."""
+
+
+def _cut(data: bytes, rng: random.Random) -> bytes:
+    return data[: rng.randrange(len(data))]
+
+
+def _flipped(data: bytes, rng: random.Random) -> bytes:
+    bit, changed = rng.randrange(8 * len(data)), bytearray(data)
+    changed[bit // 8] ^= 1 << bit % 8
+    return bytes(changed)
+
+
+DAMAGES: dict[str, Callable[[bytes, random.Random], bytes]] = {
+    "emptied": lambda data, rng: b"",
+    "cut": _cut,
+    "flipped": _flipped,
+    "zeros": lambda data, rng: bytes(len(data)),
+}
+
+
+def unfinished(place: Path) -> None:
+    """Leave a run there that was killed on its way, with files of every kind."""
+    ended = killed_at(place, METHOD, "update", UPDATE)
+    assert ended.killed, ended
+
+
+def campaign(times: int, seed: int, place: Path, straight: Straight) -> dict[str, Any]:
+    """Damage every file in every way, ``times`` over where chance decides, and continue each run."""
+    begun = place / "begun"
+    unfinished(begun)
+    rng = random.Random(seed)
+    ends: Counter[str] = Counter()
+    sentences: Counter[str] = Counter()
+    faults: list[str] = []
+    for file in sorted(path.relative_to(begun) for path in begun.rglob("*") if path.is_file()):
+        for name, damage in DAMAGES.items():
+            for _ in range(times if name in ("cut", "flipped") else 1):
+                here = place / "damaged"
+                shutil.copytree(begun, here)
+                data = (here / file).read_bytes()
+                (here / file).write_bytes(damage(data, rng) if data else data)
+                end, problems = outcome(here, straight)
+                ends[end if ":" not in end else "a sentence"] += 1
+                sentences[end.replace(str(here), "")] += ":" in end
+                faults += [f"{file.name} {name}: {problem}" for problem in problems]
+                shutil.rmtree(here)
+    return {"ends": dict(ends), "sentences": dict(+sentences), "faults": faults}
+
+
+def outcome(place: Path, straight: Straight) -> tuple[str, list[str]]:
+    """Continue a damaged run; return how it ended, and what was wrong with that.
+
+    Where it is refused in a sentence, ``--fresh`` has to help.
+    """
+    request = request_of(METHOD)
+    ended = child_run(place, request)
+    end = "the right weights"
+    if ended.refused:
+        end = f"exit {ended.code}: {ended.said}"
+        ended = child_run(place, request, fresh=True)
+    if ended.code:
+        return end, [f"ended with {ended.code}: {ended.said}"]
+    right = {name: straight.facts[name] for name in RIGHT}
+    return end, differences(facts(place), right)

@@ -1,0 +1,160 @@
+"""``kill -9`` before any operation on a file, any update, any batch of an evaluation, and at any time."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bench.training.recorder import Recorder
+from bench.training.trainer import Trainer
+from benchmarks.faults.children import Child, Ended
+from benchmarks.faults.runs import child_run, differences, facts, request_of, run_in
+
+UPDATE, BATCH = "bench.update", "bench.batch"
+FILE_EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.chmod", "os.listdir", "os.scandir"}
+KINDS = {
+    "recipe.yaml": "recipe",
+    "record.json": "record",
+    "metrics.jsonl": "curve",
+    "state-": "state",
+    "best.": "best weights",
+    "generator.": "final weights",
+    "SHA256SUMS": "sums",
+    "lock": "lock",
+    "0000": "samples",
+}
+"""What a file is, by how its name begins."""
+TIME = "at any time"
+
+
+def kind_of(event: str, args: tuple[Any, ...], place: str) -> str | None:
+    """Name what an audit event is about; None if it counts for nothing."""
+    if event == UPDATE:
+        return "update"
+    if event == BATCH:
+        return "evaluation"
+    if event not in FILE_EVENTS or not args or not isinstance(args[0], str | os.PathLike):
+        return None
+    path = os.fspath(args[0])
+    if not path.startswith(place):
+        return "start and reading" if event == "open" else None
+    if "/pairs" in path:
+        return "pairs"
+    name = os.path.basename(path).removeprefix(".")
+    return next((kind for start, kind in KINDS.items() if name.startswith(start)), "folders")
+
+
+def announce_work() -> None:
+    """Let every update and every batch of an evaluation be an audit event of this process."""
+    iteration, observe = Trainer.iteration, Recorder._observe_until_stop
+
+    def announced_iteration(trainer: Trainer) -> None:
+        sys.audit(UPDATE)
+        iteration(trainer)
+
+    def announced_observe(recorder: Recorder, event: Any) -> None:
+        sys.audit(BATCH)
+        observe(recorder, event)
+
+    Trainer.iteration = announced_iteration  # type: ignore[method-assign]
+    Recorder._observe_until_stop = announced_observe  # type: ignore[method-assign]
+
+
+def watch(place: Path, saw: Callable[[str], None]) -> None:
+    """Call ``saw`` with the kind of each event of this process from now on, before it happens."""
+
+    def hook(event: str, args: tuple[Any, ...]) -> None:
+        if (kind := kind_of(event, args, f"{place}/")) is not None:
+            saw(kind)
+
+    sys.addaudithook(hook)
+
+
+def killed_at(place: Path, method: str, kind: str, number: int) -> Ended:
+    """Carry out a run that kills itself just before its event of this kind and number."""
+
+    def work() -> str:
+        left = Counter({kind: number})
+
+        def saw(seen: str) -> None:
+            left[seen] -= 1
+            if seen == kind and left[seen] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        watch(place, saw)
+        return run_in(place, request_of(method))
+
+    return Child(work).end()
+
+
+class Straight:
+    """The run of a method that nothing happens to: its facts, its events by kind, and its seconds."""
+
+    def __init__(self, method: str, place: Path) -> None:
+        def work() -> str:
+            events: list[str] = []
+            watch(place, events.append)
+            run_in(place, request_of(method))
+            return "\n".join(events)
+
+        started = time.monotonic()
+        ended = Child(work).end()
+        assert ended.code == 0, ended.said
+        self.seconds = time.monotonic() - started
+        self.events = Counter(ended.said.split("\n"))
+        self.facts = facts(place)
+
+    def draw(self, rng: random.Random) -> tuple[str, int]:
+        """Draw the kind of moment first, so that none is rare, and then one of that kind."""
+        kind = rng.choice([*sorted(self.events), TIME])
+        return kind, rng.randrange(1, self.events[kind] + 1) if kind != TIME else 0
+
+
+def campaign(
+    kills: int, methods: list[str], seed: int, place: Path, straight: dict[str, Straight]
+) -> dict[str, Any]:
+    """Kill runs, each once or more, give the same command to the end, and compare with the straight run."""
+    rng, runs, ran_through = random.Random(seed), 0, 0
+    hits: Counter[str] = Counter()
+    by_method: Counter[str] = Counter()
+    faults: list[str] = []
+    while hits.total() < kills:
+        method = methods[runs % len(methods)]
+        runs += 1
+        here, history = place / f"killed-{runs}", []
+        ended, again = None, True
+        while again and hits.total() < kills:
+            kind, number = straight[method].draw(rng)
+            history.append(f"{kind} {number}")
+            if kind == TIME:
+                seconds = rng.uniform(0, straight[method].seconds)
+                ended = Child(lambda: run_in(here, request_of(method))).end(seconds)  # noqa: B023 - ends now
+            else:
+                ended = killed_at(here, method, kind, number)
+            hits[kind] += ended.killed
+            by_method[method] += ended.killed
+            again = ended.killed and rng.random() < 0.5
+        if ended is not None and ended.killed:
+            ended = child_run(here, request_of(method))
+        else:
+            ran_through += 1
+        problems = [f"ended with {ended.code}: {ended.said}"] if ended and ended.code else []
+        problems = problems or differences(facts(here), straight[method].facts)
+        faults += [f"{method}, killed at {', '.join(history)}: {problem}" for problem in problems]
+        shutil.rmtree(here)
+    return {
+        "kills": hits.total(),
+        "runs": runs,
+        "runs that outlived their last kill": ran_through,
+        "kills by moment": dict(hits.most_common()),
+        "kills by method": dict(by_method),
+        "faults": faults,
+    }
