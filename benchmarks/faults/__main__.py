@@ -20,10 +20,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from benchmarks.faults import crowd, damage, kills, room
-from benchmarks.faults.runs import METHODS, write_often
+from benchmarks.faults.runs import METHODS, prepare
 
 
 def main() -> None:
@@ -44,16 +42,12 @@ def main() -> None:
     given = parser.parse_args()
     methods = given.methods.split(",")
 
-    torch.set_num_threads(1)
-    write_often()
+    prepare()
     kills.announce_work()
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
-        straight = {
-            method: kills.Straight(method, place / f"straight-{method}")
-            for method in dict.fromkeys([*methods, damage.METHOD])
-        }
+        straight = kills.StraightRuns(place)
         parts: dict[str, Callable[[], dict[str, Any]]] = {
             "kills": lambda: kills.campaign(given.kills, methods, given.seed, place, straight),
             "damage": lambda: damage.campaign(

@@ -118,8 +118,19 @@ class Straight:
         return kind, rng.randrange(1, self.events[kind] + 1) if kind != TIME else 0
 
 
+class StraightRuns(dict[str, Straight]):
+    """The straight runs by method, each carried out when it is first needed."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+
+    def __missing__(self, method: str) -> Straight:
+        self[method] = Straight(method, self.place / f"straight-{method}")
+        return self[method]
+
+
 def campaign(
-    kills: int, methods: list[str], seed: int, place: Path, straight: dict[str, Straight]
+    kills: int, methods: list[str], seed: int, place: Path, straight: StraightRuns
 ) -> dict[str, Any]:
     """Kill runs, each once or more, give the same command to the end, and compare with the straight run."""
     rng, runs, ran_through = random.Random(seed), 0, 0

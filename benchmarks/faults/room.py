@@ -65,7 +65,7 @@ def _no_writing(*names: str) -> Callable[[Path], None]:
 
 def _no_reading(pattern: str) -> Callable[[Path], None]:
     def spoil(run: Path) -> None:
-        for path in run.glob(pattern):
+        for path in sorted(run.glob(pattern)) if pattern != "." else [run]:
             path.chmod(0)
 
     return spoil

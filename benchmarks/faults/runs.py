@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from bench.api import carry_out
+from bench.evaluation.evaluator import Evaluator
 from bench.files.atomic import sha256
 from bench.files.tensors import load_tensors, tensors_digest
 from bench.runs.folder import RunFolder
 from bench.runs.recipe import Request, make_request
 from bench.training import checkpoint, loop
+from bench.training.job import make_job
 from benchmarks.faults.children import Child, Ended
 
 METHODS: dict[str, dict[str, Any]] = {
@@ -40,9 +45,17 @@ def request_of(method: str, seed: int = 0, **fields: Any) -> Request:
     )
 
 
-def write_often() -> None:
-    """Let runs of this process save after every update, and log every fourth."""
+def prepare() -> None:
+    """Import and read all that runs need, so that no child has to, and let them save after every update
+    and log every fourth.
+    """
     checkpoint.SECONDS, checkpoint.SHARE, loop.LOG_EVERY = 0.0, 1e9, 4
+    import_module("torch._dynamo")  # which every run imports, in seconds
+    torch.set_num_threads(1)
+    for method in METHODS:
+        job = make_job(request_of(method))
+        assert job.evaluation is not None
+        Evaluator(job.evaluation, job.device)
 
 
 def run_in(place: Path, request: Request, *, fresh: bool = False) -> str:
