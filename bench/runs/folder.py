@@ -83,6 +83,17 @@ class RunFolder:
         """Write ``record.json``, with a digest of itself in its last line."""
         write_atomic(self.path / "record.json", _sealed(record.model_dump_json(indent=1)))
 
+    def write_finished(self, record: Record) -> None:
+        """Write ``SHA256SUMS`` of a finished run's files, as ``sha256sum -c`` reads it, and then the record,
+        which makes it a finished one: wherever this is interrupted, there is none without its sums.
+        """
+        file, text = self.path / "record.json", _sealed(record.model_dump_json(indent=1))
+        others = [f for f in files_in(self.path) if f.name not in (SUMS, "curve.png", ".lock") and f != file]
+        sums = {f: sha256(f) for f in others} | {file: hashlib.sha256(text.encode()).hexdigest()}
+        lines = [f"{sums[f]}  {f.relative_to(self.path).as_posix()}\n" for f in sorted(sums)]
+        write_atomic(self.path / SUMS, "".join(lines))
+        write_atomic(file, text)
+
     def read_record(self) -> Record | None:
         """Read ``record.json``; None if there is none yet.
 
@@ -114,12 +125,6 @@ class RunFolder:
         if record.status == "done" and (missing := _missing(record)):
             raise _damaged(file, f"a finished run without {missing}")
         return record
-
-    def write_sums(self) -> None:
-        """Write ``SHA256SUMS`` of a finished run's files, as ``sha256sum -c`` reads it."""
-        files = [f for f in files_in(self.path) if f.name not in (SUMS, "curve.png", ".lock")]
-        lines = [f"{sha256(file)}  {file.relative_to(self.path).as_posix()}\n" for file in files]
-        write_atomic(self.path / SUMS, "".join(lines))
 
     def changed_files(self) -> list[str] | None:
         """Name the files of a finished run that are not as they were; None if no ``SHA256SUMS`` is there."""
@@ -189,7 +194,7 @@ class SharedRunFolder(RunFolder):
 
     def write_record(self, record: Record) -> None: ...
 
-    def write_sums(self) -> None: ...
+    def write_finished(self, record: Record) -> None: ...
 
     def log(self, line: dict[str, Any]) -> None: ...
 

@@ -109,8 +109,7 @@ class Recorder:
             }
             self.record.best = self._measure_best(self.evaluator, method)
         self.record.status, self.record.finished = "done", now()
-        self.folder.write_record(self.record)
-        self.folder.write_sums()
+        self.folder.write_finished(self.record)
 
     def _measure_best(self, evaluator: Evaluator, method: Method) -> BestCheckpoint:
         """Measure the checkpoint with the best watched value on the final replicates, which it has

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from bench.api import carry_out
 from bench.errors import BenchError, UsageError
 from bench.files.tensors import load_sealed, load_tensors, save_sealed, save_tensors
+from bench.runs import folder as folder_module
 from bench.runs.events import Note
 from bench.runs.folder import RunFolder
 from bench.runs.recipe import make_request
@@ -269,6 +270,26 @@ def test_every_file_of_a_finished_run_is_known_by_its_sum(straight, tmp_path):
         file.write_bytes(data)
     files[0].unlink()
     assert folder.changed_files() == [files[0].relative_to(folder.path).as_posix()]
+
+
+def test_a_run_that_dies_before_its_sums_are_written_is_not_finished_and_the_same_command_finishes_it(
+    tmp_path, monkeypatch
+):
+    write = folder_module.write_atomic
+
+    def dies_of_sums(path: Path, content: bytes | str) -> None:
+        if path.name == folder_module.SUMS:
+            raise Killed
+        write(path, content)
+
+    monkeypatch.setattr(folder_module, "write_atomic", dies_of_sums)
+    with pytest.raises(Killed):
+        carry_out(REQUEST, tmp_path)
+    folder = RunFolder(next(tmp_path.iterdir()))
+    assert folder.read_record().status == "running"
+    monkeypatch.undo()
+    carry_out(REQUEST, tmp_path)
+    assert folder.changed_files() == []
 
 
 def test_equal_runs_have_weights_of_equal_digest_though_not_equal_files(straight, tmp_path):
