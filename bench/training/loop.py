@@ -11,7 +11,7 @@ from bench import distributed
 from bench.errors import BenchError, Interrupted, UsageError
 from bench.evaluation.sampling import seeded_noise
 from bench.files.atomic import sha256
-from bench.files.tensors import load_weights, save_tensors, tensors_digest
+from bench.files.tensors import load_weights, save_sealed, tensors_digest
 from bench.plugin.method import Method
 from bench.runs.budget import AXES, Budget
 from bench.runs.events import Event, Observer, Training, Working
@@ -218,7 +218,7 @@ def save_generator(trainer: Trainer, recorder: Recorder, file: Path) -> None:
         "recipe": recorder.record.recipe.as_given(),
     }
     if distributed.is_main():
-        save_tensors(file, weights, meta)
+        save_sealed(file, weights, meta)
 
 
 def beginning_of(trainer: Trainer) -> Beginning:

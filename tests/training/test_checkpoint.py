@@ -292,6 +292,25 @@ def test_a_run_that_dies_before_its_sums_are_written_is_not_finished_and_the_sam
     assert folder.changed_files() == []
 
 
+def damaged_best(folder: RunFolder) -> None:
+    """Flip a bit in the weights of a best checkpoint, which the record says to be the best by far."""
+    record = folder.read_record()
+    record.evaluations[1].watched = -1.0
+    folder.write_record(record)
+    data = folder.states()[0].read_bytes()
+    folder.best_weights.write_bytes(flipped(data, 8 * len(data) - 100))
+
+
+def test_damaged_weights_of_the_best_checkpoint_are_not_measured(stopped, straight):
+    damaged_best(stopped)
+    with pytest.raises(BenchError, match="is damaged.*; remove the file and the last ones stand for the best"):
+        continued(stopped)
+    stopped.best_weights.unlink()
+    continued(stopped)
+    assert same_weights(stopped, straight)
+    assert stopped.read_record().best.selection.startswith("the last of")
+
+
 def test_equal_runs_have_weights_of_equal_digest_though_not_equal_files(straight, tmp_path):
     again = carry_out(REQUEST, tmp_path)
     first = straight.read_record()
