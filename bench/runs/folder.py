@@ -70,8 +70,12 @@ class RunFolder:
         return self.samples / f"{images:012d}.png"
 
     def clear(self) -> None:
-        """Remove everything but the lock, to start over."""
-        for child in self.path.iterdir():
+        """Remove everything but the lock, to start over.
+
+        The record goes first, since it stands for the rest.
+        """
+        record = self.path / "record.json"
+        for child in sorted(self.path.iterdir(), key=lambda child: child != record):
             if child.name != ".lock":
                 shutil.rmtree(child) if child.is_dir() and not child.is_symlink() else child.unlink()
 

@@ -55,6 +55,11 @@ def execute(
         if previous is not None and previous.status == "done":
             observe(Finished(previous, reused=True))
             return previous
+        if previous is None and folder.states():
+            raise BenchError(
+                f"the run {str(path)!r} has checkpoints and no record of what was measured on the way; bring "
+                "its record.json back, or start over with --fresh."
+            )
         record = _new_record(job, previous)
         observe(Started(record, job.method_class.trains, teacher))
         with stop_requests("stopping after this update; once more to stop at once") as stop:

@@ -311,6 +311,25 @@ def test_damaged_weights_of_the_best_checkpoint_are_not_measured(stopped, straig
     assert stopped.read_record().best.selection.startswith("the last of")
 
 
+def test_a_run_that_dies_while_it_is_cleared_is_not_taken_for_a_finished_one(
+    straight, tmp_path, monkeypatch
+):
+    folder = RunFolder(shutil.copytree(straight.path, tmp_path / straight.path.name))
+
+    def dies(path: Path, *_: object, **__: object) -> None:
+        raise Killed
+
+    monkeypatch.setattr(shutil, "rmtree", dies)
+    with pytest.raises(Killed):
+        carry_out(REQUEST, tmp_path, fresh=True)
+    monkeypatch.undo()
+    assert folder.states()
+    with pytest.raises(BenchError, match="has checkpoints and no record .*; bring .* or start over with --fresh"):
+        carry_out(REQUEST, tmp_path)
+    assert carry_out(REQUEST, tmp_path, fresh=True).status == "done"
+    assert same_weights(folder, straight)
+
+
 def test_equal_runs_have_weights_of_equal_digest_though_not_equal_files(straight, tmp_path):
     again = carry_out(REQUEST, tmp_path)
     first = straight.read_record()
