@@ -75,6 +75,7 @@ def train(
         trainer.ledger.seconds += seconds
         if not record.beginning.updates and trainer.ledger.updates >= FIRST_UPDATES:
             record.beginning = beginning_of(trainer)
+            folder.write_record(record)  # before any later state, from which it could not be made
         if values:
             folder.log({axis: getattr(trainer.ledger, axis) for axis in AXES} | values)
         if budget.axis == "flops" and not trainer.ledger.flops:

@@ -19,8 +19,10 @@ from bench.runs import folder as folder_module
 from bench.runs.events import Note
 from bench.runs.folder import RunFolder
 from bench.runs.recipe import make_request
+from bench.runs.record import Record
 from bench.training import checkpoint, loop
 from bench.training import run as runner
+from bench.training.checkpoint import Checkpoint
 from bench.training.job import make_job
 from bench.training.trainer import Trainer
 
@@ -72,11 +74,11 @@ def stopped(begun, tmp_path):
     return RunFolder(next(shutil.copytree(begun, tmp_path / "results").iterdir()))
 
 
-def continued(folder: RunFolder) -> list[str]:
+def continued(folder: RunFolder, **fields: object) -> list[str]:
     """Continue the run, and return its notes."""
     notes = []
     record = runner.execute(
-        make_job(REQUEST),
+        make_job(REQUEST.model_copy(update=fields)),
         folder.path.parent,
         lambda e: notes.append(e.text) if isinstance(e, Note) else 0,
     )
@@ -328,6 +330,25 @@ def test_a_run_that_dies_while_it_is_cleared_is_not_taken_for_a_finished_one(
         carry_out(REQUEST, tmp_path)
     assert carry_out(REQUEST, tmp_path, fresh=True).status == "done"
     assert same_weights(folder, straight)
+
+
+def test_the_beginning_is_that_of_the_first_updates_though_a_death_came_before_the_next_record(
+    straight, tmp_path, monkeypatch
+):
+    """Between the state after the 25th update, the first that is saved, and the record."""
+
+    def dies(record: Record, device: torch.device) -> None:
+        if record.cost.updates:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoint, "is_due", property(lambda self: self.trainer.ledger.updates == 25))
+        patch.setattr(checkpoint, "note_peak_memory", dies)
+        with pytest.raises(Killed):
+            carry_out(REQUEST.model_copy(update={"eval_points": 1}), tmp_path)
+    folder = RunFolder(next(tmp_path.iterdir()))
+    assert "continuing after 800 images" in continued(folder, eval_points=1)
+    assert folder.read_record().beginning == straight.read_record().beginning
 
 
 def test_equal_runs_have_weights_of_equal_digest_though_not_equal_files(straight, tmp_path):
