@@ -50,9 +50,7 @@ def main() -> None:
         straight = kills.StraightRuns(place)
         parts: dict[str, Callable[[], dict[str, Any]]] = {
             "kills": lambda: kills.campaign(given.kills, methods, given.seed, place, straight),
-            "damage": lambda: damage.campaign(
-                given.damages, given.seed, place, straight[damage.METHOD]
-            ),
+            "damage": lambda: damage.campaign(given.damages, given.seed, place, straight[damage.METHOD]),
             "room": lambda: room.campaign(place, straight[damage.METHOD]),
             "crowd": lambda: crowd.campaign(given.runs, given.processes, given.seed, place),
         }

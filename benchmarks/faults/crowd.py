@@ -50,7 +50,9 @@ def campaign(runs: int, processes: int, seed: int, place: Path) -> dict[str, Any
         if (changed := folder.changed_files()) != []
     ]
     faults += [f"{file.name} was left" for file in here.rglob("*.tmp")]
-    weights = {record.request["seed"]: folder.weights for folder, record in found if record.method == "sid"}
+    weights = {
+        record.request["seed"]: folder.weights for folder, record in found if record.method == "sid"
+    }
     alone = place / "alone"
     assert Child(lambda: run_in(alone, request(0))).end().code == 0
     if digest_of(weights[0]) != digest_of(next(alone.rglob("generator.safetensors"))):

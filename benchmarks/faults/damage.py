@@ -16,7 +16,16 @@ METHOD = "dmd"
 """Its run has files of every kind: pairs, and weights of a best checkpoint that is not the last."""
 UPDATE = 18
 """The update before which the run is killed that is then damaged."""
-RIGHT = ("status", "weights by the record", "weights", "evaluations", "final", "best", "best weights", "cost")
+RIGHT = (
+    "status",
+    "weights by the record",
+    "weights",
+    "evaluations",
+    "final",
+    "best",
+    "best weights",
+    "cost",
+)
 """What has to be right of a run that ends after damage; a damaged picture or curve stays one."""
 
 
@@ -25,7 +34,9 @@ def _cut(data: bytes, rng: random.Random) -> bytes:
 
 
 def _flipped(data: bytes, rng: random.Random) -> bytes:
-    bit, changed = rng.randrange(8 * len(data)), bytearray(data)
+    """Flip a bit anywhere, or, as often, in the first kilobyte, where a file describes itself."""
+    within = len(data) if rng.random() < 0.5 else min(len(data), 1024)
+    bit, changed = rng.randrange(8 * within), bytearray(data)
     changed[bit // 8] ^= 1 << bit % 8
     return bytes(changed)
 

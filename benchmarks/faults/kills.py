@@ -13,13 +13,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from bench.runs.events import Event
 from bench.training.recorder import Recorder
 from bench.training.trainer import Trainer
 from benchmarks.faults.children import Child, Ended
 from benchmarks.faults.runs import child_run, differences, facts, request_of, run_in
 
 UPDATE, BATCH = "bench.update", "bench.batch"
-FILE_EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.chmod", "os.listdir", "os.scandir"}
+REMOVALS = {"os.remove", "os.rmdir"}
+FILE_EVENTS = {"open", "os.rename", "os.mkdir", "os.chmod", "os.listdir", "os.scandir", *REMOVALS}
 KINDS = {
     "recipe.yaml": "recipe",
     "record.json": "record",
@@ -33,6 +35,10 @@ KINDS = {
 }
 """What a file is, by how its name begins."""
 TIME = "at any time"
+CLEARING, CLEARED = "clearing", 8
+"""The removal of a finished run's folders by ``--fresh``, and about as many files as they have."""
+FRESH = 0.2
+"""The part of the runs that are killed while they clear a finished one."""
 
 
 def kind_of(event: str, args: tuple[Any, ...], place: str) -> str | None:
@@ -44,6 +50,8 @@ def kind_of(event: str, args: tuple[Any, ...], place: str) -> str | None:
     if event not in FILE_EVENTS or not args or not isinstance(args[0], str | os.PathLike):
         return None
     path = os.fspath(args[0])
+    if event in REMOVALS and not os.path.isabs(path):  # below a folder that is removed
+        return CLEARING
     if not path.startswith(place):
         return "start and reading" if event == "open" else None
     if "/pairs" in path:
@@ -56,13 +64,13 @@ def announce_work() -> None:
     """Let every update and every batch of an evaluation be an audit event of this process."""
     iteration, observe = Trainer.iteration, Recorder._observe_until_stop
 
-    def announced_iteration(trainer: Trainer) -> None:
+    def announced_iteration(self: Trainer) -> None:
         sys.audit(UPDATE)
-        iteration(trainer)
+        iteration(self)
 
-    def announced_observe(recorder: Recorder, event: Any) -> None:
+    def announced_observe(self: Recorder, event: Event) -> None:
         sys.audit(BATCH)
-        observe(recorder, event)
+        observe(self, event)
 
     Trainer.iteration = announced_iteration  # type: ignore[method-assign]
     Recorder._observe_until_stop = announced_observe  # type: ignore[method-assign]
@@ -78,7 +86,7 @@ def watch(place: Path, saw: Callable[[str], None]) -> None:
     sys.addaudithook(hook)
 
 
-def killed_at(place: Path, method: str, kind: str, number: int) -> Ended:
+def killed_at(place: Path, method: str, kind: str, number: int, *, fresh: bool = False) -> Ended:
     """Carry out a run that kills itself just before its event of this kind and number."""
 
     def work() -> str:
@@ -90,7 +98,7 @@ def killed_at(place: Path, method: str, kind: str, number: int) -> Ended:
                 os.kill(os.getpid(), signal.SIGKILL)
 
         watch(place, saw)
-        return run_in(place, request_of(method))
+        return run_in(place, request_of(method), fresh=fresh)
 
     return Child(work).end()
 
@@ -105,6 +113,7 @@ class Straight:
             run_in(place, request_of(method))
             return "\n".join(events)
 
+        self.place = place
         started = time.monotonic()
         ended = Child(work).end()
         assert ended.code == 0, ended.said
@@ -140,8 +149,16 @@ def campaign(
     while hits.total() < kills:
         method = methods[runs % len(methods)]
         runs += 1
-        here, history = place / f"killed-{runs}", []
-        ended, again = None, True
+        here, history = place / f"killed-{runs}", list[str]()
+        again = True
+        if fresh := rng.random() < FRESH:
+            shutil.copytree(straight[method].place, here)
+            number = rng.randrange(1, CLEARED + 1)
+            history.append(f"{CLEARING} {number}")
+            ended = killed_at(here, method, CLEARING, number, fresh=True)
+            hits[CLEARING] += ended.killed
+            by_method[method] += ended.killed
+            again = False
         while again and hits.total() < kills:
             kind, number = straight[method].draw(rng)
             history.append(f"{kind} {number}")
@@ -153,11 +170,13 @@ def campaign(
             hits[kind] += ended.killed
             by_method[method] += ended.killed
             again = ended.killed and rng.random() < 0.5
-        if ended is not None and ended.killed:
+        if ended.killed:
             ended = child_run(here, request_of(method))
         else:
             ran_through += 1
-        problems = [f"ended with {ended.code}: {ended.said}"] if ended and ended.code else []
+        if fresh and ended.refused:  # for want of a record, and says that --fresh helps
+            ended = child_run(here, request_of(method), fresh=True)
+        problems = [f"ended with {ended.code}: {ended.said}"] if ended.code else []
         problems = problems or differences(facts(here), straight[method].facts)
         faults += [f"{method}, killed at {', '.join(history)}: {problem}" for problem in problems]
         shutil.rmtree(here)

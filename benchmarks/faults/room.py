@@ -23,7 +23,7 @@ NOBODY = 65534
 """The ordinary user that root becomes, whom permissions do not bind."""
 DISK = 2**24
 """Bytes of the small disk."""
-LEFT = (0, 4096, 16384, 40960, 131072, 262144, 524288, 1048576)
+LEFT = (0, 4096, 16384, 131072, 2**20, 3 * 2**19, 2**21, 5 * 2**19, 3 * 2**20, 2**22)
 """Bytes that are left of it."""
 
 
