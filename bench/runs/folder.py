@@ -92,8 +92,9 @@ class RunFolder:
         which makes it a finished one: wherever this is interrupted, there is none without its sums.
         """
         file, text = self.path / "record.json", _sealed(record.model_dump_json(indent=1))
-        others = [f for f in files_in(self.path) if f.name not in (SUMS, "curve.png", ".lock") and f != file]
-        sums = {f: sha256(f) for f in others} | {file: hashlib.sha256(text.encode()).hexdigest()}
+        apart = (SUMS, file.name, "curve.png", ".lock")
+        sums = {f: sha256(f) for f in files_in(self.path) if f.name not in apart}
+        sums |= {file: hashlib.sha256(text.encode()).hexdigest()}
         lines = [f"{sums[f]}  {f.relative_to(self.path).as_posix()}\n" for f in sorted(sums)]
         write_atomic(self.path / SUMS, "".join(lines))
         write_atomic(file, text)
@@ -155,6 +156,10 @@ class RunFolder:
             return
         try:
             lines = read_regular(file, MOST_BYTES).decode("utf-8", "replace").splitlines()
+        except PermissionError as error:
+            raise BenchError(
+                f"the training curve {file} cannot be read: {error.strerror}; see to its permissions."
+            ) from None
         except (ValueError, OSError) as error:
             raise BenchError(f"the training curve {file} cannot be read: {error}; remove it.") from None
         kept = [line + "\n" for line in lines if (at := _updates(line)) is not None and at <= updates]

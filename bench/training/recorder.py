@@ -126,8 +126,8 @@ class Recorder:
                 tensors, meta = load_sealed(weights)
             except UsageError as error:
                 raise BenchError(
-                    f"the weights of the best checkpoint cannot be measured: {one_line(error)}; remove the "
-                    "file and the last ones stand for the best, or start over with --fresh."
+                    f"the weights of the best checkpoint cannot be measured: {one_line(error, 400)}; remove "
+                    "the file and the last ones stand for the best, or start over with --fresh."
                 ) from None
             if meta["images"] == best.images:
                 load_weights(method.generator, tensors, str(weights))

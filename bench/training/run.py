@@ -77,8 +77,8 @@ def execute(
                 raise ended from error
             except OSError as error:
                 ended = BenchError(
-                    f"the run could not go on ({error.strerror or error}: {error.filename}); make room, or "
-                    "see to its permissions. The same command continues from the last checkpoint."
+                    f"the run could not go on ({error.strerror or error}: {error.filename or path}); make "
+                    "room, or see to its permissions. The same command continues from the last checkpoint."
                 )
                 _close(folder, record, ended, job.device)
                 raise ended from error

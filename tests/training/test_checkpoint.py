@@ -305,7 +305,9 @@ def damaged_best(folder: RunFolder) -> None:
 
 def test_damaged_weights_of_the_best_checkpoint_are_not_measured(stopped, straight):
     damaged_best(stopped)
-    with pytest.raises(BenchError, match="is damaged.*; remove the file and the last ones stand for the best"):
+    with pytest.raises(
+        BenchError, match=r"is damaged.*; remove the file and the last ones stand for the best"
+    ):
         continued(stopped)
     stopped.best_weights.unlink()
     continued(stopped)
@@ -326,7 +328,9 @@ def test_a_run_that_dies_while_it_is_cleared_is_not_taken_for_a_finished_one(
         carry_out(REQUEST, tmp_path, fresh=True)
     monkeypatch.undo()
     assert folder.states()
-    with pytest.raises(BenchError, match="has checkpoints and no record .*; bring .* or start over with --fresh"):
+    with pytest.raises(
+        BenchError, match=r"has checkpoints and no record .*; bring .* or start over with --fresh"
+    ):
         carry_out(REQUEST, tmp_path)
     assert carry_out(REQUEST, tmp_path, fresh=True).status == "done"
     assert same_weights(folder, straight)
