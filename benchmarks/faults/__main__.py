@@ -1,7 +1,7 @@
 """Kill, damage, refuse and crowd runs, and see whether each ends in the right weights or a sentence.
 
     python -m benchmarks.faults [--parts kills damage room crowd] [--kills 200] [--methods sid,dmd]
-        [--damages 3] [--runs 100] [--processes 8] [--seed 0] [-o FILE.json]
+        [--damages 100] [--refusals 100] [--runs 100] [--processes 8] [--seed 0] [-o FILE.json]
 
 The runs are of 24 updates on the embedded digits, saved after every one. Every run that is killed
 (``benchmarks/faults/kills.py``) or damaged (``damage.py``), that has no room (``room.py``), or that eight
@@ -34,7 +34,8 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", default=["kills", "damage", "room", "crowd"])
     parser.add_argument("--methods", default=",".join(METHODS), help="of the runs that are killed")
     parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--damages", type=int, default=3, help="of each kind to each file")
+    parser.add_argument("--damages", type=int, default=100)
+    parser.add_argument("--refusals", type=int, default=100, help="at the most")
     parser.add_argument("--runs", type=int, default=100, help="that many processes want")
     parser.add_argument("--processes", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
@@ -51,7 +52,7 @@ def main() -> None:
         parts: dict[str, Callable[[], dict[str, Any]]] = {
             "kills": lambda: kills.campaign(given.kills, methods, given.seed, place, straight),
             "damage": lambda: damage.campaign(given.damages, given.seed, place, straight[damage.METHOD]),
-            "room": lambda: room.campaign(place, straight[damage.METHOD]),
+            "room": lambda: room.campaign(given.refusals, given.seed, place, straight[damage.METHOD]),
             "crowd": lambda: crowd.campaign(given.runs, given.processes, given.seed, place),
         }
         for part in given.parts:

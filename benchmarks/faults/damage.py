@@ -6,6 +6,7 @@ import random
 import shutil
 from collections import Counter
 from collections.abc import Callable
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -55,41 +56,48 @@ def unfinished(place: Path) -> None:
     assert ended.killed, ended
 
 
-def campaign(times: int, seed: int, place: Path, straight: Straight) -> dict[str, Any]:
-    """Damage every file in every way, ``times`` over where chance decides, and continue each run."""
+def campaign(damages: int, seed: int, place: Path, straight: Straight) -> dict[str, Any]:
+    """Damage one file in one way, so many times, and continue the run each time."""
     begun = place / "begun"
     unfinished(begun)
+    files = sorted(path.relative_to(begun) for path in begun.rglob("*") if path.is_file())
     rng = random.Random(seed)
+    cases = [(file, name) for file in files for name in DAMAGES]
+    rng.shuffle(cases)
     ends: Counter[str] = Counter()
     sentences: Counter[str] = Counter()
     faults: list[str] = []
-    for file in sorted(path.relative_to(begun) for path in begun.rglob("*") if path.is_file()):
-        for name, damage in DAMAGES.items():
-            for _ in range(times if name in ("cut", "flipped") else 1):
-                here = place / "damaged"
-                shutil.copytree(begun, here)
-                data = (here / file).read_bytes()
-                (here / file).write_bytes(damage(data, rng) if data else data)
-                end, problems = outcome(here, straight)
-                ends[end if ":" not in end else "a sentence"] += 1
-                sentences[end.replace(str(here), "")] += ":" in end
-                faults += [f"{file.name} {name}: {problem}" for problem in problems]
-                shutil.rmtree(here)
-    return {"ends": dict(ends), "sentences": dict(+sentences), "faults": faults}
+    for file, name in islice(cycle(cases), damages):
+        here = place / "damaged"
+        shutil.copytree(begun, here)
+        data = (here / file).read_bytes()
+        (here / file).write_bytes(DAMAGES[name](data, rng) if data else data)
+        sentence, problems = outcome(here, straight)
+        ends["a sentence" if sentence else "the right weights"] += 1
+        sentences[sentence.replace(str(here), "")] += bool(sentence)
+        faults += [f"{file.name} {name}: {problem}" for problem in problems]
+        shutil.rmtree(here)
+    return {
+        "files": len(files),
+        "damages": damages,
+        "ends": dict(ends),
+        "sentences": dict(+sentences),
+        "faults": faults,
+    }
 
 
 def outcome(place: Path, straight: Straight) -> tuple[str, list[str]]:
-    """Continue a damaged run; return how it ended, and what was wrong with that.
+    """Continue a damaged run; return the sentence that refused it, if one did, and what was wrong.
 
-    Where it is refused in a sentence, ``--fresh`` has to help.
+    Where it is refused, ``--fresh`` has to help.
     """
     request = request_of(METHOD)
     ended = child_run(place, request)
-    end = "the right weights"
+    sentence = ""
     if ended.refused:
-        end = f"exit {ended.code}: {ended.said}"
+        sentence = f"exit {ended.code}: {ended.said}"
         ended = child_run(place, request, fresh=True)
     if ended.code:
-        return end, [f"ended with {ended.code}: {ended.said}"]
+        return sentence, [f"ended with {ended.code}: {ended.said}"]
     right = {name: straight.facts[name] for name in RIGHT}
-    return end, differences(facts(place), right)
+    return sentence, differences(facts(place), right)

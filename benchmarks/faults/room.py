@@ -5,11 +5,13 @@ with its checkpoints as they were, and the run continues once there is room.
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import stat
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,29 +29,29 @@ LEFT = (0, 4096, 16384, 131072, 2**20, 3 * 2**19, 2**21, 5 * 2**19, 3 * 2**20, 2
 """Bytes that are left of it."""
 
 
-def campaign(place: Path, straight: Straight) -> dict[str, Any]:
-    """Try every refusal on a run that was begun, and a full disk on one that was not, too."""
+def campaign(refusals: int, seed: int, place: Path, straight: Straight) -> dict[str, Any]:
+    """Refuse room or permission to a run that was begun, and to one that was not, in so many ways."""
     begun = place / "begun-for-room"
     unfinished(begun)
     place.chmod(0o711)  # an ordinary user has to come through
-    done: dict[str, str] = {}
-    faults: list[str] = []
-
-    def note(name: str, found: tuple[str, list[str]]) -> None:
-        done[name] = found[0]
-        faults.extend(f"{name}: {problem}" for problem in found[1])
-
-    for name, spoil in PERMISSIONS.items():
-        note(name, without_permission(place / "refused", begun, spoil, straight))
+    cases: dict[str, Callable[[], tuple[str, list[str]]]] = {
+        name: partial(without_permission, place / "refused", begun, spoil, straight)
+        for name, spoil in PERMISSIONS.items()
+    }
     with small_disk(place / "disk") as disk:
-        if disk is None:
-            done["a small disk"] = "skipped: it cannot be mounted here"
-        else:
-            note("a read-only disk", on_read_only(disk, begun, straight))
+        if disk is not None:
+            cases["a read-only disk"] = partial(on_read_only, disk, begun, straight)
             for left in LEFT:
-                note(f"{left:,} bytes left", on_full(disk, begun, left, straight))
-                note(f"{left:,} bytes left at the start", on_full(disk, None, left, straight))
-    return {"ends": done, "faults": faults}
+                cases[f"{left:,} bytes left"] = partial(on_full, disk, begun, left, straight)
+                cases[f"{left:,} bytes left at the start"] = partial(on_full, disk, None, left, straight)
+        chosen = random.Random(seed).sample(sorted(cases), min(refusals, len(cases)))
+        found = {name: cases[name]() for name in chosen}
+    return {
+        "refusals": len(found),
+        "a small disk": "mounted" if disk else "skipped: none can be mounted here",
+        "ends": {name: end for name, (end, _) in found.items()},
+        "faults": [f"{name}: {problem}" for name, (_, each) in found.items() for problem in each],
+    }
 
 
 def _no_writing(*names: str) -> Callable[[Path], None]:
