@@ -34,7 +34,8 @@ KINDS = {
     "0000": "samples",
 }
 """What a file is, by how its name begins."""
-TIME = "at any time"
+TIME, ANY_TIME = "at any time", 0.2
+"""Kills that ask for no event, and their part of all."""
 CLEARING, CLEARED = "clearing", 8
 """The removal of a finished run's folders by ``--fresh``, and about as many files as they have."""
 FRESH = 0.2
@@ -113,7 +114,7 @@ class Straight:
             run_in(place, request_of(method))
             return "\n".join(events)
 
-        self.place = place
+        self.method, self.place = method, place
         started = time.monotonic()
         ended = Child(work).end()
         assert ended.code == 0, ended.said
@@ -121,10 +122,22 @@ class Straight:
         self.events = Counter(ended.said.split("\n"))
         self.facts = facts(place)
 
-    def draw(self, rng: random.Random) -> tuple[str, int]:
-        """Draw the kind of moment first, so that none is rare, and then one of that kind."""
-        kind = rng.choice([*sorted(self.events), TIME])
-        return kind, rng.randrange(1, self.events[kind] + 1) if kind != TIME else 0
+    def killed_again(self, here: Path, rng: random.Random) -> tuple[str, Ended]:
+        """Carry out the same run in another place and kill it; return when, and how it ended.
+
+        The kind of moment is drawn first, so that none is rare, and then one of that kind.
+        """
+        if rng.random() < ANY_TIME:
+            child = Child(lambda: run_in(here, request_of(self.method)))
+            return TIME, child.end(kill_after=rng.uniform(0, self.seconds))
+        kind = rng.choice(sorted(self.events))
+        return kind, killed_at(here, self.method, kind, rng.randrange(1, self.events[kind] + 1))
+
+    def killed_while_cleared(self, here: Path, rng: random.Random) -> tuple[str, Ended]:
+        """Start the finished run over, and kill it while its files are removed."""
+        shutil.copytree(self.place, here)
+        number = rng.randrange(1, CLEARED + 1)
+        return CLEARING, killed_at(here, self.method, CLEARING, number, fresh=True)
 
 
 class StraightRuns(dict[str, Straight]):
@@ -149,35 +162,23 @@ def campaign(
     while hits.total() < kills:
         method = methods[runs % len(methods)]
         runs += 1
-        here, history = place / f"killed-{runs}", list[str]()
-        again = True
-        if fresh := rng.random() < FRESH:
-            shutil.copytree(straight[method].place, here)
-            number = rng.randrange(1, CLEARED + 1)
-            history.append(f"{CLEARING} {number}")
-            ended = killed_at(here, method, CLEARING, number, fresh=True)
-            hits[CLEARING] += ended.killed
+        here, expected, history = place / f"killed-{runs}", straight[method], list[str]()
+        fresh = rng.random() < FRESH
+        while True:
+            kill = expected.killed_while_cleared if fresh else expected.killed_again
+            moment, ended = kill(here, rng)
+            history.append(moment)
+            hits[moment] += ended.killed
             by_method[method] += ended.killed
-            again = False
-        while again and hits.total() < kills:
-            kind, number = straight[method].draw(rng)
-            history.append(f"{kind} {number}")
-            if kind == TIME:
-                seconds = rng.uniform(0, straight[method].seconds)
-                ended = Child(lambda: run_in(here, request_of(method))).end(seconds)  # noqa: B023 - ends now
-            else:
-                ended = killed_at(here, method, kind, number)
-            hits[kind] += ended.killed
-            by_method[method] += ended.killed
-            again = ended.killed and rng.random() < 0.5
+            if fresh or not ended.killed or hits.total() == kills or rng.random() < 0.5:
+                break
+        ran_through += not ended.killed
         if ended.killed:
             ended = child_run(here, request_of(method))
-        else:
-            ran_through += 1
         if fresh and ended.refused:  # for want of a record, and says that --fresh helps
             ended = child_run(here, request_of(method), fresh=True)
         problems = [f"ended with {ended.code}: {ended.said}"] if ended.code else []
-        problems = problems or differences(facts(here), straight[method].facts)
+        problems = problems or differences(facts(here), expected.facts)
         faults += [f"{method}, killed at {', '.join(history)}: {problem}" for problem in problems]
         shutil.rmtree(here)
     return {
