@@ -29,10 +29,10 @@ def request(number: int) -> Request:
 
 
 def campaign(runs: int, processes: int, seed: int, place: Path) -> dict[str, Any]:
-    """Let the processes carry out all runs, each in an order of its own, and count who trained what."""
+    """Let the processes carry out all runs, one half in one order and the other in another, and count who trained what."""
     here = place / "crowd"
     (here / "results").mkdir(parents=True)
-    children = [Child(partial(work, here, runs, seed + number)) for number in range(processes)]
+    children = [Child(partial(work, here, runs, seed + number % 2)) for number in range(processes)]
     ended = [child.end() for child in children]
     faults = [f"a process ended with {end.code}: {end.said}" for end in ended if end.code]
     words = Counter(" ".join(end.said for end in ended if not end.code).split())

@@ -25,7 +25,7 @@ NOBODY = 65534
 """The ordinary user that root becomes, whom permissions do not bind."""
 DISK = 2**24
 """Bytes of the small disk."""
-LEFT = (0, 4096, 16384, 131072, 2**20, 3 * 2**19, 2**21, 5 * 2**19, 3 * 2**20, 2**22)
+LEFT = (0, 4096, 16384, 131072, *(n * 2**19 for n in (2, 3, 4, 6, 8, 10, 12, 14)))
 """Bytes that are left of it."""
 
 
