@@ -29,7 +29,7 @@ def request(number: int) -> Request:
 
 
 def campaign(runs: int, processes: int, seed: int, place: Path) -> dict[str, Any]:
-    """Let the processes carry out all runs, one half in one order and the other in another, and count who trained what."""
+    """Let the processes carry out all runs, every second in the same order, and count who trained what."""
     here = place / "crowd"
     (here / "results").mkdir(parents=True)
     children = [Child(partial(work, here, runs, seed + number % 2)) for number in range(processes)]
