@@ -69,6 +69,8 @@ def _work(work: Callable[[], str], write: int) -> None:
         code, said = error.exit_code, str(error)
     except BaseException:
         code, said = TRACEBACK, traceback.format_exc()
-    with os.fdopen(write, "wb") as pipe:
-        pipe.write(said.encode())
-    os._exit(code)
+    try:
+        with os.fdopen(write, "wb") as pipe:
+            pipe.write(said.encode())
+    finally:  # though the parent may be gone
+        os._exit(code)

@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -120,17 +121,18 @@ class Straight:
         assert ended.code == 0, ended.said
         self.seconds = time.monotonic() - started
         self.events = Counter(ended.said.split("\n"))
+        self.kinds = cycle(sorted(self.events))
         self.facts = facts(place)
 
     def killed_again(self, here: Path, rng: random.Random) -> tuple[str, Ended]:
         """Carry out the same run in another place and kill it; return when, and how it ended.
 
-        The kind of moment is drawn first, so that none is rare, and then one of that kind.
+        The kinds of moments take turns, so that none is rare; of its kind a moment is drawn.
         """
         if rng.random() < ANY_TIME:
             child = Child(lambda: run_in(here, request_of(self.method)))
             return TIME, child.end(kill_after=rng.uniform(0, self.seconds))
-        kind = rng.choice(sorted(self.events))
+        kind = next(self.kinds)
         return kind, killed_at(here, self.method, kind, rng.randrange(1, self.events[kind] + 1))
 
     def killed_while_cleared(self, here: Path, rng: random.Random) -> tuple[str, Ended]:
