@@ -217,7 +217,9 @@ def test_a_lock_without_permission_is_not_to_be_removed(tmp_path, monkeypatch):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
     monkeypatch.setattr(atomic, "_open_lock", forbidden)
-    with pytest.raises(UsageError, match=r"cannot be taken \(Permission denied\); see to its permissions"):
+    with pytest.raises(
+        UsageError, match=r"cannot be taken \(Permission denied\); see to its permissions"
+    ):
         with locked(tmp_path / "lock"):
             pass
 
