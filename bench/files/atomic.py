@@ -1,5 +1,6 @@
 """Files that are never half-written, locks between processes, digests, and the cache folder."""
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -102,7 +103,11 @@ def locked(path: Path, when_held: Callable[[str], None] | None = None) -> Iterat
     try:
         opened = _open_lock(path, os.O_RDWR | os.O_CREAT)
     except OSError as error:
-        raise UsageError(f"the lock {str(path)!r} cannot be taken ({error}); remove it.") from None
+        forbidden = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+        reason, advice = (
+            (error.strerror, "see to its permissions") if forbidden else (error, "remove it")
+        )
+        raise UsageError(f"the lock {str(path)!r} cannot be taken ({reason}); {advice}.") from None
     with opened as file:
         if not _taken(file):
             if when_held is not None:

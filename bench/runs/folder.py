@@ -78,8 +78,12 @@ class RunFolder:
         return self.samples / f"{images:012d}.png"
 
     def clear(self) -> None:
-        """Remove everything but the lock, to start over."""
-        for child in self.path.iterdir():
+        """Remove everything but the lock, to start over.
+
+        The record goes first, since it stands for the rest.
+        """
+        record = self.path / "record.json"
+        for child in sorted(self.path.iterdir(), key=lambda child: child != record):
             if child.name != ".lock":
                 shutil.rmtree(child) if child.is_dir() and not child.is_symlink() else child.unlink()
 
@@ -90,6 +94,18 @@ class RunFolder:
     def write_record(self, record: Record) -> None:
         """Write ``record.json``, with a digest of itself in its last line."""
         write_atomic(self.path / "record.json", _sealed(record.model_dump_json(indent=1)))
+
+    def write_finished(self, record: Record) -> None:
+        """Write ``SHA256SUMS`` of a finished run's files, as ``sha256sum -c`` reads it, and then the record,
+        which makes it a finished one: wherever this is interrupted, there is none without its sums.
+        """
+        file, text = self.path / "record.json", _sealed(record.model_dump_json(indent=1))
+        apart = (SUMS, file.name, "curve.png", ".lock")
+        sums = {f: sha256(f) for f in files_in(self.path) if f.name not in apart}
+        sums |= {file: hashlib.sha256(text.encode()).hexdigest()}
+        lines = [f"{sums[f]}  {f.relative_to(self.path).as_posix()}\n" for f in sorted(sums)]
+        write_atomic(self.path / SUMS, "".join(lines))
+        write_atomic(file, text)
 
     def read_record(self) -> Record | None:
         """Read ``record.json``; None if there is none yet.
@@ -123,12 +139,6 @@ class RunFolder:
             raise _damaged(file, f"a finished run without {missing}")
         return record
 
-    def write_sums(self) -> None:
-        """Write ``SHA256SUMS`` of a finished run's files, as ``sha256sum -c`` reads it."""
-        files = [f for f in files_in(self.path) if f.name not in (SUMS, "curve.png", ".lock")]
-        lines = [f"{sha256(file)}  {file.relative_to(self.path).as_posix()}\n" for file in files]
-        write_atomic(self.path / SUMS, "".join(lines))
-
     def changed_files(self) -> list[str] | None:
         """Name the files of a finished run that are not as they were; None if no ``SHA256SUMS`` is there."""
         try:
@@ -154,6 +164,10 @@ class RunFolder:
             return
         try:
             lines = read_regular(file, MOST_BYTES).decode("utf-8", "replace").splitlines()
+        except PermissionError as error:
+            raise BenchError(
+                f"the training curve {file} cannot be read: {error.strerror}; see to its permissions."
+            ) from None
         except (ValueError, OSError) as error:
             raise BenchError(f"the training curve {file} cannot be read: {error}; remove it.") from None
         kept = [line + "\n" for line in lines if (at := _updates(line)) is not None and at <= updates]
@@ -197,7 +211,7 @@ class SharedRunFolder(RunFolder):
 
     def write_record(self, record: Record) -> None: ...
 
-    def write_sums(self) -> None: ...
+    def write_finished(self, record: Record) -> None: ...
 
     def log(self, line: dict[str, Any]) -> None: ...
 

@@ -2,6 +2,7 @@
 digest, so that a damaged one is known and the one before takes its place.
 """
 
+import os
 import time
 
 from bench import distributed
@@ -30,10 +31,15 @@ class Checkpoint:
     def resume(self) -> None:
         """Continue from the newest state that is whole, if there is any.
 
-        Raises BenchError if all that there are are damaged.
+        Raises BenchError if all that there are are damaged, or one may not be read.
         """
         states = self.folder.states()
         for file in states:
+            if file.exists() and not os.access(file, os.R_OK):
+                raise BenchError(
+                    f"the checkpoint {str(file)!r} may not be read; see to its permissions, and give the "
+                    "same command again."
+                )
             try:
                 tensors, meta = load_sealed(file)
             except UsageError as error:
@@ -76,7 +82,7 @@ class Checkpoint:
         except OSError as error:
             raise BenchError(
                 f"the checkpoint after {updates:,} updates could not be written ({error.strerror}); "
-                f"{self.last()}. Make room, and give the same command again."
+                f"{self.last()}. Make room, or see to its permissions, and give the same command again."
             ) from error
         for file in self.folder.states()[self.keep :]:
             file.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from bench import distributed
 from bench.errors import BenchError, Interrupted, UsageError
 from bench.evaluation.sampling import seeded_noise
 from bench.files.atomic import sha256
-from bench.files.tensors import load_weights, save_tensors, tensors_digest
+from bench.files.tensors import load_weights, save_sealed, tensors_digest
 from bench.plugin.method import Method
 from bench.runs.budget import AXES, Budget
 from bench.runs.events import Event, Observer, Training, Working
@@ -78,6 +78,7 @@ def train(
         trainer.ledger.seconds += seconds
         if not record.beginning.updates and trainer.ledger.updates >= FIRST_UPDATES:
             record.beginning = beginning_of(trainer)
+            folder.write_record(record)  # before any later state, from which it could not be made
         if values:
             folder.log({axis: getattr(trainer.ledger, axis) for axis in AXES} | values)
         if budget.axis == "flops" and not trainer.ledger.flops:
@@ -223,7 +224,7 @@ def save_generator(trainer: Trainer, recorder: Recorder, file: Path) -> None:
         "recipe": recorder.record.recipe.as_given(),
     }
     if distributed.is_main():
-        save_tensors(file, weights, meta)
+        save_sealed(file, weights, meta)
 
 
 def beginning_of(trainer: Trainer) -> Beginning:

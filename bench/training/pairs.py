@@ -17,7 +17,7 @@ from bench.environment import device_name
 from bench.errors import UsageError
 from bench.evaluation.sampling import batch_size, seeded_noise
 from bench.files.atomic import cache_folder, locked
-from bench.files.tensors import load_tensors, save_tensors, tensors_digest
+from bench.files.tensors import load_sealed, save_sealed
 from bench.plugin.requirement import TeacherPairs
 from bench.plugin.sampler import Sampler
 from bench.plugin.teacher import Teacher
@@ -110,9 +110,7 @@ def _key(teacher: Teacher, required: TeacherPairs, device: torch.device) -> str:
 def _cached(file: Path) -> Part | None:
     """A part that was made before; None for one that is not there or is damaged, which is made again."""
     with suppress(UsageError):
-        tensors, meta = load_tensors(file)
-        if meta.get("digest") == tensors_digest(tensors):
-            return tensors, meta
+        return load_sealed(file)
     return None
 
 
@@ -128,7 +126,7 @@ def _make_once(
     with locked(file.with_suffix(".lock")):
         if (part := _cached(file)) is None:
             part = _make(teacher, numbers, steps, device, tell)
-            save_tensors(file, *part)
+            save_sealed(file, *part)
         return part
 
 
@@ -150,7 +148,7 @@ def _make(
         tell(last)
     tensors = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
     seconds = time.perf_counter() - started
-    return tensors, {"flops": flops, "seconds": seconds, "digest": tensors_digest(tensors)}
+    return tensors, {"flops": flops, "seconds": seconds}
 
 
 @torch.no_grad()

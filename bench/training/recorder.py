@@ -5,11 +5,11 @@ ended.
 import torch
 
 from bench import distributed, environment
-from bench.errors import Interrupted
+from bench.errors import BenchError, Interrupted, UsageError, one_line
 from bench.evaluation.evaluator import Evaluator
 from bench.evaluation.pictures import save_samples
 from bench.evaluation.sampling import generate_images
-from bench.files.tensors import load_tensors, load_weights
+from bench.files.tensors import load_sealed, load_weights
 from bench.plugin.method import Method
 from bench.runs.budget import Ledger
 from bench.runs.events import Evaluated, Event, Note, Observer
@@ -109,8 +109,7 @@ class Recorder:
             }
             self.record.best = self._measure_best(self.evaluator, method)
         self.record.status, self.record.finished = "done", now()
-        self.folder.write_record(self.record)
-        self.folder.write_sums()
+        self.folder.write_finished(self.record)
 
     def _measure_best(self, evaluator: Evaluator, method: Method) -> BestCheckpoint:
         """Measure the checkpoint with the best watched value on the final replicates, which it has
@@ -123,7 +122,13 @@ class Recorder:
         last, best = history[-1], evaluator.best(history)
         metrics, selection = last.metrics, f"the last of {len(history)} evaluations"
         if best is not last and weights.exists():
-            tensors, meta = load_tensors(weights)
+            try:
+                tensors, meta = load_sealed(weights)
+            except UsageError as error:
+                raise BenchError(
+                    f"the weights of the best checkpoint cannot be measured: {one_line(error, 400)}; remove "
+                    "the file and the last ones stand for the best, or start over with --fresh."
+                ) from None
             if meta["images"] == best.images:
                 load_weights(method.generator, tensors, str(weights))
                 metrics = evaluator.measure(method.sample, self.final_replicates)

@@ -56,6 +56,11 @@ def execute(
         if previous is not None and previous.status == "done":
             observe(Finished(previous, reused=True))
             return previous
+        if previous is None and folder.states():
+            raise BenchError(
+                f"the run {str(path)!r} has checkpoints and no record of what was measured on the way; bring "
+                "its record.json back, or start over with --fresh."
+            )
         record = _new_record(job, previous)
         observe(Started(record, job.method_class.trains, teacher))
         with stop_requests("stopping after this update; once more to stop at once") as stop:
@@ -73,8 +78,8 @@ def execute(
                 raise ended from error
             except OSError as error:
                 ended = BenchError(
-                    f"the run could not go on ({error.strerror or error}: {error.filename}); make room, or "
-                    "see to its permissions. The same command continues from the last checkpoint."
+                    f"the run could not go on ({error.strerror or error}: {error.filename or path}); make "
+                    "room, or see to its permissions. The same command continues from the last checkpoint."
                 )
                 _close(folder, record, ended, job.device)
                 raise ended from error

@@ -1,5 +1,6 @@
 """Files are old or new and never in between, and a killed process leaves nothing behind for long."""
 
+import errno
 import fcntl
 import os
 import signal
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench.errors import UsageError
+from bench.files import atomic
 from bench.files.atomic import (
     cache_folder,
     content_digest,
@@ -208,6 +210,18 @@ def test_a_lock_that_is_no_file_is_refused_and_nothing_behind_it_is_touched(tmp_
         take()
     assert not is_held(lock)
     assert precious.read_text() == "mine"
+
+
+def test_a_lock_without_permission_is_not_to_be_removed(tmp_path, monkeypatch):
+    def forbidden(path: Path, flags: int) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(atomic, "_open_lock", forbidden)
+    with pytest.raises(
+        UsageError, match=r"cannot be taken \(Permission denied\); see to its permissions"
+    ):
+        with locked(tmp_path / "lock"):
+            pass
 
 
 def test_a_pipe_in_place_of_a_temporary_file_hangs_nothing(tmp_path):

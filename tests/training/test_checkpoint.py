@@ -16,11 +16,14 @@ from hypothesis import strategies as st
 from bench.api import carry_out
 from bench.errors import BenchError, UsageError
 from bench.files.tensors import load_sealed, load_tensors, save_sealed, save_tensors
+from bench.runs import folder as folder_module
 from bench.runs.events import Note
 from bench.runs.folder import RunFolder
 from bench.runs.recipe import make_request
+from bench.runs.record import Record
 from bench.training import checkpoint, loop
 from bench.training import run as runner
+from bench.training.checkpoint import Checkpoint
 from bench.training.job import make_job
 from bench.training.trainer import Trainer
 
@@ -72,11 +75,11 @@ def stopped(begun, tmp_path):
     return RunFolder(next(shutil.copytree(begun, tmp_path / "results").iterdir()))
 
 
-def continued(folder: RunFolder) -> list[str]:
+def continued(folder: RunFolder, **fields: object) -> list[str]:
     """Continue the run, and return its notes."""
     notes = []
     record = runner.execute(
-        make_job(REQUEST),
+        make_job(REQUEST.model_copy(update=fields)),
         folder.path.parent,
         lambda e: notes.append(e.text) if isinstance(e, Note) else 0,
     )
@@ -270,6 +273,87 @@ def test_every_file_of_a_finished_run_is_known_by_its_sum(straight, tmp_path):
         file.write_bytes(data)
     files[0].unlink()
     assert folder.changed_files() == [files[0].relative_to(folder.path).as_posix()]
+
+
+def test_a_run_that_dies_before_its_sums_are_written_is_not_finished_and_the_same_command_finishes_it(
+    tmp_path, monkeypatch
+):
+    write = folder_module.write_atomic
+
+    def dies_of_sums(path: Path, content: bytes | str) -> None:
+        if path.name == folder_module.SUMS:
+            raise Killed
+        write(path, content)
+
+    monkeypatch.setattr(folder_module, "write_atomic", dies_of_sums)
+    with pytest.raises(Killed):
+        carry_out(REQUEST, tmp_path)
+    folder = RunFolder(next(tmp_path.iterdir()))
+    assert folder.read_record().status == "running"
+    monkeypatch.undo()
+    carry_out(REQUEST, tmp_path)
+    assert folder.changed_files() == []
+
+
+def damaged_best(folder: RunFolder) -> None:
+    """Flip a bit in the weights of a best checkpoint, which the record says to be the best by far."""
+    record = folder.read_record()
+    record.evaluations[1].watched = -1.0
+    folder.write_record(record)
+    data = folder.states()[0].read_bytes()
+    folder.best_weights.write_bytes(flipped(data, 8 * len(data) - 100))
+
+
+def test_damaged_weights_of_the_best_checkpoint_are_not_measured(stopped, straight):
+    damaged_best(stopped)
+    with pytest.raises(
+        BenchError, match=r"is damaged.*; remove the file and the last ones stand for the best"
+    ):
+        continued(stopped)
+    stopped.best_weights.unlink()
+    continued(stopped)
+    assert same_weights(stopped, straight)
+    assert stopped.read_record().best.selection.startswith("the last of")
+
+
+def test_a_run_that_dies_while_it_is_cleared_is_not_taken_for_a_finished_one(
+    straight, tmp_path, monkeypatch
+):
+    folder = RunFolder(shutil.copytree(straight.path, tmp_path / straight.path.name))
+
+    def dies(path: Path, *_: object, **__: object) -> None:
+        raise Killed
+
+    monkeypatch.setattr(shutil, "rmtree", dies)
+    with pytest.raises(Killed):
+        carry_out(REQUEST, tmp_path, fresh=True)
+    monkeypatch.undo()
+    assert folder.states()
+    with pytest.raises(
+        BenchError, match=r"has checkpoints and no record .*; bring .* or start over with --fresh"
+    ):
+        carry_out(REQUEST, tmp_path)
+    assert carry_out(REQUEST, tmp_path, fresh=True).status == "done"
+    assert same_weights(folder, straight)
+
+
+def test_the_beginning_is_that_of_the_first_updates_though_a_death_came_before_the_next_record(
+    straight, tmp_path, monkeypatch
+):
+    """Between the state after the 25th update, the first that is saved, and the record."""
+
+    def dies(record: Record, device: torch.device) -> None:
+        if record.cost.updates:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoint, "is_due", property(lambda self: self.trainer.ledger.updates == 25))
+        patch.setattr(checkpoint, "note_peak_memory", dies)
+        with pytest.raises(Killed):
+            carry_out(REQUEST.model_copy(update={"eval_points": 1}), tmp_path)
+    folder = RunFolder(next(tmp_path.iterdir()))
+    assert "continuing after 800 images" in continued(folder, eval_points=1)
+    assert folder.read_record().beginning == straight.read_record().beginning
 
 
 def test_equal_runs_have_weights_of_equal_digest_though_not_equal_files(straight, tmp_path):

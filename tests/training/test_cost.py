@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench import registry
 from bench.errors import UsageError
+from bench.files.tensors import load_tensors, save_tensors
 from bench.plugin import ImageSpec, Teacher
 from bench.plugin.diffusion import EDMPrecond, NoiseLevels
 from bench.plugin.requirement import TeacherPairs
@@ -205,6 +206,11 @@ def test_pairs_are_made_in_parts_and_a_missing_or_damaged_part_alone_is_made_aga
     assert again.flops == first.flops
     parts[2].unlink()
     assert made(teacher, wanted)[1] == [10]
+    tensors, meta = load_tensors(parts[0])
+    save_tensors(parts[0], tensors, meta | {"flops": 1})  # the cost is digested too
+    again, progress = made(teacher, wanted)
+    assert progress == [4]
+    assert again.flops == first.flops
 
 
 def test_pairs_of_another_sampler_or_noise_law_are_other_pairs():

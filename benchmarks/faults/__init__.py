@@ -1,0 +1,1 @@
+"""A campaign of faults: runs that are killed, damaged, refused room, and crowded."""
