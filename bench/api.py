@@ -38,7 +38,7 @@ def run(
             ``settings={"alpha": 1.0}``, ``eval=["fid"]``, ``eval_samples``, ``eval_repeats``,
             ``eval_points``, ``protocol``, ``reference``, ``extractor_path``, ``fast``,
             ``kid_subset_size``, ``kid_subsets``, ``data``, ``teacher_path``, ``classes``, ``plugins``,
-            ``device``, ``batch_gpu`` and ``keep``.
+            ``device``, ``batch_gpu``, ``capture``, ``deterministic``, ``milestones`` and ``keep``.
 
     Raises BenchError or one of its kinds. Training seeds torch's global generators.
     """
@@ -96,6 +96,8 @@ def _measure_teacher(request: Request, results: Path, observe: Observer) -> Reco
     except Interrupted:
         raise
     except BenchError as error:
+        if distributed.world_size() > 1:  # the other processes are in the teacher's run
+            raise
         observe(Note(f"the teacher's own row is missing: {error}"))
         return None
 

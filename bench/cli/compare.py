@@ -15,6 +15,7 @@ from bench.cli.options import (
     RunFlags,
     names,
     one_of,
+    require_one_gpu,
     takes,
     without_none,
 )
@@ -93,6 +94,7 @@ def command(
     )
     chosen = _with_settings(chosen, set_ or [])
     if dry_run:
+        require_one_gpu(gpus)
         typer.echo(_estimate(chosen, results, processes, gpus))
         return
     require_writable(results, "results folder")

@@ -259,6 +259,14 @@ def takes(*groups: type) -> Callable[[Callable[..., None]], Callable[..., None]]
     return decorate
 
 
+def require_one_gpu(gpus: int) -> None:
+    """Raise UsageError for an estimate of a run on several GPUs."""
+    if gpus > 1:
+        raise UsageError(
+            "--dry-run estimates one GPU; leave --gpus out, and give --batch-gpu N for the images of each."
+        )
+
+
 def known_names(records: Sequence[Record]) -> dict[str, set[str]]:
     """Collect the teachers, methods and metrics that are registered or that records are of."""
     return {

@@ -10,7 +10,16 @@ import typer
 
 from bench import distributed
 from bench.api import carry_out
-from bench.cli.options import EvaluationFlags, Gpus, Json, Results, RunFlags, takes, without_none
+from bench.cli.options import (
+    EvaluationFlags,
+    Gpus,
+    Json,
+    Results,
+    RunFlags,
+    require_one_gpu,
+    takes,
+    without_none,
+)
 from bench.errors import UsageError
 from bench.files.atomic import write_atomic
 from bench.files.paths import written_path
@@ -71,6 +80,7 @@ def command(
     flags |= without_none({"method": method, "teacher": teacher, "seed": seed})
     request = _make_request(flags, set_ or [], precision, recipe)
     if dry_run:
+        require_one_gpu(gpus)
         from bench.training.estimate import estimate_run  # torch: a finished run needs none
 
         typer.echo(run_estimate(estimate_run(request)))

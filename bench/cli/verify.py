@@ -21,6 +21,7 @@ from bench.cli.options import (
 )
 from bench.files.atomic import require_writable
 from bench.render.terminal.live import progress_bar
+from bench.render.terminal.result import print_repetition
 
 
 def command(
@@ -51,7 +52,8 @@ def command(
     Example: bench verify teacher:edm-digits
     """
     if source.partition(":")[0] not in ("teacher", "released"):
-        _verify_run(source, results, device)
+        distributed.require_one("bench verify RUN")
+        _verify_run(source, results, device, format_)
         return
     # Here because of torch, which the help and a mistyped flag do without.
     from bench.evaluation.target import write_evaluation
@@ -97,22 +99,21 @@ def command(
         raise typer.Exit(1)
 
 
-def _verify_run(name: str, results: Path, device: str) -> None:
+def _verify_run(name: str, results: Path, device: str, format_: str) -> None:
     from bench.training.repeat import repeat  # torch
 
     with progress_bar(f"repeating {name}") as observe:
         found = repeat(name, results, device, observe)
-    run = found.record.run_id
-    if found.changed_files is None:
-        typer.echo(f"{run} is not finished, so that its files have no SHA256SUMS yet.")
-    elif found.changed_files:
-        typer.echo(f"{run}: other content than the run left: {', '.join(found.changed_files)}.")
+    if format_ == "json":
+        content = {
+            "run_id": found.record.run_id,
+            "updates": found.updates,
+            "equal": found.equal,
+            "changed_files": found.changed_files,
+            "elsewhere": found.elsewhere,
+        }
+        typer.echo(json.dumps(content, indent=1))
     else:
-        typer.echo(f"{run}: every file is as the run left it.")
-    if found.equal:
-        typer.echo(f"its first {found.updates} updates give the same weights here, to the bit.")
-    else:
-        reasons = "; ".join(found.elsewhere) or "the same device, torch and precision"
-        typer.echo(f"its first {found.updates} updates give other weights here ({reasons}).")
+        print_repetition(found)
     if found.changed_files or not found.equal:
         raise typer.Exit(1)

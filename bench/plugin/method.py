@@ -138,7 +138,7 @@ class Batch:
         changes nothing before.
         """
         if self.rows is None:
-            return values
+            return tuple(value.detach() for value in values)
         if self.gathered is None:
             raise WholeBatchNeeded(tuple(value.detach() for value in values))
         return self.gathered

@@ -42,17 +42,23 @@ class Graphs:
                 batch.memo.clear()
         return batch
 
-    def run(self, key: Key, compute: Callable[[], Tensor]) -> Tensor:
+    def run(self, key: Key, compute: Callable[[], Tensor], unseeing: Batch | None = None) -> Tensor:
         """Carry out an update, which returns its loss: as it is at first, then recorded and replayed.
 
-        Raises BenchError for an update that cannot be recorded.
+        While it is recorded, an ``unseeing`` batch has no ``seen``, which would be the same for ever. Raises
+        BenchError for an update that cannot be recorded.
         """
         if key not in self.recorded:
             if self.warm[key[0]] < WARM_UPDATES:
                 self.warm[key[0]] += 1
                 return compute()
             self.recorded = {k: v for k, v in self.recorded.items() if k[0] != key[0]}
+            seen = unseeing.seen if unseeing is not None else 0
+            if unseeing is not None:
+                del unseeing.seen
             self.recorded[key] = self._record(key[0], compute)
+            if unseeing is not None:
+                unseeing.seen = seen
         graph, loss = self.recorded[key]
         graph.replay()
         return loss.clone()
@@ -64,10 +70,10 @@ class Graphs:
         try:
             with torch.cuda.graph(graph, pool=self.pool):
                 loss = compute()
-        except RuntimeError as error:
+        except (RuntimeError, AttributeError, TypeError) as error:
             raise BenchError(
                 f"the {kind} update cannot be recorded as a CUDA graph ({one_line(error, 200)}); leave "
-                "--capture out."
+                "--capture out, or say in the method's phase() what its losses take from batch.seen."
             ) from error
         return graph, loss
 

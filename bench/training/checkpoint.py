@@ -45,6 +45,9 @@ class Checkpoint:
             except UsageError as error:
                 self.recorder.observe(Note(f"passed over a checkpoint: {error}"))
                 continue
+            if distributed.is_main():
+                for damaged in states[: states.index(file)]:
+                    damaged.rename(damaged.with_suffix(".damaged"))  # which is no state to keep
             self.trainer.restore(tensors, meta)
             self.recorder.observe(Note(f"continuing after {self.trainer.ledger.images:,} images"))
             return
@@ -72,6 +75,7 @@ class Checkpoint:
             raise BenchError(f"{error} ({self.last()}.)") from error
         if distributed.is_main():
             self._write()
+        distributed.wait_for_all()  # here, where no clock of the training runs
         self.saved = time.perf_counter()
         self.writing = self.saved - started
 

@@ -169,8 +169,8 @@ class Launcher:
         ]
         environment = os.environ | {"OMP_NUM_THREADS": str(self.threads)}
         if self.gpus:
-            first = slot * self.gpus_per_run % len(self.gpus)
-            own = self.gpus[first : first + self.gpus_per_run]
+            first, n = slot * self.gpus_per_run, len(self.gpus)
+            own = [self.gpus[(first + i) % n] for i in range(self.gpus_per_run)]
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(own)
         if self.gpus_per_run > 1:
             command += ["--gpus", str(self.gpus_per_run)]
@@ -197,8 +197,8 @@ def visible_gpus(device: str) -> list[str]:
         return []
     if device.startswith("cuda:"):
         raise UsageError(
-            f"a comparison gives each run a GPU of its own, given --device {device}; set "
-            "CUDA_VISIBLE_DEVICES instead."
+            f"--device {device} names one GPU, and each process gets its own; set CUDA_VISIBLE_DEVICES "
+            "instead."
         )
     names = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
     return names[:count] or [str(number) for number in range(count)]

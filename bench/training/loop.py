@@ -160,6 +160,10 @@ def prepare_trainer(
         method, job.teacher, budget, job.device, pairs, real, batch_gpu, job.request.capture
     )
     charge_initial_generator(job, trainer)
+    one_off = trainer.ledger.one_off  # measured by each process, or found in its cache
+    trainer.ledger.seconds, one_off.seconds = distributed.of_main(
+        [trainer.ledger.seconds, one_off.seconds]
+    )
     return trainer
 
 

@@ -12,10 +12,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from bench import distributed
-from bench.errors import UsageError
+from bench.errors import BenchError, UsageError
 
 
 def share_of(batch: int) -> range:
@@ -106,6 +107,11 @@ class RowsOfWhole(TorchFunctionMode):
         kwargs = kwargs or {}
         if kwargs.get("generator") is not None:
             return function(*args, **kwargs)
+        if function in _UNKNOWN and not (function is F.dropout and not _drops(*args, **kwargs)):
+            raise BenchError(
+                f"a loss draws by {function.__name__}, of which a part of a batch cannot have its rows; use "
+                "torch.rand, randn or randint, or leave --batch-gpu and several processes out."
+            )
         if function in _LIKE and self._is_ours(args[0].shape):
             return self._own(function(self._whole_of(args[0]), *args[1:], **kwargs))
         if function in _IN_PLACE and self._is_ours(args[0].shape):
@@ -127,8 +133,21 @@ class RowsOfWhole(TorchFunctionMode):
 
 
 _LIKE = {torch.rand_like, torch.randn_like, torch.randint_like}
-_IN_PLACE = {Tensor.normal_, Tensor.uniform_, Tensor.random_, Tensor.exponential_}
-_SHAPED = {torch.rand, torch.randn, torch.randint, torch.normal}
+_IN_PLACE = {
+    *(Tensor.normal_, Tensor.uniform_, Tensor.random_, Tensor.exponential_),
+    *(Tensor.log_normal_, Tensor.cauchy_, Tensor.geometric_),
+}
+_SHAPED = {torch.rand, torch.randn, torch.randint}
+_UNKNOWN = {
+    *(torch.normal, torch.bernoulli, Tensor.bernoulli, Tensor.bernoulli_),
+    *(torch.multinomial, torch.poisson, torch.randperm),
+    *(F.dropout, F.alpha_dropout, F.feature_alpha_dropout, F.dropout1d, F.dropout2d, F.dropout3d),
+}
+"""Functions that draw other than row by row, or of which nothing is known."""
+
+
+def _drops(_: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> bool:
+    return training and p > 0
 
 
 def _size(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int, ...]:

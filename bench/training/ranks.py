@@ -9,7 +9,7 @@ import subprocess
 import time
 from collections.abc import Sequence
 
-from bench.errors import UsageError
+from bench.errors import Interrupted, UsageError
 from bench.training.launch import die_together, visible_gpus
 from bench.training.signals import stop_requests
 
@@ -19,24 +19,21 @@ LEFT_SECONDS = 30.0
 """Time for the others to end once one of them has: without it they can do nothing more."""
 
 
-def require_gpus(count: int, device: str) -> list[str]:
-    """Return the names of ``count`` GPUs, as CUDA_VISIBLE_DEVICES has them. Raises UsageError for more than
-    there are.
-    """
+def require_gpus(count: int, device: str) -> None:
+    """Raise UsageError for more GPUs than there are."""
     gpus = visible_gpus(device)
     if len(gpus) < count:
         raise UsageError(
             f"--gpus {count} on a machine where torch sees {len(gpus)} (--device {device}); give a smaller "
             "number, or several machines by torchrun."
         )
-    return gpus[:count]
 
 
 def run_together(command: Sequence[str], count: int, environment: dict[str, str]) -> int:
     """Carry out a command in ``count`` processes that work together, and return their exit code.
 
-    A signal that stops this process asks all of them to stop. Where one ends before its time, the others
-    are ended too.
+    A signal that stops this process goes to all of them, and so does every further one. Where one fails,
+    the others are ended too.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -57,13 +54,13 @@ def run_together(command: Sequence[str], count: int, environment: dict[str, str]
             )
             for rank in range(count)
         ]
-        asked, left = False, float("inf")
+        asked, left = 0, float("inf")
         try:
             while any(process.poll() is None for process in processes):
-                if stop.requested and not asked:
-                    asked = True
+                if stop.times > asked:
+                    asked = stop.times
                     _signal(processes, signal.SIGTERM)
-                if any(process.poll() for process in processes):
+                if any(process.poll() not in (None, 0, Interrupted.exit_code) for process in processes):
                     left = min(left, time.monotonic() + LEFT_SECONDS)
                 if time.monotonic() > left:
                     _signal(processes, signal.SIGKILL)

@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from bench import environment
-from bench.errors import UsageError, few
+from bench.errors import Interrupted, UsageError, few
 from bench.runs.events import Observer, Working, ignore
 from bench.runs.recipe import make_request, read_recorded
 from bench.runs.record import Record
@@ -60,11 +62,15 @@ def repeat(name: str, results: Path, device: str = "auto", observe: Observer = i
     assert job.budget is not None  # a run without one has no updates
     environment.set_precision(job.settings.precision)
     environment.choose_threads(job.teacher.denoiser)
+    environment.set_deterministic(bool(record.environment.deterministic), job.device)
     job.teacher.to(job.device)
     with stop_requests("stopping") as stop:
+        torch.manual_seed(job.recipe.seed)  # from which a method's heads are made
         method = prepare_method(job, job.budget)
         trainer = prepare_trainer(job, job.budget, method, observe, stop)
-        while trainer.ledger.updates < beginning.updates and not stop.requested:
+        while trainer.ledger.updates < beginning.updates:
+            if stop.requested:
+                raise Interrupted("stopped; nothing was written.")
             trainer.iteration()
             observe(Working("repeating", trainer.ledger.updates, beginning.updates))
     now = environment.describe(job.device, job.settings.precision)

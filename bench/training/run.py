@@ -87,6 +87,8 @@ def execute(
                 _close(folder, record, error, job.device)
                 raise
     observe(Finished(record))
+    if job.budget is None and distributed.world_size() > 1 and any(distributed.largest(stop.requested)):
+        raise Interrupted("stopped after the teacher's run, which is done; the same command continues.")
     return record
 
 
@@ -145,7 +147,8 @@ def _close(folder: RunFolder, record: Record, error: BaseException, device: torc
     A run that was refused before it began leaves no folder.
     """
     if isinstance(error, UsageError) and folder.read_record() is None:
-        shutil.rmtree(folder.path, ignore_errors=not distributed.is_main())
+        if distributed.is_main():
+            shutil.rmtree(folder.path)
         return
     if isinstance(error, Interrupted):
         record.status = "interrupted"

@@ -20,7 +20,12 @@ class StopRequest:
     there is one.
     """
 
-    requested = False
+    times = 0
+    """Signals that have come."""
+
+    @property
+    def requested(self) -> bool:
+        return self.times > 0
 
 
 @contextmanager
@@ -43,7 +48,8 @@ def stop_requests(message: str, *, patient: bool = False) -> Iterator[StopReques
     before = {n: signal.getsignal(n) for n in asking if signal.getsignal(n) != signal.SIG_IGN}
 
     def request_stop(number: int, frame: Any) -> None:
-        first, request.requested = not request.requested, True
+        first = not request.requested
+        request.times += 1
         if first:
             with suppress(OSError):  # whoever read it may have been stopped by the same signal
                 os.write(2, f"{message}\n".encode())  # which a signal handler may do

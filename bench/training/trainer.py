@@ -157,35 +157,35 @@ class Trainer:
         return [share] if whole else [share.part(rows, parts[0].start) for rows in parts]
 
     def _charged_update(self, step: Step, batch: list[Batch], kind: str) -> None:
-        """Take one update; the first of each kind is measured, and the others are charged the same."""
-        if step.role in self.asks_whole:
-            self._gather(step, batch)
-        if kind in self.costs:
-            self._update(step, batch, kind)
-        else:
-            self.costs[kind] = self._measured_update(step, batch)
-        self.ledger.charge(self.costs[kind])
-
-    def _measured_update(self, step: Step, batch: list[Batch]) -> UpdateCost:
-        """Take one update and measure what it costs all processes.
+        """Take one update; the first of each kind is measured, and the others are charged the same.
 
         What is computed twice so that the parts can know each other is not counted: it is no work of the
         method's.
         """
+        for part in batch:
+            part.gathered = None  # of an earlier step
+        if step.role in self.asks_whole:
+            self._gather(step, batch)
         try:
-            cost = measure(lambda: self._update(step, batch), self.roles)
+            self._measured_update(step, batch, kind)
         except WholeBatchNeeded:
             self.asks_whole.add(step.role)
             self._gather(step, batch)
+            self._measured_update(step, batch, kind)
+        self.ledger.charge(self.costs[kind])
+
+    def _measured_update(self, step: Step, batch: list[Batch], kind: str) -> None:
+        if kind in self.costs:
+            self._update(step, batch, kind)
+        else:
             cost = measure(lambda: self._update(step, batch), self.roles)
-        return cost.times(distributed.world_size())
+            self.costs[kind] = cost.times(distributed.world_size())
 
     def _gather(self, step: Step, batch: list[Batch]) -> None:
         """Give each part the numbers of the whole batch that the step's loss asks for."""
         asked: list[tuple[Tensor, ...]] = []
         self._freeze_all_but(step)
         for part in batch:
-            part.gathered = None
             with self._randomness_of(part, moves_on=False), torch.no_grad():
                 try:
                     step.loss(part)
@@ -209,7 +209,10 @@ class Trainer:
         set_rate(self.optimizers[step.role], self._learning_rate(step))
         phase = self.method.phase(batch[0].seen)
         if self.graphs is not None and kind and phase is not None:
-            loss = self.graphs.run((kind, phase), lambda: self._compute(step, batch))
+            says = type(self.method).phase is not Method.phase
+            loss = self.graphs.run(
+                (kind, phase), lambda: self._compute(step, batch), None if says else batch[0]
+            )
         else:
             loss = self._compute(step, batch)
         self.losses.note(step.role, loss, batch, self.settings.batch)
@@ -282,7 +285,7 @@ class Trainer:
         if self.device.type == "cuda":
             started = time.perf_counter()
             torch.cuda.synchronize(self.device)
-            self.ledger.seconds += time.perf_counter() - started
+            self.ledger.seconds += distributed.largest(time.perf_counter() - started)[0]
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything that the next iteration depends on: named tensors, and the ledger and counts

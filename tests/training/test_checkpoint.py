@@ -25,6 +25,7 @@ from bench.training import checkpoint, loop
 from bench.training import run as runner
 from bench.training.checkpoint import Checkpoint
 from bench.training.job import make_job
+from bench.training.repeat import repeat
 from bench.training.trainer import Trainer
 
 REQUEST = make_request(
@@ -405,6 +406,34 @@ def test_a_run_without_milestones_says_how_to_have_them(bench, straight):
 
 def test_a_record_says_whether_the_same_bits_come_again(straight):
     assert straight.read_record().environment.deterministic is True  # on a CPU
+
+
+def test_verify_begins_from_the_seed_as_the_run_does(tmp_path):
+    """Also for a method whose networks are partly made of random numbers."""
+    record = carry_out(
+        make_request(
+            method="f-distill",
+            teacher="edm-digits",
+            budget="updates=21",
+            eval=[],
+            settings={"batch": 32},
+            batch_gpu=16,
+        ),
+        tmp_path,
+    )
+    torch.manual_seed(12345)
+    found = repeat(record.run_id, tmp_path, "cpu")
+    assert found.equal
+    assert found.changed_files == []
+
+
+def test_a_damaged_checkpoint_is_not_one_of_those_kept(stopped, straight):
+    damaged = stopped.states()[0]
+    damaged.write_bytes(b"")
+    continued(stopped)
+    assert damaged.with_suffix(".damaged").exists()
+    assert len(stopped.states()) == 3
+    assert same_weights(stopped, straight)
 
 
 def test_verify_says_what_it_cannot_repeat(bench, straight, tmp_path):

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from bench.errors import UsageError
+from bench.errors import BenchError, UsageError
+from bench.files.tensors import load_sealed, save_sealed
 from bench.plugin import Batch
 from bench.plugin.dropout import Dropout, SameUnits
 from bench.plugin.method import WholeBatchNeeded
@@ -101,7 +102,7 @@ def test_every_way_of_drawing_for_images_gives_the_rows_of_the_whole(rows, first
             torch.randint_like(x, 7),
             torch.empty(n, 3).normal_(),
             torch.empty(n).uniform_(2, 3),
-            torch.normal(0.0, 1.0, (n, 2)),
+            torch.empty(n, 2).log_normal_(),
             torch.randn_like(torch.zeros(n, 4, 2, 2).to(memory_format=torch.channels_last)),
             Dropout(0.5).train()(torch.ones(n, 50)),
         ]
@@ -128,6 +129,65 @@ def test_what_is_not_for_images_and_private_generators_are_left_alone():
     with RowsOfWhole(range(2, 6), 8):
         within = draws()
     assert all(torch.equal(a, b) for a, b in zip(plain, within, strict=True))
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: torch.bernoulli(torch.full((2,), 0.5)),
+        lambda: torch.normal(torch.zeros(2), 1.0),
+        lambda: torch.distributions.Normal(torch.zeros(2), 1.0).sample(),
+        lambda: torch.randperm(2),
+        lambda: torch.multinomial(torch.ones(3), 2),
+        lambda: nn.Dropout(0.5)(torch.ones(2, 3)),
+    ],
+)
+def test_what_cannot_be_drawn_for_a_part_is_refused_and_not_repeated_in_every_part(draw):
+    with (
+        pytest.raises(BenchError, match=r"a loss draws by .*, of which a part"),
+        RowsOfWhole(range(2), 4),
+    ):
+        draw()
+    with RowsOfWhole(range(2), 4):
+        nn.Dropout(0.5).eval()(torch.ones(2, 3))
+        nn.Dropout(0.0)(torch.ones(2, 3))
+
+
+@pytest.mark.parametrize(("method", "settings"), TRAINED)
+def test_parts_continue_from_a_checkpoint_and_so_does_the_whole(method, settings, tmp_path):
+    """To other parts than those that were saved, too."""
+    asked = settings | GROUPS.get(method, {}) | {"batch": 32}
+    stopped = make_trainer(method, **asked)
+    stopped.batch_gpu = 16
+    stopped.iteration()
+    stopped.iteration()
+    save_sealed(tmp_path / "state.safetensors", *stopped.state())
+    stopped.iteration()
+    for batch_gpu in (16, 8, None):
+        continued = make_trainer(method, **asked)
+        continued.batch_gpu = batch_gpu
+        continued.restore(*load_sealed(tmp_path / "state.safetensors"))
+        continued.iteration()
+        assert continued.ledger == stopped.ledger
+        pairs = zip(
+            stopped.method.generator.parameters(), continued.method.generator.parameters(), strict=True
+        )
+        exact = batch_gpu == 16
+        assert all(torch.equal(a, b) if exact else (a - b).norm() <= 1e-2 * a.norm() for a, b in pairs)
+
+
+def test_numbers_of_a_step_before_are_not_those_of_this_one():
+    """A step that reuses a batch asks for itself."""
+    trainer = make_trainer("f-distill", batch=32)
+    trainer.batch_gpu = 8
+    asked = []
+    gather = trainer._gather
+    trainer._gather = lambda step, batch: (
+        asked.append([p.gathered for p in batch]) or gather(step, batch)
+    )
+    for _ in range(3):
+        trainer.iteration()
+    assert asked == [[None] * 4] * 3
 
 
 def test_a_failing_part_leaves_the_random_state_as_it_was():
@@ -161,8 +221,10 @@ def test_processes_share_a_batch_equally(monkeypatch):
 
 
 def test_a_whole_batch_answers_at_once_and_a_part_asks_the_others():
-    numbers = torch.arange(4.0)
-    assert Batch(torch.zeros(4, 1)).whole(numbers) == (numbers,)
+    numbers = torch.arange(4.0, requires_grad=True)
+    (whole,) = Batch(torch.zeros(4, 1)).whole(numbers)
+    assert torch.equal(whole, numbers)
+    assert not whole.requires_grad  # as in parts
     part = Batch(torch.zeros(4, 1), labels=torch.eye(4)).part(range(1, 3))
     assert torch.equal(part.labels, torch.eye(4)[1:3])
     with pytest.raises(WholeBatchNeeded):

@@ -52,6 +52,24 @@ def print_result(record: Record, results: Path, teacher: Record | None) -> None:
         console.print(f"curve    {folder / 'curve.png'}", soft_wrap=True)
 
 
+def print_repetition(found: Any) -> None:
+    """Print what came of repeating a run's first updates, a ``Repetition``."""
+    console, run = terminal(), found.record.run_id
+    if found.changed_files is None:
+        console.print(f"{run} has no SHA256SUMS, which a run gets when it is finished.", soft_wrap=True)
+    elif found.changed_files:
+        names = ", ".join(found.changed_files)
+        console.print(f"{run}: other content than the run left: {names}.", soft_wrap=True)
+    else:
+        console.print(f"{run}: every file is as the run left it.", soft_wrap=True)
+    weights = f"its first {found.updates} updates give"
+    if found.equal:
+        console.print(f"{weights} the same weights here, to the bit.", soft_wrap=True)
+    else:
+        reasons = "; ".join(found.elsewhere) or "the same device, torch and precision"
+        console.print(f"{weights} other weights here ({reasons}).", soft_wrap=True)
+
+
 def print_evaluation(content: dict[str, Any]) -> None:
     """Print the numbers of an evaluation with their protocols, references and generator."""
     protocol = content["protocol"]
