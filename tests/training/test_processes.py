@@ -1,19 +1,25 @@
 """Several processes train what one trains: the same weights, ledger and numbers, also after one was killed."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from bench.errors import UsageError
+from bench.errors import Held, UsageError
 from bench.files.tensors import load_tensors
 from bench.runs.folder import RunFolder
+from bench.runs.recipe import make_request
+from bench.training.checkpoint import Checkpoint
+from bench.training.job import make_job
 from bench.training.launch import runs_at_once
 from bench.training.ranks import require_gpus, run_together
-from tests.helpers.trainers import TRAINED
+from tests.helpers.trainers import TRAINED, make_trainer
+from tests.helpers.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 
@@ -148,6 +154,60 @@ def test_a_killed_process_ends_the_job_and_one_alone_continues_it(tmp_path, capf
     )
     for name, tensor in one.items():
         assert (tensor - other[name]).norm() <= 1e-4 * tensor.norm().clamp_min(1), name
+
+
+def test_a_teacher_that_somebody_else_measures_ends_the_job_before_any_number_is_taken(tmp_path):
+    """One process alone is turned away; the others must not go on beside it."""
+    sizes = {"eval": ["fid"], "eval_samples": 600}
+    teacher = make_job(make_request(method="teacher", teacher="edm-digits", **sizes)).recipe.run_id
+    command = [
+        *(sys.executable, "-P", "-m", "bench", "run", "--method", "sid", "--teacher", "edm-digits"),
+        *("--budget", "updates=4", "--eval", "fid", "--eval-samples", "600", "--device", "cpu"),
+        *("--results", str(tmp_path)),
+    ]
+    with RunFolder(tmp_path / teacher).locked():
+        assert run_together(command, 2, dict(os.environ, PYTHONPATH=str(ROOT))) == Held.exit_code
+    assert not list(tmp_path.glob("sid-*/record.json"))
+
+
+def test_the_others_wait_for_the_writing_of_a_checkpoint_and_not_in_an_update(tmp_path, monkeypatch):
+    """Else its seconds would be charged as training, and a stop would end the writer."""
+    order = []
+    monkeypatch.setattr(Checkpoint, "_write", lambda self: order.append("written"))
+    monkeypatch.setattr("bench.distributed.wait_for_all", lambda: order.append("all there"))
+    trainer = make_trainer("sid", batch=8)
+    Checkpoint(trainer, SimpleNamespace(folder=RunFolder(tmp_path)), keep=2).save()
+    assert order == ["written", "all there"]
+
+
+def test_a_signal_and_every_further_one_goes_to_all_processes(tmp_path):
+    """The first asks, the second stops at once what has not ended."""
+    code = f"""
+import os, pathlib, signal, time
+
+def say(what):
+    pathlib.Path({str(tmp_path)!r}, what + os.environ["RANK"]).touch()
+
+def asked(*_):
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    say("asked")
+
+signal.signal(signal.SIGTERM, asked)
+say("there")
+while True:
+    time.sleep(1)
+"""
+    parent = f"""
+import os, sys
+from bench.training.ranks import run_together
+sys.exit(run_together([sys.executable, "-c", {code!r}], 2, dict(os.environ)))
+"""
+    environment = dict(os.environ, PYTHONPATH=str(ROOT))
+    process = subprocess.Popen([sys.executable, "-c", parent], env=environment)
+    for what in ("there", "asked"):
+        wait_until(lambda what=what: len(list(tmp_path.glob(f"{what}*"))) == 2, what, process)
+        process.send_signal(signal.SIGTERM)
+    assert process.wait(600) == 1
 
 
 def test_the_exit_code_of_the_processes_is_theirs():
