@@ -6,11 +6,12 @@ that a finished run is answered without torch, and its numbers without pandas.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import distributed
-from bench.errors import BenchError, Interrupted, few
+from bench.errors import BenchError, Interrupted, UsageError, few
 from bench.files.atomic import require_writable
 from bench.leaderboard.finals import frame
 from bench.runs.events import Note, Observer, ignore
@@ -106,6 +107,8 @@ def compare(
     results: Path | str | None = None,
     processes: int | None = None,
     retry: bool = False,
+    slurm: Mapping[str, str] | None = None,
+    wait: bool = True,
     **fields: Any,
 ) -> pd.DataFrame:
     """Carry out a grid of runs, reusing finished ones, and return their final numbers as ``results`` does.
@@ -115,11 +118,16 @@ def compare(
         results: the folder of runs; by default ``$BENCH_RESULTS`` or ``results/runs``.
         processes: runs at a time; by default one a GPU, or one a core.
         retry: take failed runs up again, which are left out otherwise.
+        slurm: options of ``sbatch``, such as ``{"time": "4:00:00"}``, with which the runs are submitted
+            to a cluster; without them they are processes of this machine.
+        wait: wait for the runs on the cluster.
         fields: those of a suite, in place of the file's: ``methods``, ``teachers``, ``seeds``,
             ``budget`` and what ``run`` takes.
     """
     chosen = read_suite(Path(suite), fields) if suite else make_suite(fields)
-    runs = carry_out_suite(chosen, results_folder(results), processes, retry=retry)
+    runs = carry_out_suite(
+        chosen, results_folder(results), processes, retry=retry, slurm=slurm, wait=wait
+    )
     return frame([run.record for run in runs if run.state == "done" and run.record is not None])
 
 
@@ -130,22 +138,58 @@ def carry_out_suite(
     *,
     gpus_per_run: int = 1,
     retry: bool = False,
+    slurm: Mapping[str, str] | None = None,
+    wait: bool = True,
     observe: Observer = ignore,
 ) -> list[GridRun]:
-    """Carry out a suite and return how each of its runs stands.
+    """Carry out a suite, here or on a cluster, and return how each of its runs stands.
 
     Raises UsageError, before any run begins, for a name, setting, budget, metric or protocol that
     cannot be.
     """
     from bench.training.job import check_suite  # torch
+    from bench.training.job_array import make_job_array
     from bench.training.launch import Launcher, runs_at_once, visible_gpus
+    from bench.training.slurm import SlurmLauncher
 
     requests = check_suite(suite)
+    if slurm is not None:
+        array = make_job_array(slurm, suite.device, gpus_per_run, processes)
+        runs = grid_runs(requests, results, retry=retry)
+        SlurmLauncher(runs, results, array).carry_out(observe, wait=wait)
+        return runs
     gpus = visible_gpus(suite.device)
     at_once = runs_at_once(gpus, gpus_per_run)
     runs = grid_runs(requests, results, retry=retry)
     Launcher(runs, results, processes or at_once, gpus, gpus_per_run).carry_out(observe)
     return runs
+
+
+def suite_script(
+    suite: Suite,
+    results: Path,
+    processes: int | None = None,
+    *,
+    slurm: Mapping[str, str],
+    gpus_per_run: int = 1,
+    retry: bool = False,
+) -> str:
+    """Write the script for ``sbatch`` that carries out what a suite still waits for.
+
+    Raises UsageError as ``carry_out_suite`` does, and where nothing waits.
+    """
+    from bench.training.job import check_suite  # torch
+    from bench.training.job_array import make_job_array
+    from bench.training.sbatch import sbatch_script
+
+    array = make_job_array(slurm, suite.device, gpus_per_run, processes)
+    runs = grid_runs(check_suite(suite), results, retry=retry)
+    waiting = [run.request for run in runs if run.state == "waiting"]
+    if not waiting:
+        raise UsageError(
+            "no run waits: all are finished, or failed before (--retry); `bench table` shows them."
+        )
+    return sbatch_script(waiting, results, array)
 
 
 def results(folder: Path | str | None = None) -> pd.DataFrame:
