@@ -39,7 +39,7 @@ def run(
             ``settings={"alpha": 1.0}``, ``eval=["fid"]``, ``eval_samples``, ``eval_repeats``,
             ``eval_points``, ``protocol``, ``reference``, ``extractor_path``, ``fast``,
             ``kid_subset_size``, ``kid_subsets``, ``data``, ``teacher_path``, ``classes``, ``plugins``,
-            ``device``, ``batch_gpu`` and ``keep``.
+            ``device``, ``batch_gpu``, ``keep`` and ``track``.
 
     Raises BenchError or one of its kinds. Training seeds torch's global generators.
     """
@@ -73,6 +73,7 @@ def carry_out(
     from bench.environment import choose_device  # torch, from here on
     from bench.training.job import make_job
     from bench.training.run import execute
+    from bench.training.track import tracked
 
     with distributed.process_group(choose_device(request.device)):
         job = make_job(request)
@@ -82,7 +83,8 @@ def carry_out(
             teacher = find_teacher(results, job.recipe)
             if teacher is None and with_teacher:
                 teacher = _measure_teacher(request, results, observe)
-        return execute(job, results, observe, fresh=fresh, teacher=teacher)
+        with tracked(request.track, results, observe) as watch:
+            return execute(job, results, watch, fresh=fresh, teacher=teacher)
 
 
 def _measure_teacher(request: Request, results: Path, observe: Observer) -> Record | None:

@@ -216,6 +216,13 @@ class RunFlags:
     keep: Annotated[
         int | None, typer.Option(metavar="K", help="Checkpoints kept, the last ones. [default: 2]")
     ]
+    track: Annotated[
+        str | None,
+        typer.Option(
+            metavar="tensorboard|wandb",
+            help="Show curves, numbers, samples and recipe to a tracker of experiments as well.",
+        ),
+    ]
 
 
 class LaunchFlags:

@@ -108,6 +108,8 @@ class RunOptions(EvaluationOptions):
     """Record updates as CUDA graphs, on a GPU: the same mathematics without waiting for the host."""
     keep: int = Field(default=2, ge=1)
     """Checkpoints kept: the last ones."""
+    track: Literal["tensorboard", "wandb"] | None = None
+    """The tracker of experiments that is shown the run as it goes."""
 
     @field_validator("plugins")
     @classmethod

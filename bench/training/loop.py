@@ -14,7 +14,7 @@ from bench.files.atomic import sha256
 from bench.files.tensors import load_weights, save_tensors, tensors_digest
 from bench.plugin.method import Method
 from bench.runs.budget import AXES, Budget
-from bench.runs.events import Event, Observer, Training, Working
+from bench.runs.events import Event, Logged, Observer, Training, Working
 from bench.runs.folder import RunFolder
 from bench.runs.record import Beginning, Record, WeightsFile
 from bench.training.checkpoint import Checkpoint
@@ -78,6 +78,7 @@ def train(
             record.beginning = beginning_of(trainer)
         if values:
             folder.log({axis: getattr(trainer.ledger, axis) for axis in AXES} | values)
+            observe(Logged(values, trainer.ledger.updates))
         if budget.axis == "flops" and not trainer.ledger.flops:
             raise BenchError(
                 f"an update of {record.method!r} counts no operations here; give --budget images=N."
