@@ -139,7 +139,8 @@ def _close(folder: RunFolder, record: Record, error: BaseException, device: torc
     A run that was refused before it began leaves no folder.
     """
     if isinstance(error, UsageError) and folder.read_record() is None:
-        shutil.rmtree(folder.path, ignore_errors=not distributed.is_main())
+        if distributed.is_main():  # alone: two at once would stumble over each other
+            shutil.rmtree(folder.path)
         return
     if isinstance(error, Interrupted):
         record.status = "interrupted"

@@ -74,7 +74,11 @@ class SlurmLauncher:
         submitted = [run for run, _, _ in self.jobs]
         self._submit([run for run in waiting if not any(run is other for other in submitted)])
         names = " ".join(dict.fromkeys(str(job.job_id).partition("_")[0] for _, job, _ in self.jobs))
-        observe(Note(f"{len(self.jobs)} runs are in the queue; `scancel {names}` takes them out."))
+        observe(
+            Note(
+                f"in the queue: {len(self.jobs)} of {len(self.runs)} runs; `scancel {names}` ends them."
+            )
+        )
         if wait:
             self._wait(observe, names)
 
@@ -113,7 +117,7 @@ class SlurmLauncher:
                 jobs = executor.map_array(Element(self.array.warning_seconds), commands)
         except (RuntimeError, self.submitit.core.utils.FailedJobError) as error:
             shutil.rmtree(folder)
-            raise UsageError(f"the cluster takes no job: {one_line(error, 300)}.") from None
+            raise UsageError(f"the cluster takes no job ({one_line(error, 300)}).") from None
         for run, job, recipe in zip(waiting, jobs, recipes, strict=True):
             write_atomic(recipe.with_suffix(".job"), str(job.job_id))
             self.jobs.append((run, job, recipe.with_suffix(".json")))
@@ -193,7 +197,7 @@ class SlurmLauncher:
                 f"job {job.job_id} has left the queue without an answer; see {first.paths.stderr}"
             )
             return True
-        works = run.record is not None and run.record.status == "running"
+        works = run.record is not None and run.record.status in ("running", "done")
         run.state = "running" if works else "waiting"
         if works:
             run.seconds = time.monotonic() - self.began.setdefault(id(run), time.monotonic())
