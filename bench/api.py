@@ -6,11 +6,12 @@ that a finished run is answered without torch, and its numbers without pandas.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import distributed
-from bench.errors import BenchError, Interrupted, few
+from bench.errors import BenchError, Interrupted, UsageError, few
 from bench.files.atomic import require_writable
 from bench.leaderboard.finals import frame
 from bench.runs.events import Note, Observer, ignore
@@ -38,7 +39,8 @@ def run(
             ``settings={"alpha": 1.0}``, ``eval=["fid"]``, ``eval_samples``, ``eval_repeats``,
             ``eval_points``, ``protocol``, ``reference``, ``extractor_path``, ``fast``,
             ``kid_subset_size``, ``kid_subsets``, ``data``, ``teacher_path``, ``classes``, ``plugins``,
-            ``device``, ``batch_gpu``, ``capture``, ``deterministic``, ``milestones`` and ``keep``.
+            ``device``, ``batch_gpu``, ``capture``, ``deterministic``, ``milestones``, ``keep`` and
+            ``track``.
 
     Raises BenchError or one of its kinds. Training seeds torch's global generators.
     """
@@ -72,6 +74,7 @@ def carry_out(
     from bench.environment import choose_device  # torch, from here on
     from bench.training.job import make_job
     from bench.training.run import execute
+    from bench.training.track import tracked
 
     with distributed.process_group(choose_device(request.device)):
         job = make_job(request)
@@ -81,7 +84,8 @@ def carry_out(
             teacher = find_teacher(results, job.recipe)
             if teacher is None and with_teacher:
                 teacher = _measure_teacher(request, results, observe)
-        return execute(job, results, observe, fresh=fresh, teacher=teacher)
+        with tracked(request.track, results, observe) as watch:
+            return execute(job, results, watch, fresh=fresh, teacher=teacher)
 
 
 def _measure_teacher(request: Request, results: Path, observe: Observer) -> Record | None:
@@ -108,6 +112,8 @@ def compare(
     results: Path | str | None = None,
     processes: int | None = None,
     retry: bool = False,
+    slurm: Mapping[str, str] | None = None,
+    wait: bool = True,
     **fields: Any,
 ) -> pd.DataFrame:
     """Carry out a grid of runs, reusing finished ones, and return their final numbers as ``results`` does.
@@ -117,11 +123,16 @@ def compare(
         results: the folder of runs; by default ``$BENCH_RESULTS`` or ``results/runs``.
         processes: runs at a time; by default one a GPU, or one a core.
         retry: take failed runs up again, which are left out otherwise.
+        slurm: options of ``sbatch``, such as ``{"time": "4:00:00"}``, with which the runs are submitted
+            to a cluster; without them they are processes of this machine.
+        wait: wait for the runs on the cluster.
         fields: those of a suite, in place of the file's: ``methods``, ``teachers``, ``seeds``,
             ``budget`` and what ``run`` takes.
     """
     chosen = read_suite(Path(suite), fields) if suite else make_suite(fields)
-    runs = carry_out_suite(chosen, results_folder(results), processes, retry=retry)
+    runs = carry_out_suite(
+        chosen, results_folder(results), processes, retry=retry, slurm=slurm, wait=wait
+    )
     return frame([run.record for run in runs if run.state == "done" and run.record is not None])
 
 
@@ -132,22 +143,58 @@ def carry_out_suite(
     *,
     gpus_per_run: int = 1,
     retry: bool = False,
+    slurm: Mapping[str, str] | None = None,
+    wait: bool = True,
     observe: Observer = ignore,
 ) -> list[GridRun]:
-    """Carry out a suite and return how each of its runs stands.
+    """Carry out a suite, here or on a cluster, and return how each of its runs stands.
 
     Raises UsageError, before any run begins, for a name, setting, budget, metric or protocol that
     cannot be.
     """
     from bench.training.job import check_suite  # torch
+    from bench.training.job_array import make_job_array
     from bench.training.launch import Launcher, runs_at_once, visible_gpus
+    from bench.training.slurm import SlurmLauncher
 
     requests = check_suite(suite)
+    if slurm is not None:
+        array = make_job_array(slurm, suite.device, gpus_per_run, processes)
+        runs = grid_runs(requests, results, retry=retry)
+        SlurmLauncher(runs, results, array).carry_out(observe, wait=wait)
+        return runs
     gpus = visible_gpus(suite.device)
     at_once = runs_at_once(gpus, gpus_per_run)
     runs = grid_runs(requests, results, retry=retry)
     Launcher(runs, results, processes or at_once, gpus, gpus_per_run).carry_out(observe)
     return runs
+
+
+def suite_script(
+    suite: Suite,
+    results: Path,
+    processes: int | None = None,
+    *,
+    slurm: Mapping[str, str],
+    gpus_per_run: int = 1,
+    retry: bool = False,
+) -> str:
+    """Write the script for ``sbatch`` that carries out what a suite still waits for.
+
+    Raises UsageError as ``carry_out_suite`` does, and where nothing waits.
+    """
+    from bench.training.job import check_suite  # torch
+    from bench.training.job_array import make_job_array
+    from bench.training.sbatch import sbatch_script
+
+    array = make_job_array(slurm, suite.device, gpus_per_run, processes)
+    runs = grid_runs(check_suite(suite), results, retry=retry)
+    waiting = [run.request for run in runs if run.state == "waiting"]
+    if not waiting:
+        raise UsageError(
+            "no run waits: all are finished, or failed before (--retry); `bench table` shows them."
+        )
+    return sbatch_script(waiting, results, array)
 
 
 def results(folder: Path | str | None = None) -> pd.DataFrame:

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 import typer
 
 from bench import distributed
-from bench.api import carry_out_suite
+from bench.api import carry_out_suite, suite_script
 from bench.cli.options import (
     EvaluationFlags,
-    Gpus,
+    LaunchFlags,
     Results,
     RunFlags,
     names,
@@ -30,9 +30,10 @@ from bench.render.terminal.overview import Overview
 from bench.runs.grid import budget_mismatches, labels
 from bench.runs.recipe import parse_setting
 from bench.runs.suite import MOST_RUNS, Suite, make_suite, read_suite
+from bench.training.job_array import parse_option
 
 
-@takes(RunFlags, EvaluationFlags)
+@takes(RunFlags, EvaluationFlags, LaunchFlags)
 def command(
     suite: Annotated[
         Path | None,
@@ -57,12 +58,6 @@ def command(
     ] = None,
     *,
     flags: dict[str, Any],
-    processes: Annotated[
-        int | None,
-        typer.Option(min=1, help="Runs at a time [default: one a GPU, or one a processor core]."),
-    ] = None,
-    gpus: Gpus = 1,
-    retry: Annotated[bool, typer.Option("--retry", help="Take up again what failed before.")] = False,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Print the grid with estimated costs; run and fetch nothing."),
@@ -79,9 +74,13 @@ def command(
 
     Or without a file: bench compare --methods sid,diff-instruct,dmd --teacher edm-digits --budget
     flops=2T --seeds 3
+
+    On a cluster: bench compare suites/digits.yaml --launcher slurm --slurm time=1:00:00 --slurm partition=gpu
     """
     one_of("format", format_, FORMATS)
     distributed.require_one("bench compare")
+    print_sbatch = flags.pop("print_sbatch", False)
+    launch = _launch(flags, print_sbatch)
     flags |= without_none(
         {
             "methods": names(methods, "methods", "sid,dmd"),
@@ -94,14 +93,15 @@ def command(
     )
     chosen = _with_settings(chosen, set_ or [])
     if dry_run:
-        require_one_gpu(gpus)
-        typer.echo(_estimate(chosen, results, processes, gpus))
+        require_one_gpu(launch["gpus_per_run"])
+        typer.echo(_estimate(chosen, results, launch))
+        return
+    if print_sbatch:
+        typer.echo(suite_script(chosen, results, **launch), nl=False)
         return
     require_writable(results, "results folder")
     with Overview() as overview:
-        runs = carry_out_suite(
-            chosen, results, processes, gpus_per_run=gpus, retry=retry, observe=overview
-        )
+        runs = carry_out_suite(chosen, results, **launch, observe=overview)
     records = [run.record for run in runs if run.state == "done" and run.record is not None]
     if records:
         typer.echo(render(leaderboard(records), format_))
@@ -112,6 +112,22 @@ def command(
     note(*(f"{label} seed {run.request.seed} failed: {run.error}" for run, label in failed))
     if failed:
         raise BenchError(f"{len(failed)} of {len(runs)} runs failed; `--retry` takes them up again.")
+
+
+def _launch(flags: dict[str, Any], print_sbatch: bool) -> dict[str, Any]:
+    """Take the flags of launching out of ``flags``, and return how the grid is launched.
+
+    Raises UsageError for flags of a cluster without one.
+    """
+    launch: dict[str, Any] = {name: flags.pop(name) for name in ("processes", "retry") if name in flags}
+    launch["gpus_per_run"] = flags.pop("gpus", 1)
+    launcher = one_of("launcher", flags.pop("launcher", "local"), ("local", "slurm"))
+    options, no_wait = flags.pop("slurm", None), flags.pop("no_wait", False)
+    if launcher == "slurm" or print_sbatch:
+        launch["slurm"] = dict(parse_option(text) for text in options or [])
+    elif options or no_wait:
+        raise UsageError("--slurm and --no-wait are for a cluster; give --launcher slurm with them.")
+    return launch | ({"wait": False} if no_wait and not print_sbatch else {})
 
 
 def _seeds(text: str | None) -> list[int] | None:
@@ -135,11 +151,15 @@ def _with_settings(suite: Suite, settings: list[str]) -> Suite:
     return suite.model_copy(update={"methods": entries})
 
 
-def _estimate(suite: Suite, results: Path, processes: int | None, gpus: int) -> str:
+def _estimate(suite: Suite, results: Path, launch: dict[str, Any]) -> str:
     from bench.training.estimate import estimate_grid  # torch, without which help is quick
     from bench.training.job import check_suite
     from bench.training.launch import runs_at_once, visible_gpus
 
     requests = check_suite(suite)
-    at_once = processes or runs_at_once(visible_gpus(suite.device), gpus)
+    at_once = launch.get("processes") or (
+        len(requests)
+        if "slurm" in launch
+        else runs_at_once(visible_gpus(suite.device), launch["gpus_per_run"])
+    )
     return grid_estimate(estimate_grid(requests, results), at_once)

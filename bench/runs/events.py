@@ -4,8 +4,9 @@ same events.
 Whatever takes a while takes an ``Observer`` as its argument ``observe``, which does nothing by default.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from bench.runs.budget import Ledger
 from bench.runs.grid import GridRun
@@ -59,11 +60,21 @@ class Training:
 
 
 @dataclass(frozen=True)
+class Logged:
+    """A line of the training curve: ``values`` such as ``loss/fake`` after so many updates."""
+
+    values: Mapping[str, float]
+    updates: int
+
+
+@dataclass(frozen=True)
 class Evaluated:
     """One evaluation of a run is done; ``best`` is the best one so far by the first metric."""
 
     evaluation: Evaluation
     best: Evaluation
+    samples: Path
+    """The picture of the sample grid."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +92,7 @@ class GridProgress:
     runs: Sequence[GridRun]
 
 
-Event = Note | Working | Started | Training | Evaluated | Finished | GridProgress
+Event = Note | Working | Started | Training | Logged | Evaluated | Finished | GridProgress
 Observer = Callable[[Event], None]
 
 

@@ -112,6 +112,8 @@ class RunOptions(EvaluationOptions):
     """Keep the generator's weights at every evaluation, to be measured again by another protocol."""
     keep: int = Field(default=2, ge=1)
     """Checkpoints kept: the last ones."""
+    track: Literal["tensorboard", "wandb"] | None = None
+    """The tracker of experiments that is shown the run as it goes."""
 
     @field_validator("plugins")
     @classmethod

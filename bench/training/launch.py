@@ -19,6 +19,7 @@ from bench.errors import Interrupted, UsageError
 from bench.files.documents import dump_yaml
 from bench.runs.events import GridProgress, Observer, ignore
 from bench.runs.grid import GridRun
+from bench.runs.recipe import Request
 from bench.runs.record import Record
 from bench.runs.store import find_asked
 from bench.training.signals import StopRequest, stop_requests
@@ -39,6 +40,20 @@ def die_together() -> None:
     """In the child, on Linux: be asked to stop when the parent dies, however it dies."""
     if _prctl is not None:
         _prctl(1, signal.SIGTERM)  # 1 is PR_SET_PDEATHSIG
+
+
+def run_command(request: Request, recipe: str, results: Path) -> list[str]:
+    """Return the command that carries out one run of a grid, of which ``recipe`` is the file."""
+    # -P: nothing in the working directory stands in for a module of Python or of the suite.
+    command = [sys.executable, "-P", "-m", "bench", "run", "--recipe", recipe]
+    return [*command, "--results", str(results), "--device", request.device, "--no-teacher"]
+
+
+def why_failed(messages: str, code: int) -> str:
+    """Find the sentence by which a run that has ended with ``code`` says why, in what it said on stderr."""
+    lines = messages.strip().splitlines()
+    errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    return (errors or lines or [f"it ended with code {code} before it was done"])[-1]
 
 
 class _Process:
@@ -77,12 +92,8 @@ class _Process:
         elif self.stopped or code == Interrupted.exit_code:
             self.run.state, self.run.not_before = "waiting", time.monotonic() + HELD_SECONDS
         else:
-            lines = self.messages.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-            errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-            self.run.state, self.run.error = (
-                "failed",
-                (errors or lines or [f"it ended with code {code} before it was done"])[-1],
-            )
+            messages = self.messages.read_text(encoding="utf-8", errors="replace")
+            self.run.state, self.run.error = "failed", why_failed(messages, code)
         return True
 
     def stop(self) -> None:
@@ -153,20 +164,7 @@ class Launcher:
         recipe = scratch / f"{len(list(scratch.iterdir()))}.yaml"
         request = run.request.model_dump(exclude={"device"}, exclude_none=True)
         recipe.write_text(dump_yaml(request), encoding="utf-8")
-        command = [
-            sys.executable,
-            "-P",  # nothing in the working directory stands in for a module of Python or of the suite
-            "-m",
-            "bench",
-            "run",
-            "--recipe",
-            str(recipe),
-            "--results",
-            str(self.results),
-            "--device",
-            run.request.device,
-            "--no-teacher",
-        ]
+        command = run_command(run.request, str(recipe), self.results)
         environment = os.environ | {"OMP_NUM_THREADS": str(self.threads)}
         if self.gpus:
             first, n = slot * self.gpus_per_run, len(self.gpus)

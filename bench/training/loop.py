@@ -14,7 +14,7 @@ from bench.files.atomic import sha256
 from bench.files.tensors import load_weights, save_sealed, tensors_digest
 from bench.plugin.method import Method
 from bench.runs.budget import AXES, Budget
-from bench.runs.events import Event, Observer, Training, Working
+from bench.runs.events import Event, Logged, Observer, Training, Working
 from bench.runs.folder import RunFolder
 from bench.runs.record import Beginning, Record, WeightsFile
 from bench.training.checkpoint import Checkpoint
@@ -81,6 +81,7 @@ def train(
             folder.write_record(record)  # before any later state, from which it could not be made
         if values:
             folder.log({axis: getattr(trainer.ledger, axis) for axis in AXES} | values)
+            observe(Logged(values, trainer.ledger.updates))
         if budget.axis == "flops" and not trainer.ledger.flops:
             raise BenchError(
                 f"an update of {record.method!r} counts no operations here; give --budget images=N."

@@ -95,7 +95,7 @@ class Recorder:
             save_samples(samples, self.folder.grid(ledger.images))
         self.record.evaluations.append(evaluation)
         best = self.evaluator.best(self.record.evaluations)
-        self.observe(Evaluated(evaluation, best))
+        self.observe(Evaluated(evaluation, best, self.folder.grid(ledger.images)))
         return best
 
     def finish(self, method: Method) -> None:

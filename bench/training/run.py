@@ -147,7 +147,7 @@ def _close(folder: RunFolder, record: Record, error: BaseException, device: torc
     A run that was refused before it began leaves no folder.
     """
     if isinstance(error, UsageError) and folder.read_record() is None:
-        if distributed.is_main():
+        if distributed.is_main():  # alone: two at once would stumble over each other
             shutil.rmtree(folder.path)
         return
     if isinstance(error, Interrupted):

@@ -11,8 +11,17 @@ GRACE_SECONDS = 300.0
 """Time for the update or the checkpoint at hand to end once a stop is asked for."""
 STOP = ("SIGINT", "SIGTERM", "SIGHUP")
 """Signals that stop: Ctrl-C, the end of a process, and a terminal that is closed."""
-WARN = ("SIGUSR1",)
+WARN = ("SIGUSR1", "SIGUSR2")
 """Signals that say that one of those will come: Slurm's, before a time limit."""
+
+
+def _warnings() -> tuple[str, ...]:
+    """List the signals that only ask.
+
+    SIGTERM is one in a Slurm job: Slurm sends it to every process of the job, beside the warning or again,
+    and ends the job itself by SIGKILL.
+    """
+    return (*WARN, "SIGTERM") if "SLURM_JOB_ID" in os.environ else WARN
 
 
 class StopRequest:
@@ -45,6 +54,7 @@ def stop_requests(message: str, *, patient: bool = False) -> Iterator[StopReques
         yield request
         return
     asking = [int(getattr(signal, name)) for name in (*STOP, *WARN)]
+    warnings = _warnings()
     before = {n: signal.getsignal(n) for n in asking if signal.getsignal(n) != signal.SIG_IGN}
 
     def request_stop(number: int, frame: Any) -> None:
@@ -53,7 +63,7 @@ def stop_requests(message: str, *, patient: bool = False) -> Iterator[StopReques
         if first:
             with suppress(OSError):  # whoever read it may have been stopped by the same signal
                 os.write(2, f"{message}\n".encode())  # which a signal handler may do
-        if not patient and signal.Signals(number).name not in WARN:
+        if not patient and signal.Signals(number).name not in warnings:
             restore()
             alarms.append(threading.Timer(GRACE_SECONDS, os.kill, (os.getpid(), number)))
             alarms[-1].daemon = True

@@ -61,8 +61,11 @@ def wait_for_a_signal(folder):
 '''
 
 
-def plugin_file(folder: Path) -> Path:
-    """The plugin file of the method ``held``."""
+def plugin_file(folder: Path, *, once: bool = False) -> Path:
+    """The plugin file of the method ``held``; with ``once`` nobody waits after somebody has."""
+    text = METHOD.replace("{update}", str(UPDATE)).replace("{folder}", FOLDER)
+    if once:
+        text = text.replace('")):', '")) and not any(Path(folder).iterdir()):')
     file = folder / "held.py"
-    file.write_text(METHOD.replace("{update}", str(UPDATE)).replace("{folder}", FOLDER))
+    file.write_text(text)
     return file

@@ -13,7 +13,9 @@ def send(number: signal.Signals) -> None:
     os.kill(os.getpid(), number)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2]
+)
 def test_the_first_signal_asks_and_says_so_once(number, capfd):
     with stop_requests("stopping") as stop:
         assert not stop.requested
@@ -43,6 +45,16 @@ def test_the_end_that_a_warning_announces_is_still_the_first_that_stops(capfd):
         assert stop.requested
         send(signal.SIGUSR1)
         send(signal.SIGTERM)  # would end this process, if it did what it did before
+    assert capfd.readouterr().err == "stopping\n"
+
+
+def test_in_a_slurm_job_the_end_comes_from_slurm_alone(monkeypatch, capfd):
+    """It sends SIGTERM to all processes of a job, as their parent does too."""
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    with stop_requests("stopping") as stop:
+        for number in [signal.SIGTERM, signal.SIGUSR2] * 2:  # any would end this process otherwise
+            send(number)
+        assert stop.requested
     assert capfd.readouterr().err == "stopping\n"
 
 

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.render.terminal.text import terminal
-from bench.runs.events import Event, GridProgress
+from bench.runs.events import Event, GridProgress, Note
 from bench.runs.grid import GridRun, labels
 from bench.units import clock
 
@@ -37,7 +37,11 @@ class Overview:
         self.live.stop()
 
     def __call__(self, event: Event) -> None:
-        """Show the runs as they stand: all in a terminal, elsewhere those that have begun or ended."""
+        """Show the runs as they stand: all in a terminal, elsewhere those that have begun or ended. A
+        note is shown in both.
+        """
+        if isinstance(event, Note):
+            self.console.print(Text(event.text))
         if not isinstance(event, GridProgress):
             return
         runs = event.runs
