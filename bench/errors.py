@@ -31,6 +31,10 @@ class Interrupted(BenchError):
     exit_code = 75
 
 
+class Diverged(BenchError):
+    """A training whose numbers are not finite any more."""
+
+
 class Held(UsageError):
     """Another process works on this run; try again later. Exit code 75 (EX_TEMPFAIL)."""
 

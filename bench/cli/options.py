@@ -213,6 +213,14 @@ class RunFlags:
             help="Record updates as CUDA graphs: a small network or batch is many times faster.",
         ),
     ]
+    on_divergence: Annotated[
+        str | None,
+        typer.Option(
+            metavar="stop|rollback",
+            help="Of a loss that is not finite: fail, or go back to the last checkpoint and on with other "
+            "random numbers. [default: stop]",
+        ),
+    ]
     deterministic: Annotated[
         bool | None,
         typer.Option("--deterministic", help="On a GPU, the same bits each time; slower."),

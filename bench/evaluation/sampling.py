@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bench.errors import BenchError
+from bench.errors import BenchError, Diverged
 from bench.factory import ImageGenerator
 from bench.plugin.diffusion import fork_rng
 from bench.plugin.images import ImageSpec, to_uint8
@@ -76,7 +76,7 @@ def generate_images(
 ) -> Tensor:
     """Generate images in [-1, 1] (N, C, H, W) from these seeds, and leave the random state as it was.
 
-    Raises BenchError for images of another shape, or that are not finite.
+    Raises BenchError for images of another shape, and Diverged for ones that are not finite.
     """
     z, labels = seeded_noise(seeds, image_spec, device)
     draw = seeded_draw(seeds, image_spec, device)
@@ -88,7 +88,7 @@ def generate_images(
             f"the generator returned images of shape {tuple(images.shape)}, expected {tuple(z.shape)}."
         )
     if not images.isfinite().all():
-        raise BenchError(
+        raise Diverged(
             "the generator returns NaN or infinite values: the run has diverged; lower the learning rates."
         )
     return images

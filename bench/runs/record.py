@@ -81,6 +81,8 @@ class RecordedRecipe(Part):
     """Requirements of the method by kind: digests of contents, or the name of a data set."""
     plugins: dict[str, str] = {}
     """Plugin files and their SHA-256, by which they are known again."""
+    on_divergence: str = "stop"
+    """``rollback`` where the run goes back to its last checkpoint from a loss that is not finite."""
     plugin_code: str = ""
     """Digest of the plugins' code and of the modules beside them that they use."""
 
@@ -224,6 +226,8 @@ class Record(BaseModel, extra="allow", validate_by_name=True, serialize_by_alias
     status: Literal["running", "done", "failed", "interrupted"] = "running"
     error: str | None = None
     """Why the run failed, where it did."""
+    rollbacks: list[str] = []
+    """Why the run went back to a checkpoint, each time that it did."""
     recipe: Annotated[RecordedRecipe, AsGiven]
     recipe_hash: str
     request: dict[str, Any] = {}

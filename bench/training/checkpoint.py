@@ -5,8 +5,10 @@ digest, so that a damaged one is known and the one before takes its place.
 import os
 import time
 
+import torch
+
 from bench import distributed
-from bench.errors import BenchError, UsageError
+from bench.errors import BenchError, Diverged, UsageError
 from bench.files.tensors import load_sealed, save_sealed
 from bench.runs.events import Note
 from bench.training.recorder import Recorder, note_peak_memory
@@ -49,12 +51,20 @@ class Checkpoint:
                 for damaged in states[: states.index(file)]:
                     damaged.rename(damaged.with_suffix(".damaged"))  # which is no state to keep
             self.trainer.restore(tensors, meta)
+            self._draw_otherwise(meta["rollbacks"])
             self.recorder.observe(Note(f"continuing after {self.trainer.ledger.images:,} images"))
             return
         if states:
             raise BenchError(
                 f"all checkpoints in {str(self.folder.checkpoints)!r} are damaged; --fresh starts over."
             )
+        self._draw_otherwise(0)
+
+    def _draw_otherwise(self, rollbacks: int) -> None:
+        """Begin other random numbers if the run has come back to this state from where it diverged."""
+        record = self.recorder.record
+        if len(record.rollbacks) > rollbacks:
+            torch.manual_seed(record.seed + len(record.rollbacks) * 2**33)
 
     @property
     def is_due(self) -> bool:
@@ -71,8 +81,8 @@ class Checkpoint:
         self.trainer.synchronise()
         try:
             self.trainer.losses.require_finite()
-        except BenchError as error:
-            raise BenchError(f"{error} ({self.last()}.)") from error
+        except Diverged as error:
+            raise Diverged(f"{error} ({self.last()}.)") from error
         if distributed.is_main():
             self._write()
         distributed.wait_for_all()  # here, where no clock of the training runs
@@ -82,7 +92,9 @@ class Checkpoint:
     def _write(self) -> None:
         updates = self.trainer.ledger.updates
         try:
-            save_sealed(self.folder.state(updates), *self.trainer.state())
+            tensors, meta = self.trainer.state()
+            meta["rollbacks"] = len(self.recorder.record.rollbacks)
+            save_sealed(self.folder.state(updates), tensors, meta)
         except OSError as error:
             raise BenchError(
                 f"the checkpoint after {updates:,} updates could not be written ({error.strerror}); "

@@ -68,6 +68,7 @@ def make_job(request: Request) -> Job:
         teacher_digest=teacher.digest(),
         teacher_code=teacher_code(teacher),
         teacher_path=request.teacher_path,
+        on_divergence=request.on_divergence,
         classes=spec.classes if spec.classes < spec.label_dim else None,
         data=request.data,
         supplies=requirements.digests,

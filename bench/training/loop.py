@@ -8,13 +8,13 @@ from pathlib import Path
 import torch
 
 from bench import distributed
-from bench.errors import BenchError, Interrupted, UsageError
+from bench.errors import BenchError, Diverged, Interrupted, UsageError
 from bench.evaluation.sampling import seeded_noise
 from bench.files.atomic import sha256
 from bench.files.tensors import load_weights, save_sealed, tensors_digest
 from bench.plugin.method import Method
 from bench.runs.budget import AXES, Budget
-from bench.runs.events import Event, Logged, Observer, Training, Working
+from bench.runs.events import Event, Logged, Note, Observer, Training, Working
 from bench.runs.folder import RunFolder
 from bench.runs.record import Beginning, Record, WeightsFile
 from bench.training.checkpoint import Checkpoint
@@ -28,6 +28,8 @@ from bench.training.steps import checked_steps
 from bench.training.trainer import Trainer
 from bench.units import quantity
 
+MOST_ROLLBACKS = 5
+"""Times that a run goes back to a checkpoint before it fails."""
 FIRST_UPDATES = 20
 """Updates after which the weights are digested, so that ``bench verify`` can repeat as many and compare."""
 LOG_EVERY = 50
@@ -41,9 +43,25 @@ def train(
 ) -> None:
     """Train a job's method until its budget is spent, and complete the record.
 
-    Raises Interrupted, with a checkpoint saved, once a stop is asked for; BenchError for training
-    that can come to nothing.
+    Where the recipe says so, a training that diverges is taken up again from its last checkpoint. Raises
+    Interrupted, with a checkpoint saved, once a stop is asked for; BenchError for training that can come to
+    nothing.
     """
+    while True:
+        try:
+            return train_once(job, budget, folder, record, observe, stop)
+        except Diverged as error:
+            if job.recipe.on_divergence != "rollback" or len(record.rollbacks) >= MOST_ROLLBACKS:
+                raise
+            record.rollbacks.append(str(error))
+        observe(Note(f"going back, with other random numbers: {record.rollbacks[-1]}"))
+        folder.write_record(record)
+
+
+def train_once(
+    job: Job, budget: Budget, folder: RunFolder, record: Record, observe: Observer, stop: StopRequest
+) -> None:
+    """Train to the end of the budget. Raises Diverged for numbers that are not finite, and as ``train``."""
     # Networks first, then what is measured and made before training, which begins from the seed again.
     method = prepare_method(job, budget)
     recorder = Recorder(job, folder, record, observe, stop)
@@ -213,11 +231,11 @@ def weights_file(folder: RunFolder, trainer: Trainer) -> WeightsFile:
 def save_generator(trainer: Trainer, recorder: Recorder, file: Path) -> None:
     """Write the averaged generator's weights with the recipe that made them, and what it has cost.
 
-    Raises BenchError for weights that are not finite, which make no image.
+    Raises Diverged for weights that are not finite, which make no image.
     """
     weights = trainer.averaged().generator.state_dict()
     if not all(tensor.isfinite().all() for tensor in weights.values()):
-        raise BenchError(
+        raise Diverged(
             "training diverged: the generator's weights are not finite after "
             f"{trainer.ledger.images:,} images; give smaller learning rates by --set."
         )

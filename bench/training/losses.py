@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from bench.errors import BenchError
+from bench.errors import Diverged
 from bench.plugin.method import Batch
 from bench.training.parts import values_of_whole
 
@@ -30,11 +30,11 @@ class Losses(dict[str, Tensor]):
         return dict(zip(self, values_of_whole(list(self.values())), strict=True))
 
     def require_finite(self) -> None:
-        """Raise BenchError for the first loss since the last call that is not a finite number."""
+        """Raise Diverged for the first loss since the last call that is not a finite number."""
         values = values_of_whole([loss for _, _, loss in self.unchecked])
         for (update, role, _), value in zip(self.unchecked, values, strict=True):
             if not math.isfinite(value):
-                raise BenchError(
+                raise Diverged(
                     f"training diverged: the loss of the {role} step is {value} at update {update:,}; "
                     "give smaller learning rates by --set, or mend the loss."
                 )

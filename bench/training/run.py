@@ -137,6 +137,7 @@ def _new_record(job: Job, previous: Record | None) -> Record:
         tuning=RecordedTuning.model_validate(job.hyperparameters.tuning),
         environment=Environment.model_validate(environment.describe(job.device, job.settings.precision)),
         started=previous.started if previous else now(),
+        rollbacks=previous.rollbacks if previous else [],
         beginning=previous.beginning if previous else Beginning(),
     )
 

@@ -300,6 +300,62 @@ def test_a_loss_that_is_not_finite_fails_the_run_at_its_update(tmp_path, bad, up
     assert not folder.weights.exists()
 
 
+UNLUCKY = METHOD.replace(
+    "loss = lambda batch: self.generate(batch.z).square().mean((1, 2, 3))",
+    "loss = lambda batch: self.generate(batch.z).square().mean((1, 2, 3))"
+    " + (float('nan') if batch.seen >= 320 and torch.initial_seed() < 2**33 else 0)",
+)
+"""A method whose losses are not finite from its 41st update on, unless it has other random numbers."""
+
+
+def test_a_run_that_diverges_goes_back_and_on_with_other_random_numbers(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "SECONDS", 0.0)
+    monkeypatch.setattr(checkpoint, "SHARE", 1e9)
+    request = {
+        "settings": TO_ZERO,
+        "plugins": [str(plugin(tmp_path, "import torch\n" + UNLUCKY.replace("{name}", "unlucky")))],
+        "budget": "updates=60",
+        "eval": ["fid"],
+        "eval_samples": 100,
+        "eval_points": 3,
+    }
+    with pytest.raises(BenchError, match="at update 41;"):
+        suite.run("unlucky", "edm-digits", results=tmp_path / "stops", **request)
+    weights_of = []
+    for name in ("goes on", "again"):
+        record = suite.run(
+            "unlucky", "edm-digits", on_divergence="rollback", results=tmp_path / name, **request
+        )
+        assert record.status == "done"
+        assert record.cost.updates == 60
+        assert len(record.rollbacks) == 1
+        assert "at update 41;" in record.rollbacks[0]
+        assert "the last good checkpoint is that after 40 updates" in record.rollbacks[0]
+        weights_of.append(weights(tmp_path / name, record.run_id))
+        lines = (tmp_path / name / record.run_id / "metrics.jsonl").read_text().splitlines()
+        assert [json.loads(line)["updates"] for line in lines] == [50]
+    assert equal(*weights_of)
+    assert record.run_id != next((tmp_path / "stops").iterdir()).name  # another recipe
+
+
+def test_a_run_that_always_diverges_fails_in_the_end(tmp_path):
+    text = BAD_FROM_THIRD.replace("{name}", "hopeless").replace("{bad}", "float('nan')")
+    with pytest.raises(BenchError, match="at update 3;"):
+        suite.run(
+            "hopeless",
+            "edm-digits",
+            budget="updates=60",
+            eval=[],
+            settings=TO_ZERO,
+            plugins=[str(plugin(tmp_path, text))],
+            on_divergence="rollback",
+            results=tmp_path / "runs",
+        )
+    record = RunFolder(next((tmp_path / "runs").iterdir())).read_record()
+    assert record.status == "failed"
+    assert len(record.rollbacks) == loop.MOST_ROLLBACKS
+
+
 def test_weights_that_are_not_finite_fail_the_run(tmp_path):
     text = (
         METHOD.format(name="burst")
