@@ -6,15 +6,8 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.options import (
-    FIRST_RUN,
-    Results,
-    known_names,
-    names,
-    one_of,
-    require_known,
-    unfinished,
-)
+from bench.cli.options import Results, names, one_of
+from bench.cli.selection import FIRST_RUN, known_names, require_known, unfinished
 from bench.errors import BenchError, UsageError
 from bench.files.atomic import require_writable, write_atomic
 from bench.files.paths import written_path

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.options import Results, known_names, nothing_to_show, require_known
+from bench.cli.options import Results
+from bench.cli.selection import known_names, nothing_to_show, require_known
 from bench.errors import UsageError
 from bench.files.atomic import require_writable, write_atomic
 from bench.files.paths import written_path

@@ -6,16 +6,8 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.options import (
-    Plugins,
-    Results,
-    comma_list,
-    known_names,
-    nothing_to_show,
-    one_of,
-    require_known,
-    unfinished,
-)
+from bench.cli.options import Plugins, Results, comma_list, one_of
+from bench.cli.selection import known_names, nothing_to_show, require_known, unfinished
 from bench.files.atomic import require_writable, write_atomic
 from bench.files.paths import written_path
 from bench.leaderboard.finals import smallest_of
