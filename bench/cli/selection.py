@@ -1,4 +1,4 @@
-"""The runs that a table, a plot or a report is made of: chosen by name, and what to say where there are none."""
+"""The runs that a table, a plot or a report is made of, and what to say where there are none."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
