@@ -152,10 +152,11 @@ def carry_out_suite(
     Raises UsageError, before any run begins, for a name, setting, budget, metric or protocol that
     cannot be.
     """
-    from bench.training.job import check_suite  # torch
-    from bench.training.job_array import make_job_array
-    from bench.training.launch import Launcher, runs_at_once, visible_gpus
-    from bench.training.slurm import SlurmLauncher
+    # Here because of torch.
+    from bench.launching.job_array import make_job_array
+    from bench.launching.local import Launcher, runs_at_once, visible_gpus
+    from bench.launching.slurm import SlurmLauncher
+    from bench.training.job import check_suite  # as above
 
     requests = check_suite(suite)
     if slurm is not None:
@@ -183,9 +184,10 @@ def suite_script(
 
     Raises UsageError as ``carry_out_suite`` does, and where nothing waits.
     """
-    from bench.training.job import check_suite  # torch
-    from bench.training.job_array import make_job_array
-    from bench.training.sbatch import sbatch_script
+    # Here because of torch.
+    from bench.launching.job_array import make_job_array
+    from bench.launching.sbatch import sbatch_script
+    from bench.training.job import check_suite  # as above
 
     array = make_job_array(slurm, suite.device, gpus_per_run, processes)
     runs = grid_runs(check_suite(suite), results, retry=retry)

@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 GROUND = ["errors", "units", "distributed", "files", "registry"]
-COMPUTING = ["environment", "plugin", "settings", "factory", "evaluation", "training"]
+COMPUTING = ["environment", "plugin", "settings", "factory", "evaluation", "training", "launching"]
 READING = ["leaderboard", "render"]
 ORDER = [
     *GROUND,
@@ -25,6 +25,7 @@ ORDER = [
     "factory",
     "evaluation",
     "training",
+    "launching",
     *READING,
     "api",
     "cli",

@@ -22,6 +22,7 @@ from bench.cli.options import (
 from bench.errors import BenchError, UsageError
 from bench.files.atomic import require_writable
 from bench.files.paths import written_path
+from bench.launching.job_array import parse_option
 from bench.leaderboard.leaderboard import leaderboard
 from bench.render.tables.table import FORMATS, render
 from bench.render.terminal.estimate import grid_estimate
@@ -30,7 +31,6 @@ from bench.render.terminal.overview import Overview
 from bench.runs.grid import budget_mismatches, labels
 from bench.runs.recipe import parse_setting
 from bench.runs.suite import MOST_RUNS, Suite, make_suite, read_suite
-from bench.training.job_array import parse_option
 
 
 @takes(RunFlags, EvaluationFlags, LaunchFlags)
@@ -152,9 +152,10 @@ def _with_settings(suite: Suite, settings: list[str]) -> Suite:
 
 
 def _estimate(suite: Suite, results: Path, launch: dict[str, Any]) -> str:
-    from bench.training.estimate import estimate_grid  # torch, without which help is quick
+    # Here because of torch, without which help is quick.
+    from bench.launching.local import runs_at_once, visible_gpus
+    from bench.training.estimate import estimate_grid
     from bench.training.job import check_suite
-    from bench.training.launch import runs_at_once, visible_gpus
 
     requests = check_suite(suite)
     at_once = launch.get("processes") or (

@@ -86,7 +86,7 @@ def command(
         typer.echo(run_estimate(estimate_run(request)))
         return
     if gpus > 1 and distributed.world_size() == 1 and (fresh or not find_finished(request, results)):
-        from bench.training.ranks import require_gpus, run_together  # torch, as above
+        from bench.launching.ranks import require_gpus, run_together  # torch, as above
 
         require_gpus(gpus, request.device)
         command = [sys.executable, "-P", "-m", "bench", *sys.argv[1:]]

@@ -1,1 +1,1 @@
-"""A recipe carried out: what it requires, the training loop, the run, and many runs at once."""
+"""A recipe carried out: what it requires, the training loop, and the run."""

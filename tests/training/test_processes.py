@@ -12,12 +12,12 @@ import torch
 
 from bench.errors import Held, UsageError
 from bench.files.tensors import load_tensors
+from bench.launching.local import runs_at_once
+from bench.launching.ranks import require_gpus, run_together
 from bench.runs.folder import RunFolder
 from bench.runs.recipe import make_request
 from bench.training.checkpoint import Checkpoint
 from bench.training.job import make_job
-from bench.training.launch import runs_at_once
-from bench.training.ranks import require_gpus, run_together
 from tests.helpers.trainers import TRAINED, make_trainer
 from tests.helpers.waiting import wait_until
 
@@ -199,7 +199,7 @@ while True:
 """
     parent = f"""
 import os, sys
-from bench.training.ranks import run_together
+from bench.launching.ranks import run_together
 sys.exit(run_together([sys.executable, "-c", {code!r}], 2, dict(os.environ)))
 """
     environment = dict(os.environ, PYTHONPATH=str(ROOT))
@@ -220,7 +220,7 @@ def test_the_exit_code_of_the_processes_is_theirs():
 
 
 def test_processes_that_wait_for_one_that_has_failed_are_ended(monkeypatch):
-    monkeypatch.setattr("bench.training.ranks.LEFT_SECONDS", 0.1)
+    monkeypatch.setattr("bench.launching.ranks.LEFT_SECONDS", 0.1)
     code = "import os, time; os.environ['RANK'] == '0' and exit(2); time.sleep(600)"
     assert run_together([sys.executable, "-c", code], 2, dict(os.environ)) == 2
 

@@ -18,14 +18,14 @@ from typing import Any
 from bench.errors import Interrupted, UsageError, one_line
 from bench.files.atomic import write_atomic
 from bench.files.documents import dump_yaml
+from bench.launching.array_element import Element, require_submitit
+from bench.launching.job_array import JobArray
+from bench.launching.local import run_command, why_failed
 from bench.runs.events import GridProgress, Note, Observer, ignore
 from bench.runs.grid import GridRun
 from bench.runs.recipe import Request
 from bench.runs.record import Record
 from bench.runs.store import find_asked
-from bench.training.array_element import Element, require_submitit
-from bench.training.job_array import JobArray
-from bench.training.launch import run_command, why_failed
 from bench.training.signals import stop_requests
 
 CLUSTER = "slurm"

@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from bench.errors import Interrupted, UsageError
-from bench.training.launch import die_together
+from bench.launching.local import die_together
 from bench.training.signals import WARN
 
 POLL_SECONDS = 0.3

@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 
 from bench.errors import Interrupted, UsageError
-from bench.training.launch import die_together, visible_gpus
+from bench.launching.local import die_together, visible_gpus
 from bench.training.signals import stop_requests
 
 POLL_SECONDS = 0.1

@@ -5,9 +5,9 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench.launching.job_array import JobArray
+from bench.launching.local import run_command
 from bench.runs.recipe import Request
-from bench.training.job_array import JobArray
-from bench.training.launch import run_command
 
 SCRIPT = """\
 #!/bin/bash

@@ -16,11 +16,11 @@ import pytest
 
 from bench.api import suite_script
 from bench.errors import Interrupted, UsageError
+from bench.launching import slurm
+from bench.launching.job_array import make_job_array, parse_option
+from bench.launching.local import Launcher
 from bench.runs.grid import grid_runs
 from bench.runs.suite import make_suite
-from bench.training import slurm
-from bench.training.job_array import make_job_array, parse_option
-from bench.training.launch import Launcher
 from tests.helpers import held_method
 from tests.helpers.waiting import wait_until
 

@@ -17,12 +17,12 @@ import pytest
 import bench as suite_api
 from bench.errors import UsageError
 from bench.files.documents import dump_yaml
+from bench.launching.local import Launcher, visible_gpus
 from bench.render.terminal.overview import overview, standing
 from bench.runs.folder import RunFolder
 from bench.runs.grid import budget_mismatches, grid_runs, labels
 from bench.runs.suite import make_suite, read_suite
 from bench.training.job import check_suite, make_job
-from bench.training.launch import Launcher, visible_gpus
 from tests.helpers import held_method
 from tests.helpers.plugins import METHOD, SETTINGS, plugin, set_flags
 from tests.helpers.waiting import wait_until
@@ -307,7 +307,7 @@ def test_a_run_that_was_asked_for_in_other_words_is_the_same_run(tmp_path):
 
 
 def test_a_run_that_another_process_holds_waits_for_it(tmp_path, monkeypatch):
-    monkeypatch.setattr("bench.training.launch.HELD_SECONDS", 0.5)
+    monkeypatch.setattr("bench.launching.local.HELD_SECONDS", 0.5)
     asked = requests()
     folder = RunFolder(tmp_path / make_job(asked[0]).recipe.run_id)
     held, cells, seen = ExitStack(), grid_runs(asked, tmp_path), []
@@ -384,7 +384,7 @@ class Mine(Method):
 )
 def test_what_cannot_be_is_refused_before_any_process_starts(tmp_path, monkeypatch, fields, complaint):
     monkeypatch.setattr(
-        "bench.training.launch.Launcher.carry_out", lambda *a: pytest.fail("a run was started")
+        "bench.launching.local.Launcher.carry_out", lambda *a: pytest.fail("a run was started")
     )
     usual = {"teachers": ["edm-digits"], "methods": ["sid"], "budget": "images=64"}
     with pytest.raises(UsageError, match=complaint):
