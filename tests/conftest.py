@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import hypothesis
 import pytest
@@ -15,6 +16,11 @@ hypothesis.settings.register_profile(
     "ci", **UNHURRIED, derandomize=True
 )  # it fails for a change, never by chance
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    # The background jobs of a script begin so, and whatever they start; the tests send it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

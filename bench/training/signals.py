@@ -44,9 +44,9 @@ def stop_requests(message: str, *, patient: bool = False) -> Iterator[StopReques
 
     After the first that stops each of them does what it did before, so that any second one stops at once;
     and the first comes again by itself if the context does not end within ``GRACE_SECONDS``: what hangs is
-    stopped too. A warning only asks, and to a ``patient`` worker no signal does more. A signal that was
-    ignored, as ``nohup`` has it, stays so. Outside the main thread, which alone hears signals, nothing is
-    ever asked.
+    stopped too. A warning only asks, and to a ``patient`` worker no signal does more. SIGHUP stays ignored
+    where ``nohup`` has it so; SIGINT, which a script's background jobs ignore, is heard. Outside the main
+    thread, which alone hears signals, nothing is ever asked.
     """
     request = StopRequest()
     alarms: list[threading.Timer] = []
@@ -55,7 +55,9 @@ def stop_requests(message: str, *, patient: bool = False) -> Iterator[StopReques
         return
     asking = [int(getattr(signal, name)) for name in (*STOP, *WARN)]
     warnings = _warnings()
-    before = {n: signal.getsignal(n) for n in asking if signal.getsignal(n) != signal.SIG_IGN}
+    before = {n: signal.getsignal(n) for n in asking}
+    if before[signal.SIGHUP] == signal.SIG_IGN:
+        del before[signal.SIGHUP]
 
     def request_stop(number: int, frame: Any) -> None:
         first = not request.requested
