@@ -8,13 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from bench import environment
 from bench.errors import BenchError, UsageError
 from bench.files.tensors import load_sealed, save_sealed
 from bench.plugin import Batch
 from bench.plugin.dropout import Dropout, SameUnits
 from bench.plugin.method import WholeBatchNeeded
 from bench.runs.recipe import make_request
-from bench.training import real_images
+from bench.training import estimate, real_images
 from bench.training.job import make_job
 from bench.training.parts import RowsOfWhole, parts_of, randomness_of
 from bench.training.trainer import Trainer
@@ -274,3 +275,57 @@ def test_passes_in_one_context_drop_the_same_units_and_others_do_not():
     assert not torch.equal(first, network(x))
     with SameUnits():
         assert not torch.equal(first, network(x))
+
+
+@pytest.mark.parametrize(
+    ("room", "settings", "method", "expected"),
+    [
+        (40, {}, "sid", 37),  # seven parts of 256 images, of one size but for the last
+        (256, {}, "sid", 256),
+        (1, {}, "sid", 1),
+        (70, {"micro_batch": 32}, "sida", 64),
+        (40, {"micro_batch": 32}, "sida", 32),
+    ],
+)
+def test_auto_takes_as_many_images_as_fit_by_the_line_through_two(
+    monkeypatch, room, settings, method, expected
+):
+    """A network that takes 100 MB and 10 MB an image, and a device with room for so many."""
+    images = (1, 3) if method == "sid" else (32, 64)
+    peaks = iter([100e6 + 10e6 * n for n in images])
+    monkeypatch.setattr(environment, "is_large", lambda network: True)
+    monkeypatch.setattr(environment, "peak_memory", lambda device: next(peaks))
+    monkeypatch.setattr(
+        environment, "free_memory", lambda device: (100e6 + 10e6 * room + 5e6) / estimate.FILLED
+    )
+    notes = []
+    job = make_job(
+        make_request(
+            method=method,
+            teacher="edm-digits",
+            budget="images=10k",
+            settings={"batch": 256} | settings,
+            batch_gpu="auto",
+        )
+    )
+    assert estimate.images_at_once(job, job.budget, lambda event: notes.append(event.text)) == expected
+    assert notes == [f"--batch-gpu auto: {expected} of 256 images at once, by an estimate of the memory"]
+
+
+def test_a_memory_that_holds_not_one_image_is_refused(monkeypatch):
+    peaks = iter([110e6, 130e6])
+    monkeypatch.setattr(environment, "is_large", lambda network: True)
+    monkeypatch.setattr(environment, "peak_memory", lambda device: next(peaks))
+    monkeypatch.setattr(environment, "free_memory", lambda device: 50e6)
+    job = make_job(
+        make_request(method="sid", teacher="edm-digits", budget="images=10k", batch_gpu="auto")
+    )
+    with pytest.raises(UsageError, match="does not hold 1 images at once; use a larger one"):
+        estimate.images_at_once(job, job.budget)
+
+
+def test_a_small_network_takes_the_whole_batch():
+    job = make_job(
+        make_request(method="sid", teacher="edm-digits", budget="images=10k", batch_gpu="auto")
+    )
+    assert estimate.images_at_once(job, job.budget) is None
