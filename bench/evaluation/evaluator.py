@@ -64,7 +64,7 @@ class Evaluator:
         if -(-self.protocol.samples // self.batch) < processes:
             raise UsageError(
                 f"{self.protocol.samples:,} images in batches of {self.batch} are too few for "
-                f"{processes} processes; start fewer, or give a smaller --batch."
+                f"{processes} processes; start fewer, or measure more images."
             )
         self.references = References(plan, self.extractors, device, observe)
 

@@ -30,7 +30,7 @@ WRAPPED = ("module.", "_orig_mod.", "unet.")
 """What DistributedDataParallel, torch.compile and a pipeline put before every name."""
 HALVES = (torch.float16, torch.bfloat16)
 _LARGEST_HEADER = 2**22
-_SEAL = "digest"
+_SEAL = "seal"
 _META = "distill-bench"
 """The only metadata key: the format does not order keys, and equal content must give equal bytes."""
 
@@ -52,8 +52,15 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read named tensors and their description.
 
-    Raises UsageError if the file is missing or of another format.
+    Raises UsageError if the file is missing, of another format, or not as it was sealed.
     """
+    tensors, meta = _read(path)
+    if _SEAL in meta:
+        _break_seal(path, tensors, meta)
+    return tensors, meta
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if path.exists():
         require_readable(path, f"the weights file {str(path)!r}")
     try:
@@ -92,10 +99,15 @@ def save_sealed(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) ->
 
 def load_sealed(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what ``save_sealed`` wrote. Raises UsageError for a file that is not to the bit as it was."""
-    tensors, meta = load_tensors(path)
+    tensors, meta = _read(path)
+    _break_seal(path, tensors, meta)
+    return tensors, meta
+
+
+def _break_seal(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+    """Take the digest out of a description. Raises UsageError for one that is not that of the content."""
     if meta.pop(_SEAL, None) != _digest(tensors, meta):
         raise UsageError(f"the file {str(path)!r} is damaged: its content is not that of its digest.")
-    return tensors, meta
 
 
 def _digest(tensors: dict[str, Tensor], meta: dict[str, Any]) -> str:

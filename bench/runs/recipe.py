@@ -36,6 +36,14 @@ def _absolute_if_there(path: str | None) -> str | None:
     return absolute if absolute and os.path.exists(absolute) else path
 
 
+def _images_at_once(value: int | str | None) -> int | str | None:
+    """A number above 0, or ``auto``."""
+    number = int(value) if isinstance(value, str) and value.isdecimal() else value
+    if number is None or number == "auto" or (isinstance(number, int) and number > 0):
+        return number
+    raise ValueError(f"expected a number of images above 0, or auto, given {value!r}")
+
+
 def _plain(value: Any) -> Any:
     """A path as its text, and any other collection as a list."""
     return str(value) if isinstance(value, Path) else list(value)
@@ -102,7 +110,7 @@ class RunOptions(EvaluationOptions):
     plugins: list[str] = []
     """Python files that register methods, teachers, metrics and so on."""
     device: str = "auto"
-    batch_gpu: Annotated[int, Field(ge=1)] | Literal["auto"] | None = None
+    batch_gpu: Annotated[int | str | None, AfterValidator(_images_at_once)] = None
     """Images computed at once on one device, ``auto`` for as many as fit; None is the whole batch."""
     capture: bool = False
     """Record updates as CUDA graphs, on a GPU: the same mathematics without waiting for the host."""

@@ -104,7 +104,7 @@ def images_at_once(job: Job, budget: Budget, observe: Observer = ignore) -> int 
 
     Raises UsageError where not even one does.
     """
-    if job.request.batch_gpu != "auto":
+    if isinstance(job.request.batch_gpu, int | None):
         return job.request.batch_gpu
     trainer = _stand_in(job, budget)
     share, together = len(share_of(trainer.settings.batch)), trainer.method.together

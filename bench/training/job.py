@@ -50,6 +50,8 @@ def make_job(request: Request) -> Job:
     that is not there.
     """
     setup = set_up(request, check_request(request))
+    if request.capture and setup.device.type != "cuda":
+        raise UsageError("--capture records CUDA graphs, the device is a CPU; leave it out.")
     method_class, teacher = setup.method_class, setup.teacher
     spec = teacher.image_spec
     requirements = find_requirements(

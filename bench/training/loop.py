@@ -120,6 +120,8 @@ def train_once(
     checkpoint.save()
     save_generator(trainer, recorder, folder.weights)
     record.checkpoint = weights_file(folder, trainer)
+    if not record.beginning.updates:  # of a short run, all of it
+        record.beginning = beginning_of(trainer)
     recorder.finish(trainer.averaged())
 
 

@@ -22,8 +22,8 @@ class Repetition:
 
     record: Record
     updates: int
-    equal: bool
-    """True if the weights are the same, to the bit."""
+    equal: bool | None
+    """True if the weights are the same, to the bit; None where the record does not know them."""
     elsewhere: list[str]
     """What the run had otherwise than this machine has it, in words."""
     changed_files: list[str] | None
@@ -33,16 +33,12 @@ class Repetition:
 def repeat(name: str, results: Path, device: str = "auto", observe: Observer = ignore) -> Repetition:
     """Repeat the first updates of a run that is named by its folder or id. Writes nothing.
 
-    Raises UsageError for a run that did not say what its first weights were, or that this code would not
-    carry out again.
+    Raises UsageError for a run that this code would not carry out again.
     """
     folder, record = find_run(name, results)
     beginning = record.beginning
     if not beginning.updates:
-        raise UsageError(
-            f"the run {record.run_id} does not say what its weights were after the first updates, as runs "
-            "that train have said since SHA256SUMS stands in their folders; repeat the run."
-        )
+        return Repetition(record, 0, None, [], folder.changed_files())
     recipe = read_recorded(record.recipe, record.run_id)
     on_gpu = environment.choose_device(device).type == "cuda"
     fields = recipe.as_request() | {

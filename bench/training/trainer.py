@@ -57,10 +57,8 @@ class Trainer:
         settings = method.settings
         assert isinstance(settings, TrainingSettings)
         parts = parts_of(settings.batch, batch_gpu, method.together)  # refuses what does not divide
-        if capture and (device.type != "cuda" or len(parts[0]) < settings.batch):
-            raise UsageError(
-                "--capture records updates on one GPU that computes the whole batch at once; leave it out."
-            )
+        if capture and len(parts[0]) < settings.batch:
+            raise UsageError("--capture records updates of a whole batch; leave it or --batch-gpu out.")
         self.method, self.settings, self.teacher, self.budget = method, settings, teacher, budget
         self.device, self.pairs, self.real, self.batch_gpu = device, pairs, real, batch_gpu
         self.capture = capture

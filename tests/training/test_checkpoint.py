@@ -404,6 +404,54 @@ def test_a_run_without_milestones_says_how_to_have_them(bench, straight):
     assert "kept no weights along the way; make it with --milestones" in err
 
 
+def test_of_a_short_run_the_whole_is_repeated_and_of_one_that_only_samples_its_files_are_compared(
+    bench, tmp_path
+):
+    short = carry_out(
+        REQUEST.model_copy(update={"budget": "updates=3", "eval": [], "eval_samples": None}), tmp_path
+    )
+    out = bench.ok("verify", short.run_id, "--results", str(tmp_path)).out
+    assert "its first 3 updates give the same weights" in out
+    teacher = carry_out(
+        make_request(method="teacher", teacher="edm-digits", eval=["is"], eval_samples=100), tmp_path
+    )
+    out = bench.ok("verify", teacher.run_id, "--results", str(tmp_path)).out
+    assert "every file is as the run left it" in out
+    assert "knows no weights of a beginning" in out
+    (tmp_path / teacher.run_id / "SHA256SUMS").unlink()
+    code, out, _ = bench("verify", teacher.run_id, "--results", str(tmp_path))
+    assert code == 1
+    assert "has no SHA256SUMS, which is lost" in out
+
+
+def test_a_damaged_generator_is_neither_measured_nor_sampled(bench, straight, tmp_path):
+    folder = RunFolder(shutil.copytree(straight.path, tmp_path / straight.path.name))
+    data = folder.weights.read_bytes()
+    folder.weights.write_bytes(flipped(data, 8 * (len(data) - 5)))
+    for command in (["eval", "--metrics", "is", "--eval-samples", "100"], ["sample", "-n", "2"]):
+        code, _, err = bench(*command, straight.path.name, "--results", str(tmp_path))
+        assert code == 2
+        assert "is damaged: its content is not that of its digest" in err
+
+
+@pytest.mark.parametrize("given", ["0", "-3", "abc", "1.5"])
+def test_a_number_of_images_at_once_is_refused_in_the_words_of_its_flag(bench, given):
+    code, _, err = bench(
+        "run", "--method", "sid", "--teacher", "edm-digits", f"--batch-gpu={given}", "--dry-run"
+    )
+    assert code == 2
+    assert "batch_gpu: expected a number of images above 0, or auto, given" in err
+
+
+def test_graphs_without_a_gpu_are_refused_before_anything_is_done(bench, tmp_path):
+    asked = ["run", "--method", "sid", "--teacher", "edm-digits", "--capture", "--device", "cpu"]
+    for more in ([], ["--dry-run"]):
+        code, _, err = bench(*asked, "--results", str(tmp_path / "r"), *more)
+        assert code == 2
+        assert "--capture records CUDA graphs, the device is a CPU; leave it out" in err
+    assert not (tmp_path / "r").exists()
+
+
 def test_a_record_says_whether_the_same_bits_come_again(straight):
     assert straight.read_record().environment.deterministic is True  # on a CPU
 

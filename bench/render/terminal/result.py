@@ -56,14 +56,17 @@ def print_repetition(found: Any) -> None:
     """Print what came of repeating a run's first updates, a ``Repetition``."""
     console, run = terminal(), found.record.run_id
     if found.changed_files is None:
-        console.print(f"{run} has no SHA256SUMS, which a run gets when it is finished.", soft_wrap=True)
+        lost = "is lost" if found.record.status == "done" else "comes when a run is finished"
+        console.print(f"{run} has no SHA256SUMS, which {lost}.", soft_wrap=True)
     elif found.changed_files:
         names = ", ".join(found.changed_files)
         console.print(f"{run}: other content than the run left: {names}.", soft_wrap=True)
     else:
         console.print(f"{run}: every file is as the run left it.", soft_wrap=True)
     weights = f"its first {found.updates} updates give"
-    if found.equal:
+    if found.equal is None:
+        console.print("its record knows no weights of a beginning to repeat.", soft_wrap=True)
+    elif found.equal:
         console.print(f"{weights} the same weights here, to the bit.", soft_wrap=True)
     else:
         reasons = "; ".join(found.elsewhere) or "the same device, torch and precision"
