@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from bench.errors import BenchError, UsageError, one_line
 
 if TYPE_CHECKING:
-    import torch  # as above
+    import torch
     from torch import Tensor
 
 PATIENCE = timedelta(hours=2)

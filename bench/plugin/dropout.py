@@ -71,9 +71,8 @@ def _kept(x: Tensor, p: float) -> Tensor:
     seeds = _drawn(x) if same is None else same.next_seeds(x)
     bits = torch.arange(x[0].numel(), dtype=torch.int32, device=x.device) ^ seeds[:, None]
     for shift, factor in _ROUNDS:
-        bits ^= (bits >> shift) & (
-            (1 << (32 - shift)) - 1
-        )  # the shift of a signed number copies its sign
+        # The shift of a signed number copies its sign, which is masked.
+        bits ^= (bits >> shift) & ((1 << (32 - shift)) - 1)
         bits *= factor
     bits ^= bits >> 16  # 31 random bits
     return (bits >= int(p * 2**31)).reshape(x.shape)

@@ -6,7 +6,8 @@ recorded one lay; random numbers go on as they would have.
 """
 
 from collections import Counter
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -45,20 +46,16 @@ class Graphs:
     def run(self, key: Key, compute: Callable[[], Tensor], unseeing: Batch | None = None) -> Tensor:
         """Carry out an update, which returns its loss: as it is at first, then recorded and replayed.
 
-        While it is recorded, an ``unseeing`` batch has no ``seen``, which would be the same for ever. Raises
-        BenchError for an update that cannot be recorded.
+        While it is recorded, the ``seen`` of an ``unseeing`` batch is no number, as it would be the same for
+        ever. Raises BenchError for an update that cannot be recorded.
         """
         if key not in self.recorded:
             if self.warm[key[0]] < WARM_UPDATES:
                 self.warm[key[0]] += 1
                 return compute()
             self.recorded = {k: v for k, v in self.recorded.items() if k[0] != key[0]}
-            seen = unseeing.seen if unseeing is not None else 0
-            if unseeing is not None:
-                del unseeing.seen
-            self.recorded[key] = self._record(key[0], compute)
-            if unseeing is not None:
-                unseeing.seen = seen
+            with _hidden(unseeing):
+                self.recorded[key] = self._record(key[0], compute)
         graph, loss = self.recorded[key]
         graph.replay()
         return loss.clone()
@@ -70,12 +67,25 @@ class Graphs:
         try:
             with torch.cuda.graph(graph, pool=self.pool):
                 loss = compute()
-        except (RuntimeError, AttributeError, TypeError) as error:
+        except (RuntimeError, TypeError) as error:
             raise BenchError(
                 f"the {kind} update cannot be recorded as a CUDA graph ({one_line(error, 200)}); leave "
                 "--capture out, or say in the method's phase() what its losses take from batch.seen."
             ) from error
         return graph, loss
+
+
+@contextmanager
+def _hidden(batch: Any) -> Iterator[None]:
+    """Let a batch's ``seen`` be None, which neither adds nor compares, in this context."""
+    if batch is None:
+        yield
+        return
+    seen, batch.seen = batch.seen, None
+    try:
+        yield
+    finally:
+        batch.seen = seen
 
 
 def _tensors(batch: Batch) -> list[Tensor]:
