@@ -4,10 +4,11 @@ but with the run's own exit code and signals.
 
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Sequence
+
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from bench.errors import Interrupted, UsageError
 from bench.launching.local import die_together, visible_gpus
@@ -35,12 +36,13 @@ def run_together(command: Sequence[str], count: int, environment: dict[str, str]
     A signal that stops this process goes to all of them, and so does every further one. Where one fails,
     the others are ended too.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    # The processes meet at a store of this one, as at that of torchrun: nobody else can take its port.
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     together = environment | {
         "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
+        "MASTER_PORT": str(store.port),
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+        "TORCHELASTIC_RESTART_COUNT": "0",
         "WORLD_SIZE": str(count),
         "LOCAL_WORLD_SIZE": str(count),
     }
