@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bench import distributed
 from bench.errors import BenchError, Interrupted, UsageError, few
 from bench.files.atomic import require_writable
-from bench.leaderboard.finals import frame
+from bench.ranking.finals import frame
 from bench.runs.events import Note, Observer, ignore
 from bench.runs.grid import GridRun, grid_runs
 from bench.runs.recipe import OF_TEACHER, EvaluationOptions, Request, make_request

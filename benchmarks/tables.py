@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.leaderboard.leaderboard import leaderboard
+from bench.ranking.leaderboard import leaderboard
 from bench.render.tables.table import FORMATS, render
 from bench.runs.store import read_records
 from tests.helpers.records import many_records, write

@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 GROUND = ["errors", "units", "distributed", "files", "registry"]
 COMPUTING = ["environment", "plugin", "settings", "factory", "evaluation", "training", "launching"]
-READING = ["leaderboard", "render"]
+READING = ["ranking", "render"]
 ORDER = [
     *GROUND,
     "environment",
@@ -112,7 +112,7 @@ def test_what_reads_records_imports_nothing_that_computes():
 
 
 def test_what_reads_records_never_imports_torch():
-    reading = {"runs", "leaderboard", "render", "errors", "units", "distributed", "registry"}
+    reading = {"runs", "ranking", "render", "errors", "units", "distributed", "registry"}
     wrong = [
         f"{name}:{line}"
         for name, found in IMPORTS.items()

@@ -23,7 +23,7 @@ from bench.errors import BenchError, UsageError
 from bench.files.atomic import require_writable
 from bench.files.paths import written_path
 from bench.launching.job_array import parse_option
-from bench.leaderboard.leaderboard import leaderboard
+from bench.ranking.leaderboard import leaderboard
 from bench.render.tables.table import FORMATS, render
 from bench.render.terminal.estimate import grid_estimate
 from bench.render.terminal.notes import note

@@ -11,7 +11,7 @@ from bench.cli.selection import FIRST_RUN, known_names, require_known, unfinishe
 from bench.errors import BenchError, UsageError
 from bench.files.atomic import require_writable, write_atomic
 from bench.files.paths import written_path
-from bench.leaderboard.curves import comparisons
+from bench.ranking.curves import comparisons
 from bench.render.figures.paper import WIDTHS, check_form, encoded, missing_letters, paper_style
 from bench.render.figures.plot import X_LABELS, draw
 from bench.render.figures.side_by_side import side_by_side

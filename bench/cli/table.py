@@ -10,10 +10,10 @@ from bench.cli.options import Plugins, Results, comma_list, one_of
 from bench.cli.selection import known_names, nothing_to_show, require_known, unfinished
 from bench.files.atomic import require_writable, write_atomic
 from bench.files.paths import written_path
-from bench.leaderboard.finals import smallest_of
-from bench.leaderboard.leaderboard import leaderboard, published_rows
-from bench.leaderboard.published import published as read_published
-from bench.leaderboard.rows import Choice, Leaderboard, Row
+from bench.ranking.finals import smallest_of
+from bench.ranking.leaderboard import leaderboard, published_rows
+from bench.ranking.published import published as read_published
+from bench.ranking.rows import Choice, Leaderboard, Row
 from bench.render.tables.bibtex import bibliography, cited, uncited
 from bench.render.tables.table import FORMATS, format_of, render, sorted_by
 from bench.render.terminal.notes import note

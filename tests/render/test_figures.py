@@ -21,7 +21,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from bench.evaluation.pictures import save_samples
-from bench.leaderboard.curves import Comparison, comparisons
+from bench.ranking.curves import Comparison, comparisons
 from bench.render.figures.paper import FORMATS, WIDTHS, encoded, looks, paper_style, printable
 from bench.render.figures.plot import draw
 from bench.render.figures.side_by_side import side_by_side

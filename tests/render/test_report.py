@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.leaderboard.leaderboard import leaderboard
+from bench.ranking.leaderboard import leaderboard
 from bench.render.report.content import content
 from bench.render.report.grids import LEFT_OUT, Grids, spread
 from bench.render.report.page import as_json, page

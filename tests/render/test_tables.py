@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from bench.leaderboard.leaderboard import leaderboard, published_rows
-from bench.leaderboard.published import published
+from bench.ranking.leaderboard import leaderboard, published_rows
+from bench.ranking.published import published
 from bench.render.tables.bibtex import cited
 from bench.render.tables.table import FORMATS, render
 from bench.runs.store import read_records

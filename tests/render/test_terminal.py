@@ -17,7 +17,7 @@ from PIL import Image
 
 import bench as suite
 from bench.evaluation.pictures import save_samples
-from bench.leaderboard.rows import Leaderboard, MetricColumn, Number, Row
+from bench.ranking.rows import Leaderboard, MetricColumn, Number, Row
 from bench.render.figures.figure import save_curve
 from bench.render.tables.table import render
 from bench.render.terminal.live import RunObserver, progress_bar

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from bench.leaderboard.curves import Comparison, Line, Point
+from bench.ranking.curves import Comparison, Line, Point
 from bench.render.figures.axes import INK, MUTED, log_ticks, plain
 from bench.render.figures.paper import WIDTHS, Drawing, legend_below, looks, printable
 from bench.units import quantity

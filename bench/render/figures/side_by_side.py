@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from bench.leaderboard.curves import Comparison, Line
+from bench.ranking.curves import Comparison, Line
 from bench.render.figures.axes import INK, bare, corner
 from bench.render.figures.paper import WIDTHS, Drawing, printable
 from bench.runs.folder import RunFolder

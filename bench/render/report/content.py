@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import one_line
-from bench.leaderboard.finals import final_numbers
-from bench.leaderboard.leaderboard import leaderboard
-from bench.leaderboard.rows import Leaderboard, Row
+from bench.ranking.finals import final_numbers
+from bench.ranking.leaderboard import leaderboard
+from bench.ranking.rows import Leaderboard, Row
 from bench.render.report.details import details
 from bench.render.report.grids import Grids, spread
 from bench.render.report.page import as_json

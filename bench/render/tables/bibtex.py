@@ -9,8 +9,8 @@ from dataclasses import replace
 
 from bench import registry
 from bench.errors import BenchError
-from bench.leaderboard.published import Paper, published
-from bench.leaderboard.rows import Leaderboard
+from bench.ranking.published import Paper, published
+from bench.ranking.rows import Leaderboard
 from bench.render.tables.latex import escaped
 from bench.runs.card import read_card
 

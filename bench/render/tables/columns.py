@@ -6,9 +6,9 @@ from operator import attrgetter
 from typing import Any
 
 from bench.errors import unknown
-from bench.leaderboard.convergence import TARGETS
-from bench.leaderboard.published import PUBLISHED
-from bench.leaderboard.rows import Leaderboard, MetricColumn, Number, Row
+from bench.ranking.convergence import TARGETS
+from bench.ranking.published import PUBLISHED
+from bench.ranking.rows import Leaderboard, MetricColumn, Number, Row
 from bench.units import duration, plus_minus, quantity
 
 NONE = "-"

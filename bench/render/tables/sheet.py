@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Literal
 
-from bench.leaderboard.published import PUBLISHED
-from bench.leaderboard.rows import Leaderboard, Row
+from bench.ranking.published import PUBLISHED
+from bench.ranking.rows import Leaderboard, Row
 from bench.render.tables.columns import NONE, TableColumn, columns
 
 TIED = "†"

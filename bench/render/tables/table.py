@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import unknown
-from bench.leaderboard.rows import Leaderboard
+from bench.ranking.rows import Leaderboard
 from bench.render.tables.columns import NONE, columns
 from bench.render.tables.html import html
 from bench.render.tables.latex import latex

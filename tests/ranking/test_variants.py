@@ -2,8 +2,8 @@
 
 import pytest
 
-from bench.leaderboard.leaderboard import leaderboard
-from bench.leaderboard.variants import group_of, variants
+from bench.ranking.leaderboard import leaderboard
+from bench.ranking.variants import group_of, variants
 from bench.runs.record import Record
 from tests.helpers.records import record
 

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from operator import attrgetter
 
-from bench.leaderboard.convergence import TARGETS, Curve, reach
-from bench.leaderboard.finals import Final, final_numbers
-from bench.leaderboard.published import PUBLISHED, Result
-from bench.leaderboard.rows import Choice, Leaderboard, MetricColumn, Number, Row
-from bench.leaderboard.statistics import mean_and_variance, rank_ranges, tied, variance_components
-from bench.leaderboard.variants import one_of_each_seed, variants
+from bench.ranking.convergence import TARGETS, Curve, reach
+from bench.ranking.finals import Final, final_numbers
+from bench.ranking.published import PUBLISHED, Result
+from bench.ranking.rows import Choice, Leaderboard, MetricColumn, Number, Row
+from bench.ranking.statistics import mean_and_variance, rank_ranges, tied, variance_components
+from bench.ranking.variants import one_of_each_seed, variants
 from bench.runs.record import Direction, Record
 from bench.runs.store import own_way
 

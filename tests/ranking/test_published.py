@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from bench import registry
-from bench.leaderboard.published import PublishedNumbers, published
+from bench.ranking.published import PublishedNumbers, published
 from bench.render.tables.bibtex import bibtex
 from bench.settings import card
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.leaderboard.convergence import Curve, reach
-from bench.leaderboard.statistics import variance_components
+from bench.ranking.convergence import Curve, reach
+from bench.ranking.statistics import variance_components
 
 COSTS = (1e9, 4e9, 5e10, 2e12)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.leaderboard.variants import group_of, measured_how
+from bench.ranking.variants import group_of, measured_how
 from bench.runs.budget import AXES
 from bench.runs.record import Measurement, Record
 

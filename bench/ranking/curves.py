@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.leaderboard.finals import final_numbers
-from bench.leaderboard.leaderboard import leaderboard
-from bench.leaderboard.rows import MetricColumn
-from bench.leaderboard.variants import group_of, one_of_each_seed, variants
+from bench.ranking.finals import final_numbers
+from bench.ranking.leaderboard import leaderboard
+from bench.ranking.rows import MetricColumn
+from bench.ranking.variants import group_of, one_of_each_seed, variants
 from bench.runs.record import Evaluation, Record
 from bench.runs.store import own_way
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from bench.leaderboard.statistics import interval, mean_and_variance, rank_ranges, ranks, tied
+from bench.ranking.statistics import interval, mean_and_variance, rank_ranges, ranks, tied
 
 
 def better(first, second, direction):

@@ -4,9 +4,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from bench.leaderboard.convergence import Reach
-from bench.leaderboard.published import Result
-from bench.leaderboard.statistics import interval
+from bench.ranking.convergence import Reach
+from bench.ranking.published import Result
+from bench.ranking.statistics import interval
 from bench.runs.record import Direction
 from bench.units import ARROWS
 
