@@ -41,9 +41,10 @@ def command(
     columns: Annotated[
         str | None,
         typer.Option(
-            help="Columns to show, of those there are by default, or all: "
-            "interval, evaluation-noise, training-noise, tied, area, to-2x, to-1.2x, to-1x (FLOPs "
-            "until so many times the teacher's FID), updates, source."
+            help="Columns to show, by their titles in small letters and hyphens, or metrics, all, usual (the "
+            "default), paper (the default of LaTeX, which fits a page), interval, evaluation-noise, "
+            "training-noise, tied, area, to-2x, to-1.2x, to-1x (FLOPs until so many "
+            "times the teacher's FID), updates, source."
         ),
     ] = None,
     sort: Annotated[

@@ -5,13 +5,14 @@ Lines are compared within one teacher, one metric and one protocol.
 
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.ranking.finals import final_numbers
 from bench.ranking.leaderboard import leaderboard
 from bench.ranking.rows import MetricColumn
 from bench.ranking.variants import group_of, one_of_each_seed, variants
+from bench.runs.budget import AXES
 from bench.runs.record import Evaluation, Record
 from bench.runs.store import own_way
 
@@ -107,6 +108,15 @@ class Comparison:
         """Return the method of a line, and what sets the line apart."""
         apart = [word for word in line.words if word not in self.shared]
         return line.method + (f" ({', '.join(apart)})" if apart else "")
+
+
+def matched_axis(records: Iterable[Record]) -> str:
+    """Return the axis on which most of the trained runs were given their budget, where their ends line up.
+
+    It is ``images``, the papers' axis, where nothing was trained.
+    """
+    axes = Counter((record.recipe.budget or "").partition("=")[0] for record in records)
+    return max(AXES, key=lambda axis: axes[axis])
 
 
 def comparisons(

@@ -383,13 +383,14 @@ def test_teachers_are_kept_apart_on_request(chrome, tmp_path):
                 2.0,
                 teacher=teacher,
                 run_id=f"{method}-{len(teacher)}",
-                recipe={"teacher": teacher},
+                recipe={"teacher": teacher, "budget": "flops=2T"},
             )
             write_run(tmp_path / "runs", made)
     (tmp_path / "report.html").write_text(whole_page(tmp_path / "runs"))
     chrome.size(1280, 900)
     chrome.open(tmp_path / "report.html")
     assert chrome.text("#count") == "4 of 4 rows"
+    assert chrome.texts(".x-title") == ["floating-point operations of training"]  # what was matched
     chrome.choose("#teacher", "edm-<b>cifar")
     assert chrome.text("#count") == "2 of 4 rows"
     assert sorted(chrome.texts("#legend label")) == ["sid, edm-<b>cifar", "teacher, edm-<b>cifar"]

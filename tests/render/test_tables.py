@@ -15,10 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+from bench import registry
 from bench.ranking.leaderboard import leaderboard, published_rows
 from bench.ranking.published import published
 from bench.render.tables.bibtex import cited
 from bench.render.tables.table import FORMATS, render
+from bench.runs.record import Measurement
 from bench.runs.store import read_records
 from tests.helpers.records import many_records, record, write
 
@@ -102,7 +104,7 @@ def test_whatever_a_method_is_called_every_format_shows_it_and_nothing_more(name
     assert "script" not in page.tags
     assert set(page.cells[1 + width :: width]) == shown
 
-    text = render(board, "latex")
+    text = render(board, "latex", ["usual"])
     body = text.split("\\midrule\n")[1].split("\n\\bottomrule")[0].split("\n")
     assert len(body) == len(board.rows)
     for line in body:
@@ -124,7 +126,9 @@ def test_the_best_is_bold_the_second_underlined_and_what_is_tied_with_it_has_a_d
     assert lines[3] == r"sida~\cite{zhou2025adversarial} & 3 & 2.55 $\pm$ 0.05 & 1 & no \\"
     assert lines[1].startswith("teacher")  # which is not ranked, and not the best
     assert r"$^{\dagger}$ not told from the best by Welch's test at 5 \%." in out
-    assert out.splitlines()[0] == r"\begin{tabular}{lrrrr}"
+    first, *_, tabular = out.partition("\n\\toprule")[0].splitlines()
+    assert first == r"% Needs \usepackage{booktabs}; `bench table --bib FILE` writes what is cited."
+    assert tabular == r"\begin{tabular}{@{}lrrrr@{}}"
     markdown = bench("table", "--format", "md")[1]
     assert "**1.60 ± 0.10**" in markdown
     assert "<u>1.65 ± 0.10</u><sup>†</sup>" in markdown
@@ -209,7 +213,7 @@ def test_published_numbers_are_set_apart_and_have_no_rank(bench, tmp_path):
     for form in ("terminal", "md", "latex", "html"):
         text = bench("table", "--published", "--teacher", "edm-cifar10", "--format", form)[1]
         assert "1.923" in text
-        assert "published, unverified" in text
+        assert "published, unverified" in text or form == "latex"  # a paper has no room for sources
         assert "unverified: not seen in the paper" in text
         assert "they take no part in ranks" in text
         assert "mean of 10 evaluations" in text
@@ -291,10 +295,40 @@ def test_pdflatex_sets_whatever_a_method_is_called_with_every_column(tmp_path):
     board = cited(
         leaderboard([*made, record("teacher", 0, 1.0, teacher="edm-cifar10", nfe=35)], published=others)
     )
-    (tmp_path / "table.tex").write_text(render(board, "latex", ["all"]), encoding="utf-8")
+    typeset(render(board, "latex", ["all"]), tmp_path)
+
+
+def typeset(table: str, folder) -> str:
+    """Set a table in an article by pdfLaTeX, with a number for each citation, and return the log."""
+    (folder / "table.tex").write_text(table, encoding="utf-8")
     document = (
-        r"\documentclass{article}\usepackage{booktabs}\begin{document}\tiny\input{table}\end{document}"
+        r"\documentclass{article}\usepackage{booktabs}\renewcommand{\cite}[1]{[12]}"
+        r"\begin{document}\noindent\input{table}\end{document}"
     )
     command = ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", document]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
+    done = subprocess.run(command, cwd=folder, capture_output=True, check=False, text=True)
     assert done.returncode == 0, done.stdout[-1000:]
+    return done.stdout
+
+
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs pdflatex and booktabs")
+@pytest.mark.parametrize("with_published", [False, True])
+def test_the_columns_of_a_paper_fit_its_page(tmp_path, with_published):
+    methods = [name for name in registry.methods.entries() if name != "teacher"]
+    made = [
+        r
+        for i, name in enumerate(methods)
+        for r in seeds(name, 10.5 + i, 12.5, teacher="edm-cifar10", protocol="edm-50k")
+    ]
+    for r in made:
+        r.protocols["edm-50k"].directions |= {"is": "higher", "recall": "higher"}
+        for name, value in {"is": 10.05, "recall": 0.55}.items():
+            r.evaluations[-1].metrics[name] = Measurement(value=value, std=0.1, protocol="edm-50k")
+            r.final[name] = value
+    others = published_rows(published().results, published().shown_under(["edm-cifar10"]))
+    board = cited(leaderboard(made, published=others if with_published else ()))
+    text = render(board, "latex")
+    assert "IS" in text
+    assert "RECALL" not in text
+    assert r"Overfull \hbox" not in typeset(text, tmp_path)
+    assert r"Overfull \hbox" in typeset(render(board, "latex", ["all"]), tmp_path)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import one_line
+from bench.ranking.curves import matched_axis
 from bench.ranking.finals import final_numbers
 from bench.ranking.leaderboard import leaderboard
 from bench.ranking.rows import Leaderboard, Row
@@ -38,7 +39,7 @@ def content(
     runs, flaws = _sound([run for run in runs if teacher is None or run[1].teacher == teacher])
     records = [record for _, record in runs]
     board = leaderboard(records)
-    data = {"made": now()} | _without_pictures(records, board)
+    data = {"made": now(), "axis": matched_axis(records)} | _without_pictures(records, board)
     grids = Grids(limit - len(as_json(data)))
     for run, shown in zip(data["runs"], _shown(runs, board, grids, report), strict=True):
         for point in run["points"]:

@@ -13,6 +13,7 @@ function buildCurves() {
   let at = null;
 
   for (const [name, { title }] of Object.entries(AXES)) axis.append(make("option", { value: name }, title));
+  axis.value = report.axis; // that of the budgets, where the ends of the curves line up
 
   const column = () => Number(metric.value);
   const candidates = () => report.rows.filter((row) => inView(row) && row.numbers[column()]);

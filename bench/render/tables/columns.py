@@ -38,24 +38,47 @@ class TableColumn:
     """True if a table has it unless other columns are asked for."""
 
 
-def columns(board: Leaderboard, names: Sequence[str] | None = None) -> list[TableColumn]:
-    """Return the columns of these names, by default the usual ones.
+def columns(board: Leaderboard, names: Sequence[str]) -> list[TableColumn]:
+    """Return the columns of these names.
 
-    The name of a metric stands for all of its columns, ``metrics`` for those of all metrics, and ``all``
-    for every column. Raises UsageError for an unknown name.
+    The name of a metric stands for all of its columns, and the names of ``_sets`` for several columns.
+    Raises UsageError for an unknown name.
     """
     known = _known(board)
-    if names is None:
-        return [c for c in known if c.usual]
+    sets = _sets(board, known)
+    metrics = {c.metric: {k.key for k in board.columns if k.metric == c.metric} for c in board.columns}
     chosen: list[TableColumn] = []
     for name in names:
-        metric = {c.key for c in board.columns if name in (c.metric, "metrics")}
-        own = [c for c in known if name in (c.name, "all") or c.name in metric]
+        wanted = sets.get(name) or metrics.get(name) or {name}
+        own = [c for c in known if c.name in wanted]
         if not own:
-            every = ["all", "metrics", *(c.name for c in known), *(c.metric for c in board.columns)]
-            raise unknown("column", name, every)
+            raise unknown("column", name, [*sets, *(c.name for c in known), *metrics])
         chosen += [c for c in own if c not in chosen]
     return chosen
+
+
+def _sets(board: Leaderboard, known: Sequence[TableColumn]) -> dict[str, set[str]]:
+    """Return the names that stand for several columns, each with the names of these.
+
+    ``usual`` is what a table has unless other columns are asked for, and ``paper`` what fits the width
+    of a page: the method, the metrics of the papers' tables, and what an image and the training took.
+    """
+    teachers = {row.teacher for row in board.rows}
+    papers = {c.key for c in board.columns if c.metric in ("fid", "is")}
+    first = {c.key for c in board.columns[:1]}
+    return {
+        "all": {c.name for c in known},
+        "metrics": {c.key for c in board.columns},
+        "usual": {c.name for c in known if c.usual},
+        "paper": {
+            "method",
+            "nfe",
+            "data-free",
+            "images" if any(r.published for r in board.rows) else "flops",
+        }
+        | ({"teacher"} if len(teachers) > 1 else set())
+        | (papers or first),
+    }
 
 
 def _known(board: Leaderboard) -> list[TableColumn]:

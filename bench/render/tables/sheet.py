@@ -51,8 +51,8 @@ class Sheet:
     notes: list[tuple[str, str]] = field(default_factory=list)
 
 
-def sheet(board: Leaderboard, names: Sequence[str] | None = None) -> Sheet:
-    """Return the board as a sheet of the columns asked for, or of the usual ones."""
+def sheet(board: Leaderboard, names: Sequence[str]) -> Sheet:
+    """Return the board as a sheet of the columns asked for."""
     shown = columns(board, names)
     footnotes = dict.fromkeys(sentence for row in board.rows for sentence in _footnotes(row))
     letters = {sentence: _letter(i) for i, sentence in enumerate(footnotes)}

@@ -20,13 +20,17 @@ from bench.render.tables.sheet import sheet
 
 _FOR_PEOPLE = {"terminal": plain, "md": markdown, "latex": latex, "html": html}
 FORMATS = (*_FOR_PEOPLE, "csv", "json")
+_COLUMNS = {"latex": ["paper"]}
+"""The columns of a format unless others are asked for, where they are not the usual ones."""
 
 
 def render(board: Leaderboard, form: str, names: Sequence[str] | None = None) -> str:
-    """Return the leaderboard in one of ``FORMATS``, of the columns asked for or of the usual ones.
+    """Return the leaderboard in one of ``FORMATS``, of the columns asked for, or of those that a paper has
+    room for in LaTeX and the usual ones elsewhere.
 
     CSV and JSON, which programs read, have all numbers at full precision.
     """
+    names = names or _COLUMNS.get(form, ["usual"])
     if form in _FOR_PEOPLE:
         return _FOR_PEOPLE[form](sheet(board, names))
     shown = columns(board, names)
@@ -50,8 +54,9 @@ def sorted_by(board: Leaderboard, name: str) -> Leaderboard:
     Rows without a value come last, and published ones after the measured ones.
     """
     down, bare = name.startswith("-"), name.removeprefix("-")
-    if bare in ("all", "metrics"):
-        raise unknown("column to sort by", name, [c.name for c in columns(board, ["all"])])
+    every = columns(board, ["all"])
+    if bare not in {*(c.name for c in every), *(c.metric for c in board.columns)}:
+        raise unknown("column to sort by", name, [c.name for c in every])
     rows = board.rows
     for column in reversed(columns(board, [bare])):
         valued = [row for row in rows if column.text(row) != NONE]
