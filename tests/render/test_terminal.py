@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from rich.table import Table
 
 import bench as suite
 from bench.evaluation.pictures import save_samples
@@ -75,6 +76,18 @@ def test_no_number_is_cut_however_narrow_the_terminal(monkeypatch, width):
     text = render(board("sid"), "terminal")
     for cell in ("1.23 ± 0.06", "500k", "1.4T", "40 s"):
         assert cell in text
+
+
+def test_a_pipe_has_no_width_at_which_to_fold_or_cut(monkeypatch, capsys):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    table = Table(box=None, show_header=False)
+    table.add_row("left " * 100, "right " * 100)
+    terminal().print(table)
+    terminal().print("word " * 300)
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
+        ["left"] * 100 + ["right"] * 100,
+        ["word"] * 300,
+    ]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,9 @@ from contextlib import suppress
 from rich.console import Console
 from rich.table import Table
 
+_UNLIMITED = 10_000
+"""Characters in a line, more than anything here takes."""
+
 
 class _Terminal(Console):
     """A console whose reader may go away: what it shows is no reason to end a run."""
@@ -21,9 +24,12 @@ class _Terminal(Console):
 
 def terminal(*, stderr: bool = False, quiet: bool = False) -> Console:
     """Open the terminal on stdout or stderr, which a ``quiet`` one leaves as it is. Square brackets and
-    colons in a name are no markup there.
+    colons in a name are no markup there. A pipe or a file has no width at which to fold or cut.
     """
-    return _Terminal(stderr=stderr, quiet=quiet, highlight=False, markup=False, emoji=False)
+    console = _Terminal(stderr=stderr, quiet=quiet, highlight=False, markup=False, emoji=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _UNLIMITED
+    return console
 
 
 def uncut(table: Table) -> str:
