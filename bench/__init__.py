@@ -5,9 +5,9 @@ methods at matched compute.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bench.api import compare, results, run
+    from bench.api import compare, curves, leaderboard, load_generator, picture, results, run
 
-__all__ = ["compare", "results", "run"]
+__all__ = ["compare", "curves", "leaderboard", "load_generator", "picture", "results", "run"]
 
 
 def __getattr__(name: str) -> Any:

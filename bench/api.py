@@ -1,4 +1,4 @@
-"""The suite from Python: ``bench.run(...)``, ``bench.compare(...)`` and ``bench.results(...)``.
+"""The suite from Python: runs and comparisons, their numbers as tables, and their generators.
 
 The command line calls the same functions. What computes is imported where it is first needed, so
 that a finished run is answered without torch, and its numbers without pandas.
@@ -6,14 +6,14 @@ that a finished run is answered without torch, and its numbers without pandas.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import distributed
+from bench import distributed, registry
 from bench.errors import BenchError, Interrupted, UsageError, few
 from bench.files.atomic import require_writable
-from bench.ranking.finals import frame
+from bench.ranking.frames import curve_frame, final_frame
 from bench.runs.events import Note, Observer, ignore
 from bench.runs.grid import GridRun, grid_runs
 from bench.runs.recipe import OF_TEACHER, EvaluationOptions, Request, make_request
@@ -23,6 +23,11 @@ from bench.runs.suite import Suite, make_suite, read_suite
 
 if TYPE_CHECKING:
     import pandas as pd
+    from PIL.Image import Image
+    from torch import Tensor
+
+    from bench.evaluation.sampling import Sampler
+    from bench.render.tables.table import Table
 
 
 def run(
@@ -133,7 +138,7 @@ def compare(
     runs = carry_out_suite(
         chosen, results_folder(results), processes, retry=retry, slurm=slurm, wait=wait
     )
-    return frame([run.record for run in runs if run.state == "done" and run.record is not None])
+    return final_frame([run.record for run in runs if run.state == "done" and run.record is not None])
 
 
 def carry_out_suite(
@@ -202,4 +207,95 @@ def suite_script(
 def results(folder: Path | str | None = None) -> pd.DataFrame:
     """Return every final number of every finished run below ``folder``, one row for each run and metric."""
     records, _ = read_records(results_folder(folder))
-    return frame(records)
+    return final_frame(records)
+
+
+def curves(folder: Path | str | None = None) -> pd.DataFrame:
+    """Return every evaluation along every run below ``folder``, one row for each point and metric.
+
+    Runs that are not finished are among them; ``status`` tells.
+    """
+    records, _ = read_records(results_folder(folder))
+    return curve_frame(records)
+
+
+def leaderboard(
+    folder: Path | str | None = None,
+    *,
+    teachers: Sequence[str] | None = None,
+    methods: Sequence[str] | None = None,
+    metrics: Sequence[str] | None = None,
+    columns: Sequence[str] | None = None,
+    published: bool = False,
+) -> Table:
+    """Rank the finished runs below ``folder``, as ``bench table`` does; runs that differ only in their
+    seed make one row.
+
+    Args:
+        folder: the folder of runs; by default ``$BENCH_RESULTS`` or ``results/runs``.
+        teachers: only these.
+        methods: only these.
+        metrics: those that are shown; the first one ranks.
+        columns: names of columns, as ``bench table --columns`` takes them.
+        published: show published numbers as well, set apart and without rank.
+
+    Returns a table that a notebook shows; its ``text(form)`` is the table in any format.
+    """
+    # Here because of scipy's tests, which a run does without.
+    from bench.ranking.leaderboard import leaderboard as ranked
+    from bench.ranking.leaderboard import published_beside
+    from bench.ranking.rows import Choice
+    from bench.render.tables.bibtex import cited
+    from bench.render.tables.table import Table
+
+    records, _ = read_records(results_folder(folder))
+    others = published_beside(records, teachers) if published else []
+    board = ranked(records, metrics=metrics, choice=Choice(teachers, methods), published=others)
+    return Table(cited(board), columns)
+
+
+def load_generator(
+    name: Path | str,
+    *,
+    results: Path | str | None = None,
+    device: str = "auto",
+    settings: Mapping[str, Any] | None = None,
+    path: Path | str | None = None,
+    classes: int | None = None,
+    plugins: Sequence[str] = (),
+) -> Sampler:
+    """Open a generator as a function that returns images: ``load_generator(name)(16, seed=0)``.
+
+    Args:
+        name: a run by its folder or id, its weights file, ``teacher:NAME``, or ``released:NAME``.
+        results: the folder of runs; by default ``$BENCH_RESULTS`` or ``results/runs``.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        settings: those of a teacher's sampler: ``steps``, ``solver``, ``churn``.
+        path: a file in place of the usual weights; for a run, of its teacher's.
+        classes: number of classes that are drawn, where the network knows more.
+        plugins: files that register the method or the teacher.
+
+    Raises UsageError for a name that means nothing and for weights that do not fit.
+    """
+    # Here because of torch.
+    from bench.evaluation.sampling import Sampler
+    from bench.factory import open_generator
+
+    for plugin in plugins:
+        registry.load_plugin(plugin)
+    opened = open_generator(
+        str(name),
+        results_folder(results),
+        device=device,
+        settings=settings,
+        path=None if path is None else str(path),
+        classes=classes,
+    )
+    return Sampler(opened)
+
+
+def picture(images: Tensor, columns: int | None = None) -> Image:
+    """Return images (N, C, H, W) in [-1, 1] as one picture, ``columns`` in a row, by default a square."""
+    from bench.evaluation.pictures import picture_of  # here because of torch
+
+    return picture_of(images, columns)

@@ -11,13 +11,11 @@ from bench.cli.selection import known_names, nothing_to_show, require_known, unf
 from bench.files.atomic import require_writable, write_atomic
 from bench.files.paths import written_path
 from bench.ranking.finals import smallest_of
-from bench.ranking.leaderboard import leaderboard, published_rows
-from bench.ranking.published import published as read_published
-from bench.ranking.rows import Choice, Leaderboard, Row
+from bench.ranking.leaderboard import leaderboard, published_beside
+from bench.ranking.rows import Choice, Leaderboard
 from bench.render.tables.bibtex import bibliography, cited, uncited
 from bench.render.tables.table import FORMATS, format_of, render, sorted_by
 from bench.render.terminal.notes import note
-from bench.runs.record import Record
 from bench.runs.store import read_records, uncollected
 
 
@@ -111,7 +109,7 @@ def _board(
 ) -> tuple[Leaderboard, list[str]]:
     """Rank the runs of a folder, and write what is left out. Raises UsageError for an unknown name."""
     records, skipped = read_records(results)
-    others = _published(records, choice.teachers) if published else []
+    others = published_beside(records, choice.teachers) if published else []
     known = known_names(records)
     known["metric"] |= {name for record in records for name in smallest_of(record)}
     known["method"] |= {
@@ -120,14 +118,6 @@ def _board(
     require_known(known, {"metric": metrics, "teacher": choice.teachers, "method": choice.methods})
     notes = [*skipped, *unfinished(records, choice.teachers)]
     return leaderboard(records, metrics=metrics, choice=choice, published=others), notes
-
-
-def _published(records: Sequence[Record], teachers: Sequence[str] | None) -> list[Row]:
-    """Return the published rows of these teachers; by default of those that have runs, or of all."""
-    data = read_published()
-    every = [teacher for teachers in data.datasets.values() for teacher in teachers]
-    chosen = teachers or list(dict.fromkeys(r.teacher for r in records if r.status == "done")) or every
-    return published_rows(data.results, data.shown_under(chosen))
 
 
 def _write(board: Leaderboard, text: str, output: Path | None, bib: Path | None) -> None:

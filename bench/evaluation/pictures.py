@@ -26,9 +26,16 @@ they can be seen.
 
 def save_samples(images: Tensor, path: Path, columns: int | None = None) -> None:
     """Write images (N, C, H, W) in [-1, 1], or points (N, 2, 1, 1), as one PNG."""
-    picture = _points(images) if images.shape[1:] == (2, 1, 1) else _grid(images, columns)
     with replacing(path) as temporary:
-        picture.save(temporary, format="png")
+        picture_of(images, columns).save(temporary, format="png")
+
+
+def picture_of(images: Tensor, columns: int | None = None) -> Image.Image:
+    """Return images (N, C, H, W) in [-1, 1], or points (N, 2, 1, 1), as one picture.
+
+    ``columns`` is the number of images in a row; by default they make a square.
+    """
+    return _points(images) if images.shape[1:] == (2, 1, 1) else _grid(images, columns)
 
 
 def _grid(images: Tensor, columns: int | None) -> Image.Image:

@@ -1,12 +1,13 @@
 """From seeds to images: noise and label of each image come from its own seed alone."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bench.errors import BenchError, Diverged
+from bench.errors import BenchError, Diverged, UsageError, shown
 from bench.factory import ImageGenerator
 from bench.plugin.diffusion import fork_rng
 from bench.plugin.images import ImageSpec, to_uint8
@@ -72,13 +73,21 @@ def batch_size(image_spec: ImageSpec, device: torch.device) -> int:
 
 
 def generate_images(
-    generate: Generate, seeds: range, image_spec: ImageSpec, device: torch.device
+    generate: Generate,
+    seeds: range,
+    image_spec: ImageSpec,
+    device: torch.device,
+    classes: Tensor | None = None,
 ) -> Tensor:
     """Generate images in [-1, 1] (N, C, H, W) from these seeds, and leave the random state as it was.
+
+    ``classes`` (N,) stand in place of those that the seeds draw.
 
     Raises BenchError for images of another shape, and Diverged for ones that are not finite.
     """
     z, labels = seeded_noise(seeds, image_spec, device)
+    if classes is not None:
+        labels = F.one_hot(classes, image_spec.label_dim).float().to(device)
     draw = seeded_draw(seeds, image_spec, device)
     with fork_rng(device), torch.no_grad():
         torch.manual_seed(seeds.start)  # for a generator that draws noise of its own
@@ -102,15 +111,80 @@ def quantised(generate: Generate, image_spec: ImageSpec, device: torch.device, s
     return to_uint8(generate_images(generate, enough, image_spec, device))[: len(seeds)]
 
 
-def sample_images(generator: ImageGenerator, seeds: range, observe: Observer = ignore) -> Tensor:
-    """Generate images in [-1, 1] (N, C, H, W) from these seeds, in batches, and return them on the CPU."""
+def sample_images(
+    generator: ImageGenerator,
+    seeds: range,
+    observe: Observer = ignore,
+    classes: Tensor | None = None,
+) -> Tensor:
+    """Generate images in [-1, 1] (N, C, H, W) from these seeds, in batches, and return them on the CPU.
+
+    ``classes`` (N,) stand in place of those that the seeds draw.
+    """
     image_spec, device = generator.teacher.image_spec, generator.device
     size, images = batch_size(image_spec, device), []
     for first in range(0, len(seeds), size):
         batch = seeds[first : first + size]
-        images.append(generate_images(generator.generate, batch, image_spec, device).cpu())
+        chosen = None if classes is None else classes[first : first + size]
+        images.append(generate_images(generator.generate, batch, image_spec, device, chosen).cpu())
         observe(Working("sampling", first + len(batch), len(seeds)))
     return torch.cat(images)
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """A generator as a function from seeds to images: image *i* is of seed ``seed + i`` alone, the same
+    as in ``bench sample``.
+
+    Example:
+        generate = bench.load_generator("teacher:edm-digits")
+        images = generate(16, seed=100)
+    """
+
+    generator: ImageGenerator
+
+    @property
+    def nfe(self) -> int:
+        """Evaluations of the network for an image."""
+        return self.generator.nfe
+
+    @property
+    def image_spec(self) -> ImageSpec:
+        """Size of the images, and the number of classes."""
+        return self.generator.teacher.image_spec
+
+    def __call__(
+        self, count: int = 64, *, seed: int = 0, classes: int | Sequence[int] | None = None
+    ) -> Tensor:
+        """Return ``count`` images (N, C, H, W) on the CPU, in [-1, 1] but for what the network overshoots.
+
+        Args:
+            count: how many.
+            seed: that of the first image; the others follow.
+            classes: the class of all images, or of each; by default each seed draws its own.
+
+        Raises UsageError for a count or seed out of range, and for classes that there are not.
+        """
+        for what, number, least in (("count", count, 1), ("seed", seed, 0)):
+            if not least <= number < 2**62:
+                raise UsageError(f"the {what} of images is {number}, expected {least} or more.")
+        return sample_images(
+            self.generator, range(seed, seed + count), classes=self._classes(classes, count)
+        )
+
+    def _classes(self, classes: int | Sequence[int] | None, count: int) -> Tensor | None:
+        if classes is None:
+            return None
+        each = torch.as_tensor([classes] * count if isinstance(classes, int) else classes)
+        known = self.image_spec.classes
+        if not known:
+            raise UsageError("the generator is not conditioned on classes; leave them out.")
+        if each.shape != (count,) or not all(0 <= c < known for c in each.tolist()):
+            raise UsageError(
+                f"the classes are {shown(each.tolist())}, expected a number from 0 to {known - 1}, or "
+                f"{count} of them."
+            )
+        return each.long()
 
 
 def at_once(generate: Generate, image_spec: ImageSpec, device: torch.device) -> Callable[[int], Tensor]:

@@ -1,17 +1,10 @@
 """The final numbers of finished runs, each with what makes it comparable."""
 
-from __future__ import annotations
-
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from bench.ranking.variants import group_of, measured_how
-from bench.runs.budget import AXES
 from bench.runs.record import Measurement, Record
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -34,35 +27,6 @@ class Final:
     def key(self) -> tuple[str, str]:
         """The metric and the protocol of ``MetricColumn`` that the number stands under."""
         return self.metric, f"{self.protocol}@{self.fingerprint}"
-
-
-def frame(records: Sequence[Record]) -> pd.DataFrame:
-    """Return a row for each finished run and metric: the run, its cost, the value, and the protocol."""
-    import pandas as pd  # takes half a second, which a table can do without
-
-    rows = [
-        {
-            "run_id": final.record.run_id,
-            "method": final.record.method,
-            "teacher": final.record.teacher,
-            "seed": final.record.seed,
-            "group": final.group,
-            "metric": final.metric,
-            "protocol": final.protocol,
-            "fingerprint": final.fingerprint,
-            "direction": final.record.direction(final.metric),
-            "value": final.value,
-            "std": final.std,
-            "nfe": final.record.nfe,
-            "data_free": final.record.data_free,
-            "tuning": final.record.tuning.runs,
-            **{axis: getattr(final.record.cost, axis) for axis in AXES},
-        }
-        for final in final_numbers(records)
-    ]
-    run = ["run_id", "method", "teacher", "seed", "group"]
-    number = ["metric", "protocol", "fingerprint", "direction", "value", "std"]
-    return pd.DataFrame(rows, columns=[*run, *number, "nfe", "data_free", "tuning", *AXES])
 
 
 def final_numbers(records: Iterable[Record]) -> Iterator[Final]:

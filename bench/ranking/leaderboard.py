@@ -11,6 +11,7 @@ from operator import attrgetter
 from bench.ranking.convergence import TARGETS, Curve, reach
 from bench.ranking.finals import Final, final_numbers
 from bench.ranking.published import PUBLISHED, Result
+from bench.ranking.published import published as read_published
 from bench.ranking.rows import Choice, Leaderboard, MetricColumn, Number, Row
 from bench.ranking.statistics import mean_and_variance, rank_ranges, tied, variance_components
 from bench.ranking.variants import one_of_each_seed, variants
@@ -183,6 +184,14 @@ def published_rows(results: Sequence[Result], teacher_of: Mapping[str, str]) -> 
     return [
         _published_row(r, teacher_of[r.dataset], columns) for r in results if r.dataset in teacher_of
     ]
+
+
+def published_beside(records: Sequence[Record], teachers: Sequence[str] | None) -> list[Row]:
+    """Return the published rows of these teachers; by default of those that have finished runs, or of all."""
+    data = read_published()
+    every = [teacher for teachers in data.datasets.values() for teacher in teachers]
+    chosen = teachers or list(dict.fromkeys(r.teacher for r in records if r.status == "done")) or every
+    return published_rows(data.results, data.shown_under(chosen))
 
 
 def _published_row(result: Result, teacher: str, columns: Mapping[str, MetricColumn]) -> Row:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+import bench as suite
 from bench import registry
 from bench.api import carry_out
 from bench.errors import UsageError
@@ -211,6 +212,16 @@ def test_every_command_with_a_teacher_takes_the_option(bench, tmp_path, teacher)
         code, _, err = bench(command, run, *flags)
         assert code == 2
         assert "a run draws those that it was trained on" in err
+
+
+def test_a_notebook_chooses_the_class_of_each_image(teacher):
+    generate = suite.load_generator("teacher:null-class", classes=2, plugins=[teacher])
+    ones = generate(12, classes=1)
+    torch.testing.assert_close(ones, generate(12, classes=[1] * 12), rtol=0, atol=0)
+    own, drawn = generate(12), seeded_noise(range(12), generate.image_spec)[1].argmax(1)
+    assert [torch.equal(a, b) for a, b in zip(own, ones, strict=True)] == (drawn == 1).tolist()
+    with pytest.raises(UsageError, match="expected a number from 0 to 1, or 12 of them"):
+        generate(12, classes=[2, *[0] * 11])
 
 
 def test_a_diffusers_model_with_a_null_class_is_its_network_at_the_others(tmp_path):

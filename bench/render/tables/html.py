@@ -20,7 +20,20 @@ _STYLES = {"plain": "%s", "best": "<b>%s</b>", "second": "<u>%s</u>", "published
 
 
 def html(sheet: Sheet) -> str:
-    """Return a page with a table whose best is bold and whose second is underlined.
+    """Return a page of the table alone."""
+    return "\n".join(
+        [
+            '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
+            '<meta name="viewport" content="width=device-width">\n<title>Leaderboard</title>',
+            f"<style>{_STYLE}</style>\n</head>\n<body>",
+            fragment(sheet),
+            "</body>\n</html>",
+        ]
+    )
+
+
+def fragment(sheet: Sheet) -> str:
+    """Return a table whose best is bold and whose second is underlined, to stand in any page.
 
     Each teacher's rows are a body of their own, and so are the published ones; footnotes stand below.
     """
@@ -41,17 +54,8 @@ def html(sheet: Sheet) -> str:
     notes = "\n".join(
         f"<p>{superscript(*filter(None, [mark]))} {escape(text)}</p>" for mark, text in sheet.notes
     )
-    return "\n".join(
-        [
-            '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
-            '<meta name="viewport" content="width=device-width">\n<title>Leaderboard</title>',
-            f"<style>{_STYLE}</style>\n</head>\n<body>\n<table>\n<thead><tr>{head}</tr></thead>",
-            *bodies,
-            "</table>",
-            *([f"<footer>\n{notes}\n</footer>"] if notes else []),
-            "</body>\n</html>",
-        ]
-    )
+    footer = [f"<footer>\n{notes}\n</footer>"] if notes else []
+    return "\n".join([f"<table>\n<thead><tr>{head}</tr></thead>", *bodies, "</table>", *footer])
 
 
 def _class(words: bool) -> str:

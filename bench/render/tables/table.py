@@ -4,7 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from bench.errors import unknown
 from bench.ranking.rows import Leaderboard
 from bench.render.tables.columns import NONE, columns
-from bench.render.tables.html import html
+from bench.render.tables.html import fragment, html
 from bench.render.tables.latex import latex
 from bench.render.tables.markdown import markdown
 from bench.render.tables.plain import plain
@@ -22,6 +22,34 @@ _FOR_PEOPLE = {"terminal": plain, "md": markdown, "latex": latex, "html": html}
 FORMATS = (*_FOR_PEOPLE, "csv", "json")
 _COLUMNS = {"latex": ["paper"]}
 """The columns of a format unless others are asked for, where they are not the usual ones."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A leaderboard that a notebook shows as a table, and a terminal as text.
+
+    Example:
+        table = bench.leaderboard()
+        pathlib.Path("table.tex").write_text(table.text("latex"))
+    """
+
+    board: Leaderboard
+    columns: Sequence[str] | None = None
+    """Names of the columns that are shown; None is those of each format."""
+
+    def text(self, form: str = "terminal") -> str:
+        """Return the table in one of ``FORMATS``. Raises UsageError for another format, and for an
+        unknown column.
+        """
+        if form not in FORMATS:
+            raise unknown("format", form, FORMATS)
+        return render(self.board, form, self.columns)
+
+    def _repr_html_(self) -> str:
+        return fragment(sheet(self.board, self.columns or ["usual"]))
+
+    def __repr__(self) -> str:
+        return self.text()
 
 
 def render(board: Leaderboard, form: str, names: Sequence[str] | None = None) -> str:
