@@ -245,8 +245,8 @@ def leaderboard(
     from bench.ranking.leaderboard import leaderboard as ranked
     from bench.ranking.leaderboard import published_beside
     from bench.ranking.rows import Choice
-    from bench.render.tables.bibtex import cited
-    from bench.render.tables.table import Table
+    from bench.render.tables.bibtex import cited  # as above
+    from bench.render.tables.table import Table  # as above
 
     records, _ = read_records(results_folder(folder))
     others = published_beside(records, teachers) if published else []

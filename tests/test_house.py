@@ -28,6 +28,7 @@ ORDER = [
     "launching",
     *READING,
     "api",
+    "tuning",
     "cli",
 ]
 """Parts of ``bench`` from the ground up. What computes and what reads records meet in ``runs``, and

@@ -8,9 +8,9 @@ import typer
 
 from bench import distributed
 from bench.api import carry_out_suite, suite_script
+from bench.cli.launch import LaunchFlags, launch_options
 from bench.cli.options import (
     EvaluationFlags,
-    LaunchFlags,
     Results,
     RunFlags,
     names,
@@ -22,7 +22,6 @@ from bench.cli.options import (
 from bench.errors import BenchError, UsageError
 from bench.files.atomic import require_writable
 from bench.files.paths import written_path
-from bench.launching.job_array import parse_option
 from bench.ranking.leaderboard import leaderboard
 from bench.render.tables.table import FORMATS, render
 from bench.render.terminal.estimate import grid_estimate
@@ -80,7 +79,7 @@ def command(
     one_of("format", format_, FORMATS)
     distributed.require_one("bench compare")
     print_sbatch = flags.pop("print_sbatch", False)
-    launch = _launch(flags, print_sbatch)
+    launch = launch_options(flags, print_sbatch)
     flags |= without_none(
         {
             "methods": names(methods, "methods", "sid,dmd"),
@@ -112,22 +111,6 @@ def command(
     note(*(f"{label} seed {run.request.seed} failed: {run.error}" for run, label in failed))
     if failed:
         raise BenchError(f"{len(failed)} of {len(runs)} runs failed; `--retry` takes them up again.")
-
-
-def _launch(flags: dict[str, Any], print_sbatch: bool) -> dict[str, Any]:
-    """Take the flags of launching out of ``flags``, and return how the grid is launched.
-
-    Raises UsageError for flags of a cluster without one.
-    """
-    launch: dict[str, Any] = {name: flags.pop(name) for name in ("processes", "retry") if name in flags}
-    launch["gpus_per_run"] = flags.pop("gpus", 1)
-    launcher = one_of("launcher", flags.pop("launcher", "local"), ("local", "slurm"))
-    options, no_wait = flags.pop("slurm", None), flags.pop("no_wait", False)
-    if launcher == "slurm" or print_sbatch:
-        launch["slurm"] = dict(parse_option(text) for text in options or [])
-    elif options or no_wait:
-        raise UsageError("--slurm and --no-wait are for a cluster; give --launcher slurm with them.")
-    return launch | ({"wait": False} if no_wait and not print_sbatch else {})
 
 
 def _seeds(text: str | None) -> list[int] | None:

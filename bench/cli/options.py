@@ -239,52 +239,6 @@ class RunFlags:
     ]
 
 
-class LaunchFlags:
-    """The flags that say where and how the runs of a grid are started."""
-
-    processes: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            metavar="N",
-            help="Runs at a time [default: one a GPU, or one a processor core; on a cluster all].",
-        ),
-    ]
-    gpus: Annotated[
-        int | None,
-        typer.Option(
-            "--gpus",
-            min=1,
-            metavar="N",
-            help="GPUs of one run, which share its batches; on a cluster of each of its nodes. [default: 1]",
-        ),
-    ]
-    retry: Annotated[bool | None, typer.Option("--retry", help="Take up again what failed before.")]
-    launcher: Annotated[
-        str | None,
-        typer.Option(
-            metavar="local|slurm",
-            help="Processes of this machine, or a job array of a cluster. [default: local]",
-        ),
-    ]
-    slurm: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="KEY=VALUE",
-            help="An option of sbatch for each run: time=4:00:00, partition=gpu, mem=40G; repeatable.",
-        ),
-    ]
-    no_wait: Annotated[
-        bool | None, typer.Option("--no-wait", help="Submit the runs to the cluster and end.")
-    ]
-    print_sbatch: Annotated[
-        bool | None,
-        typer.Option(
-            "--print-sbatch", help="Print a script for sbatch that carries out the grid; start nothing."
-        ),
-    ]
-
-
 def takes(*groups: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the flags of some groups in place of its parameter ``flags``.
 

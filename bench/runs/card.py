@@ -7,6 +7,7 @@ from pydantic import BaseModel, ValidationError
 
 from bench.errors import BenchError, explain
 from bench.files.documents import read_yaml
+from bench.runs.search import Range
 
 
 class Value(BaseModel, extra="forbid"):
@@ -56,6 +57,8 @@ class Card(BaseModel, extra="forbid"):
     """By network, under the default settings; the ledger has to measure as many."""
     tuning: dict[str, Tuning] = {}
     """By teacher: the effort behind its values."""
+    search: dict[str, dict[str, Range]] = {}
+    """By teacher: the ranges in which settings are looked for, with published values inside."""
 
     def price(self) -> str:
         """Return an update's nominal cost, such as ``11 F + 3 E``.

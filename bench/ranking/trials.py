@@ -1,0 +1,117 @@
+"""The trials of a sweep: which settings were best, how much more trials would help, and the winner as a
+method's card.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bench.errors import BenchError
+from bench.runs.card import Card
+from bench.runs.record import Direction, Record
+from bench.units import quantity
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One choice of settings, and the run that tried it."""
+
+    settings: Mapping[str, Any]
+    record: Record | None
+    """None where the run failed before it had a record."""
+    error: str = ""
+    """Why it failed; empty for a finished one."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Trials of a method on a teacher at one budget and one seed, which is none of a table's."""
+
+    method: str
+    teacher: str
+    seed: int
+    by: str
+    """How the settings were chosen: ``random``, ``grid`` or ``optuna``."""
+    trials: Sequence[Trial]
+
+    @property
+    def metric(self) -> str:
+        """The first metric that was measured, which the trials are judged by."""
+        return next(iter(self._finished.final))
+
+    @property
+    def direction(self) -> Direction:
+        """Whether less or more of the metric is better."""
+        return self._finished.direction(self.metric)
+
+    @property
+    def _finished(self) -> Record:
+        """A trial that was finished and measured. Raises BenchError if none was."""
+        for trial in self.trials:
+            if trial.record is not None and not trial.error and trial.record.final:
+                return trial.record
+        reasons = next((trial.error for trial in self.trials if trial.error), "nothing was measured")
+        raise BenchError(f"no trial of {len(self.trials)} ended with a number: {reasons}")
+
+    def value(self, trial: Trial) -> float | None:
+        """Return the final number of a trial; None of one that failed."""
+        return None if trial.error or trial.record is None else trial.record.final.get(self.metric)
+
+    @property
+    def ranked(self) -> list[Trial]:
+        """The trials from the best to the worst; those that failed come last."""
+        sign = 1 if self.direction == "lower" else -1
+
+        def order(trial: Trial) -> float:
+            value = self.value(trial)
+            return math.inf if value is None else sign * value
+
+        return sorted(self.trials, key=order)
+
+    @property
+    def best(self) -> Trial:
+        """The best trial. Raises BenchError if all failed."""
+        return self.ranked[0]
+
+    def expected_best(self) -> list[float]:
+        """Return the expected best number of 1, 2, ... of these trials, drawn without replacement.
+
+        Where it still falls at the end, more trials would help. A failed trial counts as the worst that
+        finished. (Dodge et al., Show Your Work, EMNLP 2019, who draw with replacement.)
+        """
+        found = [value for trial in self.ranked if (value := self.value(trial)) is not None]
+        values = found + found[-1:] * (len(self.trials) - len(found))
+        n = len(values)
+        return [
+            sum(math.comb(n - 1 - i, k - 1) / math.comb(n, k) * value for i, value in enumerate(values))
+            for k in range(1, n + 1)
+        ]
+
+    @property
+    def effort(self) -> str:
+        """What was done to find the winner, in words."""
+        record = self._finished
+        protocol = record.evaluations[-1].metrics[self.metric].protocol
+        failed = sum(1 for trial in self.trials if self.value(trial) is None)
+        return (
+            f"best of {len(self.trials)} trials ({self.by}{f', {failed} failed' if failed else ''}) by "
+            f"{self.metric.upper()} ({protocol}), seed {self.seed}, budget {_short(record.recipe.budget)}"
+        )
+
+    def card(self, base: Card) -> Card:
+        """Return a method's card with the winner's settings for this teacher, and the effort behind them."""
+        teacher = self.teacher.partition(":")[0]
+        chosen = {
+            name: {"value": value, "source": f"tuned here: {self.effort}"}
+            for name, value in self.best.settings.items()
+        }
+        facts = base.model_dump(exclude_defaults=True)
+        facts.setdefault("teachers", {})[teacher] = facts.get("teachers", {}).get(teacher, {}) | chosen
+        facts.setdefault("tuning", {})[teacher] = {"runs": len(self.trials), "note": self.effort}
+        return Card.model_validate(facts)
+
+
+def _short(budget: str | None) -> str:
+    axis, _, amount = (budget or "").partition("=")
+    return f"{axis}={quantity(float(amount))}"

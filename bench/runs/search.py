@@ -1,0 +1,131 @@
+"""A search space of a method's settings as data, and the settings that are drawn from it.
+
+Trial *k* of a method always draws the same settings, so that more trials repeat none.
+"""
+
+import itertools
+import math
+import random
+import zlib
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, Field, model_validator
+
+from bench.errors import UsageError, shown
+from bench.files.documents import parse_yaml
+
+MOST_TRIALS = 10_000
+"""Most trials of a sweep."""
+
+
+class Range(BaseModel, extra="forbid"):
+    """The values that a setting may have: a list of them, or all numbers from ``low`` to ``high``."""
+
+    values: Annotated[list[Any], Field(min_length=1)] | None = None
+    low: float | None = Field(default=None, allow_inf_nan=False)
+    high: float | None = Field(default=None, allow_inf_nan=False)
+    times: str = ""
+    """Another setting of the space, of which this one is a multiple."""
+    reason: str = ""
+    """Why these values: a published one lies among them, say."""
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        bounds = (self.low, self.high)
+        if (self.values is None) == (None in bounds) or (
+            self.values is not None and bounds != (None, None)
+        ):
+            raise ValueError("expected either values, or both low and high")
+        if self.low is not None and self.high is not None and self.low >= self.high:
+            raise ValueError(f"expected low below high, given {self.low:g} and {self.high:g}")
+        return self
+
+    @property
+    def logarithmic(self) -> bool:
+        """True if numbers are drawn evenly in their logarithm, as they are where none can be zero."""
+        return self.low is not None and self.low > 0
+
+    @property
+    def whole(self) -> bool:
+        """True for a range from one whole number above 1 to another, such as a batch: its numbers are
+        whole.
+        """
+        return self.low is not None and self.low > 1 and self.low.is_integer() and self.high % 1 == 0  # type: ignore[operator]
+
+    def at(self, place: float) -> Any:
+        """Return the value at a place from 0 to below 1."""
+        if self.values is not None:
+            return self.values[int(place * len(self.values))]
+        assert self.low is not None
+        assert self.high is not None
+        if self.logarithmic:
+            value = math.exp(math.log(self.low) + place * (math.log(self.high) - math.log(self.low)))
+        else:
+            value = self.low + place * (self.high - self.low)
+        return round(value) if self.whole else float(f"{value:.3g}")
+
+
+Space = Mapping[str, Range]
+"""The range of each setting by its name."""
+
+
+def drawn(space: Space, method: str, trial: int) -> dict[str, Any]:
+    """Draw the settings of one trial, each from its range alone."""
+    source = random.Random(zlib.crc32(method.encode()) * MOST_TRIALS + trial)
+    return multiplied(space, {name: of.at(source.random()) for name, of in space.items()})
+
+
+def combinations(space: Space) -> list[dict[str, Any]]:
+    """Return every combination of the values. Raises UsageError for a range without a list of them."""
+    for name, of in space.items():
+        if of.values is None:
+            raise UsageError(
+                f"a grid needs the values of {name}, given all numbers from {of.low:g} to {of.high:g}; "
+                f"list some, such as --search {name}={of.low:g},{of.high:g}."
+            )
+    count = math.prod(len(of.values or ()) for of in space.values())
+    if count > MOST_TRIALS:
+        raise UsageError(f"the grid has {count:,} combinations, expected at most {MOST_TRIALS:,}.")
+    chosen = itertools.product(*(of.values or () for of in space.values()))
+    return [multiplied(space, dict(zip(space, values, strict=True))) for values in chosen]
+
+
+def multiplied(space: Space, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings with each multiple in place of its factor."""
+    return {
+        name: float(f"{value * settings[of]:.6g}") if (of := space[name].times) else value
+        for name, value in settings.items()
+    }
+
+
+def require_sound(space: Space, what: str) -> None:
+    """Raise UsageError for an empty space, and for a multiple of what is none of its plain settings."""
+    if not space:
+        raise UsageError(
+            f"{what} names no setting; give some, such as --search lr=1e-4..1e-2 --search alpha=1.0,1.2."
+        )
+    for name, of in space.items():
+        if of.times and (of.times not in space or space[of.times].times):
+            raise UsageError(
+                f"{what} makes {name} a multiple of {of.times!r}, expected another setting of the space."
+            )
+
+
+def parse_range(text: str) -> tuple[str, Range]:
+    """Read ``alpha=1.0,1.2`` or ``lr=1e-4..1e-2`` as a setting and its range. Raises UsageError for
+    what is neither.
+    """
+    name, equals, spec = text.partition("=")
+    low, dots, high = spec.partition("..")
+    try:
+        if not (name.strip() and equals and spec.strip()):
+            raise ValueError(text)
+        if dots:
+            return name.strip(), Range(low=float(low), high=float(high))
+        return name.strip(), Range(values=[parse_yaml(value) for value in spec.split(",")])
+    except ValueError:
+        raise UsageError(
+            f"--search {shown(text)} is neither a list of values nor a range of numbers; expected such as "
+            "--search alpha=1.0,1.2 or --search lr=1e-4..1e-2."
+        ) from None
