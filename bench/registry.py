@@ -25,7 +25,7 @@ import importlib.util
 import inspect
 import itertools
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from importlib.metadata import EntryPoint, entry_points
@@ -67,6 +67,8 @@ class Entry:
     """Why it cannot be used; empty if it can."""
     description: str = ""
     """Its line in a table; empty if it is described by a docstring."""
+    plugin: Path | None = None
+    """The plugin file that registers it; None for what packages and other code provide."""
 
     def summary(self) -> str:
         """Return the first line of its docstring, read without importing it, or its line in a table."""
@@ -90,8 +92,8 @@ class Entry:
 
 _from_files: dict[tuple[str, str], Entry] = {}
 """By kind and name, what plugin files and other code have registered."""
-_loading: list[str] = []
-"""The plugin file being executed, as the origin of what it registers; empty at other times."""
+_loading: list[Path] = []
+"""The plugin file being executed, which registers what it decorates; empty at other times."""
 _loaded_files: dict[Path, str] = {}
 """Plugin files that were executed, with their SHA-256."""
 
@@ -116,7 +118,8 @@ class Registry(Generic[T]):
         """
 
         def decorate(thing: D) -> D:
-            origin = _loading[-1] if _loading else f"module {getattr(thing, '__module__', '?')}"
+            file = _loading[-1] if _loading else None
+            origin = f"the plugin file {file}" if file else f"module {getattr(thing, '__module__', '?')}"
             if not name or name != name.strip() or not name.isprintable() or {*name} & {*",:"}:
                 raise UsageError(
                     f"{origin} registers the {self.kind} {name!r}, expected one line of text without "
@@ -127,7 +130,7 @@ class Registry(Generic[T]):
                     f"{origin} registers the {self.kind} {name!r}, but {other.origin} already "
                     "provides that name; choose another name."
                 )
-            _from_files[self.kind, name] = Entry(self.kind, name, origin, lambda: thing)
+            _from_files[self.kind, name] = Entry(self.kind, name, origin, lambda: thing, plugin=file)
             return thing
 
         return decorate
@@ -241,16 +244,14 @@ def load_plugin(path: str | Path) -> None:
     name = _module_name(file)
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
-        raise UsageError(
-            f"the plugin file {str(path)!r} is not a Python file; its name must end in .py."
-        )
+        raise UsageError(f"the plugin file {str(path)!r} is no Python file; its name must end in .py.")
     module = importlib.util.module_from_spec(spec)
     origin, before = f"the plugin file {file}", dict(_from_files)
-    for key in [key for key, entry in _from_files.items() if entry.origin == origin]:
+    for key in [key for key, entry in _from_files.items() if entry.plugin == file]:
         del _from_files[key]
     others = dict(_from_files)
     sys.modules[name] = module  # dataclasses and pydantic look their module up there
-    _loading.append(origin)
+    _loading.append(file)
     try:
         # Compiled here, as a loader may read a stale .pyc.
         exec(compile(file.read_bytes(), file, "exec"), module.__dict__)
@@ -267,6 +268,11 @@ def load_plugin(path: str | Path) -> None:
     finally:
         _loading.pop()
     _loaded_files[file] = digest
+
+
+def plugins_of(names: Iterable[tuple[str, str]]) -> set[Path]:
+    """Find the plugin files that register these things, each given by its kind and its name."""
+    return {e.plugin for name in names if (e := _from_files.get(name)) and e.plugin}
 
 
 def plugin_module(path: str | Path) -> ModuleType:

@@ -80,11 +80,11 @@ class RecordedRecipe(Part):
     supplies: dict[str, str] = {}
     """Requirements of the method by kind: digests of contents, or the name of a data set."""
     plugins: dict[str, str] = {}
-    """Plugin files and their SHA-256, by which they are known again."""
+    """Plugin files that the run uses and their SHA-256, by which they are known again."""
     on_divergence: str = "stop"
     """``rollback`` where the run goes back to its last checkpoint from a loss that is not finite."""
     plugin_code: str = ""
-    """Digest of the plugins' code and of the modules beside them that they use."""
+    """Digest of the code of these plugins and of the modules beside them that they use."""
 
 
 class Measurement(Part):

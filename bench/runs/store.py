@@ -71,12 +71,15 @@ def _answers(request: Request, results: Path) -> list[Record]:
 def _is_answer(record: Record, request: Request) -> bool:
     """Tell whether a run was asked for in these words.
 
-    A field of the request that is newer than the record has its default.
+    A field of the request that is newer than the record has its default. Plugin files that the run did
+    not use may be others.
     """
     try:
-        return Request.model_validate(record.request) == request
+        asked = Request.model_validate(record.request)
     except ValidationError:
         return False  # of another version of this suite
+    same = asked.model_copy(update={"plugins": request.plugins}) == request
+    return same and set(record.recipe.plugins) <= set(request.plugins)
 
 
 def input_name(path: Path) -> str:

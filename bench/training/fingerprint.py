@@ -18,8 +18,9 @@ from bench.evaluation.plan import EvaluationPlan
 from bench.factory import Setup
 from bench.files.code import input_digest
 from bench.plugin.protocol import PublishedStatistics
+from bench.plugin.requirement import RealImages, Requirement, StartingGenerator
 from bench.plugin.teacher import Teacher
-from bench.runs.recipe import Recipe
+from bench.runs.recipe import Recipe, Request
 from bench.runs.store import input_name
 from bench.settings import card_file
 
@@ -102,9 +103,35 @@ def teacher_code(teacher: Teacher) -> str:
     return hashlib.sha256((code_of(teacher_files(teacher)) + facts).encode()).hexdigest()
 
 
+def plugins_used(
+    setup: Setup, request: Request, plan: EvaluationPlan | None, requires: Sequence[Requirement]
+) -> list[str]:
+    """List the plugin files of a request that its run uses: those that register something that it names,
+    and those that its method, teacher, extractors or metrics are written in or build on.
+
+    Other files that were given change nothing: the run is the one that it is without them.
+    """
+    names = {("method", request.method), ("teacher", request.teacher.partition(":")[0])}
+    for required in requires:
+        if isinstance(required, RealImages):
+            names.add(("dataset", request.data or setup.teacher.dataset or ""))
+        elif isinstance(required, StartingGenerator):
+            names.add(("released", required.source.removeprefix("released:")))
+    if plan:
+        names |= {("protocol", request.protocol or plan.target.protocol or "")}
+        names |= {("dataset", str(place)) for place in plan.sources}
+        names |= {("extractor", name) for name in plan.extractors}
+        names |= {("metric", name) for name in plan.metrics}
+    used = registry.plugins_of(names).union(
+        files_behind([setup.method_class, *(classes_of(plan) if plan else ())]),
+        teacher_files(setup.teacher),
+    )
+    return [plugin for plugin in request.plugins if Path(plugin) in used]
+
+
 def plugin_code(plugins: Sequence[str]) -> str:
     """Digest the code of plugin files that have been loaded, and of their own helper modules; empty
-    if there are none.
+    if none is used.
     """
     return (
         code_of(_files_behind([registry.plugin_module(plugin) for plugin in plugins])) if plugins else ""

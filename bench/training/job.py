@@ -19,6 +19,7 @@ from bench.training.fingerprint import (
     files_behind,
     inputs_of,
     plugin_code,
+    plugins_used,
     teacher_code,
 )
 from bench.training.requirements import Requirements, find_requirements
@@ -54,11 +55,11 @@ def make_job(request: Request) -> Job:
         raise UsageError("--capture records CUDA graphs, the device is a CPU; leave it out.")
     method_class, teacher = setup.method_class, setup.teacher
     spec = teacher.image_spec
-    requirements = find_requirements(
-        method_class, method_class.requires(setup.settings), teacher, request.data
-    )
+    requires = method_class.requires(setup.settings)
+    requirements = find_requirements(method_class, requires, teacher, request.data)
     _require_same(request, requirements)
     plan = plan_evaluation(request, spec_of(teacher)) if request.measures else None
+    plugins = plugins_used(setup, request, plan, requires)
     recipe = Recipe(
         method=request.method,
         method_digest=code_of(files_behind([method_class])),
@@ -74,8 +75,8 @@ def make_job(request: Request) -> Job:
         classes=spec.classes if spec.classes < spec.label_dim else None,
         data=request.data,
         supplies=requirements.digests,
-        plugins={p: sha256(Path(p)) for p in request.plugins},
-        plugin_code=plugin_code(request.plugins),
+        plugins={p: sha256(Path(p)) for p in plugins},
+        plugin_code=plugin_code(plugins),
     )
     return Job(
         **vars(setup),
