@@ -15,9 +15,10 @@ from bench.plugin import Method
 from bench.runs.recipe import make_request
 from bench.runs.store import SUITE, changed_inputs, find_finished, find_outdated, input_name
 from bench.training.fingerprint import files_behind, teacher_files
+from bench.training.job import make_job
 from methods.sid import SiD
 from teachers.digits import EDMDigits
-from tests.helpers.plugins import METHOD, SETTINGS
+from tests.helpers.plugins import METHOD, SETTINGS, plugin
 
 HELPED = "import scale_of_noise\n" + METHOD.replace(
     "self.generator(z, 1.0)", "self.generator(z * scale_of_noise.SCALE, 1.0)"
@@ -132,3 +133,93 @@ def test_a_method_depends_on_the_parts_that_it_uses_and_on_no_other_method():
     assert {"methods/sid.py", "methods/parts/fake_score.py"} <= names
     assert not names & {"methods/kd.py", "methods/pd.py", "bench/plugin/method.py"}
     assert files_behind([Method]) == []
+
+
+METRIC = '''
+from bench.plugin import FeatureMetric, Moments, register_metric
+
+@register_metric("mean-norm")
+class MeanNorm(FeatureMetric):
+    """Length of the mean feature."""
+
+    direction, feature, statistics = "lower", "pool", Moments
+
+    def value(self, generated, reference):
+        return float(generated["mu"].norm())
+'''
+DATASET = '''
+import torch
+from bench.plugin import InMemory, register_dataset
+
+@register_dataset("dots")
+class Dots(InMemory):
+    """Eight black images."""
+
+    def __init__(self, path=None):
+        super().__init__(torch.zeros(8, 1, 8, 8, dtype=torch.uint8), torch.zeros(8, dtype=torch.int64))
+'''
+
+
+def job_of(method: str, *plugins, **request):
+    registry._from_files.clear()
+    registry._loaded_files.clear()
+    fields = {"settings": SETTINGS, "budget": "updates=2", "eval": []} | request
+    whole = make_request(
+        method=method, teacher="edm-digits", plugins=[str(p) for p in plugins], **fields
+    )
+    return make_job(whole)
+
+
+def test_a_plugin_that_is_not_used_leaves_the_run_what_it_is(tmp_path):
+    mine = plugin(tmp_path, METHOD.format(name="mine"), "mine.py")
+    other = plugin(tmp_path, METRIC, "metric.py")
+    alone, both = job_of("mine", mine), job_of("mine", mine, other)
+    assert both.recipe == alone.recipe
+    assert both.recipe.plugins.keys() == {str(mine)}
+    assert not {str(other)} & {*both.inputs}
+    shipped = {"settings": {}, "budget": "images=1k"}
+    assert job_of("sid", mine, other, **shipped).recipe == job_of("sid", **shipped).recipe
+
+
+def test_a_plugin_is_used_by_the_runs_that_name_what_it_registers(tmp_path):
+    mine = plugin(tmp_path, METHOD.format(name="mine"), "mine.py")
+    metric, dots = plugin(tmp_path, METRIC, "metric.py"), plugin(tmp_path, DATASET, "dots.py")
+    sid = {"settings": {}, "budget": "images=1k"}
+    measured = job_of("sid", mine, metric, dots, **sid | {"eval": ["fid", "mean-norm"]})
+    assert measured.recipe.plugins.keys() == {str(metric)}
+    ect = {"settings": {}, "budget": "images=1k", "data": "dots"}
+    assert job_of("ect", mine, metric, dots, **ect).recipe.plugins.keys() == {str(dots)}
+
+
+def test_a_plugin_is_used_by_a_method_that_builds_on_a_class_of_it(tmp_path):
+    mine = plugin(tmp_path, METHOD.format(name="mine"), "mine.py")
+    child = "from bench import registry\nfrom bench.plugin import register_method\n\n"
+    child += '@register_method("child")\nclass Child(registry.methods.get("mine")):\n    """More."""\n'
+    assert job_of("child", mine, plugin(tmp_path, child, "child.py")).recipe.plugins.keys() == {
+        str(mine),
+        str(tmp_path / "child.py"),
+    }
+
+
+def test_an_edit_of_one_plugin_leaves_the_finished_runs_of_others_finished(tmp_path):
+    mine = plugin(tmp_path, METHOD.format(name="mine"), "mine.py")
+    other = plugin(tmp_path, METHOD.format(name="other"), "other.py")
+
+    def answer(method: str, *plugins):
+        registry._from_files.clear()
+        registry._loaded_files.clear()
+        fields = {"settings": SETTINGS, "budget": "updates=2", "eval": []}
+        return suite.run(
+            method, "edm-digits", **fields, plugins=list(map(str, plugins)), results=tmp_path / "runs"
+        )
+
+    first = answer("mine", mine, other)
+    other.write_text(
+        other.read_text().replace('"""Regresses', 'print("a line of log")\n    """Regresses')
+    )
+    again = answer("mine", mine, other)
+    assert (again.run_id, again.finished) == (first.run_id, first.finished)
+    without = make_request(**first.request | {"plugins": [str(mine)]})
+    assert find_finished(without, tmp_path / "runs").run_id == first.run_id
+    mine.write_text(mine.read_text().replace('"""Regresses', 'print("a line of log")\n    """Regresses'))
+    assert answer("mine", mine, other).run_id != first.run_id
