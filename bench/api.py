@@ -14,6 +14,7 @@ from bench import distributed, registry
 from bench.errors import BenchError, Interrupted, UsageError, few
 from bench.files.atomic import require_writable
 from bench.ranking.frames import curve_frame, final_frame
+from bench.ranking.superseded import superseded
 from bench.runs.events import Note, Observer, ignore
 from bench.runs.grid import GridRun, grid_runs
 from bench.runs.recipe import OF_TEACHER, EvaluationOptions, Request, make_request
@@ -204,19 +205,26 @@ def suite_script(
     return sbatch_script(waiting, results, array)
 
 
-def results(folder: Path | str | None = None) -> pd.DataFrame:
-    """Return every final number of every finished run below ``folder``, one row for each run and metric."""
-    records, _ = read_records(results_folder(folder))
-    return final_frame(records)
+def results(folder: Path | str | None = None, *, include_superseded: bool = False) -> pd.DataFrame:
+    """Return every final number of every finished run below ``folder``, one row for each run and metric.
+
+    Runs whose code has changed and that newer runs supersede are left out, unless they are asked for.
+    """
+    return final_frame(_records(folder, include_superseded))
 
 
-def curves(folder: Path | str | None = None) -> pd.DataFrame:
+def curves(folder: Path | str | None = None, *, include_superseded: bool = False) -> pd.DataFrame:
     """Return every evaluation along every run below ``folder``, one row for each point and metric.
 
-    Runs that are not finished are among them; ``status`` tells.
+    Runs that are not finished are among them; ``status`` tells. Superseded ones are as in ``results``.
     """
+    return curve_frame(_records(folder, include_superseded))
+
+
+def _records(folder: Path | str | None, include_superseded: bool) -> list[Record]:
     records, _ = read_records(results_folder(folder))
-    return curve_frame(records)
+    left_out = {} if include_superseded else superseded(records)
+    return [record for record in records if record.run_id not in left_out]
 
 
 def leaderboard(
@@ -227,6 +235,7 @@ def leaderboard(
     metrics: Sequence[str] | None = None,
     columns: Sequence[str] | None = None,
     published: bool = False,
+    include_superseded: bool = False,
 ) -> Table:
     """Rank the finished runs below ``folder``, as ``bench table`` does; runs that differ only in their
     seed make one row.
@@ -238,6 +247,7 @@ def leaderboard(
         metrics: those that are shown; the first one ranks.
         columns: names of columns, as ``bench table --columns`` takes them.
         published: show published numbers as well, set apart and without rank.
+        include_superseded: show runs that newer ones replace as well, as their code has changed.
 
     Returns a table that a notebook shows; its ``text(form)`` is the table in any format.
     """
@@ -248,7 +258,7 @@ def leaderboard(
     from bench.render.tables.bibtex import cited  # as above
     from bench.render.tables.table import Table  # as above
 
-    records, _ = read_records(results_folder(folder))
+    records = _records(folder, include_superseded)
     others = published_beside(records, teachers) if published else []
     board = ranked(records, metrics=metrics, choice=Choice(teachers, methods), published=others)
     return Table(cited(board), columns)

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from bench.errors import UsageError, explain, unknown
 from bench.plugin.method import Method, Settings
-from bench.runs.card import Card, read_card
+from bench.runs.card import BY_CODE, Card, read_card
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def choose_settings(method: type[Method], teacher: str, overrides: Mapping[str, 
     data = card(method)
     values = data.values(teacher)
     budget = values.pop("budget", None)
-    sources = dict.fromkeys(fields, "default in the code") | {k: v.source for k, v in values.items()}
+    sources = dict.fromkeys(fields, BY_CODE) | {k: v.source for k, v in values.items()}
     missing = [
         f for f, info in fields.items() if info.is_required() and f not in values and f not in overrides
     ]

@@ -19,7 +19,7 @@ from bench.plugin.method import Method
 from bench.plugin.metric import FeatureMetric
 from bench.plugin.protocol import Protocol
 from bench.plugin.sampler import Sampler
-from bench.runs.card import Value
+from bench.runs.card import BY_CODE, Value
 from bench.settings import card, choose_settings
 
 Facts = dict[str, Any]
@@ -55,7 +55,7 @@ def _setting(field: FieldInfo | None, value: Value | None) -> Facts:
         return {"value": value.value, "meaning": meaning, "source": value.source}
     if field is None or field.is_required():
         return {"value": None, "meaning": meaning, "source": "none: must be given"}
-    return {"value": field.default, "meaning": meaning, "source": "default in the code"}
+    return {"value": field.default, "meaning": meaning, "source": BY_CODE}
 
 
 def _needs(method: type[Method], teacher: str) -> list[str] | None:

@@ -3,15 +3,17 @@
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
 from bench import registry
-from bench.cli.options import Json, Plugins, Results
-from bench.errors import few
+from bench.cli.options import Json, Plugins, Results, takes
+from bench.cli.selection import Selection, SelectionFlags, said_superseded
+from bench.errors import UsageError, few
 from bench.files.atomic import is_held
+from bench.ranking.superseded import superseded as find_superseded
 from bench.render.terminal.notes import note
 from bench.render.terminal.text import uncut
 from bench.runs.record import Record
@@ -20,11 +22,19 @@ from bench.runs.store import changed_inputs, read_records
 What = StrEnum("What", "methods teachers datasets evals metrics extractors protocols released runs")
 
 
+@takes(SelectionFlags)
 def command(
     *,
     what: Annotated[
         What, typer.Argument(help="What to list; evals are metrics, extractors and protocols together.")
     ],
+    flags: dict[str, Any],
+    superseded: Annotated[
+        bool,
+        typer.Option(
+            "--superseded", help="The runs that newer ones replace, as their code has changed."
+        ),
+    ] = False,
     format_: Json = "terminal",
     results: Results,
     plugin: Plugins = None,
@@ -32,8 +42,13 @@ def command(
     """List methods, teachers, released generators, data sets, evals or runs.
 
     Example: bench list methods
+
+    Of the runs, some: bench list runs --method sid --since 2026-11-20
     """
-    rows = _runs(results) if what is What.runs else _entries(what)
+    if what is not What.runs and (flags or superseded):
+        given = next(iter(flags), "superseded")
+        raise UsageError(f"--{given} chooses runs; say `bench list runs`, or leave it out.")
+    rows = _runs(results, Selection.of(flags), superseded) if what is What.runs else _entries(what)
     if format_ == "json":
         typer.echo(json.dumps(rows, indent=1))
     elif not rows:
@@ -64,10 +79,16 @@ def _entries(what: What) -> list[dict[str, str]]:
     return rows
 
 
-def _runs(results: Path) -> list[dict[str, str]]:
-    """List the runs of a results folder, and note those that cannot be read."""
+def _runs(results: Path, selection: Selection, superseded: bool) -> list[dict[str, str]]:
+    """List the chosen runs of a results folder: those that count, or those that others supersede. Note
+    what is left out, and runs that cannot be read.
+    """
     records, skipped = read_records(results)
-    note(*skipped)
+    successors = find_superseded(records)
+    chosen = selection.take(records)
+    shown = [record for record in chosen if (record.run_id in successors) == superseded]
+    left_out = 0 if superseded else len(chosen) - len(shown)
+    note(*skipped, *said_superseded(left_out, "--superseded lists them"))
     digests: dict[Path, str] = {}
     return [
         {
@@ -76,9 +97,11 @@ def _runs(results: Path) -> list[dict[str, str]]:
             "budget": record.recipe.budget or "-",
             "final": ", ".join(f"{name} {value:.2f}" for name, value in record.final.items()),
             "started": record.started,
-            "code": _standing(record, digests),
+            "code": f"superseded by {successors[record.run_id]}"
+            if superseded
+            else _standing(record, digests),
         }
-        for record in records
+        for record in shown
     ]
 
 

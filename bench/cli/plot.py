@@ -2,12 +2,21 @@
 
 import math
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from bench.cli.options import Results, names, one_of
-from bench.cli.selection import FIRST_RUN, known_names, require_known, unfinished
+from bench.cli.options import Results, one_of, takes
+from bench.cli.selection import (
+    FIRST_RUN,
+    IncludeSuperseded,
+    Selection,
+    SelectionFlags,
+    comparable,
+    known_names,
+    require_known,
+    unfinished,
+)
 from bench.errors import BenchError, UsageError
 from bench.files.atomic import require_writable, write_atomic
 from bench.files.paths import written_path
@@ -22,6 +31,7 @@ KINDS = ("curves", "nfe", "cost", "samples")
 _DEFAULT_AXIS = {"curves": "images", "cost": "flops"}
 
 
+@takes(SelectionFlags)
 def command(
     *,
     kind: Annotated[
@@ -32,9 +42,8 @@ def command(
             "or samples from the same noise.",
         ),
     ] = "curves",
-    teacher: Annotated[
-        str | None, typer.Option(help="Only this teacher [default: a panel for each].")
-    ] = None,
+    flags: dict[str, Any],
+    include_superseded: IncludeSuperseded = False,
     metric: Annotated[str, typer.Option(help="What is drawn, such as is or recall.")] = "fid",
     x: Annotated[
         str | None,
@@ -42,7 +51,6 @@ def command(
             "--x", help="images, flops or seconds [default: images for curves, flops for cost]."
         ),
     ] = None,
-    methods: Annotated[str | None, typer.Option(help="Only these, such as sid,dmd.")] = None,
     protocol: Annotated[
         str | None, typer.Option(help="Only this protocol [default: a panel for each].")
     ] = None,
@@ -75,12 +83,14 @@ def command(
     for file, _ in files:
         require_writable(file.parent, "folder")
     records, skipped = read_records(results)
-    chosen, teachers = names(methods, "methods", "sid,dmd"), [teacher] if teacher else None
-    require_known(known_names(records), {"teacher": teachers, "metric": [metric], "method": chosen})
-    note(*skipped, *unfinished(records, teachers))
-    curves = comparisons(records, metric, teacher, chosen, protocol)
+    selection = Selection.of(flags)
+    wanted = {"teacher": selection.teachers, "metric": [metric], "method": selection.methods}
+    require_known(known_names(records), wanted)
+    shown, notes = comparable(records, selection, include_superseded=include_superseded)
+    note(*skipped, *unfinished(shown), *notes)
+    curves = comparisons(shown, metric, protocol=protocol)
     drawn = {"teacher", *(line.method for panel in curves for line in panel.lines)}
-    missing = [method for method in chosen or [] if method not in drawn]
+    missing = [method for method in selection.methods or [] if method not in drawn]
     note(*(f"there is no finished run of {method!r} to draw." for method in missing))
     with paper_style():
         drawing = (
@@ -89,7 +99,7 @@ def command(
             else draw(kind, curves, axis, width)
         )
         if drawing is None:
-            choice = {"teacher": teacher, "metric": metric, "methods": methods, "protocol": protocol}
+            choice = {"metric": metric, "protocol": protocol} | flags
             wishes = ", ".join(f"{what} {value!r}" for what, value in choice.items() if value)
             raise BenchError(
                 f"nothing in {str(results)!r} makes a figure of {kind} with {wishes}; finish a run "

@@ -1,12 +1,20 @@
 """``bench report``: everything about the runs as one web page."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from bench.cli.options import Results
-from bench.cli.selection import known_names, nothing_to_show, require_known
+from bench.cli.options import Results, takes
+from bench.cli.selection import (
+    IncludeSuperseded,
+    Selection,
+    SelectionFlags,
+    comparable,
+    known_names,
+    nothing_to_show,
+    require_known,
+)
 from bench.errors import UsageError
 from bench.files.atomic import require_writable, write_atomic
 from bench.files.paths import written_path
@@ -18,9 +26,11 @@ from bench.runs.events import Working
 from bench.runs.store import read_runs
 
 
+@takes(SelectionFlags)
 def command(
     *,
-    teacher: Annotated[str | None, typer.Option(help="Only this teacher.")] = None,
+    flags: dict[str, Any],
+    include_superseded: IncludeSuperseded = False,
     output: Annotated[
         Path,
         typer.Option("--output", "-o", parser=written_path, metavar="FILE", help="The page to write."),
@@ -37,17 +47,18 @@ def command(
         raise UsageError(f"{str(output)!r} is a folder; name a file in it, such as {file!r}.")
     require_writable(output.parent, "folder")
     runs, skipped = read_runs(results)
-    require_known(
-        known_names([record for _, record in runs]), {"teacher": [teacher] if teacher else None}
-    )
+    records, selection = [record for _, record in runs], Selection.of(flags)
+    require_known(known_names(records), {"teacher": selection.teachers, "method": selection.methods})
+    chosen, notes = comparable(records, selection, include_superseded=include_superseded)
+    ids = {record.run_id for record in chosen}
+    runs = [run for run in runs if run[1].run_id in ids]
     with progress_bar("writing the report") as observe:
         facts = content(
-            runs, skipped, teacher, report=lambda done: observe(Working("writing", done, 1.0))
+            runs, [*skipped, *notes], report=lambda done: observe(Working("writing", done, 1.0))
         )
     note(*facts["skipped"])
     if not facts["rows"]:
-        of_teacher = f" of teacher {teacher!r}" if teacher else ""
-        raise nothing_to_show(of_teacher, results, (record for _, record in runs))
+        raise nothing_to_show(flags, results, records)
     # Others read the page: it names no folder of this machine.
     facts["skipped"] = [sentence.replace(f"{results}/", "") for sentence in facts["skipped"]]
     text = page(facts)

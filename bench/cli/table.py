@@ -2,31 +2,37 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from bench.cli.options import Plugins, Results, comma_list, one_of
-from bench.cli.selection import known_names, nothing_to_show, require_known, unfinished
+from bench.cli.options import Plugins, Results, comma_list, one_of, takes
+from bench.cli.selection import (
+    IncludeSuperseded,
+    Selection,
+    SelectionFlags,
+    comparable,
+    known_names,
+    nothing_to_show,
+    require_known,
+    unfinished,
+)
 from bench.files.atomic import require_writable, write_atomic
 from bench.files.paths import written_path
 from bench.ranking.finals import smallest_of
 from bench.ranking.leaderboard import leaderboard, published_beside
-from bench.ranking.rows import Choice, Leaderboard
+from bench.ranking.rows import Choice, Leaderboard, Row
 from bench.render.tables.bibtex import bibliography, cited, uncited
 from bench.render.tables.table import FORMATS, format_of, render, sorted_by
 from bench.render.terminal.notes import note
 from bench.runs.store import read_records, uncollected
 
 
+@takes(SelectionFlags)
 def command(
     *,
-    teacher: Annotated[
-        str | None, typer.Option(help="Only these teachers, such as edm-cifar10.")
-    ] = None,
-    method: Annotated[
-        str | None, typer.Option(help="Only these methods, such as sid,dmd,teacher.")
-    ] = None,
+    flags: dict[str, Any],
+    include_superseded: IncludeSuperseded = False,
     one_step: Annotated[
         bool, typer.Option("--one-step", help="Only what takes one network evaluation.")
     ] = False,
@@ -77,47 +83,36 @@ def command(
     Example: bench table --teacher edm-digits -o table.tex --bib table.bib
     """
     form = one_of("format", format_ or (format_of(output) if output else "terminal"), FORMATS)
-    choice = Choice(comma_list(teacher) or None, comma_list(method) or None, one_step, data_free)
+    selection = Selection.of(flags)
+    choice = Choice(selection.teachers, selection.methods, one_step, data_free)
     with uncollected():
-        board, notes = _board(results, choice, comma_list(metrics) or None, published)
-    note(*notes)
+        records, skipped = read_records(results)
+        others = published_beside(records, choice.teachers) if published else []
+        _require_known(records, others, choice, wanted := comma_list(metrics) or None)
+        shown, notes = comparable(records, selection, include_superseded=include_superseded)
+        board = leaderboard(shown, metrics=wanted, choice=choice, published=others)
+    note(*skipped, *unfinished(shown), *notes)
     if published and not any(row.published for row in board.rows):
         note("no published number is of these teachers and rows; say --teacher edm-cifar10, for one.")
     if not board.rows:
-        flags = {
-            "teacher": teacher,
-            "method": method,
-            "metrics": metrics,
-            "one-step": one_step,
-            "data-free": data_free,
-        }
-        wishes = [
-            f"{name} {value!r}" if value is not True else f"--{name}"
-            for name, value in flags.items()
-            if value
-        ]
-        of = f" of {' with '.join(wishes)}" if wishes else ""
-        raise nothing_to_show(of, results, read_records(results)[0])
+        flags |= {"metrics": metrics, "one-step": one_step, "data-free": data_free}
+        raise nothing_to_show(flags, results, records)
     with uncollected():
         board = cited(sorted_by(board, sort) if sort else board)
         text = render(board, form, comma_list(columns) or None)
     _write(board, text, output, bib)
 
 
-def _board(
-    results: Path, choice: Choice, metrics: Sequence[str] | None, published: bool
-) -> tuple[Leaderboard, list[str]]:
-    """Rank the runs of a folder, and write what is left out. Raises UsageError for an unknown name."""
-    records, skipped = read_records(results)
-    others = published_beside(records, choice.teachers) if published else []
+def _require_known(
+    records: Sequence[Record], published: Sequence[Row], choice: Choice, metrics: Sequence[str] | None
+) -> None:
+    """Raise UsageError for a name that neither runs nor published rows have."""
     known = known_names(records)
     known["metric"] |= {name for record in records for name in smallest_of(record)}
     known["method"] |= {
-        name for row in others if row.published for name in (row.method, row.published.method)
+        name for row in published if row.published for name in (row.method, row.published.method)
     }
     require_known(known, {"metric": metrics, "teacher": choice.teachers, "method": choice.methods})
-    notes = [*skipped, *unfinished(records, choice.teachers)]
-    return leaderboard(records, metrics=metrics, choice=choice, published=others), notes
 
 
 def _write(board: Leaderboard, text: str, output: Path | None, bib: Path | None) -> None:

@@ -9,6 +9,9 @@ from bench.errors import BenchError, explain
 from bench.files.documents import read_yaml
 from bench.runs.search import Range
 
+BY_CODE = "default in the code"
+"""The source of a value that no card and no person gives."""
+
 
 class Value(BaseModel, extra="forbid"):
     """A hyper-parameter's value and where it comes from: paper, official code, or tuned here."""

@@ -468,7 +468,7 @@ BAD = [
     (["--teacher", "edm-digit"], "unknown teacher 'edm-digit'; did you mean 'edm-digits'?", 2),
     (["--methods", "sid,dmdd"], "unknown method 'dmdd'; did you mean 'dmd", 2),
     (["--methods", ","], "the list of methods is empty; give some, such as sid,dmd.", 2),
-    (["--methods", "kd"], "makes a figure of curves with metric 'fid', methods 'kd'", 1),
+    (["--methods", "kd"], "makes a figure of curves with metric 'fid', method 'kd'", 1),
     (["--metric", "recall"], "makes a figure of curves with metric 'recall'", 1),
     (["--results", "nowhere"], "nothing in 'nowhere' makes a figure of curves", 1),
 ]

@@ -29,7 +29,7 @@ class Table:
     """A leaderboard that a notebook shows as a table, and a terminal as text.
 
     Example:
-        table = bench.leaderboard()
+        table = bench.ranking()
         pathlib.Path("table.tex").write_text(table.text("latex"))
     """
 
