@@ -16,7 +16,7 @@ from bench.files.atomic import require_writable
 from bench.ranking.frames import curve_frame, final_frame
 from bench.ranking.superseded import superseded
 from bench.runs.events import Note, Observer, ignore
-from bench.runs.grid import GridRun, grid_runs
+from bench.runs.grid import GridRun, grid_runs, repetitions
 from bench.runs.recipe import OF_TEACHER, EvaluationOptions, Request, make_request
 from bench.runs.record import Record
 from bench.runs.store import find_finished, find_outdated, find_teacher, read_records, results_folder
@@ -164,17 +164,23 @@ def carry_out_suite(
     from bench.launching.slurm import SlurmLauncher
     from bench.training.job import check_suite  # as above
 
-    requests = check_suite(suite)
+    requests = check_suite(suite, observe)
+    runs = grid_runs(requests, results, retry=retry)
     if slurm is not None:
         array = make_job_array(slurm, suite.device, gpus_per_run, processes)
-        runs = grid_runs(requests, results, retry=retry)
+        _say_repetitions(runs, observe)
         SlurmLauncher(runs, results, array).carry_out(observe, wait=wait)
         return runs
     gpus = visible_gpus(suite.device)
     at_once = runs_at_once(gpus, gpus_per_run)
-    runs = grid_runs(requests, results, retry=retry)
+    _say_repetitions(runs, observe)
     Launcher(runs, results, processes or at_once, gpus, gpus_per_run).carry_out(observe)
     return runs
+
+
+def _say_repetitions(runs: Sequence[GridRun], observe: Observer) -> None:
+    for sentence in repetitions(runs):
+        observe(Note(f"{sentence}."))
 
 
 def suite_script(

@@ -25,9 +25,9 @@ from bench.files.paths import written_path
 from bench.ranking.leaderboard import leaderboard
 from bench.render.tables.table import FORMATS, render
 from bench.render.terminal.estimate import grid_estimate
-from bench.render.terminal.notes import note
+from bench.render.terminal.notes import note, observe_notes
 from bench.render.terminal.overview import Overview
-from bench.runs.grid import budget_mismatches, labels
+from bench.runs.grid import budget_mismatches, grid_runs, labels, repetitions
 from bench.runs.recipe import parse_setting
 from bench.runs.suite import MOST_RUNS, Suite, make_suite, read_suite
 
@@ -140,10 +140,11 @@ def _estimate(suite: Suite, results: Path, launch: dict[str, Any]) -> str:
     from bench.training.estimate import estimate_grid
     from bench.training.job import check_suite
 
-    requests = check_suite(suite)
+    runs = grid_runs(check_suite(suite, observe_notes), results)
+    note(*(f"{sentence}." for sentence in repetitions(runs)))
     at_once = launch.get("processes") or (
-        len(requests)
+        len(runs)
         if "slurm" in launch
         else runs_at_once(visible_gpus(suite.device), launch["gpus_per_run"])
     )
-    return grid_estimate(estimate_grid(requests, results), at_once)
+    return grid_estimate(estimate_grid(runs), at_once)

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from bench.errors import few
 from bench.files.assets import UNKNOWN, Asset
 from bench.runs.budget import Budget
 from bench.runs.recipe import Recipe, Request
 from bench.runs.record import Record
-from bench.runs.store import find_asked, find_finished
+from bench.runs.store import find_asked, find_finished, find_outdated
 from bench.units import quantity
 
 
@@ -26,6 +27,8 @@ class GridRun:
     """Time that its process took, or has taken so far."""
     not_before: float = 0.0
     """When it may be tried again, on the monotonic clock."""
+    changed: Sequence[Path] = ()
+    """Files that have changed since it was finished, where it was; it has not begun again since."""
 
     @property
     def fraction(self) -> float:
@@ -52,6 +55,8 @@ def grid_runs(requests: Sequence[Request], results: Path, *, retry: bool = False
                     "failed",
                     record.error or "for a reason that its record does not give",
                 )
+            elif record.status == "done" and (outdated := find_outdated(request, results)):
+                run.changed = outdated[1]
         runs.append(run)
     return runs
 
@@ -68,6 +73,25 @@ def labels(runs: Sequence[GridRun]) -> list[str]:
         settings = f" ({', '.join(choices)})" if choices else ""
         texts.append(f"{request.method}{settings} on {request.teacher}")
     return texts
+
+
+def repetitions(runs: Sequence[GridRun]) -> list[str]:
+    """Write how many runs will be carried out again and why: a sentence for each set of changed files."""
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for run, label in zip(runs, labels(runs), strict=True):
+        if run.state == "waiting" and run.changed:
+            alike.setdefault(tuple(sorted({p.name for p in run.changed})), []).append(label)
+    sentences = []
+    for files, names in alike.items():
+        code = any(name.endswith(".py") for name in files)  # of which a digest is in the recipe
+        again = (
+            "will be carried out again" if code else "will be carried out again where that changes them"
+        )
+        sentences.append(
+            f"{len(names)} of {len(runs)} runs {again}, as {few(files)} "
+            f"{'has' if len(files) == 1 else 'have'} changed since: {few(dict.fromkeys(names))}"
+        )
+    return sentences
 
 
 def budget_mismatches(runs: Sequence[GridRun]) -> list[str]:

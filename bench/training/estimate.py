@@ -7,7 +7,6 @@ import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from bench import distributed, environment
 from bench.errors import UsageError
@@ -19,7 +18,7 @@ from bench.plugin.requirement import TeacherPairs
 from bench.plugin.sampler import Sampler
 from bench.runs.budget import AXES, Budget
 from bench.runs.events import Note, Observer, ignore
-from bench.runs.grid import Cost, GridEstimate, GridRun, RunEstimate, grid_runs, labels
+from bench.runs.grid import Cost, GridEstimate, GridRun, RunEstimate, labels
 from bench.runs.recipe import Request
 from bench.training.job import Job, make_job
 from bench.training.pairs import PairStream, sample_measured
@@ -48,9 +47,8 @@ def estimate_run(request: Request) -> RunEstimate:
     )
 
 
-def estimate_grid(requests: Sequence[Request], results: Path) -> list[GridEstimate]:
+def estimate_grid(runs: Sequence[GridRun]) -> list[GridEstimate]:
     """Estimate what the runs of a grid would cost, once for all seeds; writes and downloads nothing."""
-    runs = grid_runs(requests, results)
     alike: dict[str, list[GridRun]] = {}
     for run, label in zip(runs, labels(runs), strict=True):
         alike.setdefault(label, []).append(run)

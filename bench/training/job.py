@@ -11,6 +11,7 @@ from bench.factory import Components, Setup, look_up, set_up
 from bench.files.assets import UNKNOWN, Withheld, at_hand
 from bench.files.atomic import sha256
 from bench.plugin.requirement import RealImages
+from bench.runs.events import Note, Observer, ignore
 from bench.runs.recipe import Recipe, Request, SettledEvaluation
 from bench.runs.suite import Suite
 from bench.training.fingerprint import (
@@ -102,17 +103,22 @@ def check_request(request: Request) -> Components:
     return components
 
 
-def check_suite(suite: Suite) -> list[Request]:
+def check_suite(suite: Suite, observe: Observer = ignore) -> list[Request]:
     """List the runs of a suite, each checked; real images that are given go to those methods alone
     that learn from some.
+
+    ``observe`` is shown what a person should know about the settings.
     """
-    requests = []
+    requests, notes = [], dict[str, None]()
     for request in suite.requests():
         components = check_request(request)
         method_class, settings = components.method_class, components.hyperparameters.settings
         learns = any(isinstance(required, RealImages) for required in method_class.requires(settings))
         given = {"data": suite.data} if suite.data is not None and learns else {}
         requests.append(request.model_copy(update=given))
+        notes[components.hyperparameters.note] = None
+    for text in filter(None, notes):
+        observe(Note(text))
     return requests
 
 
