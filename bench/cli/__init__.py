@@ -23,6 +23,7 @@ COMMANDS = {
     "and each run's recipe, protocol, environment and cost.",
     "merge": "Copy finished runs into the results folder. The same run is taken once; with two "
     "different records it is refused.",
+    "rm": "Remove runs from the results folder, with all that is kept beside them.",
     "list": "List methods, teachers, released generators, data sets, evals or runs.",
     "show": "Show what a method will use and where each value comes from, or the facts of anything else.",
     "sample": "Write a grid of samples as a PNG, or each into a file or folder; "

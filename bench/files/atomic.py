@@ -99,26 +99,42 @@ def locked(path: Path, when_held: Callable[[str], None] | None = None) -> Iterat
         when_held: called once, before the wait, with a text that names the holder. It may tell the
             user, or raise in order not to wait.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _opened_lock(path) as file:
+            if not _taken(file):
+                if when_held is not None:
+                    when_held(file.read().decode(errors="replace").strip() or "another process")
+                fcntl.flock(file, fcntl.LOCK_EX)
+            if not _is_at(file, path):
+                continue  # its folder was removed meanwhile
+            since = datetime.now(UTC).isoformat(timespec="seconds")
+            with suppress(OSError):  # on a full disk the lock holds all the same
+                file.truncate(0)
+                file.seek(0)
+                file.write(f"process {os.getpid()} on {socket.gethostname()} since {since}".encode())
+            yield
+            return
+
+
+def _opened_lock(path: Path) -> IO[bytes]:
+    """Open a lock file, made if it is missing. Raises UsageError where that cannot be."""
     try:
-        opened = _open_lock(path, os.O_RDWR | os.O_CREAT)
+        return _open_lock(path, os.O_RDWR | os.O_CREAT)
     except OSError as error:
         forbidden = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
         reason, advice = (
             (error.strerror, "see to its permissions") if forbidden else (error, "remove it")
         )
         raise UsageError(f"the lock {str(path)!r} cannot be taken ({reason}); {advice}.") from None
-    with opened as file:
-        if not _taken(file):
-            if when_held is not None:
-                when_held(file.read().decode(errors="replace").strip() or "another process")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        since = datetime.now(UTC).isoformat(timespec="seconds")
-        with suppress(OSError):  # on a full disk the lock holds all the same
-            file.truncate(0)
-            file.seek(0)
-            file.write(f"process {os.getpid()} on {socket.gethostname()} since {since}".encode())
-        yield
+
+
+def _is_at(file: IO[bytes], path: Path) -> bool:
+    """Tell whether an open file is still the one at ``path``."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _taken(file: IO[bytes]) -> bool:

@@ -44,14 +44,15 @@ class RunFolder:
         self.samples = path / "samples"
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(
+        self, advice: str = "wait for it, or choose another --seed or --results."
+    ) -> Iterator[None]:
         """Hold the run for this process while the context lasts.
 
-        Raises Held, naming the holder, if another process has it.
+        Raises Held, naming the holder, if another process has it; ``advice`` says what to do then.
         """
 
         def refuse(holder: str) -> None:
-            advice = "wait for it, or choose another --seed or --results."
             raise Held(f"the run {self.path.name} is held by {holder}; {advice}")
 
         with locked(self.path / ".lock", refuse):
@@ -200,7 +201,7 @@ class SharedRunFolder(RunFolder):
     """A run's folder to a process that is not the main one of its job: it reads, and writes nothing."""
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, advice: str = "") -> Iterator[None]:
         """Rely on the lock of the main process."""
         yield
 

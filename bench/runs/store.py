@@ -175,26 +175,30 @@ def read_records(results: Path, prefix: str = "") -> tuple[list[Record], list[st
     return [record for _, record in runs], skipped
 
 
-def find_run(name: str, results: Path) -> tuple[RunFolder, Record]:
-    """Find a run by its folder, its id, or the beginning of its id.
+def find_folder(name: str, results: Path) -> RunFolder:
+    """Find a run's folder by its path, by the run's id, or by the beginning of its id.
 
     Raises UsageError where there is none, and where there are several.
     """
     if os.path.isfile(os.path.join(name, "record.json")):  # False for a name that is too long
-        matches = [Path(name)]
-    else:
-        matches = [
-            f.parent for f in sorted(results.glob("*/record.json")) if f.parent.name.startswith(name)
-        ]
-        matches = [m for m in matches if m.name == name] or matches
+        return RunFolder(Path(name))
+    known = [file.parent.name for file in sorted(results.glob("*/record.json"))]
+    matches = [run for run in known if run.startswith(name)]
+    matches = [run for run in matches if run == name] or matches
     if len(matches) > 1:
-        names = ", ".join(match.name for match in matches)
-        raise UsageError(f"{name!r} is the beginning of {len(matches)} runs: {names}; give more of it.")
+        raise UsageError(
+            f"{name!r} is the beginning of {len(matches)} runs: {', '.join(matches)}; give more of it."
+        )
     if not matches:
         if name in registry.teachers.entries():
             raise UsageError(f"{name!r} is a teacher and no run; say teacher:{name}.")
-        raise unknown("run", name, [f.parent.name for f in results.glob("*/record.json")])
-    folder = RunFolder(matches[0])
+        raise unknown("run", name, known)
+    return RunFolder(results / matches[0])
+
+
+def find_run(name: str, results: Path) -> tuple[RunFolder, Record]:
+    """Find a run as ``find_folder`` does, and read its record."""
+    folder = find_folder(name, results)
     record = folder.read_record()
     assert record is not None
     return folder, record

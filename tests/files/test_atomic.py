@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -246,3 +248,24 @@ def test_a_look_at_a_lock_does_not_stop_who_takes_it(tmp_path, monkeypatch):
         with locked(lock, when_held=lambda holder: pytest.fail(f"held by {holder}")):
             assert is_held(lock)
     assert len(waits) == 1
+
+
+def test_a_lock_whose_file_is_removed_while_another_waits_is_taken_anew(tmp_path):
+    path, taken, leave = tmp_path / "folder" / ".lock", threading.Event(), threading.Event()
+
+    def wait() -> None:
+        with locked(path):
+            taken.set()
+            leave.wait()
+
+    with locked(path):
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        time.sleep(0.5)  # it has opened the file, or will open what is there then: both have to hold
+        path.unlink()
+        path.parent.rmdir()
+    assert taken.wait(60)
+    assert is_held(path)
+    leave.set()
+    waiting.join()
+    assert not is_held(path)

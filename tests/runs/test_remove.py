@@ -1,0 +1,108 @@
+"""A run is removed whole or not at all, and never under a process that works on it."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.runs.folder import RunFolder
+from bench.runs.remove import bytes_of, remove_run
+from bench.runs.store import read_runs
+from tests.helpers.records import record, write
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Three finished runs, the first with weights and an evaluation beside its record."""
+    folder = tmp_path / "runs"
+    write([record("sid", seed) for seed in range(3)], folder)
+    for place in ("checkpoints/generator.safetensors", "evaluations/clean-50k-1.json"):
+        (folder / "00000" / place).parent.mkdir()
+        (folder / "00000" / place).write_bytes(b"0" * 1_000_000)
+    return folder
+
+
+def names(folder: Path) -> list[str]:
+    found, skipped = read_runs(folder)
+    assert skipped == []
+    return [run.path.name for run, _ in found]
+
+
+def test_runs_are_removed_with_all_that_is_beside_them(bench, runs):
+    before = bytes_of(RunFolder(runs / "00000"))
+    assert 2_000_000 < before < 2_010_000
+    out, err = bench.ok("rm", "00000", runs / "00002", "--yes", "--results", runs)
+    assert [line.split() for line in out.splitlines()] == [["00000", "2MB"], ["00002", out.split()[-1]]]
+    assert "2 runs of 2MB removed" in err
+    assert [path.name for path in runs.iterdir()] == ["00001"]
+
+
+def test_a_dry_run_removes_nothing(bench, runs):
+    out, err = bench.ok("rm", "00000", "--dry-run", "--results", runs)
+    assert out == "00000  2MB\n"
+    assert "1 run of 2MB would be removed" in err
+    assert names(runs) == ["00000", "00001", "00002"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["00000"], "has to be confirmed, and there is no terminal to ask at; give --yes, or --dry-run"),
+        (["0000", "--yes"], "'0000' is the beginning of 3 runs: 00000, 00001, 00002; give more of it."),
+        (["00001", "sid-x", "--yes"], "unknown run 'sid-x'"),
+    ],
+)
+def test_what_is_not_clear_removes_nothing(bench, runs, arguments, sentence):
+    code, out, err = bench("rm", *arguments, "--results", runs)
+    assert (code, out) == (2, "")
+    assert sentence in err
+    assert names(runs) == ["00000", "00001", "00002"]
+
+
+class Terminal(io.StringIO):
+    """A person at the keyboard."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("answer", "left"), [("n\n", 3), ("y\n", 2)])
+def test_a_person_is_asked(bench, runs, monkeypatch, answer, left):
+    monkeypatch.setattr(sys, "stdin", Terminal(answer))
+    code, _, err = bench("rm", "00000", "--results", runs)
+    assert "Remove 1 run of 2MB?" in err
+    assert (code, len(names(runs))) == (int(left == 3), left)
+
+
+def test_a_run_that_a_process_works_on_is_not_removed_nor_are_those_named_beside_it(bench, runs):
+    with RunFolder(runs / "00001").locked():
+        code, _, err = bench("rm", "00000", "00001", "--yes", "--results", runs)
+    assert (code, names(runs)) == (75, ["00000", "00001", "00002"])
+    assert "a process works on the run 00001; wait for it, or stop it first." in err
+
+
+@pytest.mark.parametrize("step", ["rename", "rmtree"])
+def test_a_removal_that_is_killed_leaves_the_run_or_nothing_that_is_read_as_one(runs, monkeypatch, step):
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(*((Path, "rename") if step == "rename" else (shutil, "rmtree")), die)
+        with pytest.raises(KeyboardInterrupt):
+            remove_run(RunFolder(runs / "00000"))
+    left = {"rename": ["00000", "00001", "00002"], "rmtree": ["00001", "00002"]}[step]
+    assert names(runs) == left
+    remove_run(RunFolder(runs / left[0]))  # which takes away what was left
+    assert sorted(path.name for path in runs.iterdir()) == left[1:]
+
+
+def test_a_link_to_a_run_is_not_followed(runs, bench):
+    (runs / "link").symlink_to(runs / "00000")
+    code, _, err = bench("rm", runs / "link", "--yes", "--results", runs)
+    assert code == 2
+    assert "is a link to a run; remove the link, or name what it leads to." in err
+    assert (runs / "00000" / "record.json").exists()
