@@ -78,7 +78,7 @@ def look_up(request: Request) -> Components:
         registry.load_plugin(plugin)
     method_class = registry.methods.get(request.method)
     teacher_class, source = find_teacher_class(request.teacher)
-    hyperparameters = choose_settings(method_class, request.teacher, request.settings)
+    hyperparameters = choose_settings(method_class, request.teacher, request.settings, request.budget)
     budget = _choose_budget(request, method_class, hyperparameters.budget)
     return Components(method_class, teacher_class, source, hyperparameters, budget)
 
@@ -131,7 +131,7 @@ def find_teacher_class(name: str) -> tuple[type[Teacher], str]:
     return teacher_class, source
 
 
-def _choose_budget(request: Request, method_class: type[Method], default: str | None) -> Budget | None:
+def _choose_budget(request: Request, method_class: type[Method], budget: str | None) -> Budget | None:
     if not method_class.trains:
         if request.budget:
             raise UsageError(
@@ -139,13 +139,12 @@ def _choose_budget(request: Request, method_class: type[Method], default: str | 
                 f"{request.budget!r}; leave it out."
             )
         return None
-    text = request.budget or default
-    if text is None:
+    if budget is None:
         raise UsageError(
             f"method {request.method!r} has no default budget for {request.teacher!r}; give one, "
             "such as --budget images=200k."
         )
-    return Budget.parse(text)
+    return Budget.parse(budget)
 
 
 def open_generator(

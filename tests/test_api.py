@@ -65,7 +65,7 @@ def test_every_point_along_a_run_is_a_row_of_the_curves(finished):
 
 def test_a_leaderboard_is_a_table_in_a_notebook_and_in_a_terminal(finished):
     folder, made = finished
-    table = bench.ranking(folder)
+    table = bench.leaderboard(folder)
     number = f"{made.final['fid']:.2f}"
     assert number in repr(table)
     shown = table._repr_html_()
@@ -73,8 +73,8 @@ def test_a_leaderboard_is_a_table_in_a_notebook_and_in_a_terminal(finished):
     assert shown.startswith("<table>")  # no page of its own, whose style would be the notebook's
     assert "<style>" not in shown
     assert table.text("latex").startswith("% Needs")
-    assert "FLOPs" not in bench.ranking(folder, columns=["method", "fid"]).text()
-    assert "1.923" in bench.ranking(folder, teachers=["edm-cifar10"], published=True).text("md")
+    assert "FLOPs" not in bench.leaderboard(folder, columns=["method", "fid"]).text()
+    assert "1.923" in bench.leaderboard(folder, teachers=["edm-cifar10"], published=True).text("md")
     with pytest.raises(UsageError, match="latxe"):
         table.text("latxe")
 

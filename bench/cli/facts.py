@@ -20,7 +20,7 @@ from bench.plugin.metric import FeatureMetric
 from bench.plugin.protocol import Protocol
 from bench.plugin.sampler import Sampler
 from bench.runs.card import BY_CODE, Value
-from bench.settings import card, choose_settings
+from bench.settings import card, choose_settings, recommended
 
 Facts = dict[str, Any]
 
@@ -31,13 +31,14 @@ def method_facts(name: str, teacher: str = "") -> Facts:
     if teacher:
         find_teacher_class(teacher)
     data, fields = card(method), method.Settings.model_fields
-    values = data.values(teacher)
+    found = recommended(method, teacher)
+    values = found.values
     tuning = data.tuning.get(teacher)
     return {
         "method": name,
         "summary": summary_of(inspect.getdoc(method)),
         "citation": data.citation,
-        "teacher": teacher if teacher in {*data.teachers, *data.defaults_for} else None,
+        "teacher": teacher if found.suited else None,
         "needs": _needs(method, teacher),
         "update": data.price(),
         "settings": {

@@ -65,6 +65,9 @@ class Teacher(ABC):
     """The files to fetch before it can be loaded, its weights first."""
     published: ClassVar[ReportedFID | None] = None
     """The FID that its authors report."""
+    recipes_like: ClassVar[str] = ""
+    """The name of a teacher that this one resembles: what a method's card has for that one counts for this
+    one too. What differs stands in a YAML file beside the teacher's, under ``methods``."""
     takes_source: ClassVar[bool] = False
     """Whether the class stands for many models, named as ``NAME:SOURCE``."""
     known_before_loading: ClassVar[bool] = True

@@ -1,4 +1,4 @@
-"""A method's YAML card: its citation, and its hyper-parameters, each with its source."""
+"""The YAML card beside a method or a teacher: hyper-parameters, each with its source, and a citation."""
 
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,8 @@ class Passes(BaseModel, extra="forbid"):
 
 
 class Card(BaseModel, extra="forbid"):
-    """A method's YAML file: its citation, its default values, and those that differ for some teachers.
+    """The YAML file of a method: its citation, its default values, and those that differ for some teachers;
+    or of a teacher: the values that differ for some methods.
 
     The default budget stands among the values, under the name ``budget``.
     """
@@ -62,6 +63,10 @@ class Card(BaseModel, extra="forbid"):
     """By teacher: the effort behind its values."""
     search: dict[str, dict[str, Range]] = {}
     """By teacher: the ranges in which settings are looked for, with published values inside."""
+    methods: dict[str, dict[str, Value]] = {}
+    """Of a teacher, by method: its values for this teacher; under ``all``, those of every method that has
+    such a setting.
+    """
 
     def price(self) -> str:
         """Return an update's nominal cost, such as ``11 F + 3 E``.
@@ -76,13 +81,9 @@ class Card(BaseModel, extra="forbid"):
         )
         return " + ".join(f"{count} {unit}" for count, unit in ((whole, "F"), (encoder, "E")) if count)
 
-    def values(self, teacher: str) -> dict[str, Value]:
-        """Return every value for one teacher; ``NAME:SOURCE`` has the values of NAME."""
-        return {**self.defaults, **self.teachers.get(teacher.partition(":")[0], {})}
-
 
 def read_card(file: Path) -> Card:
-    """Read a method's card; an absent file is an empty card.
+    """Read a card; an absent file is an empty card.
 
     Raises BenchError for a file that is not a card.
     """

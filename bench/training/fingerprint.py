@@ -22,7 +22,7 @@ from bench.plugin.requirement import RealImages, Requirement, StartingGenerator
 from bench.plugin.teacher import Teacher
 from bench.runs.recipe import Recipe, Request
 from bench.runs.store import input_name
-from bench.settings import card_file
+from bench.settings import card_files
 
 OUTSIDE = frozenset({"bench", "torch", "diffusers"}) | sys.stdlib_module_names
 """Packages, with the standard library, whose code is not a method's, a teacher's or a metric's own."""
@@ -147,7 +147,7 @@ def inputs_of(
     request for as long as all of them are as they were.
     """
     files = [
-        card_file(setup.method_class),
+        *card_files(setup.method_class, recipe.teacher),
         *files_behind([setup.method_class]),
         *teacher_files(setup.teacher),
         *setup.teacher.files,

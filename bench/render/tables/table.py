@@ -29,7 +29,7 @@ class Table:
     """A leaderboard that a notebook shows as a table, and a terminal as text.
 
     Example:
-        table = bench.ranking()
+        table = bench.leaderboard()
         pathlib.Path("table.tex").write_text(table.text("latex"))
     """
 
