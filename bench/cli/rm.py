@@ -1,6 +1,7 @@
 """``bench rm``: remove runs."""
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -8,19 +9,24 @@ import typer
 from bench.cli.options import Results
 from bench.errors import Held, UsageError
 from bench.files.atomic import is_held
+from bench.leaderboard.superseded import superseded as find_superseded
+from bench.runs.folder import RunFolder
 from bench.runs.remove import bytes_of, remove_run
-from bench.runs.store import find_folder
+from bench.runs.store import find_folder, read_records
 from bench.units import quantity
 
 
 def command(
     *,
     names: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
-            metavar="RUN...", help="Runs by their ids, by how these begin, or by their folders."
+            metavar="RUN", help="Runs by their ids, by how these begin, or by their folders."
         ),
-    ],
+    ] = None,
+    superseded: Annotated[
+        bool, typer.Option("--superseded", help="All runs that newer ones replace, as code has changed.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be removed; remove nothing.")
     ] = False,
@@ -33,9 +39,7 @@ def command(
 
     Example: bench rm sid-edm-digits-s0-5a26bd3fea --dry-run
     """
-    folders = list(
-        {f.path.absolute(): f for f in (find_folder(name, results) for name in names)}.values()
-    )
+    folders = _folders(names or [], results, superseded=superseded)
     for folder in folders:
         if is_held(folder.path / ".lock"):
             raise Held(f"a process works on the run {folder.path.name}; wait for it, or stop it first.")
@@ -48,6 +52,18 @@ def command(
             remove_run(folder)
         typer.echo(f"{folder.path.name}  {quantity(room[folder])}B")
     typer.echo(f"{runs} {'would be removed' if dry_run else 'removed'}", err=True)
+
+
+def _folders(names: list[str], results: Path, *, superseded: bool) -> list[RunFolder]:
+    """Find the runs that are named, each once, and if asked for those that others supersede. Raises
+    UsageError where there are none.
+    """
+    asked = [*names, *(find_superseded(read_records(results)[0]) if superseded else ())]
+    if not asked:
+        why = "no run is superseded" if superseded else "no run is named"
+        raise UsageError(f"{why}; `bench list runs` shows what there is.")
+    folders = (find_folder(name, results) for name in asked)
+    return list({folder.path.absolute(): folder for folder in folders}.values())
 
 
 def _confirm(runs: str, names: list[str]) -> None:

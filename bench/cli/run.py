@@ -25,6 +25,7 @@ from bench.files.atomic import write_atomic
 from bench.files.paths import written_path
 from bench.render.terminal.estimate import run_estimate
 from bench.render.terminal.live import RunObserver
+from bench.render.terminal.notes import note
 from bench.render.terminal.result import print_result
 from bench.runs.recipe import Request, make_request, parse_setting, read_recipe, read_recorded
 from bench.runs.store import find_finished, find_teacher
@@ -83,7 +84,9 @@ def command(
         require_one_gpu(gpus)
         from bench.training.estimate import estimate_run  # torch: a finished run needs none
 
-        typer.echo(run_estimate(estimate_run(request)))
+        estimate = estimate_run(request)
+        note(*filter(None, [estimate.note]))
+        typer.echo(run_estimate(estimate))
         return
     if gpus > 1 and distributed.world_size() == 1 and (fresh or not find_finished(request, results)):
         from bench.launching.ranks import require_gpus, run_together  # torch, as above

@@ -137,6 +137,8 @@ class RunEstimate:
     """Number of the teacher's pairs and Heun steps for each; None if there are none."""
     missing: Sequence[Asset] = ()
     """Files that the run will fetch."""
+    note: str = ""
+    """A remark on its settings; empty if there is none."""
 
     @property
     def run_id(self) -> str:

@@ -44,6 +44,7 @@ def estimate_run(request: Request) -> RunEstimate:
         initial_generator_flops=initial.flops if initial is not None else None,
         pairs=(pairs.count, pairs.steps) if pairs is not None else None,
         missing=missing,
+        note=job.hyperparameters.note,
     )
 
 

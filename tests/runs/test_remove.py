@@ -54,6 +54,7 @@ def test_a_dry_run_removes_nothing(bench, runs):
         (["00000"], "has to be confirmed, and there is no terminal to ask at; give --yes, or --dry-run"),
         (["0000", "--yes"], "'0000' is the beginning of 3 runs: 00000, 00001, 00002; give more of it."),
         (["00001", "sid-x", "--yes"], "unknown run 'sid-x'"),
+        ([], "no run is named; `bench list runs` shows what there is."),
     ],
 )
 def test_what_is_not_clear_removes_nothing(bench, runs, arguments, sentence):
@@ -61,6 +62,19 @@ def test_what_is_not_clear_removes_nothing(bench, runs, arguments, sentence):
     assert (code, out) == (2, "")
     assert sentence in err
     assert names(runs) == ["00000", "00001", "00002"]
+
+
+def test_all_superseded_runs_go_at_once(bench, runs):
+    code, _, err = bench("rm", "--superseded", "--yes", "--results", runs)
+    assert (code, err) == (2, "error: no run is superseded; `bench list runs` shows what there is.\n")
+    for name, day in (("kd-old", 1), ("kd-new", 2)):
+        made = record("kd", 0)
+        made.recipe.method_digest, made.finished = name, f"2026-11-0{day}T00:00:00+00:00"
+        made.run_id = name
+        (runs / name).mkdir()
+        (runs / name / "record.json").write_text(made.model_dump_json())
+    assert "kd-old" in bench.ok("rm", "--superseded", "--yes", "--results", runs).out
+    assert names(runs) == ["00000", "00001", "00002", "kd-new"]
 
 
 class Terminal(io.StringIO):
