@@ -10,7 +10,7 @@ from rich.table import Table
 
 from bench import registry
 from bench.cli.options import Json, Plugins, Results, takes
-from bench.cli.selection import Selection, SelectionFlags, said_superseded
+from bench.cli.selection import Selection, SelectionFlags, known_names, require_known, said_superseded
 from bench.errors import UsageError, few
 from bench.files.atomic import is_held
 from bench.ranking.superseded import superseded as find_superseded
@@ -84,6 +84,7 @@ def _runs(results: Path, selection: Selection, superseded: bool) -> list[dict[st
     what is left out, and runs that cannot be read.
     """
     records, skipped = read_records(results)
+    require_known(known_names(records), {"teacher": selection.teachers, "method": selection.methods})
     successors = find_superseded(records)
     chosen = selection.take(records)
     shown = [record for record in chosen if (record.run_id in successors) == superseded]

@@ -73,6 +73,7 @@ def test_a_report_and_a_figure_are_of_the_chosen_runs(bench, study, tmp_path):
         (["table", "--since", "monday"], "--since 'monday' is no date; give one such as 2026-11-20"),
         (["table", "--run", "x-y"], "unknown run 'x-y'; "),
         (["report", "--method", "sidd"], "unknown method 'sidd'; did you mean 'sid'?"),
+        (["list", "runs", "--method", "sidd"], "unknown method 'sidd'; did you mean 'sid'?"),
         (["list", "methods", "--seed", "0"], "--seed chooses runs; say `bench list runs`"),
         (["list", "evals", "--superseded"], "--superseded chooses runs; say `bench list runs`"),
     ],
