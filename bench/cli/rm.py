@@ -9,7 +9,7 @@ import typer
 from bench.cli.options import Results
 from bench.errors import Held, UsageError
 from bench.files.atomic import is_held
-from bench.leaderboard.superseded import superseded as find_superseded
+from bench.ranking.superseded import superseded as find_superseded
 from bench.runs.folder import RunFolder
 from bench.runs.remove import bytes_of, remove_run
 from bench.runs.store import find_folder, read_records

@@ -25,6 +25,7 @@ from bench.ranking.rows import Choice, Leaderboard, Row
 from bench.render.tables.bibtex import bibliography, cited, uncited
 from bench.render.tables.table import FORMATS, format_of, render, sorted_by
 from bench.render.terminal.notes import note
+from bench.runs.record import Record
 from bench.runs.store import read_records, uncollected
 
 
