@@ -38,7 +38,7 @@ def test_a_sweep_tries_reuses_and_writes_the_card_that_the_next_run_takes(bench,
     assert "reused" in again.err
 
     won = first["trials"][0]
-    assert read_card(card).values("gaussian")["lr"].value == won["settings"]["lr"]
+    assert read_card(card).teachers["gaussian"]["lr"].value == won["settings"]["lr"]
     shown = bench.ok("show", "method", "constant", "--teacher", "gaussian", "--plugin", str(file)).out
     assert "tuned here: best of 2 trials (grid)" in shown
 

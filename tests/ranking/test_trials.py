@@ -52,11 +52,11 @@ def test_the_card_has_the_winner_the_effort_and_what_it_had_before():
         }
     )
     card = sweep(3.0, 1.0).card(base)
-    values = card.values("edm-digits")
+    values = card.defaults | card.teachers["edm-digits"]
     assert (values["lr"].value, values["batch"].value) == (0.2, 64)
     assert values["lr"].source == (
         "tuned here: best of 2 trials (random) by FID (digits-5k), seed 1000, budget flops=2k"
     )
     assert card.tuning["edm-digits"].runs == 2
-    assert card.values("edm-cifar10")["lr"].value == 1e-5
+    assert card.defaults["lr"].value == 1e-5
     assert card.citation == "zhou2024score"
