@@ -88,7 +88,7 @@ def command(
     require_known(known_names(records), wanted)
     shown, notes = comparable(records, selection, include_superseded=include_superseded)
     note(*skipped, *unfinished(shown), *notes)
-    curves = comparisons(shown, metric, protocol=protocol)
+    curves = comparisons(shown, metric, protocol)
     drawn = {"teacher", *(line.method for panel in curves for line in panel.lines)}
     missing = [method for method in selection.methods or [] if method not in drawn]
     note(*(f"there is no finished run of {method!r} to draw." for method in missing))

@@ -5,7 +5,7 @@ Lines are compared within one teacher, one metric and one protocol.
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.ranking.finals import final_numbers
@@ -119,24 +119,12 @@ def matched_axis(records: Iterable[Record]) -> str:
     return max(AXES, key=lambda axis: axes[axis])
 
 
-def comparisons(
-    records: Sequence[Record],
-    metric: str,
-    teacher: str | None = None,
-    methods: Collection[str] | None = None,
-    protocol: str | None = None,
-) -> list[Comparison]:
+def comparisons(records: Sequence[Record], metric: str, protocol: str | None = None) -> list[Comparison]:
     """Sort the finished runs that measured a metric by teacher and protocol.
 
     The usual protocol of a teacher comes first.
     """
-    records = [
-        r
-        for r in records
-        if r.status == "done"
-        and (teacher is None or r.teacher == teacher)
-        and (methods is None or r.method in methods or r.method == "teacher")
-    ]
+    records = [record for record in records if record.status == "done"]
     finals = [final for final in final_numbers(records) if final.metric == metric]
     columns = leaderboard(records, metrics=[metric]).columns
     if protocol is not None:

@@ -21,17 +21,16 @@ from bench.runs.store import own_way
 
 def leaderboard(
     records: Sequence[Record],
-    teacher: str | None = None,
     metrics: Sequence[str] | None = None,
     choice: Choice | None = None,
     published: Sequence[Row] = (),
 ) -> Leaderboard:
-    """Return the table of all finished runs, or of one teacher, some metrics and a choice of rows.
+    """Return the table of all finished runs, or of some metrics and a choice of rows.
 
     Ranks, ties and the best are among the rows that were chosen; ``published`` rows take no part in
     them.
     """
-    records = [r for r in records if r.status == "done" and (teacher is None or r.teacher == teacher)]
+    records = [record for record in records if record.status == "done"]
     finals = [f for f in final_numbers(records) if metrics is None or f.metric in metrics]
     columns = _columns(finals, metrics)
     targets = _targets(finals, columns)

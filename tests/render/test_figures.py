@@ -20,6 +20,7 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from PIL import Image
 
+from bench.cli.selection import Selection
 from bench.evaluation.pictures import save_samples
 from bench.ranking.curves import Comparison, comparisons
 from bench.render.figures.paper import FORMATS, WIDTHS, encoded, looks, paper_style, printable
@@ -442,13 +443,12 @@ def test_letters_that_the_font_lacks_are_said(bench, tmp_path):
 
 def test_methods_teachers_and_protocols_can_be_chosen():
     records = [run(), run("dmd"), run("dmd", teacher="gmm"), run(protocol="digits-60")]
+    chosen = Selection(methods=["dmd"], teachers=["gmm"]).take(records)
 
     def names(found: list[Comparison]) -> list[tuple[str, str, list[str]]]:
         return [(p.teacher, p.column.label, [own.method for own in p.lines]) for p in found]
 
-    assert names(comparisons(records, "fid", methods=["dmd"], teacher="gmm")) == [
-        ("gmm", "digits-5k", ["dmd"])
-    ]
+    assert names(comparisons(chosen, "fid")) == [("gmm", "digits-5k", ["dmd"])]
     assert names(comparisons(records, "fid", protocol="digits-60")) == [
         ("edm-digits", "digits-60", ["sid"])
     ]

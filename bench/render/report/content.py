@@ -27,16 +27,15 @@ LIMIT = 19_500_000
 def content(
     runs: Sequence[Run],
     skipped: Sequence[str],
-    teacher: str | None = None,
     limit: int = LIMIT,
     report: Callable[[float], None] = lambda fraction: None,
 ) -> dict[str, Any]:
-    """Return the data of the page in about ``limit`` characters, of all teachers or of one.
+    """Return the data of the page in about ``limit`` characters.
 
     Sample grids beyond the limit are left out, and runs that cannot be shown join ``skipped``, a
     sentence each. ``report`` is called with the fraction of the work that is done.
     """
-    runs, flaws = _sound([run for run in runs if teacher is None or run[1].teacher == teacher])
+    runs, flaws = _sound(runs)
     records = [record for _, record in runs]
     board = leaderboard(records)
     data = {"made": now(), "axis": matched_axis(records)} | _without_pictures(records, board)
