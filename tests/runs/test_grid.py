@@ -45,6 +45,19 @@ def test_an_edit_of_one_method_repeats_its_runs_and_says_why(grid, tmp_path):
     )
 
 
+def test_the_runs_that_were_repeated_supersede_those_of_before_and_no_others(grid, tmp_path, bench):
+    before = {run.request.method: run.record.run_id for run in grid()}
+    edit(tmp_path / "annealed.py")
+    for run in grid():
+        suite.run(**run.request.model_dump(), results=tmp_path / "runs")
+    assert repetitions(grid()) == []
+    listed = ["list", "runs", "--results", tmp_path / "runs"]
+    after = {row["run"]: row["code"] for row in bench.json(*listed)}
+    assert after == {before["plain"]: "current", grid()[1].record.run_id: "current"}
+    (row,) = bench.json(*listed, "--superseded")
+    assert row["run"] == before["annealed"]
+
+
 def test_a_card_that_has_changed_is_no_certain_reason(grid, tmp_path):
     for run in grid():
         run.changed, run.state = [tmp_path / "plain.yaml"], "waiting"
