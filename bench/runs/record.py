@@ -233,7 +233,7 @@ class Record(BaseModel, extra="allow", validate_by_name=True, serialize_by_alias
     request: dict[str, Any] = {}
     """The fields of the request as it was made, before defaults were filled in."""
     inputs: dict[str, str] = {}
-    """Files that the run depended on, and their SHA-256."""
+    """Files that the run depended on, and their SHA-256; empty for a card that was not there."""
     sources: dict[str, str] = {}
     """By setting, where its value comes from: a paper, official code, or ``given`` by hand."""
     protocols: dict[str, Annotated[UsedProtocol, AsGiven]] = {}

@@ -144,10 +144,12 @@ def inputs_of(
     """Digest every file that a request's meaning depends on, by its name.
 
     They are code, cards, plugins, weights, statistics and images. A finished run answers its
-    request for as long as all of them are as they were.
+    request for as long as all of them are as they were. A plugin's card that is not there has the empty
+    text as its digest: once it is written, its values count.
     """
+    cards = card_files(setup.method_class, recipe.teacher)
     files = [
-        *card_files(setup.method_class, recipe.teacher),
+        *cards,
         *files_behind([setup.method_class]),
         *teacher_files(setup.teacher),
         *setup.teacher.files,
@@ -165,4 +167,5 @@ def inputs_of(
         files += [plan.extractor_path] if plan.extractor_path else []
         shipped += [getattr(extractor, "shipped", None) for extractor in plan.extractors.values()]
     files += [f for f in shipped if f]
-    return {input_name(f): input_digest(f) for f in sorted(set(files)) if f.exists()}
+    missing = {str(f): "" for f in cards if not f.exists() and input_name(f) == str(f)}
+    return missing | {input_name(f): input_digest(f) for f in sorted(set(files)) if f.exists()}

@@ -223,3 +223,12 @@ def test_an_edit_of_one_plugin_leaves_the_finished_runs_of_others_finished(tmp_p
     assert find_finished(without, tmp_path / "runs").run_id == first.run_id
     mine.write_text(mine.read_text().replace('"""Regresses', 'print("a line of log")\n    """Regresses'))
     assert answer("mine", mine, other).run_id != first.run_id
+
+
+def test_a_card_that_is_written_after_a_run_counts(run, tmp_path):
+    first = run()
+    assert first.inputs[str(tmp_path / "plugin.yaml")] == ""
+    assert changed_inputs(first) == []
+    (tmp_path / "plugin.yaml").write_text("defaults:\n  lr: {value: 1, source: tried}\n")
+    assert changed_inputs(first) == [tmp_path / "plugin.yaml"]
+    assert not any(digest == "" for name, digest in job_of("sid", settings={}).inputs.items())
