@@ -12,6 +12,7 @@ from bench import registry
 from bench.errors import UsageError, explain, unknown
 from bench.plugin.method import Method, Settings
 from bench.runs.card import BY_CODE, Card, Value, read_card
+from bench.runs.search import Range
 
 SHORT = "seconds=300"
 """Budget of a method whose own is meant for other teachers than the one at hand: it ends in minutes."""
@@ -110,6 +111,19 @@ def recommended(method: type[Method], teacher: str) -> Recommended:
         values["budget"] = Value(value=SHORT, source=why)
     fields = {*method.Settings.model_fields, "budget"}
     return Recommended({n: v for n, v in values.items() if n in fields}, suited, meant_for, shortened)
+
+
+def search_space(method: type[Method], teacher: str) -> dict[str, Range]:
+    """Return the ranges in which settings of a method are looked for on a teacher, empty if no card has any.
+
+    They are those of the nearest card that has some for the teacher, or for one whose values it takes.
+    """
+    fields = method.Settings.model_fields
+    for cls in reversed(_extended(method)):
+        for name in reversed(_taken_from(teacher)):
+            if space := card(cls).search.get(name):
+                return {setting: of for setting, of in space.items() if setting in fields}
+    return {}
 
 
 def choose_settings(

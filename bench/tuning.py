@@ -116,11 +116,10 @@ def _key(settings: Mapping[str, Any]) -> str:
 def _space(method: str, teacher: str, search: Mapping[str, Any] | None) -> Space:
     """Return the space that was given, or that of the method's card for the teacher."""
     # Here because of torch.
-    from bench.settings import card
+    from bench.settings import search_space
 
     if search is None:
-        found = card(registry.methods.get(method)).search
-        space: Space = found.get(teacher.partition(":")[0], {})
+        space: Space = search_space(registry.methods.get(method), teacher)
         what = f"the card of {method!r} for {teacher!r}"
     else:
         space = {name: _range(name, of) for name, of in search.items()}

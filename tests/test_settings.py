@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench import registry
-from bench.settings import card_files, choose_settings, recommended
+from bench.settings import card_files, choose_settings, recommended, search_space
 from tests.helpers.plugins import plugin
 
 CHILD = '''
@@ -118,6 +118,17 @@ methods:
     }
     files = [file.name for file in card_files(registry.methods.get("sid"), "mine")]
     assert files[-3:] == ["sid.yaml", "digits.yaml", "mine.yaml"]
+
+
+def test_a_subclass_and_a_teacher_that_resembles_another_have_their_search_spaces(child, mine):
+    child("pass"), mine()
+    sid, own = registry.methods.get("sid"), registry.methods.get("child")
+    expected = search_space(sid, "edm-digits")
+    assert "lr" in expected
+    assert search_space(own, "edm-digits") == search_space(sid, "mine") == expected
+    child("pass", "search:\n  edm-digits:\n    alpha: {values: [0.5, 1.0]}\n")
+    assert [*search_space(own, "mine")] == ["alpha"]
+    assert search_space(own, "gaussian") == search_space(sid, "gaussian")
 
 
 def test_a_new_teacher_without_recipes_gets_a_short_budget_with_a_word(mine):

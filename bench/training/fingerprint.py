@@ -144,8 +144,8 @@ def inputs_of(
     """Digest every file that a request's meaning depends on, by its name.
 
     They are code, cards, plugins, weights, statistics and images. A finished run answers its
-    request for as long as all of them are as they were. A plugin's card that is not there has the empty
-    text as its digest: once it is written, its values count.
+    request for as long as all of them are as they were. Where values come from cards, a plugin's card that
+    is not there has the empty text as its digest: once it is written, its values count.
     """
     cards = card_files(setup.method_class, recipe.teacher)
     files = [
@@ -167,5 +167,6 @@ def inputs_of(
         files += [plan.extractor_path] if plan.extractor_path else []
         shipped += [getattr(extractor, "shipped", None) for extractor in plan.extractors.values()]
     files += [f for f in shipped if f]
-    missing = {str(f): "" for f in cards if not f.exists() and input_name(f) == str(f)}
+    absent = [f for f in cards if not f.exists() and input_name(f) == str(f)]
+    missing = dict.fromkeys(map(str, absent), "") if any(f.exists() for f in cards) else {}
     return missing | {input_name(f): input_digest(f) for f in sorted(set(files)) if f.exists()}

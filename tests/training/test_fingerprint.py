@@ -225,10 +225,15 @@ def test_an_edit_of_one_plugin_leaves_the_finished_runs_of_others_finished(tmp_p
     assert answer("mine", mine, other).run_id != first.run_id
 
 
-def test_a_card_that_is_written_after_a_run_counts(run, tmp_path):
-    first = run()
-    assert first.inputs[str(tmp_path / "plugin.yaml")] == ""
-    assert changed_inputs(first) == []
-    (tmp_path / "plugin.yaml").write_text("defaults:\n  lr: {value: 1, source: tried}\n")
-    assert changed_inputs(first) == [tmp_path / "plugin.yaml"]
-    assert not any(digest == "" for name, digest in job_of("sid", settings={}).inputs.items())
+def test_a_card_that_is_written_after_a_run_counts_where_values_come_from_cards(run, tmp_path):
+    without = run()
+    assert "" not in without.inputs.values()  # all values were given
+    child = "from bench import registry\nfrom bench.plugin import register_method\n\n"
+    child += '@register_method("child")\nclass Child(registry.methods.get("sid")):\n    """More."""\n'
+    inputs = job_of("child", plugin(tmp_path, child, "child.py"), settings={}).inputs
+    record, card = without.model_copy(update={"inputs": inputs}), tmp_path / "child.yaml"
+    assert inputs[str(card)] == ""
+    assert changed_inputs(record) == []
+    card.write_text("defaults:\n  lr: {value: 1, source: tried}\n")
+    assert changed_inputs(record) == [card]
+    assert "" not in job_of("sid", settings={}).inputs.values()
