@@ -38,6 +38,7 @@ from bench.files.atomic import sha256
 from bench.files.code import first_docstring_line, source_file, summary_of
 from bench.files.documents import read_yaml
 from bench.files.paths import written_path
+from bench.files.streams import stdout_to_stderr
 
 if TYPE_CHECKING:
     from bench.plugin.dataset import Dataset
@@ -254,7 +255,8 @@ def load_plugin(path: str | Path) -> None:
     _loading.append(file)
     try:
         # Compiled here, as a loader may read a stale .pyc.
-        exec(compile(file.read_bytes(), file, "exec"), module.__dict__)
+        with stdout_to_stderr():
+            exec(compile(file.read_bytes(), file, "exec"), module.__dict__)
         if _from_files == others:
             raise UsageError(
                 f"{origin} registers nothing; decorate a class with @register_method or its kin."

@@ -22,6 +22,7 @@ from bench.cli.options import (
 from bench.errors import BenchError, UsageError
 from bench.files.atomic import require_writable
 from bench.files.paths import written_path
+from bench.files.streams import stdout_to_stderr
 from bench.ranking.leaderboard import leaderboard
 from bench.render.tables.table import FORMATS, render
 from bench.render.terminal.estimate import grid_estimate
@@ -99,7 +100,7 @@ def command(
         typer.echo(suite_script(chosen, results, **launch), nl=False)
         return
     require_writable(results, "results folder")
-    with Overview() as overview:
+    with stdout_to_stderr(), Overview() as overview:
         runs = carry_out_suite(chosen, results, **launch, observe=overview)
     records = [run.record for run in runs if run.state == "done" and run.record is not None]
     if records:

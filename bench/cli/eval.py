@@ -21,6 +21,7 @@ from bench.cli.options import (
 )
 from bench.errors import UsageError
 from bench.files.atomic import require_writable
+from bench.files.streams import stdout_to_stderr
 from bench.render.terminal.live import progress_bar
 from bench.render.terminal.notes import observe_notes
 from bench.render.terminal.result import print_evaluation
@@ -81,12 +82,17 @@ def command(
     require_writable(results, "results folder")
     contents = []
     for name in _milestones(source, results) if all_checkpoints else [source]:
-        target = open_target(
-            name, options, results, device=device, path=path, classes=classes, observe=observe_notes
-        )
+        with stdout_to_stderr():
+            target = open_target(
+                name, options, results, device=device, path=path, classes=classes, observe=observe_notes
+            )
         if check:
             require_checkable(target)
-        with distributed.process_group(target.device), progress_bar(f"measuring {name}") as observe:
+        with (
+            stdout_to_stderr(),
+            distributed.process_group(target.device),
+            progress_bar(f"measuring {name}") as observe,
+        ):
             evaluator = Evaluator(target.plan, target.device, batch=batch, observe=observe)
             content = evaluate(target, evaluator)
             if check:

@@ -2,7 +2,6 @@
 
 import os
 import sys
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +22,7 @@ from bench.cli.options import (
 from bench.errors import UsageError
 from bench.files.atomic import write_atomic
 from bench.files.paths import written_path
+from bench.files.streams import stdout_to_stderr
 from bench.render.terminal.estimate import run_estimate
 from bench.render.terminal.live import RunObserver
 from bench.render.terminal.notes import note
@@ -94,8 +94,7 @@ def command(
         require_gpus(gpus, request.device)
         command = [sys.executable, "-P", "-m", "bench", *sys.argv[1:]]
         raise typer.Exit(run_together(command, gpus, dict(os.environ)))
-    # What a plugin prints is talk; results alone go to stdout.
-    with redirect_stdout(sys.stderr), RunObserver() as observer:
+    with stdout_to_stderr(), RunObserver() as observer:
         record = carry_out(request, results, fresh=fresh, with_teacher=not no_teacher, observe=observer)
     if not distributed.is_main():
         return

@@ -19,6 +19,7 @@ from bench.evaluation.reference import References
 from bench.evaluation.sampling import Images, at_once, batch_size, quantised
 from bench.plugin.method import Generate
 from bench.plugin.metric import FeatureMetric, GeneratorMetric
+from bench.plugin.shapes import described
 from bench.runs.events import Note, Observer, Working, ignore
 from bench.runs.record import Evaluation, Measurement
 
@@ -190,7 +191,14 @@ class Evaluator:
         )
 
 
-def _finite(name: str, value: float) -> float:
+def _finite(name: str, value: Any) -> float:
+    try:
+        value = float(value)
+    except (TypeError, ValueError, RuntimeError):  # a tensor of several numbers
+        raise BenchError(
+            f"what the metric {name!r} returns is {described(value)}, expected one number; reduce it, as "
+            "value.mean().item() does."
+        ) from None
     if not math.isfinite(value):
         raise BenchError(
             f"the metric {name!r} came out as {value}, which is no number; the run has diverged, "

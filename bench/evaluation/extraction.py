@@ -15,7 +15,8 @@ from bench.environment import all_threads, without_tf32
 from bench.errors import BenchError
 from bench.evaluation.sampling import FEWEST
 from bench.plugin.accumulators import Accumulator, Gather, Statistics
-from bench.plugin.extractor import FeatureExtractor
+from bench.plugin.extractor import FeatureExtractor, Features
+from bench.plugin.shapes import require_shape
 
 
 class FeatureStatistics(NamedTuple):
@@ -62,7 +63,10 @@ class Extraction:
         ):
             features = {name: extractor(padded) for name, extractor in self.extractors.items()}
             for need, accumulator in self.accumulators.items():
-                accumulator.update(features[need.extractor][need.feature][:count], first)
+                found = checked_feature(
+                    need.extractor, features[need.extractor], need.feature, len(padded)
+                )
+                accumulator.update(found[:count], first)
         self.first_image = images[:1] if self.first_image is None else self.first_image
         varied = (images[:count] != self.first_image).any().reshape(1).double()
         self.varied = varied if self.varied is None else self.varied + varied
@@ -76,6 +80,14 @@ class Extraction:
         if self.varied is not None and not self.varied.any():
             raise BenchError("all images are the same, so that no metric means anything.")
         return {need: accumulator.statistics() for need, accumulator in self.accumulators.items()}
+
+
+def checked_feature(extractor: str, features: Features, name: str, images: int) -> Tensor:
+    """One feature of a batch of images. Raises BenchError if it is not one vector for each, (N, d)."""
+    whose = f"the feature {name!r} that the extractor {extractor!r} returns"
+    remedy = "return features by name, each with one row for each image"
+    require_shape(features.get(name), (images, "d"), whose, remedy)
+    return features[name]
 
 
 def tiles(samples: int, size: int) -> range:

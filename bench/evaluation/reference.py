@@ -13,7 +13,7 @@ from bench.evaluation.extraction import Extraction, FeatureStatistics, tiles
 from bench.evaluation.plan import EvaluationPlan, reference_needs, registered
 from bench.evaluation.real_statistics import UNKNOWN, RealStatistics, open_statistics, require_shape
 from bench.plugin.accumulators import Statistics
-from bench.plugin.dataset import ContentDigest, Dataset
+from bench.plugin.dataset import ContentDigest, Dataset, checked_images
 from bench.plugin.extractor import FeatureExtractor
 from bench.plugin.protocol import PublishedStatistics
 from bench.runs.events import Note, Observer, Working, ignore
@@ -167,7 +167,8 @@ def measure_dataset(
     digest = ContentDigest()
     size = max(1, min(BATCH, len(dataset) // distributed.world_size()))  # a part for every process
     for first in tiles(len(dataset), size):
-        images, labels = dataset.read(range(first, min(first + size, len(dataset))))
+        wanted = range(first, min(first + size, len(dataset)))
+        images, labels = checked_images(dataset, dataset.read(wanted), len(wanted))
         extraction.see(images.to(device), first)
         digest.update(images, labels)
         observe(Working("measuring", first + len(images), len(dataset)))

@@ -56,6 +56,17 @@ def why_failed(messages: str, code: int) -> str:
     return (errors or lines or [f"it ended with code {code} before it was done"])[-1]
 
 
+def repeated_by(error: str, record: Record | None, results: Path) -> str:
+    """The sentence of a failed run, with the command that shows where: of the recipe in the run's folder, as
+    the launcher's own goes away.
+    """
+    sentence, command, _ = error.partition("; `bench --debug run")
+    if not command or record is None:
+        return sentence + "." * bool(command)
+    recipe = results / record.run_id / "recipe.yaml"
+    return f"{sentence}; `bench --debug run --recipe {recipe} --results {results}` shows where."
+
+
 class _Process:
     """One run's process, its messages, and the record that it writes at its end."""
 
@@ -182,8 +193,10 @@ class Launcher:
                 continue
             if process.has_ended():
                 self.slots[slot] = None
-            elif look:
+            if process.run.state == "failed" or (look and process.run.state == "running"):
                 process.run.record = find_asked(process.run.request, self.results) or process.run.record
+            if process.run.state == "failed":
+                process.run.error = repeated_by(process.run.error, process.run.record, self.results)
 
 
 def visible_gpus(device: str) -> list[str]:

@@ -30,6 +30,7 @@ from bench.files.atomic import cache_folder, sha256
 from bench.files.tensors import converted, load_tensors, load_weights, read_weights, tensors_digest
 from bench.plugin.accumulators import Accumulator, FeatureBank, Moments, Statistics
 from bench.plugin.adapters import FlowDenoiser, VPDenoiser
+from bench.plugin.batch import Batch
 from bench.plugin.dataset import (
     Dataset,
     InMemory,
@@ -55,7 +56,7 @@ from bench.plugin.diffusion import (
 from bench.plugin.dropout import SameUnits, set_dropout
 from bench.plugin.extractor import FeatureExtractor, Features
 from bench.plugin.images import ImageSpec, from_uint8, to_uint8
-from bench.plugin.method import Adam, Batch, FurtherLevels, Method, Settings, Step, TrainingSettings
+from bench.plugin.method import Adam, FurtherLevels, Method, Settings, Step, TrainingSettings
 from bench.plugin.metric import FeatureMetric, GeneratorMetric, Metric
 from bench.plugin.protocol import Protocol, PublishedStatistics
 from bench.plugin.released import Released

@@ -12,8 +12,12 @@ import torch
 from torch import Tensor
 
 from bench import registry
-from bench.errors import UsageError
+from bench.errors import BenchError, UsageError
 from bench.plugin.images import ImageSpec
+from bench.plugin.shapes import require_shape
+
+Pixels = tuple[Tensor, Tensor | None]
+"""Uint8 images (N, C, H, W) with their labels, as a data set reads them."""
 
 
 class Dataset(ABC):
@@ -36,7 +40,7 @@ class Dataset(ABC):
     def __len__(self) -> int: ...
 
     @abstractmethod
-    def read(self, indices: Sequence[int]) -> tuple[Tensor, Tensor | None]:
+    def read(self, indices: Sequence[int]) -> Pixels:
         """Read the images at ``indices``, each from 0 to ``len(self) - 1``, in this order.
 
         Returns images uint8 (N, C, H, W), and their labels: classes int64 (N,), vectors float32
@@ -138,6 +142,24 @@ def find_dataset(name: str, path: Path | None = None, *, labels: bool = True) ->
             dataset = getattr(registry.teachers.get(name), "dataset", "another")
             raise UsageError(f"{name!r} is a teacher; its data set is {dataset!r}, say that.")
     return partial(registry.datasets.get(name), path)
+
+
+def checked_images(dataset: Dataset, read: Pixels, count: int) -> Pixels:
+    """What a data set has read of ``count`` images.
+
+    Raises BenchError, which names data set and field, for images that are not uint8 of its own size, and for
+    labels that are not one for each image.
+    """
+    images, labels = read
+    whose = f"what `read` of the data set {type(dataset).__name__} returns"
+    size = dataset.image_spec.shape
+    require_shape(images, (count, *size), f"{whose} as images", "return one image for each index")
+    if images.dtype != torch.uint8:
+        raise BenchError(f"{whose} as images is of {images.dtype}, expected torch.uint8 from 0 to 255.")
+    if labels is not None:
+        length = () if labels.ndim == 1 else (dataset.image_spec.label_dim,)
+        require_shape(labels, (count, *length), f"{whose} as labels", "return one label for each index")
+    return read
 
 
 def open_dataset(name: str, path: Path | None = None) -> Dataset:

@@ -4,15 +4,17 @@ it generates.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from inspect import signature
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from torch import Tensor, nn
 
+from bench.plugin.batch import Batch
 from bench.plugin.requirement import RealImages, Requirement, TeacherPairs
 from bench.plugin.sampler import Draw
+from bench.plugin.shapes import require_shape
 from bench.plugin.teacher import Teacher
 from bench.units import parse_quantity
 
@@ -91,71 +93,6 @@ class Adam:
     """RAdam (Liu et al., ICLR 2020), as consistency models are trained."""
 
 
-class WholeBatchNeeded(Exception):
-    """A loss of a part of a batch has asked for the numbers of the whole: these are the part's own."""
-
-    def __init__(self, values: tuple[Tensor, ...]) -> None:
-        super().__init__("the loss needs the whole batch")
-        self.values = values
-
-
-@dataclass
-class Batch:
-    """The random inputs of one update, or of a part of its images where a device holds no more.
-
-    A step with ``reuse`` sees the same object as the step before it.
-    """
-
-    z: Tensor
-    """Unit Gaussian noise, (N, C, H, W)."""
-    labels: Tensor | None = None
-    """One-hot class labels, (N, label_dim), or None."""
-    # Any, so that a method, which is given what it requires, need not assert that it is there.
-    pairs: Any = None
-    """Noise (N, C, H, W), the teacher's images of it, and their labels (N, label_dim) or None, for
-    methods that require TeacherPairs.
-    """
-    real: Any = None
-    """Real images (N, C, H, W) in [-1, 1] and their labels (N, label_dim) or None, for methods that
-    require RealImages.
-    """
-    seen: int = 0
-    """Images that were counted before this update, in this stage."""
-    memo: dict[str, Tensor] = field(default_factory=dict)
-    """Tensors that one step leaves for the next step on the same batch."""
-    logs: dict[str, Tensor] = field(default_factory=dict)
-    """Scalars worth plotting, means over the images, left on the device."""
-    rows: range | None = None
-    """Which images of the update these are, where the others are computed apart."""
-    gathered: tuple[Tensor, ...] | None = None
-    """The answer to ``whole``, once the other parts have been asked."""
-
-    def whole(self, *values: Tensor) -> tuple[Tensor, ...]:
-        """Return numbers of these images, (N,) each, for all images of the update, without gradient.
-
-        For a loss in which one image depends on others. Of a batch in parts (``--batch-gpu``, several
-        GPUs) each part is computed up to here, and then again with the answer. A loss asks once, and
-        changes nothing before.
-        """
-        if self.rows is None:
-            return tuple(value.detach() for value in values)
-        if self.gathered is None:
-            raise WholeBatchNeeded(tuple(value.detach() for value in values))
-        return self.gathered
-
-    def part(self, rows: range, first: int = 0) -> "Batch":
-        """Return some images of the update as a batch of their own, with nothing remembered. This one
-        begins with image ``first``.
-        """
-
-        def cut(tensors: Any) -> Any:
-            own = slice(rows.start - first, rows.stop - first)
-            return None if tensors is None else tuple(None if t is None else t[own] for t in tensors)
-
-        z, labels = cut((self.z, self.labels))
-        return Batch(z, labels, cut(self.pairs), cut(self.real), self.seen, rows=rows)
-
-
 @dataclass(frozen=True)
 class Step:
     """One kind of update: which network it trains, by which loss, with which optimizer.
@@ -168,9 +105,15 @@ class Step:
     """
 
     role: str
+    """A word for what is trained, such as ``fake``: of its own in the method. Losses, costs and checkpoints
+    go by it.
+    """
     network: nn.Module
+    """The network that is trained: for one of the steps ``self.generator``."""
     loss: Callable[[Batch], Tensor]
+    """From a Batch to one value for each of its images, (N,), with gradient."""
     optimizer: Adam
+    """How the gradient moves the weights."""
     repeat: int = 1
     """Times that the step is taken in each iteration, on a fresh batch each time."""
     reuse: bool = False
@@ -193,7 +136,17 @@ class Method(ABC):
     all the rest.
 
     A trained method calls the network that makes its images ``self.generator``: that is the one
-    whose weights are averaged, evaluated and saved.
+    whose weights are averaged, evaluated and saved. A subclass finds on ``self``, from ``build`` on:
+
+    - ``settings``: an instance of the class's ``Settings``, with every value chosen;
+    - ``noise``: the teacher's noise levels, a NoiseLevels;
+    - ``image_spec``: size and classes of the images, an ImageSpec;
+    - ``name``: under which it is registered.
+
+    What it keeps of its own there is kept in checkpoints only if it is a network of a step or of
+    ``networks``: a number that training changes belongs into a buffer of one of them. Of the ``teacher``
+    that ``build`` and ``prepare_training`` are given, see Teacher: its ``denoiser`` is frozen and shared,
+    and ``trainable_copy(dropout)`` is what may be trained.
     """
 
     name: ClassVar[str] = ""
@@ -211,6 +164,9 @@ class Method(ABC):
     """True if ``generate`` takes a third argument, ``draw``, because it may need more noise on the way."""
 
     generator: nn.Module
+    """The network that makes the images; ``build`` sets it."""
+    settings: Any
+    """The chosen values of the class's ``Settings``."""
     stages: Sequence[float] = ()
     """Parts of the budget after which a new stage begins, rising, each below 1: optimizers,
     learning rate and average anew.
@@ -297,5 +253,11 @@ class Method(ABC):
         """
 
     def sample(self, z: Tensor, labels: Tensor | None = None, draw: Draw | None = None) -> Tensor:
-        """The images of ``generate``, which is given ``draw`` if it takes it: what an evaluation calls."""
-        return self.generate(z, labels, draw) if self.draws else self.generate(z, labels)  # type: ignore[call-arg]
+        """The images of ``generate``, which is given ``draw`` if it takes it: what an evaluation calls.
+
+        Raises BenchError for images of another shape than the noise.
+        """
+        images = self.generate(z, labels, draw) if self.draws else self.generate(z, labels)  # type: ignore[call-arg]
+        whose = f"what `generate` of the method {self.name or type(self).__name__!r} returns"
+        require_shape(images, z.shape, whose, "return images of the noise's shape")
+        return images

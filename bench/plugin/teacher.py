@@ -17,6 +17,7 @@ from bench.plugin.diffusion import EDMPrecond, NoiseLevels
 from bench.plugin.dropout import set_dropout
 from bench.plugin.images import ImageSpec
 from bench.plugin.sampler import Draw, Sampler
+from bench.plugin.shapes import require_shape
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,10 @@ class Teacher(ABC):
 
     ``denoiser`` is that network, frozen and in evaluation mode. The facts below are class attributes, or
     properties if they are known only once the teacher is loaded.
+
+    What stands on it beside them: ``denoiser``, called with images (N, C, H, W), one noise level for all or
+    one each (N,), and one-hot labels (N, label_dim) or None, and moved by ``to``; ``trainable_copy``, as a
+    method's networks begin; ``sample``, the images that it makes by itself; ``name``, ``source``, ``digest``.
 
     Args:
         path: a file of weights to read in place of the usual ones.
@@ -90,6 +95,9 @@ class Teacher(ABC):
                 f"{cls.__name__} learns its {late[0]} by loading; say known_before_loading = False"
             )
 
+    denoiser: nn.Module
+    """The network that ``load`` returned, frozen and in evaluation mode: no method may change it."""
+
     def __init__(self, path: Path | None = None, source: str = "") -> None:
         self.source = source
         self.name = f"{type(self).name}:{source}" if source else type(self).name or type(self).__name__
@@ -129,8 +137,14 @@ class Teacher(ABC):
         sampler: Sampler | None = None,
         draw: Draw | None = None,
     ) -> Tensor:
-        """Sample images in [-1, 1] from unit Gaussian noise, both (N, C, H, W); see ``sampler``."""
-        return (sampler or self.sampler)(self.denoiser, z, self.noise, labels, draw)
+        """Sample images in [-1, 1] from unit Gaussian noise, both (N, C, H, W); see ``sampler``.
+
+        Raises BenchError for a denoiser that returns images of another shape than it is given.
+        """
+        images = (sampler or self.sampler)(self.denoiser, z, self.noise, labels, draw)
+        whose = f"what the denoiser of the teacher {self.name!r} returns"
+        require_shape(images, z.shape, whose, "return clean images of the noisy ones' shape")
+        return images
 
     def use_half(self, half_type: torch.dtype) -> None:
         """Compute the network in this type from now on; weights and all else stay in float32.

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from bench.errors import BenchError, one_line
-from bench.plugin.method import Batch
+from bench.plugin.batch import Batch
 
 WARM_UPDATES = 3
 """Updates of each kind before one is recorded: libraries choose kernels, optimizers make their state."""
@@ -38,7 +38,7 @@ class Graphs:
         if batch is not fresh:
             for old, new in zip(_tensors(batch), _tensors(fresh), strict=True):
                 old.copy_(new)
-            batch.seen = fresh.seen
+            batch.seen, batch.updates = fresh.seen, fresh.updates
             if not self.recorded:  # a recorded step reads what an earlier one has left in these
                 batch.memo.clear()
         return batch
@@ -46,8 +46,8 @@ class Graphs:
     def run(self, key: Key, compute: Callable[[], Tensor], unseeing: Batch | None = None) -> Tensor:
         """Carry out an update, which returns its loss: as it is at first, then recorded and replayed.
 
-        While it is recorded, the ``seen`` of an ``unseeing`` batch is no number, as it would be the same for
-        ever. Raises BenchError for an update that cannot be recorded.
+        While it is recorded, ``seen`` and ``updates`` of an ``unseeing`` batch are no numbers, as they would
+        be the same for ever. Raises BenchError for an update that cannot be recorded.
         """
         if key not in self.recorded:
             if self.warm[key[0]] < WARM_UPDATES:
@@ -70,24 +70,26 @@ class Graphs:
         except (RuntimeError, TypeError) as error:
             raise BenchError(
                 f"the {kind} update cannot be recorded as a CUDA graph ({one_line(error, 200)}); leave "
-                "--capture out, or say in the method's phase() what its losses take from batch.seen."
+                "--capture out, or say in the method's phase() what its losses take from batch.seen or "
+                "batch.updates; of the budget, batch.spent is a tensor and needs no word."
             ) from error
         return graph, loss
 
 
 @contextmanager
 def _hidden(batch: Any) -> Iterator[None]:
-    """Let a batch's ``seen`` be None, which neither adds nor compares, in this context."""
+    """Let a batch's ``seen`` and ``updates`` be None, which neither add nor compare, in this context."""
     if batch is None:
         yield
         return
-    seen, batch.seen = batch.seen, None
+    numbers = batch.seen, batch.updates
+    batch.seen = batch.updates = None
     try:
         yield
     finally:
-        batch.seen = seen
+        batch.seen, batch.updates = numbers
 
 
 def _tensors(batch: Batch) -> list[Tensor]:
-    given: list[Any] = [batch.z, batch.labels, *(batch.pairs or ()), *(batch.real or ())]
+    given: list[Any] = [batch.z, batch.labels, batch.spent, *(batch.pairs or ()), *(batch.real or ())]
     return [tensor for tensor in given if tensor is not None]

@@ -6,22 +6,30 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from bench.errors import Diverged
-from bench.plugin.method import Batch
+from bench.plugin.batch import Batch
+from bench.plugin.shapes import require_shape
 from bench.training.parts import values_of_whole
 
 
 class Losses(dict[str, Tensor]):
-    """The latest loss of each step, ``loss/ROLE``, and what the losses log."""
+    """The latest loss of each step, ``loss/ROLE``, and what the losses log. ``whose`` names the method."""
 
-    def __init__(self) -> None:
+    def __init__(self, whose: str) -> None:
         super().__init__()
+        self.whose = whose
         self.unchecked: list[tuple[int, str, Tensor]] = []
         """Losses that nobody has looked at yet, with their updates and roles."""
 
     def note(self, role: str, loss: Tensor, batch: Sequence[Batch], images: int) -> None:
-        """Take note of an update's loss and logs, of a batch of so many images in all."""
+        """Take note of an update's loss and logs, of a batch of so many images in all.
+
+        Raises BenchError for a log that is not one number.
+        """
         self[f"loss/{role}"] = loss
         for name in batch[0].logs:
+            for part in batch:
+                field = f"batch.logs[{name!r}] of the {role} step of {self.whose}"
+                require_shape(part.logs.get(name), (), field, "log the mean over the images, x.mean()")
             shares = [part.logs[name].detach() * (len(part.z) / images) for part in batch]
             self[name] = sum(shares[1:], shares[0])
 

@@ -10,16 +10,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bench.plugin.dataset import Dataset
+from bench.plugin.dataset import Dataset, Pixels, checked_images
 from bench.plugin.images import ImageSpec, from_uint8
 
 RESIDENT_BYTES = 2**31
 """A data set up to this size is kept on the device; a larger one is read from its files, one batch
 ahead.
 """
-
-Pixels = tuple[Tensor, Tensor | None]
-"""Uint8 images (N, C, H, W) with their labels, as a data set reads them."""
 
 
 class RealStream:
@@ -34,7 +31,7 @@ class RealStream:
         self.batches_drawn = 0
         self.resident: Pixels | None = None
         if len(dataset) * image_spec.channels * image_spec.resolution**2 <= RESIDENT_BYTES:
-            pixels, labels = dataset.read(range(len(dataset)))
+            pixels, labels = checked_images(dataset, dataset.read(range(len(dataset))), len(dataset))
             self.resident = pixels.to(device), None if labels is None else labels.to(device)
         else:
             self._reader = ThreadPoolExecutor(1)
@@ -66,7 +63,7 @@ class RealStream:
         )
         following = self.batches_drawn + 1
         self._ahead = {(following, count): self._read(following, count, rows)}
-        pixels, labels = batch.result()
+        pixels, labels = checked_images(self.dataset, batch.result(), len(range(count)[rows]))
         return self._to_device(pixels), None if labels is None else self._to_device(labels)
 
     def _read(self, batch: int, count: int, rows: slice) -> Future[Pixels]:

@@ -1,10 +1,14 @@
 """The steps of a method as they are carried out: checked, with optimizers, learning rates, sane gradients."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
 from bench.errors import BenchError
+from bench.plugin.batch import Batch
 from bench.plugin.method import Adam, Method, Step
+from bench.plugin.shapes import require_shape
 
 
 def sanitise(gradients: list[Tensor], parameters: list[nn.Parameter], how: Adam) -> None:
@@ -43,6 +47,16 @@ def checked_steps(method: Method) -> list[Step]:
     return steps
 
 
+def checked_loss(step: Step, batch: Batch, method: Method) -> Tensor:
+    """The values of a step's loss. Raises BenchError for anything but one for each image, (N,)."""
+    name = method.name or type(method).__name__
+    whose = f"what the loss of the {step.role} step of method {name!r} returns"
+    remedy = "return one value for each image, a sum or mean over its pixels, such as x.sum(pixels(x))"
+    values = step.loss(batch)
+    require_shape(values, (len(batch.z),), whose, remedy)
+    return values
+
+
 def optimizer_of(step: Step, capture: bool = False) -> torch.optim.Optimizer:
     """Make the optimizer of all that a step trains; to ``capture`` it, all that it knows is on the GPU."""
     o, parameters = step.optimizer, [p for module in step.modules for p in module.parameters()]
@@ -67,6 +81,18 @@ def optimizer_of(step: Step, capture: bool = False) -> torch.optim.Optimizer:
         fused=True,
         capturable=capture,
     )
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Give an optimizer its saved state, whose names are ``INDEX.NAME`` for each parameter's."""
+    indices = {int(name.partition(".")[0]) for name in tensors}
+    saved = {i: below(str(i), tensors) for i in sorted(indices)}
+    optimizer.load_state_dict({"state": saved, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin with ``prefix`` and a dot, by the rest of their names."""
+    return {n.removeprefix(f"{prefix}."): t for n, t in tensors.items() if n.startswith(f"{prefix}.")}
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from bench import distributed
 from bench.errors import BenchError, UsageError
+from bench.plugin.batch import Batch, WholeBatchNeeded
 from bench.plugin.diffusion import ema_decay, fork_rng
-from bench.plugin.method import Batch, Method, Step, TrainingSettings, WholeBatchNeeded
+from bench.plugin.method import Method, Step, TrainingSettings
 from bench.plugin.teacher import Teacher
 from bench.runs.budget import Budget, Ledger, UpdateCost
 from bench.training.capture import Graphs
@@ -25,7 +26,16 @@ from bench.training.losses import Losses
 from bench.training.pairs import PairStream
 from bench.training.parts import parts_of, random_state, randomness_of, set_random_state, share_of
 from bench.training.real_images import RealStream
-from bench.training.steps import checked_steps, learning_rate, optimizer_of, sanitise, set_rate
+from bench.training.steps import (
+    below,
+    checked_loss,
+    checked_steps,
+    learning_rate,
+    load_optimizer,
+    optimizer_of,
+    sanitise,
+    set_rate,
+)
 
 LEAST_SCALE = 2.0**-20
 """Smallest scale of a loss in fp16 before training is given up; it begins at 2^16 and halves at
@@ -63,7 +73,7 @@ class Trainer:
         self.device, self.pairs, self.real, self.batch_gpu = device, pairs, real, batch_gpu
         self.capture = capture
         self.ledger, self.stage, self.stage_began, self.stage_updates = Ledger(), 0, 0, 0
-        self.losses = Losses()
+        self.losses = Losses(f"method {method.name or type(method).__name__!r}")
         self.asks_whole: set[str] = set()
         """Roles of the steps whose losses have asked for numbers of the whole batch."""
         with fork_rng(device):  # what a method prepares leaves the training's random numbers alone
@@ -146,7 +156,9 @@ class Trainer:
             labels = nn.functional.one_hot(classes, images.label_dim).to(z.dtype)
         pairs = self.pairs.sample(n, rows) if self.pairs is not None else None
         real = self.real.sample(n, rows) if self.real is not None else None
-        return Batch(z, labels, pairs, real, seen=self.ledger.images - self.stage_began)
+        seen, updates = self.ledger.images - self.stage_began, self.ledger.updates - self.stage_updates
+        spent = z.new_full((), min(self.fraction, 1.0))  # filled on the device: no wait for a copy
+        return Batch(z, labels, pairs, real, seen, spent=spent, updates=updates, stage=self.stage)
 
     def _in_parts(self, share: Batch) -> list[Batch]:
         """Cut this process's share of a batch into what is computed at once."""
@@ -225,7 +237,7 @@ class Trainer:
         losses = []
         for part in batch:
             with self._randomness_of(part, moves_on=part is batch[-1]):
-                loss = step.loss(part).sum() / self.settings.batch
+                loss = checked_loss(step, part, self.method).sum() / self.settings.batch
                 scaler.scale(loss).backward()
             losses.append(loss.detach())
         parameters = [p for module in step.modules for p in module.parameters() if p.grad is not None]
@@ -311,18 +323,13 @@ class Trainer:
         while self.stage < meta["stage"]:
             self._begin_next_stage()
         self.stage_began, self.stage_updates = meta["stage_began"], meta["stage_updates"]
-        self.average.load_state_dict(_below("average", tensors))
+        self.average.load_state_dict(below("average", tensors))
         for name, module in self._modules().items():
-            module.load_state_dict(_below(name, tensors))
+            module.load_state_dict(below(name, tensors))
         for role, optimizer in self.optimizers.items():
-            values = _below(f"optimizer.{role}", tensors)
-            indices = {int(name.partition(".")[0]) for name in values}
-            saved = {i: _below(str(i), values) for i in sorted(indices)}
-            optimizer.load_state_dict(
-                {"state": saved, "param_groups": optimizer.state_dict()["param_groups"]}
-            )
+            load_optimizer(optimizer, below(f"optimizer.{role}", tensors))
             self.scalers[role].load_state_dict(meta["scalers"][role])
-        set_random_state(_below("random", tensors), self.device)
+        set_random_state(below("random", tensors), self.device)
         if self.real is not None:
             self.real.batches_drawn = meta["real_drawn"]
         self.ledger = Ledger(**meta["ledger"])
@@ -338,11 +345,3 @@ class Trainer:
             | {f"head.{step.role}": step.head for step in self.steps if step.head is not None}
             | {f"other.{name}": network for name, network in self.method.networks().items()}
         )
-
-
-def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {
-        name.removeprefix(f"{prefix}."): t
-        for name, t in tensors.items()
-        if name.startswith(f"{prefix}.")
-    }

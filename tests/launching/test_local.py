@@ -176,6 +176,10 @@ SPEAKS = "print('here', flush=True); __import__('os').write(1, b'there'); "
 ENDINGS = {
     "prints": (SPEAKS, None),
     "exits": ("__import__('sys').exit(0); ", "called sys.exit(0) before it was done"),
+    "raises": (
+        "raise ValueError('no'); ",
+        "/runs/raises-edm-digits-s0-",  # the recipe of its folder, which stays
+    ),
     "ends": ("__import__('os')._exit(0); ", "it ended with code 0 before it was done"),
 }
 """What a plugin does whenever it makes images, and why its run has failed, if it has."""
@@ -196,6 +200,7 @@ def test_a_run_is_done_if_its_record_says_so_whatever_a_plugin_prints(tmp_path, 
     else:
         assert [cell.state for cell in cells] == ["failed"]
         assert reason in cells[0].error
+        assert "/tmp" not in cells[0].error.replace(str(tmp_path), "")
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from bench import environment
 from bench.errors import BenchError, UsageError
 from bench.files.tensors import load_sealed, save_sealed
 from bench.plugin import Batch
+from bench.plugin.batch import WholeBatchNeeded
 from bench.plugin.dropout import Dropout, SameUnits
-from bench.plugin.method import WholeBatchNeeded
 from bench.runs.recipe import make_request
 from bench.training import estimate, real_images
 from bench.training.job import make_job

@@ -171,3 +171,76 @@ def test_two_steps_may_train_one_network_and_repeat_on_fresh_batches():
     assert not torch.equal(seen[0], seen[1])
     assert trainer.ledger.updates == 1
     assert set(trainer.costs) == {"fake", "head", "generator"}
+
+
+def test_a_loss_is_told_how_far_the_training_is_also_after_a_stop_and_in_parts():
+    """The part of the budget that is spent, the updates and the stage, of the batch that it is given."""
+
+    def told(trainer, updates):
+        seen = []
+        (step,) = trainer.method.steps()
+
+        def watched(batch):
+            seen.append((batch.spent.item(), batch.updates, batch.stage))
+            return step.loss(batch)
+
+        trainer.steps = [dataclasses.replace(step, loss=watched)]
+        for _ in range(updates):
+            trainer.iteration()
+        return seen
+
+    straight = told(make_trainer("kd", budget="updates=8", batch=4), 8)
+    assert straight == [(i / 8, i, 0) for i in range(8)]
+    stopped, continued = (make_trainer("kd", budget="updates=8", batch=4) for _ in range(2))
+    first = told(stopped, 3)
+    continued.restore(*stopped.state())
+    assert first + told(continued, 5) == straight
+    parts = make_trainer("kd", budget="updates=8", batch=4)
+    parts.batch_gpu = 2
+    assert told(parts, 2) == [each for each in straight[:2] for _ in range(2)]
+
+
+def test_spent_counts_all_stages_and_updates_those_of_the_stage():
+    trainer = make_trainer("pd", budget="updates=8", batch=4, first_steps=2, last_steps=1)
+    seen = []
+    while trainer.fraction < 1:
+        trainer._enter_stage()
+        batch = trainer._fresh_batch()
+        seen.append((batch.spent.item(), batch.updates, batch.stage))
+        trainer.iteration()
+    assert seen == [(i / 8, i % 4, i // 4) for i in range(8)]
+
+
+@pytest.mark.parametrize(
+    ("loss", "complaint"),
+    [
+        (
+            lambda batch: batch.z.mean(1),
+            "the loss of the generator step of method 'kd' returns is a tensor of shape .4, 8, 8., expected a "
+            "tensor of shape .4,.; return one value for each image",
+        ),
+        (lambda batch: batch.z.mean(), "is a tensor with one value and no dimension, expected"),
+        (lambda batch: None, "is a NoneType, expected a tensor of shape .4,."),
+    ],
+)
+def test_a_loss_of_another_shape_is_named(loss, complaint):
+    trainer = make_trainer("kd", batch=4)
+    trainer.steps = [dataclasses.replace(trainer.steps[0], loss=loss)]
+    with pytest.raises(BenchError, match=complaint):
+        trainer.iteration()
+
+
+@pytest.mark.parametrize("value", [torch.zeros(4), 0.5])
+def test_a_log_that_is_not_one_number_is_named_at_the_first_update(value):
+    trainer = make_trainer("kd", batch=4)
+    loss = trainer.steps[0].loss
+
+    def logging(batch):
+        batch.logs["alpha"] = value
+        return loss(batch)
+
+    trainer.steps = [dataclasses.replace(trainer.steps[0], loss=logging)]
+    with pytest.raises(
+        BenchError, match=r"batch.logs\['alpha'\] of the generator step of method 'kd' is a .*"
+    ):
+        trainer.iteration()
