@@ -14,7 +14,16 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 GROUND = ["errors", "units", "distributed", "files", "registry"]
-COMPUTING = ["environment", "plugin", "settings", "factory", "evaluation", "training", "launching"]
+COMPUTING = [
+    "environment",
+    "plugin",
+    "settings",
+    "factory",
+    "evaluation",
+    "training",
+    "launching",
+    "conformance",
+]
 READING = ["ranking", "render"]
 ORDER = [
     *GROUND,
@@ -26,6 +35,7 @@ ORDER = [
     "evaluation",
     "training",
     "launching",
+    "conformance",
     *READING,
     "api",
     "tuning",

@@ -1,0 +1,63 @@
+"""A few updates of a method by two processes that share its batches."""
+
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from bench import distributed, registry
+from bench.conformance.finding import Fault, NotApplicable
+from bench.conformance.method_subject import CPU, MethodSubject, in_double, to_double
+from bench.files.tensors import load_tensors, save_tensors
+from bench.launching.ranks import run_together
+
+
+def weights_of_two_processes(subject: MethodSubject) -> dict[str, Tensor]:
+    """The generator's weights after some updates by two processes, which import the plugin anew.
+
+    Raises Fault if they fail, and NotApplicable for a method that only this process knows.
+    """
+    if subject.name not in _known_elsewhere(subject):
+        raise NotApplicable("the method is registered by code of this process alone")
+    plugins = [str(file) for file in subject.plugins]
+    asked = {"name": subject.name, "overrides": dict(subject.overrides), "plugins": plugins}
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "weights.safetensors"
+        command = [sys.executable, "-P", "-m", "bench.conformance.ranks", json.dumps(asked), str(file)]
+        code = run_together(command, 2, dict(os.environ) | {"OMP_NUM_THREADS": "1"})
+        if code or not file.exists():
+            raise Fault(
+                f"two processes that share the batch end with code {code}",
+                "see what they say above; a loss may draw in a way that parts of a batch cannot share",
+            )
+        return load_tensors(file)[0]
+
+
+def _known_elsewhere(subject: MethodSubject) -> set[str]:
+    """Names that another process finds: of installed packages and of the plugin files."""
+    files = {f"the plugin file {Path(f).absolute()}" for f in subject.plugins}
+    return {n for n, e in registry.methods.entries().items() if e.target or e.origin in files}
+
+
+def main(asked: str, file: str) -> None:
+    """Carry out this process's share, and write the weights if it is the main one."""
+    facts = json.loads(asked)
+    for plugin in facts["plugins"]:
+        registry.load_plugin(plugin)
+    subject = MethodSubject(facts["name"], facts["overrides"])
+    torch.set_num_threads(1)
+    with distributed.process_group(CPU), in_double():
+        batch = 2 * max(8, subject.make().together)
+        trainer = to_double(subject.trainer(late=True, batch=batch))
+        for _ in range(4):
+            trainer.iteration()
+    if distributed.is_main():
+        save_tensors(Path(file), dict(trainer.method.generator.state_dict()), {})
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
