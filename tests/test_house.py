@@ -23,6 +23,7 @@ COMPUTING = [
     "training",
     "launching",
     "conformance",
+    "scaffold",
 ]
 READING = ["ranking", "render"]
 ORDER = [
@@ -36,6 +37,7 @@ ORDER = [
     "training",
     "launching",
     "conformance",
+    "scaffold",
     *READING,
     "api",
     "tuning",

@@ -18,9 +18,9 @@ from bench.settings import card
 from bench.training.trainer import Trainer
 
 UPDATES = 4
-MOST_UPDATES = 256
-"""Updates within which a method should have improved on its beginning."""
-IMPROVED = 0.9
+LOOKS = (16, 32, 64, 128, 256)
+"""Updates after which it is seen whether a method has improved on its beginning."""
+IMPROVED = 0.95
 """The part of the first distance below which a later one is better."""
 TRIED = ("gaussian", "edm-digits")
 """Teachers on which a method should learn."""
@@ -116,7 +116,7 @@ def improves_on_its_beginning(subject: MethodSubject) -> None:
     refusals, tried = [], 0
     for name in TRIED:
         try:
-            trainer = subject.trainer(name, updates=MOST_UPDATES, **_quickly(subject, name))
+            trainer = subject.trainer(name, updates=LOOKS[-1], **_quickly(subject, name))
         except UsageError as error:  # a method that cannot learn from this teacher says so
             refusals.append(str(error))
             continue
@@ -143,14 +143,14 @@ def _require_improvement(trainer: Trainer, name: str) -> None:
     if first < 0.05 * spread:
         return  # such as a student of many steps, which begins as the teacher
     after = first
-    for look in (64, 128, MOST_UPDATES):
+    for look in LOOKS:
         while trainer.ledger.updates < look and trainer.fraction < 1:
             trainer.iteration()
         after = distance_of(trainer.method, real)
         if after < IMPROVED * first:
             return
     raise Doubt(
-        f"on {name}, {MOST_UPDATES} updates of 64 images took the distance of the images' mean and deviation "
+        f"on {name}, {LOOKS[-1]} updates of 64 images took the distance of the images' mean and deviation "
         f"from the teacher's from {first:.3g} to {after:.3g}, which is no improvement",
         "try another lr by --set; if the method needs longer, `bench run` shows whether it learns",
     )

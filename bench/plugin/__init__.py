@@ -72,6 +72,8 @@ from bench.plugin.teacher import Augment, ReportedFID, Teacher, Trainable
 
 register_method = registry.methods.register
 """Decorate a Method to make it available as ``--method NAME``."""
+get_method = registry.methods.get
+"""Get the class of a registered method, whatever package holds it: ``class Mine(get_method("sid"))``."""
 register_teacher = registry.teachers.register
 """Decorate a Teacher to make it available as ``--teacher NAME``."""
 register_metric = registry.metrics.register
@@ -103,6 +105,7 @@ __all__ = [  # noqa: RUF022 - grouped by what an author makes
     "Step",
     "TeacherPairs",
     "TrainingSettings",
+    "get_method",
     "register_method",
     # the mathematics of diffusion
     "Denoiser",

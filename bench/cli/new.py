@@ -1,0 +1,58 @@
+"""``bench new``: begin a plugin of your own."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.cli.check import What
+from bench.cli.options import Plugins
+from bench.errors import UsageError
+from bench.files.atomic import write_atomic
+from bench.files.paths import written_path
+
+NEXT = {
+    "method": "bench run --plugin {file} --method {name} --teacher edm-digits --budget images=50k",
+    "teacher": "bench eval teacher:{name} --plugin {file}",
+    "metric": "bench eval teacher:edm-digits --plugin {file} --metrics {name}",
+    "extractor": "bench eval teacher:edm-digits --plugin {file} --protocol {name}-1k",
+    "dataset": "bench stats {name} --plugin {file} --protocol pixels-5k -o {name}.safetensors",
+}
+"""What to do first with a new thing."""
+
+
+def command(
+    *,
+    what: Annotated[What, typer.Argument(help="Kind of thing.")],
+    name: Annotated[str, typer.Argument(help="Its name, such as my-method.")],
+    parent: Annotated[
+        str, typer.Option("--from", metavar="METHOD", help="Begin a variant of this method.")
+    ] = "",
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", parser=written_path, metavar="FILE", help="[default: the name, here]"
+        ),
+    ] = None,
+    plugin: Plugins = None,
+) -> None:
+    """Begin a method, teacher, metric, extractor or data set of your own: a working example of its kind
+    under a new name.
+
+    Example: bench new method mine --from sid
+    """
+    if parent and what is not What.method:
+        raise UsageError(f"--from is for methods, given with a {what.value}; leave it out.")
+    # Here because of torch, which the help and a mistyped flag do without.
+    from bench.scaffold.scaffold import module_name, new_plugin
+
+    text = new_plugin(what.value, name, parent)
+    file = output or Path(f"{module_name(name)}.py")
+    if file.exists():
+        raise UsageError(
+            f"{str(file)!r} is there already; give another name, or another file by --output."
+        )
+    write_atomic(file, text)
+    typer.echo(f"wrote {file}")
+    typer.echo(f"check it:  bench check {what.value} {name} --plugin {file}")
+    typer.echo(f"use it:    {NEXT[what.value].format(name=name, file=file)}")

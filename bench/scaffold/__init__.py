@@ -1,0 +1,1 @@
+"""New plugins, as working examples of their kind to begin from."""

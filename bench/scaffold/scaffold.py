@@ -1,0 +1,67 @@
+"""Write a new plugin: an example of its kind under a name of its own."""
+
+import keyword
+import re
+from pathlib import Path
+
+from bench import registry
+from bench.conformance.method_subject import MethodSubject
+from bench.errors import UsageError
+
+TEMPLATES = Path(__file__).with_name("templates")
+
+
+def module_name(name: str) -> str:
+    """The name of a Python module for what is registered as ``name``."""
+    return re.sub(r"\W+", "_", name).strip("_").lower()
+
+
+def class_name(name: str) -> str:
+    """The name of its class: ``my-method`` is MyMethod."""
+    return "".join(word[:1].upper() + word[1:] for word in re.split(r"[\W_]+", name))
+
+
+def new_plugin(kind: str, name: str, parent: str = "") -> str:
+    """Return the text of a new plugin file that registers a ``kind`` under ``name``.
+
+    A method may be a variant of another, its ``parent``, of which it becomes a subclass. Raises UsageError
+    for a name that is taken or could name no module, and for a parent that is not there or does not train.
+    """
+    require_free(kind, name)
+    if not parent:
+        return _renamed((TEMPLATES / f"{kind}.py").read_text(encoding="utf-8"), kind, name)
+    subject = MethodSubject(parent)
+    if not subject.method.trains:
+        raise UsageError(f"the method {parent!r} does not train, so that there is no loss to change.")
+    loss = next(
+        step.loss
+        for step in subject.trainer().steps
+        if step.network is not None and step.role == "generator"
+    )
+    text = _renamed((TEMPLATES / "variant.py").read_text(encoding="utf-8"), "method", name)
+    text = text.replace("parent_loss", getattr(loss, "__name__", "loss"))
+    return text.replace("`parent`", f"`{parent}`").replace('"parent"', f'"{parent}"')
+
+
+def require_free(kind: str, name: str) -> None:
+    """Raise UsageError for a name that is taken, or of which no module and class can be named."""
+    if entry := registry.REGISTRIES[kind].entries().get(name):
+        raise UsageError(f"the {kind} {name!r} is that of {entry.origin}; choose another name.")
+    module = module_name(name)
+    if not module.isidentifier() or keyword.iskeyword(module) or not class_name(name).isidentifier():
+        raise UsageError(
+            f"the name {name!r} makes no name of a Python module; take letters, digits and hyphens, such as "
+            "my-method."
+        )
+
+
+def _renamed(text: str, kind: str, name: str) -> str:
+    """A template under the new name, in place of ``new-KIND`` and ``NewKind``."""
+    named = {
+        f"new-{kind}": name,
+        f"new_{kind}": module_name(name),
+        f"New{kind.title()}": class_name(name),
+    }
+    for old, new in named.items():
+        text = text.replace(old, new)
+    return text

@@ -1,0 +1,1 @@
+"""The examples themselves: each a plugin file that runs as it stands."""

@@ -1,0 +1,153 @@
+"""Methods that are broken on purpose, each in one place: ``bench check`` names the fault and what to do."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from bench.conformance.examination import examination
+from bench.scaffold.scaffold import new_plugin
+from tests.helpers.plugins import plugin
+
+BROKEN = {
+    "trains the teacher": (
+        (
+            "self.generator = teacher.trainable_copy(self.settings.dropout)  # averaged, evaluated, saved",
+            "self.generator = teacher.denoiser",
+        ),
+        "teacher-is-never-changed",
+        "a step trains the teacher's own network; begin from teacher.trainable_copy",
+    ),
+    "leaks gradient into a frozen network": (
+        (
+            "return (gap * x).sum(pixels(x))",
+            "self.fake.requires_grad_(True)\n"
+            "        leak = self.fake(y.detach(), sigma, batch.labels).square().sum(pixels(x))\n"
+            "        return (gap * x).sum(pixels(x)) + 1e-3 * leak",
+        ),
+        "gradients-reach-the-steps-own-networks-and-no-others",
+        "the loss of the generator step leaves a gradient in .*fake.*, which it does not train",
+    ),
+    "states a wrong NFE": (
+        ("    settings: Settings\n", "    settings: Settings\n    nfe = 2\n"),
+        "nfe-is-the-number-of-evaluations",
+        "`nfe` says 2, and `generate` spends 1 evaluations .*; return 1 from the property",
+    ),
+    "is not deterministic": (
+        (
+            "y = add_noise(x, sigma)",
+            "import os\n            y = add_noise(x, sigma * (1 + os.urandom(1)[0] / 256))",
+        ),
+        "same-seed-gives-the-same-weights",
+        "two trainings from one seed end with other weights .*; draw all random numbers from torch's global",
+    ),
+    "has NaN at large sigma": (
+        ("return (gap * x)", "return (gap * sigma.exp()[:, None, None, None] * x)"),
+        "losses-are-finite-at-extreme-noise",
+        "with the highest noise levels that may be drawn, the loss of the generator step is -?(inf|nan)",
+    ),
+    "forgets labels": (
+        ("return self.generator(sigma * z, sigma, labels)", "return self.generator(sigma * z, sigma)"),
+        "generator-sees-its-labels",
+        "the images of other labels are the same; pass `labels` on to the generator",
+    ),
+    "forgets labels of one network": (
+        (
+            "return denoising_loss(self.fake, x, self.noise, batch.labels)",
+            "return denoising_loss(self.fake, x.detach() * 0, self.noise)",
+        ),
+        "losses-see-their-labels",
+        "the loss of the fake step is the same for other labels",
+    ),
+    "registers twice": (
+        (
+            "from bench.plugin import (",
+            "from bench.plugin import Method as M\nfrom bench.plugin import register_method as r\nr('broken')(M)\nfrom bench.plugin import (",
+        ),
+        "is-registered",
+        "registers the method 'broken', but the plugin file .* already provides that name; choose another",
+    ),
+    "fails to import": (
+        ("import torch\n", "import torch\nimport not_there\n"),
+        "is-registered",
+        "does not import: ModuleNotFoundError: No module named 'not_there'",
+    ),
+    "does not declare its need of data": (
+        ("            x = self.generate(batch.z, batch.labels)\n", "            x, _ = batch.real\n"),
+        "requires-the-data-that-its-losses-read",
+        r"a loss reads batch.real, which `requires` does not name.*; return \(RealImages\(\),\)",
+    ),
+    "makes images of another range": (
+        (
+            "return self.generator(sigma * z, sigma, labels)",
+            "return 127.5 * (1 + self.generator(sigma * z, sigma, labels))",
+        ),
+        "images-are-of-the-noises-shape-and-range",
+        r"`generate` returns values from .* to .*, expected \[-1, 1\]",
+    ),
+    "makes images from 0 to 1": (
+        (
+            "return self.generator(sigma * z, sigma, labels)",
+            "return 0.5 * (1 + self.generator(sigma * z, sigma, labels).clamp(-1, 1))",
+        ),
+        "images-are-of-the-noises-shape-and-range",
+        r"`generate` returns no value below 0 .*, expected \[-1, 1\]",
+    ),
+    "logs what is no scalar": (
+        ("gap.square().mean()", "gap.square().mean(pixels(x))"),
+        "logs-are-single-numbers",
+        r"batch.logs\['score_gap'\] of the generator step of method 'broken' is a tensor of shape \(16,\), expected",
+    ),
+    "depends on the order of the batch": (
+        (
+            "return (gap * x).sum(pixels(x))",
+            "return (gap * x).sum(pixels(x)) * torch.linspace(0.5, 1, len(x))",
+        ),
+        "losses-do-not-depend-on-the-order-of-the-batch",
+        "an image's loss in the generator step depends on its place in the batch; compute each",
+    ),
+    "keeps a number that no checkpoint has": (
+        (
+            "return (gap * x).sum(pixels(x))",
+            "self.scale = 0.5 + 0.5 * getattr(self, 'scale', 0.0)\n        return self.scale * (gap * x).sum(pixels(x))",
+        ),
+        "continuing-is-the-same-as-never-stopping",
+        "ends with other weights than one that was not .*; keep what training changes in a network",
+    ),
+    "averages its loss": (
+        ("return (gap * x).sum(pixels(x))", "return (gap * x).mean()"),
+        "losses-are-one-value-for-each-image",
+        "the loss of the generator step of method 'broken' returns is a tensor with one value and no dimension",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_a_fault_is_named_with_its_reason_and_remedy(tmp_path, fault):
+    (old, new), check, complaint = BROKEN[fault]
+    text = new_plugin("method", "broken")
+    assert old in text
+    file = plugin(tmp_path, text.replace(old, new, 1))
+    findings = {}
+    for finding in examination("method", "broken", plugins=[file]):
+        findings[finding.check] = finding
+        if finding.check == check:
+            break
+    assert findings[check].outcome == "failed", findings
+    assert re.search(complaint, findings[check].sentence), findings[check].sentence
+
+
+def test_the_command_says_so_and_ends_with_1(tmp_path, bench):
+    (old, new), check, complaint = BROKEN["fails to import"]
+    file = plugin(tmp_path, new_plugin("method", "broken").replace(old, new, 1))
+    code, out, err = bench("check", "method", "broken", "--plugin", file)
+    assert code == 1, err
+    assert re.search(f"failed {check}: .*{complaint}", out)
+    assert out.splitlines()[-1] == "broken does not keep the contract of a method: 1 failed"
+
+
+def test_a_name_that_nothing_has_is_a_mistake_of_the_command(bench):
+    code, out, err = bench("check", "method", "sidd")
+    assert (code, out) == (2, "")
+    assert "did you mean 'sid'?" in err
