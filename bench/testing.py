@@ -32,7 +32,7 @@ class Contract:
     plugin: ClassVar[str | Path | None] = None
     """The file that registers it, if no installed package announces it."""
     settings: ClassVar[dict[str, Any]] = {}
-    """Of a method, in place of those of its card."""
+    """Of a method, in place of those of its card; of a metric, its parameters."""
     slow: ClassVar[bool] = True
     """Whether checks that start other processes, some seconds each, are made as well."""
 

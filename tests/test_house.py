@@ -23,6 +23,7 @@ COMPUTING = [
     "training",
     "launching",
     "conformance",
+    "testing",
     "scaffold",
 ]
 READING = ["ranking", "render"]
@@ -37,6 +38,7 @@ ORDER = [
     "training",
     "launching",
     "conformance",
+    "testing",
     "scaffold",
     *READING,
     "api",

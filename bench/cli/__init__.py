@@ -25,8 +25,8 @@ COMMANDS = {
     "different records it is refused.",
     "rm": "Remove runs from the results folder, with all that is kept beside them.",
     "list": "List methods, teachers, released generators, data sets, evals or runs.",
-    "new": "Begin a method, teacher, metric, extractor or data set of your own: a working example of its kind "
-    "under a new name.",
+    "new": "Begin a method, teacher, metric, extractor or data set of your own: "
+    "a working example of its kind under a new name.",
     "check": "Check in seconds that a method, teacher, metric, extractor or data set keeps its contract. "
     "Exit code 1 if it does not.",
     "show": "Show what a method will use and where each value comes from, or the facts of anything else.",

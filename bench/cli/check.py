@@ -15,6 +15,10 @@ from bench.files.streams import stdout_to_stderr
 from bench.runs.recipe import parse_setting
 
 What = StrEnum("What", "method teacher metric extractor dataset")
+A = {"extractor": "a feature extractor", "dataset": "a data set"} | {
+    kind: f"a {kind}" for kind in ("method", "teacher", "metric")
+}
+"""The words for each kind."""
 COLOURS = {"passed": "green", "failed": "red", "warning": "yellow", "skipped": None}
 
 
@@ -24,7 +28,11 @@ def command(
     name: Annotated[str, typer.Argument(help="The name under which it is registered.")],
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="One hyper-parameter of a method; repeatable."),
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="A setting of a method or metric; repeatable.",
+        ),
     ] = None,
     format_: Json = "terminal",
     plugin: PluginFiles = None,
@@ -55,7 +63,7 @@ def command(
     else:
         keeps = "does not keep" if counts["failed"] else "keeps"
         told = ", ".join(f"{n} {outcome}" for outcome, n in sorted(counts.items()))
-        typer.echo(f"{name} {keeps} the contract of a {what.value}: {told}")
+        typer.echo(f"{name} {keeps} the contract of {A[what.value]}: {told}")
     if counts["failed"]:
         raise typer.Exit(1)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import registry
-from bench.conformance import method
+from bench.conformance import dataset, extractor, method, metric, teacher
 from bench.conformance.finding import Check, Finding, examine
 from bench.conformance.method_subject import MethodSubject
 from bench.errors import BenchError, UsageError, unknown
@@ -33,6 +33,10 @@ class Kind:
 
 KINDS: Mapping[str, Kind] = {
     "method": Kind(MethodSubject, method.GATES, method.CHECKS, method.SLOW),
+    "teacher": Kind(teacher.TeacherSubject, teacher.GATES, teacher.CHECKS),
+    "metric": Kind(metric.MetricSubject, metric.GATES, metric.CHECKS),
+    "extractor": Kind(extractor.ExtractorSubject, extractor.GATES, extractor.CHECKS),
+    "dataset": Kind(dataset.DatasetSubject, dataset.GATES, dataset.CHECKS),
 }
 """By the word of the registry."""
 
@@ -46,7 +50,7 @@ def examination(
         kind: one of ``KINDS``.
         name: under which it is registered, perhaps by one of the plugin files.
         plugins: files that are loaded first.
-        settings: of a method, in place of its card's.
+        settings: of a method, in place of its card's; of a metric, its parameters.
 
     Raises UsageError for a name that nothing has.
     """

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench.errors import BenchError, one_line
+from bench.files.assets import Asset
 
 Check = Callable[[Any], None]
 """Looks at a subject, and raises Fault, Doubt or NotApplicable if there is something to say."""
@@ -52,6 +53,13 @@ class Finding:
     def sentence(self) -> str:
         """The reason and the remedy as one sentence."""
         return "; ".join(filter(None, (self.reason, self.remedy))).rstrip(".") + "."
+
+
+def require_at_hand(assets: Iterable[Asset], what: str) -> None:
+    """Raise Fault for a file that ``what``, as in ``teacher:NAME``, needs and that is not in the cache."""
+    for asset in assets:
+        if not asset.path.exists():
+            raise Fault(f"it needs {asset.file}, which is not here", f"fetch it by `bench fetch {what}`")
 
 
 def name_of(check: Check) -> str:

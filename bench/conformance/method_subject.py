@@ -1,7 +1,7 @@
 """A method under examination: its trainers on the toy teacher and on others, and its losses on one batch."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 from pathlib import Path
@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from bench import registry
-from bench.conformance.finding import NotApplicable
+from bench.conformance.finding import NotApplicable, require_at_hand
 from bench.conformance.toy import IMAGES, ToyTeacher, toy_images
 from bench.evaluation.sampling import seeded_noise
 from bench.factory import find_teacher_class
 from bench.plugin.batch import Batch
 from bench.plugin.dataset import find_dataset
 from bench.plugin.method import Method, Settings, Step
-from bench.plugin.requirement import PublishedFile, RealImages, Requirement, TeacherPairs
+from bench.plugin.requirement import PublishedFile, RealImages, TeacherPairs
 from bench.plugin.teacher import Teacher
 from bench.runs.budget import Budget
 from bench.settings import card, choose_settings
@@ -87,7 +87,8 @@ class MethodSubject:
         made: Teacher = find_teacher_class(teacher)[0]() if teacher else ToyTeacher()
         method = self.make(made, **({"batch": BATCH} | small))
         needs = {type(r): r for r in self.method.requires(method.settings)}
-        _require_files(self.method.requires(method.settings), self.name)
+        files = [n.asset for n in self.method.requires(method.settings) if isinstance(n, PublishedFile)]
+        require_at_hand(files, f"method:{self.name}")
         pairs = real = None
         if TeacherPairs in needs:
             z, labels = seeded_noise(range(IMAGES), made.image_spec)
@@ -110,14 +111,6 @@ class MethodSubject:
         for _ in range(3):
             trainer.iteration()
         return trainer
-
-
-def _require_files(required: Sequence[Requirement], name: str) -> None:
-    for need in required:
-        if isinstance(need, PublishedFile) and not need.asset.path.exists():
-            raise NotApplicable(
-                f"it needs {need.asset.file}, which is not here: `bench fetch method:{name}` gets it"
-            )
 
 
 @contextmanager

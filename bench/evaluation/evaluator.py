@@ -80,7 +80,7 @@ class Evaluator:
             if isinstance(metric, GeneratorMetric):
                 value = metric.measure(at_once(generate, self.image_spec, self.device), self.device)
                 measured[name] = Measurement(
-                    value=_finite(name, value), protocol=metric.conditions(self.device)
+                    value=as_number(name, value), protocol=metric.conditions(self.device)
                 )
         return {name: measured[name] for name in self.plan.metrics}
 
@@ -173,7 +173,7 @@ class Evaluator:
                 )
             )
         values = [
-            _finite(name, metric.value(kept[needs[name]], self.references.prepared.get(name)))
+            as_number(name, metric.value(kept[needs[name]], self.references.prepared.get(name)))
             for name, metric in metrics.items()
         ]
         return dict(zip(metrics, distributed.of_main(values), strict=True))
@@ -191,7 +191,8 @@ class Evaluator:
         )
 
 
-def _finite(name: str, value: Any) -> float:
+def as_number(name: str, value: Any) -> float:
+    """What a metric returned, as a number. Raises BenchError if it is not one finite number."""
     try:
         value = float(value)
     except (TypeError, ValueError, RuntimeError):  # a tensor of several numbers

@@ -30,28 +30,34 @@ def new_plugin(kind: str, name: str, parent: str = "") -> str:
     require_free(kind, name)
     if not parent:
         return _renamed((TEMPLATES / f"{kind}.py").read_text(encoding="utf-8"), kind, name)
-    subject = MethodSubject(parent)
-    if not subject.method.trains:
-        raise UsageError(f"the method {parent!r} does not train, so that there is no loss to change.")
-    loss = next(
-        step.loss
-        for step in subject.trainer().steps
-        if step.network is not None and step.role == "generator"
-    )
     text = _renamed((TEMPLATES / "variant.py").read_text(encoding="utf-8"), "method", name)
-    text = text.replace("parent_loss", getattr(loss, "__name__", "loss"))
+    text = text.replace("parent_loss", _generators_loss(parent))
     return text.replace("`parent`", f"`{parent}`").replace('"parent"', f'"{parent}"')
+
+
+def _generators_loss(name: str) -> str:
+    """The name of the function of a method that is its generator's loss. Raises UsageError if there is none."""
+    subject = MethodSubject(name)
+    if not subject.method.trains:
+        raise UsageError(f"the method {name!r} does not train, so that there is no loss to change.")
+    trainer = subject.trainer()
+    losses = [step.loss for step in trainer.steps if step.network is trainer.method.generator]
+    known = getattr(losses[0], "__name__", "")
+    if getattr(losses[0], "__self__", None) is not trainer.method or not hasattr(subject.method, known):
+        raise UsageError(
+            f"the losses of the method {name!r} are those of others that it carries out; begin from one of them."
+        )
+    return known
 
 
 def require_free(kind: str, name: str) -> None:
     """Raise UsageError for a name that is taken, or of which no module and class can be named."""
     if entry := registry.REGISTRIES[kind].entries().get(name):
         raise UsageError(f"the {kind} {name!r} is that of {entry.origin}; choose another name.")
-    module = module_name(name)
-    if not module.isidentifier() or keyword.iskeyword(module) or not class_name(name).isidentifier():
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9._-]*", name) or keyword.iskeyword(module_name(name)):
         raise UsageError(
             f"the name {name!r} makes no name of a Python module; take letters, digits and hyphens, such as "
-            "my-method."
+            f"my-{kind}."
         )
 
 
