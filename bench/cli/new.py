@@ -12,11 +12,11 @@ from bench.files.atomic import write_atomic
 from bench.files.paths import written_path
 
 NEXT = {
-    "method": "bench run --plugin {file} --method {name} --teacher edm-digits --budget images=50k",
-    "teacher": "bench eval teacher:{name} --plugin {file}",
-    "metric": "bench eval teacher:edm-digits --plugin {file} --metrics {name}",
-    "extractor": "bench eval teacher:edm-digits --plugin {file} --protocol {name}-1k",
-    "dataset": "bench stats {name} --plugin {file} --protocol pixels-5k -o {name}.safetensors",
+    "method": "bench run{given} --method {name} --teacher edm-digits --budget images=50k",
+    "teacher": "bench eval teacher:{name}{given}",
+    "metric": "bench eval teacher:edm-digits{given} --metrics {name}",
+    "extractor": "bench eval teacher:edm-digits{given} --protocol {name}-1k",
+    "dataset": "bench stats {name}{given} --protocol pixels-5k -o {name}.safetensors",
 }
 """What to do first with a new thing."""
 
@@ -28,10 +28,13 @@ def command(
     parent: Annotated[
         str, typer.Option("--from", metavar="METHOD", help="Begin a variant of this method.")
     ] = "",
+    package: Annotated[
+        bool, typer.Option("--package", help="A folder to install, with an entry point and tests.")
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", parser=written_path, metavar="FILE", help="[default: the name, here]"
+            "--output", "-o", parser=written_path, metavar="PATH", help="[default: the name, here]"
         ),
     ] = None,
     plugin: Plugins = None,
@@ -44,15 +47,20 @@ def command(
     if parent and what is not What.method:
         raise UsageError(f"--from is for methods, given with a {what.value}; leave it out.")
     # Here because of torch, which the help and a mistyped flag do without.
+    from bench.scaffold.package import new_package, write_package
     from bench.scaffold.scaffold import module_name, new_plugin
 
-    text = new_plugin(what.value, name, parent)
-    file = output or Path(f"{module_name(name)}.py")
-    if file.exists():
+    place = output or Path(name if package else f"{module_name(name)}.py")
+    if place.exists():
         raise UsageError(
-            f"{str(file)!r} is there already; give another name, or another file by --output."
+            f"{str(place)!r} is there already; give another name, or another place by --output."
         )
-    write_atomic(file, text)
-    typer.echo(f"wrote {file}")
-    typer.echo(f"check it:  bench check {what.value} {name} --plugin {file}")
-    typer.echo(f"use it:    {NEXT[what.value].format(name=name, file=file)}")
+    if package:
+        write_package(new_package(what.value, name, parent), place)
+    else:
+        write_atomic(place, new_plugin(what.value, name, parent))
+    given = "" if package else f" --plugin {place}"
+    typer.echo(f"wrote      {place}")
+    typer.echo(f"install:   pip install -e './{place}[test]'" if package else "", nl=package)
+    typer.echo(f"check it:  bench check {what.value} {name}{given}")
+    typer.echo(f"use it:    {NEXT[what.value].format(name=name, given=given)}")

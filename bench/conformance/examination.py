@@ -42,7 +42,12 @@ KINDS: Mapping[str, Kind] = {
 
 
 def examination(
-    kind: str, name: str, *, plugins: Sequence[Path] = (), settings: Mapping[str, Any] | None = None
+    kind: str,
+    name: str,
+    *,
+    plugins: Sequence[Path] = (),
+    settings: Mapping[str, Any] | None = None,
+    slow: bool = True,
 ) -> Iterator[Finding]:
     """Examine what is registered under ``name``: yield a finding for each check, as it is made.
 
@@ -51,6 +56,8 @@ def examination(
         name: under which it is registered, perhaps by one of the plugin files.
         plugins: files that are loaded first.
         settings: of a method, in place of its card's; of a metric, its parameters.
+
+        slow: carry out the checks that start other processes as well.
 
     Raises UsageError for a name that nothing has.
     """
@@ -69,7 +76,7 @@ def examination(
     yield Finding(REGISTERS, fact, "passed")
     how = KINDS[kind]
     subject = how.subject(name, settings or {}, tuple(plugins))
-    yield from examine(how.gates, [*how.checks, *how.slow], subject)
+    yield from examine(how.gates, [*how.checks, *(how.slow if slow else ())], subject)
 
 
 class _Unknown(UsageError):

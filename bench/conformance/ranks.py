@@ -55,9 +55,13 @@ def main(asked: str, file: str) -> None:
         trainer = to_double(subject.trainer(late=True, batch=batch))
         for _ in range(4):
             trainer.iteration()
+        distributed.wait_for_all()  # so that neither ends while the other still listens
     if distributed.is_main():
         save_tensors(Path(file), dict(trainer.method.generator.state_dict()), {})
 
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # at once, as now and then a thread of torch aborts an interpreter that winds down

@@ -16,7 +16,11 @@ is run by ``bench run --plugin mine.py --method mine --teacher edm-digits --budg
             return self.generator(2.5 * z, 2.5, labels)
 
         def loss(self, batch):  # one value for each image
-            return denoising_loss(self.generator, self.generate(batch.z).detach(), self.noise)
+            x = self.generate(batch.z, batch.labels).detach()
+            return denoising_loss(self.generator, x, self.noise, batch.labels)
+
+``bench new method NAME`` writes a longer example, and ``bench check method NAME`` says whether a method keeps
+its contract.
 
 A plugin imports this module, the readers of foreign files in ``bench.files``, and its own package.
 The README has an example of a metric, and says how a package announces what it has.

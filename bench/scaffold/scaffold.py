@@ -36,7 +36,7 @@ def new_plugin(kind: str, name: str, parent: str = "") -> str:
 
 
 def _generators_loss(name: str) -> str:
-    """The name of the function of a method that is its generator's loss. Raises UsageError if there is none."""
+    """The name of the function that is a method's generator loss. Raises UsageError if there is none."""
     subject = MethodSubject(name)
     if not subject.method.trains:
         raise UsageError(f"the method {name!r} does not train, so that there is no loss to change.")
@@ -45,7 +45,7 @@ def _generators_loss(name: str) -> str:
     known = getattr(losses[0], "__name__", "")
     if getattr(losses[0], "__self__", None) is not trainer.method or not hasattr(subject.method, known):
         raise UsageError(
-            f"the losses of the method {name!r} are those of others that it carries out; begin from one of them."
+            f"the losses of the method {name!r} are of others that it carries out; begin from one of these."
         )
     return known
 

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
 import pytest
 
 from bench import registry
 from bench.conformance.examination import KINDS, examination
 from bench.errors import UsageError
+from bench.scaffold.package import new_package, write_package
 from bench.scaffold.scaffold import new_plugin
 from bench.settings import choose_settings
 from tests.helpers.plugins import plugin
@@ -38,7 +46,7 @@ def test_a_variant_of_sid_passes_every_check(tmp_path):
     sid = choose_settings(registry.methods.get("sid"), "edm-digits", {"batch": 16}).settings
     file = plugin(tmp_path, new_plugin("method", "my-own", "sid"))
     settings = sid.model_dump(exclude={"precision"})
-    findings = list(examination("method", "my-own", plugins=[file], settings=settings))
+    findings = list(examination("method", "my-own", plugins=[file], settings=settings, slow=False))
     assert [f for f in findings if f.outcome == "failed"] == []
     assert len(findings) > 15
 
@@ -55,7 +63,7 @@ def test_a_variant_of_sid_passes_every_check(tmp_path):
         ("a b", "", "makes no name of a Python module"),
         ("class", "", "makes no name of a Python module"),
         ("mine", "sidd", "did you mean 'sid'"),
-        ("mine", "sid2a", "the losses of the method 'sid2a' are those of others that it carries out"),
+        ("mine", "sid2a", "the losses of the method 'sid2a' are of others that it carries out"),
         ("mine", "teacher", "the method 'teacher' does not train"),
     ],
 )
@@ -71,3 +79,56 @@ def test_the_command_writes_a_file_once_and_says_what_to_do_next(tmp_path, monke
     assert "bench check metric my-own --plugin my_own.py" in out
     code, _, err = bench("new", "metric", "my-own")
     assert code == 2 and "'my_own.py' is there already" in err
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_package_announces_what_its_module_holds_and_registers_nothing_itself(
+    kind, tmp_path, monkeypatch
+):
+    """Its entry points are those of its pyproject.toml; imported, it is the thing under its name."""
+    write_package(new_package(kind, "my-own"), tmp_path / "my-own")
+    project = tomllib.loads((tmp_path / "my-own" / "pyproject.toml").read_text())["project"]
+    monkeypatch.syspath_prepend(tmp_path / "my-own")
+    points = [
+        EntryPoint(name, value, group)
+        for group, announced in project["entry-points"].items()
+        for name, value in announced.items()
+    ]
+    installed = registry._installed
+    own = lambda group: (*installed(group), *(p for p in points if p.group == group))  # noqa: E731
+    monkeypatch.setattr(registry, "_installed", own)
+    monkeypatch.delitem(sys.modules, "my_own", raising=False)
+    monkeypatch.delitem(sys.modules, f"my_own.{kind}", raising=False)
+    for point in points:
+        what = point.name.partition(".")[0] if "." in point.name else kind
+        assert registry.REGISTRIES[what].get(point.name.partition(".")[2] or point.name)
+    assert "register" not in (tmp_path / "my-own" / "my_own" / f"{kind}.py").read_text()
+    findings = list(examination(kind, "my-own", slow=False)) if kind != "method" else []
+    assert [f for f in findings if f.outcome == "failed"] == []
+
+
+def test_the_tests_of_a_package_are_those_of_its_contract(tmp_path):
+    """As pytest finds them in the package's own folder, with its entry points as pip installs them."""
+    folder = tmp_path / "my-own"
+    write_package(new_package("dataset", "my-own"), folder)
+    meta = folder / "my_own-0.1.0.dist-info"
+    meta.mkdir()
+    (meta / "METADATA").write_text("Metadata-Version: 2.1\nName: my-own\nVersion: 0.1.0\n")
+    (meta / "entry_points.txt").write_text("[bench.datasets]\nmy-own = my_own.dataset:MyOwn\n")
+    asked = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "--rootdir",
+        str(folder),
+        "tests",
+    ]
+    paths = os.pathsep.join([str(folder), str(Path(__file__).parents[2])])
+    done = subprocess.run(
+        asked, cwd=folder, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "5 passed" in done.stdout

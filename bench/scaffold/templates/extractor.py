@@ -31,6 +31,7 @@ class NewExtractor(FeatureExtractor):
 
 
 # A protocol says what a number means; its id is its family and number of images, `new-extractor-1k`.
-register_protocol(
-    Protocol(family="new-extractor", samples=1000, extractors=("new-extractor",), metrics=("fid",))
+PROTOCOL = Protocol(
+    family="new-extractor", samples=1000, extractors=("new-extractor",), metrics=("fid",)
 )
+register_protocol(PROTOCOL)
