@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.cli import app
+from bench.conformance.examination import examination
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -27,6 +28,13 @@ def test_the_example_method_runs_by_the_command_beside_it(bench, tmp_path, monke
     status, out, err = bench(*shlex.split(command)[1:], "--eval-samples", "50")
     assert status == 0, err
     assert "self-denoise" in out
+
+
+def test_the_example_method_keeps_its_contract(tmp_path):
+    code = next(block for block in blocks("python") if "@register_method" in block)
+    (tmp_path / "self_denoise.py").write_text(code)
+    findings = examination("method", "self-denoise", plugins=[tmp_path / "self_denoise.py"], slow=False)
+    assert [finding for finding in findings if finding.outcome == "failed"] == []
 
 
 def test_the_example_metric_measures(bench, tmp_path):

@@ -59,7 +59,8 @@ def teacher_is_never_changed(subject: MethodSubject) -> None:
 
 def same_seed_gives_the_same_weights(subject: MethodSubject) -> None:
     """Two trainings from one seed end with the same weights and make the same images."""
-    first, second = (_trained(subject.trainer(dropout=0.1)) for _ in range(2))
+    late = _begins_late(subject)
+    first, second = (_trained(subject.trainer(late=late, dropout=0.1)) for _ in range(2))
     _require_equal(
         first,
         second,
@@ -71,7 +72,8 @@ def same_seed_gives_the_same_weights(subject: MethodSubject) -> None:
 
 def continuing_is_the_same_as_never_stopping(subject: MethodSubject) -> None:
     """A training that is saved to a file and continued from it ends with the same weights, to the bit."""
-    options: dict[str, Any] = {"updates": 2 * UPDATES, "dropout": 0.1}
+    late = _begins_late(subject)
+    options: dict[str, Any] = {"late": late, "updates": 2 * UPDATES, "dropout": 0.1}
     straight = _trained(subject.trainer(**options), 2 * UPDATES)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "state.safetensors"
@@ -124,6 +126,11 @@ def improves_on_its_beginning(subject: MethodSubject) -> None:
         _require_improvement(trainer, name)
     if not tried:
         raise NotApplicable(f"it takes neither teacher: {refusals[0]}")
+
+
+def _begins_late(subject: MethodSubject) -> bool:
+    """Whether a step of the method is taken only after some images, and not in a few updates."""
+    return any(step.starts_at for step in subject.trainer().steps)
 
 
 def _quickly(subject: MethodSubject, teacher: str) -> dict[str, Any]:

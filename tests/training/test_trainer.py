@@ -103,10 +103,10 @@ def test_gradients_that_overflow_do_not_reach_the_weights():
     assert any(not torch.equal(p, before[name]) for name, p in step.network.state_dict().items())
 
 
-@pytest.mark.parametrize(("method", "settings"), TRAINED)
+@pytest.mark.parametrize(("method", "settings"), [each for each in TRAINED if each[1]])
 def test_continuing_from_a_checkpoint_is_the_same_as_never_stopping(tmp_path, method, settings):
     """To the bit, through a file: dropout, decay, average, ledger, real images drawn, targets,
-    heads, and stages begun.
+    heads, and stages begun. Under their own settings all methods do so in ``bench check``.
     """
     settings = {"batch": 16, "dropout": 0.1, **settings}
     straight = make_trainer(method, budget="updates=8", **settings)
