@@ -25,7 +25,7 @@ COLOURS = {"passed": "green", "failed": "red", "warning": "yellow", "skipped": N
 def command(
     *,
     what: Annotated[What, typer.Argument(help="Kind of thing.")],
-    name: Annotated[str, typer.Argument(help="The name under which it is registered.")],
+    name: Annotated[str, typer.Argument(help="Its name; of a data set also its path.")],
     set_: Annotated[
         list[str] | None,
         typer.Option(
@@ -43,7 +43,7 @@ def command(
     Example: bench check method mine --plugin mine.py
     """
     # Here because of torch, which the help and a mistyped flag do without.
-    from bench.conformance.examination import examination
+    from bench.conformance.examination import KINDS, examination
 
     found = []
     settings = dict(parse_setting(text) for text in set_ or [])
@@ -63,6 +63,8 @@ def command(
     else:
         keeps = "does not keep" if counts["failed"] else "keeps"
         told = ", ".join(f"{n} {outcome}" for outcome, n in sorted(counts.items()))
+        left = KINDS[what.value].count - len(found)
+        told += f"; {left} checks are left for when that is mended" if left else ""
         typer.echo(f"{name} {keeps} the contract of {A[what.value]}: {told}")
     if counts["failed"]:
         raise typer.Exit(1)

@@ -9,7 +9,8 @@ from bench import registry
 from bench.conformance import dataset, extractor, method, metric, teacher
 from bench.conformance.finding import Check, Finding, examine
 from bench.conformance.method_subject import MethodSubject
-from bench.errors import BenchError, UsageError, unknown
+from bench.errors import BenchError, unknown
+from bench.files.paths import written_path
 
 REGISTERS = "is-registered"
 """The name of the first finding: the plugin is imported, and what it registers keeps to the form."""
@@ -24,6 +25,11 @@ class Kind:
     gates: Sequence[Check]
     checks: Sequence[Check]
     slow: Sequence[Check] = ()
+
+    @property
+    def count(self) -> int:
+        """Number of findings on a thing of which no gate fails."""
+        return 1 + len(self.quick) + len(self.slow)
 
     @property
     def quick(self) -> list[Check]:
@@ -53,31 +59,32 @@ def examination(
 
     Args:
         kind: one of ``KINDS``.
-        name: under which it is registered, perhaps by one of the plugin files.
+        name: under which it is registered, perhaps by one of the plugin files; a teacher's source may follow,
+            as in ``diffusers:FOLDER``, and of a data set it may be a path.
         plugins: files that are loaded first.
         settings: of a method, in place of its card's; of a metric, its parameters.
 
         slow: carry out the checks that start other processes as well.
 
-    Raises UsageError for a name that nothing has.
+    Raises UsageError for a name that nothing has, and for a plugin file that is not there.
     """
     fact = f"The plugin imports, and what it registers as {name!r} is a {kind}."
+    base = name.partition(":")[0] if kind == "teacher" else name  # NAME:SOURCE stands for one of many
+    by_path = kind == "dataset" and Path(name).exists()
+    for missing in (plugin for plugin in plugins if not written_path(plugin).is_file()):
+        registry.load_plugin(missing)  # which says so
     try:
         for plugin in plugins:
             registry.load_plugin(plugin)
-        if name not in registry.REGISTRIES[kind].entries():
-            raise _Unknown(str(unknown(kind, name, registry.REGISTRIES[kind].entries())))
-        registry.REGISTRIES[kind].get(name)
-    except _Unknown:
-        raise
+        entries = registry.REGISTRIES[kind].entries()
+        if base in entries:
+            registry.REGISTRIES[kind].get(base)
     except BenchError as error:
         yield Finding(REGISTERS, fact, "failed", str(error))
         return
+    if base not in entries and not by_path:
+        raise unknown(kind, name, entries)
     yield Finding(REGISTERS, fact, "passed")
     how = KINDS[kind]
     subject = how.subject(name, settings or {}, tuple(plugins))
     yield from examine(how.gates, [*how.checks, *(how.slow if slow else ())], subject)
-
-
-class _Unknown(UsageError):
-    """A name that nothing has: a mistake of the request, not of a plugin."""

@@ -144,10 +144,23 @@ def test_the_command_says_so_and_ends_with_1(tmp_path, bench):
     code, out, err = bench("check", "method", "broken", "--plugin", file)
     assert code == 1, err
     assert re.search(f"failed {check}: .*{complaint}", out)
-    assert out.splitlines()[-1] == "broken does not keep the contract of a method: 1 failed"
+    last = "broken does not keep the contract of a method: 1 failed; 20 checks are left for when that is mended"
+    assert out.splitlines()[-1] == last
 
 
 def test_a_name_that_nothing_has_is_a_mistake_of_the_command(bench):
     code, out, err = bench("check", "method", "sidd")
     assert (code, out) == (2, "")
     assert "did you mean 'sid'?" in err
+
+
+def test_a_plugin_file_that_is_not_there_is_one_too(bench):
+    code, out, err = bench("check", "method", "sid", "--plugin", "nowhere.py")
+    assert (code, out) == (2, "")
+    assert "the plugin file 'nowhere.py' does not exist" in err
+
+
+def test_findings_are_data_too(bench):
+    found = bench.json("check", "metric", "fid")
+    assert {finding["outcome"] for finding in found} == {"passed"}
+    assert all(finding["fact"].endswith(".") for finding in found)

@@ -52,12 +52,20 @@ def test_every_batch_of_a_kind_lies_where_the_first_lay(graphs):
     first = Batch(torch.zeros(2, 1), torch.zeros(2, 3), real=(torch.zeros(2, 1), None), seen=0)
     first.memo["x"] = torch.ones(1)
     assert graphs.place("fake", first) is first
-    second = Batch(torch.ones(2, 1), torch.ones(2, 3), real=(torch.full((2, 1), 5.0), None), seen=64)
+    second = Batch(
+        torch.ones(2, 1),
+        torch.ones(2, 3),
+        real=(torch.full((2, 1), 5.0), None),
+        seen=64,
+        updates=2,
+        spent=torch.tensor(0.5),
+    )
     assert graphs.place("fake", second) is first
     assert torch.equal(first.z, second.z)
     assert torch.equal(first.labels, second.labels)
     assert torch.equal(first.real[0], second.real[0])
-    assert first.seen == 64
+    assert (first.seen, first.updates) == (64, 2)
+    assert first.spent == 0.5  # where a recorded loss reads it
     assert not first.memo  # of the update before
     graphs.recorded["generator", 0] = (Replayed(), torch.zeros(()))
     first.memo["x"] = torch.ones(1)
@@ -66,13 +74,19 @@ def test_every_batch_of_a_kind_lies_where_the_first_lay(graphs):
 
 
 @pytest.mark.parametrize(
-    "uses", [lambda seen: seen >= 16, lambda seen: seen // 100, lambda seen: min(1.0, seen / 100)]
+    "uses",
+    [
+        lambda batch: batch.seen >= 16,
+        lambda batch: batch.seen // 100,
+        lambda batch: min(1.0, batch.seen / 100),
+        lambda batch: batch.updates % 10,
+    ],
 )
 def test_a_loss_that_takes_seen_unsaid_is_refused_and_not_recorded_with_one_value_for_ever(graphs, uses):
     batch = Batch(torch.zeros(2, 1), seen=32)
 
     def compute():
-        uses(batch.seen)
+        uses(batch)
         return torch.zeros(())
 
     for _ in range(WARM_UPDATES):
