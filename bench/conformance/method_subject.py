@@ -21,7 +21,7 @@ from bench.plugin.method import Method, Settings, Step
 from bench.plugin.requirement import PublishedFile, RealImages, TeacherPairs
 from bench.plugin.teacher import Teacher
 from bench.runs.budget import Budget
-from bench.settings import card, choose_settings
+from bench.settings import choose_settings, recommended
 from bench.training.pairs import PairStream
 from bench.training.real_images import RealStream
 from bench.training.steps import checked_loss
@@ -52,10 +52,15 @@ class MethodSubject:
 
     def settings(self, teacher: str = CARD, **small: Any) -> Settings:
         """The card's values for a teacher or else usual ones, under ``small`` ones, under the overrides."""
-        fields, known = self.method.Settings.model_fields, card(self.method).values(teacher)
+        fields, known = self.method.Settings.model_fields, recommended(self.method, teacher).values
         usual = {k: v for k, v in (USUAL | {"batch": BATCH}).items() if k in fields and k not in known}
         own = {k: v for k, v in small.items() if k in fields}
         return choose_settings(self.method, teacher, usual | own | dict(self.overrides)).settings
+
+    def knows(self, teacher: str) -> bool:
+        """Whether the method's card has settings of its own for a registered teacher."""
+        registered = teacher in registry.teachers.entries()
+        return registered and recommended(self.method, teacher).suited
 
     def require_training(self) -> None:
         """Raise NotApplicable for a method that only samples."""
@@ -66,7 +71,7 @@ class MethodSubject:
         """Build the method on the toy teacher or another."""
         torch.manual_seed(0)
         teacher = teacher or ToyTeacher()
-        name = teacher.name if teacher.name in card(self.method).teachers else CARD
+        name = teacher.name if self.knows(teacher.name) else CARD
         return self.method(self.settings(name, **small), teacher)
 
     def trainer(
