@@ -28,7 +28,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -154,8 +154,10 @@ class Registry(Generic[T]):
         """Return the entries of an entry point: one, or one for each row of ``package:table.yaml``."""
         if not point.value.endswith(".yaml"):
             name = point.name.removeprefix(self.prefix)
-            return [Entry(self.kind, name, _origin(point), point.load, target=point.value)]
-        make = partial(Entry, self.kind, origin=_origin(point), target=point.value)
+            return [
+                Entry(self.kind, name, _origin(point.dist, point.value), point.load, target=point.value)
+            ]
+        make = partial(Entry, self.kind, origin=_origin(point.dist, point.value), target=point.value)
         try:
             return [
                 make(
@@ -329,10 +331,9 @@ def _read_table(place: str) -> dict[str, dict[str, Any]]:
         raise ValueError(f"it does not hold families of generators ({error})") from None
 
 
-def _origin(point: EntryPoint) -> str:
-    return (
-        f"package {point.dist.name} {point.dist.version}" if point.dist else f"entry point {point.value}"
-    )
+@cache  # each look at a package's name reads and parses all of its metadata
+def _origin(package: Distribution | None, value: str) -> str:
+    return f"package {package.name} {package.version}" if package else f"entry point {value}"
 
 
 def _broken_contract(registry: Registry[Any], thing: Any) -> str:

@@ -53,12 +53,15 @@ def requires_the_data_that_its_losses_read(subject: MethodSubject) -> None:
     """The losses read pairs and real images only if `requires` names them, and what it names they read."""
     trainer = subject.trainer(late=True)
     required = {type(r) for r in subject.method.requires(trainer.method.settings)}
-    read: set[str] = set()
-    batch = _Watched(**vars(trainer._fresh_batch()))
-    batch.__dict__["read"] = read
+    plain, read = trainer._fresh_batch(), set[str]()
+    batch = _Watched(**vars(plain))
     try:
-        for _ in losses_of(trainer, batch):
-            pass
+        for step in trainer.steps:
+            if not step.reuse:
+                batch = _Watched(**vars(plain) | {"memo": {}})
+            batch.read = read
+            trainer._freeze_all_but(step)
+            step.loss(batch)
     except BenchError:
         return  # a fault of another kind, which is looked at next
     except Exception as error:  # what comes of data that is not there
@@ -308,9 +311,11 @@ def _passes(counts: Mapping[str, float]) -> str:
 
 
 class _Watched(Batch):
-    """A batch that remembers which of the data that a method may require were read."""
+    """A batch that notes in ``read``, once it is set, what is read of the data that a method may require."""
+
+    read: set[str]
 
     def __getattribute__(self, name: str) -> Any:
-        if name in DATA:
-            object.__getattribute__(self, "__dict__").setdefault("read", set()).add(name)
+        if name in DATA and "read" in self.__dict__:
+            self.read.add(name)
         return super().__getattribute__(name)

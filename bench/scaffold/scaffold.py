@@ -9,6 +9,7 @@ from bench.conformance.method_subject import MethodSubject
 from bench.errors import UsageError
 
 TEMPLATES = Path(__file__).with_name("templates")
+"""The examples: each a plugin file that runs as it stands, and no module of the suite's."""
 
 
 def module_name(name: str) -> str:

@@ -1,1 +1,0 @@
-"""The examples themselves: each a plugin file that runs as it stands."""
