@@ -152,12 +152,9 @@ class Registry(Generic[T]):
 
     def _announced(self, point: EntryPoint) -> list[Entry]:
         """Return the entries of an entry point: one, or one for each row of ``package:table.yaml``."""
-        if not point.value.endswith(".yaml"):
-            name = point.name.removeprefix(self.prefix)
-            return [
-                Entry(self.kind, name, _origin(point.dist, point.value), point.load, target=point.value)
-            ]
         make = partial(Entry, self.kind, origin=_origin(point.dist, point.value), target=point.value)
+        if not point.value.endswith(".yaml"):
+            return [make(point.name.removeprefix(self.prefix), load=point.load)]
         try:
             return [
                 make(
