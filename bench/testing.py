@@ -6,7 +6,7 @@ A package that announces the method ``mine`` tests it in three lines, and of a p
 
     class TestMine(MethodContract):
         name = "mine"
-        plugin = "mine.py"  # of a file that is announced by no package
+        plugin = Path(__file__).with_name("mine.py")  # which no package announces
 """
 
 from pathlib import Path

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from bench import distributed
 from bench.cli.options import Json, PluginFiles
 from bench.files.streams import stdout_to_stderr
 from bench.runs.recipe import parse_setting
@@ -42,6 +43,7 @@ def command(
 
     Example: bench check method mine --plugin mine.py
     """
+    distributed.require_one("bench check")
     # Here because of torch, which the help and a mistyped flag do without.
     from bench.conformance.examination import KINDS, examination
 
