@@ -61,6 +61,7 @@ def command(
         write_atomic(place, new_plugin(what.value, name, parent))
     given = "" if package else f" --plugin {place}"
     typer.echo(f"wrote      {place}")
-    typer.echo(f"install:   pip install -e './{place}[test]'" if package else "", nl=package)
+    if package:
+        typer.echo(f"install:   pip install -e '{place.absolute()}[test]'")
     typer.echo(f"check it:  bench check {what.value} {name}{given}")
     typer.echo(f"use it:    {NEXT[what.value].format(name=name, given=given)}")

@@ -2,6 +2,7 @@
 
 import keyword
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 from bench import registry
@@ -52,13 +53,18 @@ def _generators_loss(name: str) -> str:
 
 
 def require_free(kind: str, name: str) -> None:
-    """Raise UsageError for a name that is taken, or of which no module and class can be named."""
+    """Raise UsageError for a name that is taken, also by a module, or that no module can have."""
     if entry := registry.REGISTRIES[kind].entries().get(name):
         raise UsageError(f"the {kind} {name!r} is that of {entry.origin}; choose another name.")
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9._-]*", name) or keyword.iskeyword(module_name(name)):
         raise UsageError(
             f"the name {name!r} makes no name of a Python module; take letters, digits and hyphens, such as "
             f"my-{kind}."
+        )
+    if find_spec(module_name(name)) is not None:
+        raise UsageError(
+            f"the name {name!r} is that of the module {module_name(name)!r}, which its own would hide; "
+            "choose another name."
         )
 
 

@@ -62,6 +62,7 @@ def test_a_variant_of_sid_passes_every_check(tmp_path):
         ),
         ("a b", "", "makes no name of a Python module"),
         ("class", "", "makes no name of a Python module"),
+        ("torch", "", "is that of the module 'torch', which its own would hide"),
         ("mine", "sidd", "did you mean 'sid'"),
         ("mine", "sid2a", "the losses of the method 'sid2a' are of others that it carries out"),
         ("mine", "teacher", "the method 'teacher' does not train"),
@@ -97,14 +98,14 @@ def test_a_package_announces_what_its_module_holds_and_registers_nothing_itself(
     installed = registry._installed
     own = lambda group: (*installed(group), *(p for p in points if p.group == group))  # noqa: E731
     monkeypatch.setattr(registry, "_installed", own)
-    monkeypatch.delitem(sys.modules, "my_own", raising=False)
-    monkeypatch.delitem(sys.modules, f"my_own.{kind}", raising=False)
     for point in points:
         what = point.name.partition(".")[0] if "." in point.name else kind
         assert registry.REGISTRIES[what].get(point.name.partition(".")[2] or point.name)
     assert "register" not in (tmp_path / "my-own" / "my_own" / f"{kind}.py").read_text()
     findings = list(examination(kind, "my-own", slow=False)) if kind != "method" else []
     assert [f for f in findings if f.outcome == "failed"] == []
+    for module in ("my_own", f"my_own.{kind}"):
+        del sys.modules[module]
 
 
 def test_the_tests_of_a_package_are_those_of_its_contract(tmp_path):
