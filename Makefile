@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs clean
 
 demo: $(VENV)/.ready  ## distil the embedded digits teacher by SiD, and show it beside the teacher (two to three minutes)
 	$(BIN)/bench run --method sid --teacher edm-digits
@@ -17,6 +17,9 @@ lint: $(VENV)/.ready  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(VENV)/.ready  ## the documentation as a site, in build/docs
+	$(BIN)/mkdocs build --quiet
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
