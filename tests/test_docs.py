@@ -12,7 +12,8 @@ import pytest
 from tests.helpers.documents import LANGUAGES, Reader, blocks
 
 ROOT = Path(__file__).parents[1]
-PAGES = {str(page.relative_to(ROOT)): page for page in [*sorted((ROOT / "docs").rglob("*.md"))]}
+TOP = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+PAGES = {str(page.relative_to(ROOT)): page for page in [*TOP, *sorted((ROOT / "docs").rglob("*.md"))]}
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -32,6 +33,16 @@ def test_every_block_of_code_works_or_says_why_it_is_not_run(name, bench, tmp_pa
             reader.carry_out(block)
         except Exception as error:
             raise AssertionError(f"{name}:{block.line} does not work: {error}") from error
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_file_that_a_page_points_to_is_there(name):
+    text = PAGES[name].read_text(encoding="utf-8")
+    made = {"commands.md"}  # by the site
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
+        assert target.startswith("http") or target in made or (PAGES[name].parent / target).exists(), (
+            target
+        )
 
 
 def test_the_site_builds_without_a_warning(tmp_path):
