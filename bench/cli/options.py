@@ -209,12 +209,19 @@ class RunFlags:
             help="Record updates as CUDA graphs: a small network or batch is many times faster.",
         ),
     ]
+    recompute: Annotated[
+        bool | None,
+        typer.Option(
+            "--recompute",
+            help="Compute activations again in the backward pass: a third more time, much less memory.",
+        ),
+    ]
     on_divergence: Annotated[
         str | None,
         typer.Option(
-            metavar="stop|rollback",
-            help="Of a loss that is not finite: fail, or go back to the last checkpoint and on with other "
-            "random numbers. [default: stop]",
+            metavar="stop|skip|rollback",
+            help="Of a loss that is not finite: fail, leave the update out, or go back to the last "
+            "checkpoint and on with other random numbers. [default: stop]",
         ),
     ]
     deterministic: Annotated[

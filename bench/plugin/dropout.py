@@ -35,14 +35,18 @@ class SameUnits(AbstractContextManager["SameUnits"]):
         image = student(y, sigma)
     with same, torch.no_grad():
         target = student(y_next, sigma_next)
+
+    Within another context it takes the numbers of that one.
     """
 
     def __init__(self) -> None:
         self.seeds: list[Tensor] = []
         self._again: Iterator[Tensor] | None = None
+        self._around: SameUnits | None = None
 
     def __enter__(self) -> Self:
         self._again = iter(self.seeds) if self.seeds else None
+        self._around = _same.get()
         self._token = _same.set(self)
         return self
 
@@ -53,7 +57,7 @@ class SameUnits(AbstractContextManager["SameUnits"]):
         """Return the numbers of the layer that is reached: drawn in the first pass, the same in others."""
         if self._again is not None:
             return next(self._again)
-        self.seeds.append(_drawn(x))
+        self.seeds.append(_drawn(x) if self._around is None else self._around.next_seeds(x))
         return self.seeds[-1]
 
 

@@ -114,9 +114,11 @@ class RunOptions(EvaluationOptions):
     """Images computed at once on one device, ``auto`` for as many as fit; None is the whole batch."""
     capture: bool = False
     """Record updates as CUDA graphs, on a GPU: the same mathematics without waiting for the host."""
-    on_divergence: Literal["stop", "rollback"] = "stop"
-    """What becomes of a run whose loss is no finite number: it fails, or goes back to the last checkpoint and
-    on from there with other random numbers.
+    recompute: bool = False
+    """Compute the networks' blocks again in the backward pass, to save memory."""
+    on_divergence: Literal["stop", "skip", "rollback"] = "stop"
+    """What becomes of a loss that is no finite number: the run fails, leaves the update out, or goes back to
+    the last checkpoint and on with other random numbers.
     """
     deterministic: bool = False
     """On a GPU, compute by algorithms that give the same bits each time, or fail where there are none."""
@@ -210,7 +212,7 @@ class Recipe(RecordedRecipe, extra="forbid"):
     evaluation: SettledEvaluation | None
     teacher_digest: str
     classes: int | None = Field(default=None, exclude_if=lambda classes: classes is None)
-    on_divergence: Literal["stop", "rollback"] = Field(
+    on_divergence: Literal["stop", "skip", "rollback"] = Field(
         "stop", exclude_if=lambda policy: policy == "stop"
     )
 

@@ -228,6 +228,8 @@ class Record(BaseModel, extra="allow", validate_by_name=True, serialize_by_alias
     """Why the run failed, where it did."""
     rollbacks: list[str] = []
     """Why the run went back to a checkpoint, each time that it did."""
+    skipped: Count = 0
+    """Updates that were left out because their gradients were not finite, by ``--on-divergence skip``."""
     recipe: Annotated[RecordedRecipe, AsGiven]
     recipe_hash: str
     request: dict[str, Any] = {}

@@ -74,13 +74,13 @@ class Checkpoint:
     def save(self) -> None:
         """Write the training state, then the record with what has been spent, and let go of older states.
 
-        Raises BenchError, and leaves the last state, if the losses since then have not been finite or the
-        disk is full.
+        Raises BenchError, and leaves the last state, if the losses since then or the weights are not
+        finite, or the disk is full.
         """
         started = time.perf_counter()
         self.trainer.synchronise()
         try:
-            self.trainer.losses.require_finite()
+            self.trainer.require_finite()
         except Diverged as error:
             raise Diverged(f"{error} ({self.last()}.)") from error
         if distributed.is_main():
@@ -90,10 +90,15 @@ class Checkpoint:
         self.writing = self.saved - started
 
     def _write(self) -> None:
-        updates = self.trainer.ledger.updates
+        updates, record = self.trainer.ledger.updates, self.recorder.record
+        if (skipped := self.trainer.skipped) > record.skipped:
+            self.recorder.observe(
+                Note(f"left out {skipped} updates so far, as their gradients were not finite")
+            )
+        record.skipped = skipped
         try:
             tensors, meta = self.trainer.state()
-            meta["rollbacks"] = len(self.recorder.record.rollbacks)
+            meta["rollbacks"] = len(record.rollbacks)
             save_sealed(self.folder.state(updates), tensors, meta)
         except OSError as error:
             raise BenchError(
@@ -102,8 +107,8 @@ class Checkpoint:
             ) from error
         for file in self.folder.states()[self.keep :]:
             file.unlink(missing_ok=True)
-        note_peak_memory(self.recorder.record, self.trainer.device)
-        self.folder.write_record(self.recorder.record)
+        note_peak_memory(record, self.trainer.device)
+        self.folder.write_record(record)
 
     def last(self) -> str:
         """Say which state a run would continue from, for the error that ends it."""

@@ -9,6 +9,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.runs.budget import UpdateCost
+from bench.training.recompute import Again
 
 
 def measure(update: Callable[[], None], roles: Mapping[str, nn.Module]) -> UpdateCost:
@@ -31,8 +32,10 @@ def measure(update: Callable[[], None], roles: Mapping[str, nn.Module]) -> Updat
     with ExitStack() as hooks:
         for role, network in roles.items():
             hooks.enter_context(network.register_forward_hook(partial(forward, role)))
-        with FlopCounterMode(display=False) as counter:
+        again = Again()
+        with again.counted(), FlopCounterMode(display=False) as counter:
             update()
     return UpdateCost(
-        counter.get_total_flops(), {role: (f, b) for role, (f, b) in passes.items() if f or b}
+        counter.get_total_flops() - again.flops,
+        {role: (f, b) for role, (f, b) in passes.items() if f or b},
     )

@@ -152,7 +152,8 @@ def _stand_in(job: Job, budget: Budget) -> Trainer:
     if job.requirements.real is not None:
         noise = InMemory(to_uint8(z.cpu()), None if labels is None else labels.cpu())
         real = RealStream(noise, teacher.image_spec, 0, device)
-    trainer = Trainer(job.make_method(), teacher, budget, device, pairs, real)
+    recompute = job.request.recompute
+    trainer = Trainer(job.make_method(), teacher, budget, device, pairs, real, recompute=recompute)
     trainer.steps = [replace(step, starts_at=0) for step in trainer.steps]  # as most of the run will be
     return trainer
 

@@ -178,7 +178,16 @@ def prepare_trainer(
     batch_gpu = images_at_once(job, budget, observe)
     torch.manual_seed(job.recipe.seed)
     trainer = Trainer(
-        method, job.teacher, budget, job.device, pairs, real, batch_gpu, job.request.capture
+        method,
+        job.teacher,
+        budget,
+        job.device,
+        pairs,
+        real,
+        batch_gpu,
+        capture=job.request.capture,
+        skip=job.recipe.on_divergence == "skip",
+        recompute=job.request.recompute,
     )
     charge_initial_generator(job, trainer)
     one_off = trainer.ledger.one_off  # measured by each process, or found in its cache

@@ -1,11 +1,11 @@
 """The steps of a method as they are carried out: checked, with optimizers, learning rates, sane gradients."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from bench.errors import BenchError
+from bench.errors import BenchError, Diverged
 from bench.plugin.batch import Batch
 from bench.plugin.method import Adam, Method, Step
 from bench.plugin.shapes import require_shape
@@ -93,6 +93,16 @@ def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tenso
 def below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors whose names begin with ``prefix`` and a dot, by the rest of their names."""
     return {n.removeprefix(f"{prefix}."): t for n, t in tensors.items() if n.startswith(f"{prefix}.")}
+
+
+def require_finite_weights(steps: Sequence[Step], updates: int) -> None:
+    """Raise Diverged for a step that trains a weight which is not finite, after so many updates."""
+    for step in steps:
+        if not all(p.isfinite().all() for module in step.modules for p in module.parameters()):
+            raise Diverged(
+                f"training diverged: the weights of the {step.role} step are not finite after update "
+                f"{updates:,}; give smaller learning rates by --set."
+            )
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from bench import distributed
-from bench.errors import BenchError, UsageError
+from bench.errors import UsageError
 from bench.plugin.batch import Batch, WholeBatchNeeded
 from bench.plugin.diffusion import ema_decay, fork_rng
 from bench.plugin.method import Method, Step, TrainingSettings
@@ -26,6 +26,8 @@ from bench.training.losses import Losses
 from bench.training.pairs import PairStream
 from bench.training.parts import parts_of, random_state, randomness_of, set_random_state, share_of
 from bench.training.real_images import RealStream
+from bench.training.recompute import recomputed
+from bench.training.scales import Scales
 from bench.training.steps import (
     below,
     checked_loss,
@@ -33,14 +35,10 @@ from bench.training.steps import (
     learning_rate,
     load_optimizer,
     optimizer_of,
+    require_finite_weights,
     sanitise,
     set_rate,
 )
-
-LEAST_SCALE = 2.0**-20
-"""Smallest scale of a loss in fp16 before training is given up; it begins at 2^16 and halves at
-every overflow.
-"""
 
 
 class Trainer:
@@ -63,16 +61,21 @@ class Trainer:
         real: RealStream | None = None,
         batch_gpu: int | None = None,
         capture: bool = False,
+        skip: bool = False,
+        recompute: bool = False,
     ) -> None:
         settings = method.settings
         assert isinstance(settings, TrainingSettings)
         parts = parts_of(settings.batch, batch_gpu, method.together)  # refuses what does not divide
         if capture and len(parts[0]) < settings.batch:
             raise UsageError("--capture records updates of a whole batch; leave it or --batch-gpu out.")
+        if capture and recompute:
+            raise UsageError("--capture keeps few activations by itself; leave it or --recompute out.")
         self.method, self.settings, self.teacher, self.budget = method, settings, teacher, budget
         self.device, self.pairs, self.real, self.batch_gpu = device, pairs, real, batch_gpu
-        self.capture = capture
+        self.capture, self.skip, self.recompute = capture, skip, recompute
         self.ledger, self.stage, self.stage_began, self.stage_updates = Ledger(), 0, 0, 0
+        self.skipped_before = 0  # updates left out, in earlier stages
         self.losses = Losses(f"method {method.name or type(method).__name__!r}")
         self.asks_whole: set[str] = set()
         """Roles of the steps whose losses have asked for numbers of the whole batch."""
@@ -96,10 +99,7 @@ class Trainer:
         }
         self.graphs = Graphs() if self.capture else None
         self.optimizers = {step.role: optimizer_of(step, self.capture) for step in self.steps}
-        self.scalers = {
-            step.role: torch.amp.GradScaler(self.device.type, enabled=self.settings.precision == "fp16")
-            for step in self.steps
-        }
+        self.scales = Scales(self.steps, self.device, self.settings.precision, skip=self.skip)
         self.average = copy.deepcopy(method.generator).requires_grad_(False).eval()
         self.costs: dict[str, UpdateCost] = {}
 
@@ -139,6 +139,7 @@ class Trainer:
             self._begin_next_stage()
 
     def _begin_next_stage(self) -> None:
+        self.skipped_before = self.skipped
         self.stage += 1
         self.stage_began, self.stage_updates = self.ledger.images, self.ledger.updates
         self.method.begin_stage(self.stage, self.average)
@@ -185,11 +186,12 @@ class Trainer:
         self.ledger.charge(self.costs[kind])
 
     def _measured_update(self, step: Step, batch: list[Batch], kind: str) -> None:
-        if kind in self.costs:
-            self._update(step, batch, kind)
-        else:
-            cost = measure(lambda: self._update(step, batch), self.roles)
-            self.costs[kind] = cost.times(distributed.world_size())
+        with recomputed(self.roles.values() if self.recompute else ()):
+            if kind in self.costs:
+                self._update(step, batch, kind)
+            else:
+                cost = measure(lambda: self._update(step, batch), self.roles)
+                self.costs[kind] = cost.times(distributed.world_size())
 
     def _gather(self, step: Step, batch: list[Batch]) -> None:
         """Give each part the numbers of the whole batch that the step's loss asks for."""
@@ -226,19 +228,19 @@ class Trainer:
         else:
             loss = self._compute(step, batch)
         self.losses.note(step.role, loss, batch, self.settings.batch)
-        if not self.scalers[step.role].is_enabled():  # which skips what is not finite
+        if not self.scales[step.role].is_enabled():  # which skips what is not finite
             self.losses.unchecked.append((self.ledger.updates + 1, step.role, loss))
 
     def _compute(self, step: Step, batch: list[Batch]) -> Tensor:
         """Compute the loss and its gradient, and move the weights. Return the loss."""
         self._freeze_all_but(step)
-        optimizer, scaler = self.optimizers[step.role], self.scalers[step.role]
+        optimizer, scaler = self.optimizers[step.role], self.scales[step.role]
         optimizer.zero_grad(set_to_none=True)
         losses = []
         for part in batch:
             with self._randomness_of(part, moves_on=part is batch[-1]):
                 loss = checked_loss(step, part, self.method).sum() / self.settings.batch
-                scaler.scale(loss).backward()
+                self.scales.scaled(step.role, loss).backward()
             losses.append(loss.detach())
         parameters = [p for module in step.modules for p in module.parameters() if p.grad is not None]
         gradients = [p.grad for p in parameters if p.grad is not None]
@@ -270,23 +272,22 @@ class Trainer:
             kept.copy_(buffer)
 
     def curve_values(self) -> dict[str, float]:
-        """Return the losses for the training curve and, in fp16, ``scale/ROLE``: what each loss is
-        multiplied by so that its gradient is in range.
+        """Return the losses for the training curve, and the scales in fp16 or the updates left out.
 
-        Raises BenchError for a loss that is not finite, and for a scale that has sunk to nothing,
-        which means that the values themselves are not finite.
+        Raises Diverged for a loss that is not finite, and BenchError where too many updates are left out.
         """
         self.losses.require_finite()
-        scales = {
-            role: scaler.get_scale() for role, scaler in self.scalers.items() if scaler.is_enabled()
-        }
-        for role, scale in scales.items():
-            if scale < LEAST_SCALE:
-                raise BenchError(
-                    f"the {role} step's gradients are not finite in fp16, whatever its loss is "
-                    "scaled by; use --precision tf32."
-                )
-        return self.losses.numbers() | {f"scale/{role}": scale for role, scale in scales.items()}
+        return self.losses.numbers() | self.scales.numbers()
+
+    @property
+    def skipped(self) -> int:
+        """Updates that were left out as their gradients were not finite, where that was asked for."""
+        return self.skipped_before + self.scales.skipped
+
+    def require_finite(self) -> None:
+        """Raise Diverged for a loss since the last look, or a trained weight, that is not finite."""
+        self.losses.require_finite()
+        require_finite_weights(self.steps, self.ledger.updates)
 
     def synchronise(self) -> None:
         """Wait for a GPU, which lags behind its launches: the wait belongs to training and not to
@@ -314,8 +315,9 @@ class Trainer:
             "stage": self.stage,
             "stage_began": self.stage_began,
             "stage_updates": self.stage_updates,
+            "skipped_before": self.skipped_before,
             "real_drawn": self.real.batches_drawn if self.real is not None else 0,
-            "scalers": {role: scaler.state_dict() for role, scaler in self.scalers.items()},
+            "scalers": self.scales.state(),
         }
 
     def restore(self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
@@ -323,12 +325,13 @@ class Trainer:
         while self.stage < meta["stage"]:
             self._begin_next_stage()
         self.stage_began, self.stage_updates = meta["stage_began"], meta["stage_updates"]
+        self.skipped_before = meta.get("skipped_before", 0)
         self.average.load_state_dict(below("average", tensors))
         for name, module in self._modules().items():
             module.load_state_dict(below(name, tensors))
         for role, optimizer in self.optimizers.items():
             load_optimizer(optimizer, below(f"optimizer.{role}", tensors))
-            self.scalers[role].load_state_dict(meta["scalers"][role])
+        self.scales.restore(meta["scalers"])
         set_random_state(below("random", tensors), self.device)
         if self.real is not None:
             self.real.batches_drawn = meta["real_drawn"]

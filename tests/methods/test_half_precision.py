@@ -68,21 +68,27 @@ def test_gradients_in_float16_point_where_those_of_float32_do(method):
         assert torch.cosine_similarity(found, full, dim=0) > 0.98
 
 
+def scaled(trainer: Trainer, **how) -> None:
+    """Scale the losses as in float16, on a CPU."""
+    for role in trainer.scales:
+        trainer.scales[role] = torch.amp.GradScaler("cpu", **how)
+
+
 def test_an_overflow_in_float16_skips_the_update_and_halves_the_scale():
     trainer = make_trainer("sid", batch=16)
     in_half(trainer, torch.float16)
-    trainer.scalers = {role: torch.amp.GradScaler("cpu", init_scale=2.0**40) for role in trainer.scalers}
+    scaled(trainer, init_scale=2.0**40)
     before = [p.clone() for p in trainer.method.fake.parameters()]
     trainer.iteration()
     assert all(torch.equal(a, b) for a, b in zip(before, trainer.method.fake.parameters(), strict=True))
-    assert trainer.scalers["fake"].get_scale() == 2.0**39
+    assert trainer.scales["fake"].get_scale() == 2.0**39
 
 
 def test_training_in_float16_goes_where_float32_goes():
     full = make_trainer("dmd", regression=0, batch=64, warmup_updates=0, lr=1e-4, fake_lr=1e-4)
     half = copy.deepcopy(full)
     in_half(half, torch.float16)
-    half.scalers = {role: torch.amp.GradScaler("cpu") for role in half.scalers}
+    scaled(half)
     start = torch.cat([p.flatten().clone() for p in full.method.fake.parameters()])
     moved = []
     for trainer in (full, half):
@@ -107,16 +113,14 @@ def test_scds_derivative_is_that_of_float32(half_type):
 
 def test_the_loss_scale_is_part_of_a_checkpoint():
     trainer = make_trainer("sid", batch=8)
-    trainer.scalers = {
-        role: torch.amp.GradScaler("cpu", init_scale=4.0, growth_interval=2) for role in trainer.scalers
-    }
+    scaled(trainer, init_scale=4.0, growth_interval=2)
     for _ in range(3):
         trainer.iteration()
     other = make_trainer("sid", batch=8)
-    other.scalers = {role: torch.amp.GradScaler("cpu") for role in other.scalers}
+    scaled(other)
     other.restore(*trainer.state())
-    for role, scaler in other.scalers.items():
-        assert scaler.state_dict() == trainer.scalers[role].state_dict()
+    for role, scaler in other.scales.items():
+        assert scaler.state_dict() == trainer.scales[role].state_dict()
         assert scaler.get_scale() == 8.0
 
 
@@ -148,8 +152,8 @@ def test_arithmetic_of_a_gpu_is_refused_on_a_cpu(name):
 
 def test_only_float16_scales_its_loss():
     trainer = make_trainer("sid", batch=8)
-    assert not any(scaler.is_enabled() for scaler in trainer.scalers.values())
+    assert not any(scaler.is_enabled() for scaler in trainer.scales.values())
     settings = trainer.settings.model_copy(update={"precision": "fp16"})
     trainer.method.settings = settings
     half = Trainer(trainer.method, trainer.teacher, trainer.budget, torch.device("cpu"))
-    assert all(scaler.is_enabled() for scaler in half.scalers.values())
+    assert all(scaler.is_enabled() for scaler in half.scales.values())

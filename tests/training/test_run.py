@@ -38,6 +38,7 @@ from evals.protocols import DIGITS_5K
 from methods.sid import SiD
 from tests.helpers import held_method
 from tests.helpers.plugins import METHOD, SETTINGS, plugin, set_flags
+from tests.helpers.trainers import make_trainer
 from tests.helpers.waiting import Clock, wait_until
 
 SMALL = {"budget": "images=2k", "eval_samples": 100, "eval_repeats": 2, "eval_points": 4}
@@ -338,6 +339,65 @@ def test_a_run_that_diverges_goes_back_and_on_with_other_random_numbers(tmp_path
     assert record.run_id != next((tmp_path / "stops").iterdir()).name  # another recipe
 
 
+def test_an_update_that_is_not_finite_can_be_left_out(tmp_path):
+    """The run ends as if it had not been there, but for what it cost, and says that it was."""
+    text = "import torch\n" + METHOD.replace(
+        "loss = lambda batch: self.generate(batch.z).square().mean((1, 2, 3))",
+        "loss = lambda batch: self.generate(batch.z).square().mean((1, 2, 3))"
+        " * (float('nan') if batch.seen in (80, 240) else 1)",
+    ).replace("{name}", "spikes")
+    request = {"settings": TO_ZERO, "plugins": [str(plugin(tmp_path, text))], "budget": "updates=60"}
+    measured = {"eval": ["fid"], "eval_samples": 100, "eval_points": 2}
+    record = suite.run(
+        "spikes", "edm-digits", on_divergence="skip", results=tmp_path / "skips", **request, **measured
+    )
+    assert (record.status, record.skipped, record.cost.updates) == ("done", 2, 60)
+    line = (tmp_path / "skips" / record.run_id / "metrics.jsonl").read_text().splitlines()[0]
+    assert json.loads(line)["skipped/generator"] == 2
+    for batch_gpu in (4, None):  # in parts, and from the middle, the same weights
+        other = suite.run(
+            "spikes",
+            "edm-digits",
+            on_divergence="skip",
+            batch_gpu=batch_gpu,
+            results=tmp_path / f"parts {batch_gpu}",
+            **request,
+            eval=[],
+        )
+        assert other.skipped == 2
+    with pytest.raises(BenchError, match="loss of the generator step is nan"):
+        suite.run("spikes", "edm-digits", results=tmp_path / "stops", **request, eval=[])
+
+
+def test_leaving_out_changes_no_update_that_is_finite():
+    usual, skipping = (make_trainer("sid", batch=16) for _ in range(2))
+    skipping = Trainer(
+        skipping.method, skipping.teacher, skipping.budget, torch.device("cpu"), skip=True
+    )
+    for trainer in (usual, skipping):
+        torch.manual_seed(1)
+        for _ in range(3):
+            trainer.iteration()
+    for name, tensor in usual.state()[0].items():
+        assert torch.equal(tensor, skipping.state()[0][name]), name
+    assert skipping.skipped == 0
+
+
+def test_a_run_that_leaves_out_too_many_updates_fails(tmp_path):
+    text = BAD_FROM_THIRD.replace("{name}", "hopeless").replace("{bad}", "float('nan')")
+    with pytest.raises(BenchError, match="more than 20 updates of the generator step"):
+        suite.run(
+            "hopeless",
+            "edm-digits",
+            budget="updates=60",
+            eval=[],
+            settings=TO_ZERO,
+            plugins=[str(plugin(tmp_path, text))],
+            on_divergence="skip",
+            results=tmp_path / "runs",
+        )
+
+
 def test_a_run_that_always_diverges_fails_in_the_end(tmp_path):
     text = BAD_FROM_THIRD.replace("{name}", "hopeless").replace("{bad}", "float('nan')")
     with pytest.raises(BenchError, match="at update 3;"):
@@ -366,7 +426,7 @@ def test_weights_that_are_not_finite_fail_the_run(tmp_path):
         .replace("Adam(self.settings.lr))]", "Adam(self.settings.lr), after=spoil)]")
     )
     request = {"settings": TO_ZERO, "plugins": [str(plugin(tmp_path, text))]}
-    with pytest.raises(BenchError, match="weights are not finite after 8 images"):
+    with pytest.raises(BenchError, match="weights of the generator step are not finite after update 1;"):
         suite.run(
             "burst", "edm-digits", budget="updates=1", eval=[], results=tmp_path / "runs", **request
         )
