@@ -174,7 +174,7 @@ def _tried(trainer: Trainer, images: int) -> _Trial:
     trainer.costs = {}
     trainer.iteration()  # the first of all measures the operations
     flops = trainer.ledger.flops - before
-    seconds = statistics.median(_timed(trainer) for _ in range(2 if large else _TIMED_ITERATIONS))
+    seconds = statistics.median(_timed(trainer) for _ in range(1 if large else _TIMED_ITERATIONS))
     return _Trial(seconds, float(environment.peak_memory(trainer.device)), flops)
 
 
@@ -233,8 +233,10 @@ def _extrapolated(at: list[int], values: list[float], to: int) -> float:
 
 
 def _cost_of_pairs(job: Job, pairs: TeacherPairs) -> tuple[float, float]:
-    """Measure operations and seconds of all pairs, on one small batch."""
-    few = min(pairs.count, 50)
+    """Measure operations and seconds of all pairs, on one small batch, of a large network on the fewest images
+    that it is tried on.
+    """
+    few = min(pairs.count, *(_probes(job, 1)[:1] or [50]))
     teacher = job.teacher.to(job.device)
     z, labels = seeded_noise(range(few), teacher.image_spec, job.device)
     _, flops = sample_measured(teacher, z, labels, pairs.steps)  # and gets everything ready
