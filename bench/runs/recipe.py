@@ -117,9 +117,7 @@ class RunOptions(EvaluationOptions):
     recompute: bool = False
     """Compute the networks' blocks again in the backward pass, to save memory."""
     on_divergence: Literal["stop", "skip", "rollback"] = "stop"
-    """What becomes of a loss that is no finite number: the run fails, leaves the update out, or goes back to
-    the last checkpoint and on with other random numbers.
-    """
+    """After a loss that is not finite: fail, leave the update out, or go back to the last checkpoint."""
     deterministic: bool = False
     """On a GPU, compute by algorithms that give the same bits each time, or fail where there are none."""
     milestones: bool = False

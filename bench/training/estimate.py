@@ -233,9 +233,7 @@ def _extrapolated(at: list[int], values: list[float], to: int) -> float:
 
 
 def _cost_of_pairs(job: Job, pairs: TeacherPairs) -> tuple[float, float]:
-    """Measure operations and seconds of all pairs, on one small batch, of a large network on the fewest images
-    that it is tried on.
-    """
+    """Measure operations and seconds of all pairs on a few, of a large network on the fewest it is tried on."""
     few = min(pairs.count, *(_probes(job, 1)[:1] or [50]))
     teacher = job.teacher.to(job.device)
     z, labels = seeded_noise(range(few), teacher.image_spec, job.device)
