@@ -17,7 +17,8 @@ from bench.ranking.frames import curve_frame, final_frame
 from bench.ranking.superseded import superseded
 from bench.runs.events import Note, Observer, ignore
 from bench.runs.grid import GridRun, grid_runs, repetitions
-from bench.runs.recipe import OF_TEACHER, EvaluationOptions, Request, make_request
+from bench.runs.options import OF_TEACHER, EvaluationOptions
+from bench.runs.recipe import Request, make_request
 from bench.runs.record import Record
 from bench.runs.store import find_finished, find_outdated, find_teacher, read_records, results_folder
 from bench.runs.suite import Suite, make_suite, read_suite

@@ -61,7 +61,7 @@ from bench.plugin import Draw
 from bench.plugin.accumulators import Moments
 from bench.plugin.extractor import FeatureExtractor
 from bench.plugin.images import ImageSpec, to_uint8
-from bench.runs.recipe import EvaluationOptions
+from bench.runs.options import EvaluationOptions
 from evals.inception import CleanInception, Inception, inception_v3, load_network
 from teachers.edm import EDMCifar10
 

@@ -25,7 +25,8 @@ from bench.files.streams import stdout_to_stderr
 from bench.render.terminal.live import progress_bar
 from bench.render.terminal.notes import observe_notes
 from bench.render.terminal.result import print_evaluation
-from bench.runs.recipe import EvaluationOptions, checked
+from bench.runs.options import EvaluationOptions
+from bench.runs.recipe import checked
 from bench.runs.store import find_run
 
 

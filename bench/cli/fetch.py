@@ -13,7 +13,7 @@ from bench.factory import find_teacher_class
 from bench.files.assets import Asset, fetch
 from bench.plugin.requirement import PublishedFile
 from bench.plugin.teacher import Teacher
-from bench.runs.recipe import EvaluationOptions
+from bench.runs.options import EvaluationOptions
 from bench.settings import choose_settings
 
 

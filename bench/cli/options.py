@@ -1,7 +1,7 @@
 """Options that several commands share, each with its flag and its help, and the choice of runs by them.
 
 A new flag of all evaluations is a field of ``EvaluationFlags`` here, and one of ``EvaluationOptions`` in
-``bench/runs/recipe.py``; where it changes a number, of ``SettledEvaluation`` there as well.
+``bench/runs/options.py``; where it changes a number, of ``SettledEvaluation`` as well.
 """
 
 import functools
@@ -15,7 +15,7 @@ import typer
 from bench import registry
 from bench.errors import UsageError, unknown
 from bench.files.paths import path_problem, written_path
-from bench.runs.recipe import MOST
+from bench.runs.options import MOST
 from bench.runs.store import results_folder
 
 
@@ -214,6 +214,18 @@ class RunFlags:
         typer.Option(
             "--recompute",
             help="Compute activations again in the backward pass: a third more time, much less memory.",
+        ),
+    ]
+    compile: Annotated[
+        str | None,
+        typer.Option(
+            metavar="frozen|trained|all", help="Networks that torch.compile turns into fewer kernels."
+        ),
+    ]
+    channels_last: Annotated[
+        str | None,
+        typer.Option(
+            metavar="frozen|trained|all", help="Networks whose weights lie with their channels last."
         ),
     ]
     on_divergence: Annotated[

@@ -10,7 +10,7 @@ from bench.files.atomic import require_writable
 from bench.files.paths import written_path
 from bench.render.terminal.live import progress_bar
 from bench.render.terminal.notes import note
-from bench.runs.recipe import MOST
+from bench.runs.options import MOST
 
 
 def command(

@@ -22,6 +22,7 @@ from bench.plugin.requirement import PublishedFile, RealImages, TeacherPairs
 from bench.plugin.teacher import Teacher
 from bench.runs.budget import Budget
 from bench.settings import choose_settings, recommended
+from bench.training.execution import Execution
 from bench.training.pairs import PairStream
 from bench.training.real_images import RealStream
 from bench.training.steps import checked_loss
@@ -103,7 +104,9 @@ class MethodSubject:
             images_of = find_dataset(str(made.dataset))() if teacher else toy_images()
             real = RealStream(images_of, made.image_spec, 0, CPU)
         torch.manual_seed(seed)
-        trainer = Trainer(method, made, Budget("updates", updates), CPU, pairs, real, batch_gpu)
+        trainer = Trainer(
+            method, made, Budget("updates", updates), CPU, pairs, real, Execution(batch_gpu)
+        )
         if late:
             for _ in range(len(method.stages)):
                 trainer._begin_next_stage()

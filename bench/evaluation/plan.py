@@ -19,7 +19,7 @@ from bench.plugin.images import ImageSpec
 from bench.plugin.metric import FeatureMetric, GeneratorMetric, Metric
 from bench.plugin.protocol import Protocol, PublishedStatistics
 from bench.plugin.teacher import Teacher
-from bench.runs.recipe import EvaluationOptions
+from bench.runs.options import EvaluationOptions
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from bench.plugin.images import ImageSpec
 from bench.plugin.metric import GeneratorMetric
 from bench.runs.events import Note, Observer, ignore
 from bench.runs.folder import now
-from bench.runs.recipe import EvaluationOptions
+from bench.runs.options import EvaluationOptions
 
 ARCHIVES = (".zip", ".npz", ".npy")
 """Endings of files that hold images and no weights."""

@@ -13,7 +13,7 @@ from bench.evaluation.target import evaluate, open_target
 from bench.factory import find_teacher_class
 from bench.plugin.teacher import ReportedFID
 from bench.runs.events import Observer, ignore
-from bench.runs.recipe import EvaluationOptions
+from bench.runs.options import EvaluationOptions
 
 TOLERANCE = 0.05
 """Share of the published value. Three times 50,000 images scatter by a percent or two; another

@@ -10,15 +10,8 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
-from bench.runs.recipe import (
-    OF_TEACHER,
-    EvaluationOptions,
-    Request,
-    RunOptions,
-    checked,
-    make_request,
-    read_fields,
-)
+from bench.runs.options import OF_TEACHER, EvaluationOptions, RunOptions
+from bench.runs.recipe import Request, checked, make_request, read_fields
 
 MOST_RUNS = 10_000
 """Most runs of a suite."""

@@ -20,6 +20,7 @@ from bench.runs.budget import AXES, Budget
 from bench.runs.events import Note, Observer, ignore
 from bench.runs.grid import Cost, GridEstimate, GridRun, RunEstimate, labels
 from bench.runs.recipe import Request
+from bench.training.execution import Execution
 from bench.training.job import Job, make_job
 from bench.training.pairs import PairStream, sample_measured
 from bench.training.parts import parts_of, share_of
@@ -152,8 +153,8 @@ def _stand_in(job: Job, budget: Budget) -> Trainer:
     if job.requirements.real is not None:
         noise = InMemory(to_uint8(z.cpu()), None if labels is None else labels.cpu())
         real = RealStream(noise, teacher.image_spec, 0, device)
-    recompute = job.request.recompute
-    trainer = Trainer(job.make_method(), teacher, budget, device, pairs, real, recompute=recompute)
+    execution = Execution(recompute=job.request.recompute)
+    trainer = Trainer(job.make_method(), teacher, budget, device, pairs, real, execution)
     trainer.steps = [replace(step, starts_at=0) for step in trainer.steps]  # as most of the run will be
     return trainer
 
@@ -233,7 +234,7 @@ def _extrapolated(at: list[int], values: list[float], to: int) -> float:
 
 
 def _cost_of_pairs(job: Job, pairs: TeacherPairs) -> tuple[float, float]:
-    """Measure operations and seconds of all pairs on a few, of a large network on the fewest it is tried on."""
+    """Measure operations and seconds of all pairs on a few, which of a large network are very few."""
     few = min(pairs.count, *(_probes(job, 1)[:1] or [50]))
     teacher = job.teacher.to(job.device)
     z, labels = seeded_noise(range(few), teacher.image_spec, job.device)

@@ -19,6 +19,7 @@ from bench.runs.folder import RunFolder
 from bench.runs.record import Beginning, Record, WeightsFile
 from bench.training.checkpoint import Checkpoint
 from bench.training.estimate import images_at_once
+from bench.training.execution import Execution
 from bench.training.job import Job
 from bench.training.pairs import PairStream, sample_measured, teacher_pairs
 from bench.training.real_images import RealStream
@@ -67,8 +68,8 @@ def train_once(
     recorder = Recorder(job, folder, record, observe, stop)
     recorder.open(method)
     trainer = prepare_trainer(job, budget, method, observe, stop)
-    record.environment.batch_gpu = trainer.batch_gpu
-    record.environment.captured = trainer.capture
+    record.environment.batch_gpu = trainer.execution.batch_gpu
+    record.environment.captured = trainer.execution.capture
 
     # Continue from the last checkpoint.
     checkpoint = Checkpoint(trainer, recorder, job.request.keep)
@@ -175,7 +176,7 @@ def prepare_trainer(
     real = None
     if (dataset := job.requirements.real) is not None:
         real = RealStream(dataset, job.teacher.image_spec, job.recipe.seed, job.device)
-    batch_gpu = images_at_once(job, budget, observe)
+    execution = Execution.of(job.request, images_at_once(job, budget, observe))
     torch.manual_seed(job.recipe.seed)
     trainer = Trainer(
         method,
@@ -184,10 +185,8 @@ def prepare_trainer(
         job.device,
         pairs,
         real,
-        batch_gpu,
-        capture=job.request.capture,
+        execution,
         skip=job.recipe.on_divergence == "skip",
-        recompute=job.request.recompute,
     )
     charge_initial_generator(job, trainer)
     one_off = trainer.ledger.one_off  # measured by each process, or found in its cache

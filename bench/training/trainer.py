@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from bench import distributed
-from bench.errors import UsageError
 from bench.plugin.batch import Batch, WholeBatchNeeded
 from bench.plugin.diffusion import ema_decay, fork_rng
 from bench.plugin.method import Method, Step, TrainingSettings
@@ -22,6 +21,7 @@ from bench.plugin.teacher import Teacher
 from bench.runs.budget import Budget, Ledger, UpdateCost
 from bench.training.capture import Graphs
 from bench.training.cost import measure
+from bench.training.execution import Execution
 from bench.training.losses import Losses
 from bench.training.pairs import PairStream
 from bench.training.parts import parts_of, random_state, randomness_of, set_random_state, share_of
@@ -48,7 +48,7 @@ class Trainer:
     Randomness comes from torch's global generators and, for real images, from how many batches were
     drawn; both are part of ``state``: continuing from it gives the same weights, to the bit on a
     CPU, as never having stopped. Several processes have the same random state and the same weights
-    throughout, and each computes its share of every batch, ``batch_gpu`` images at once.
+    throughout, and each computes its share of every batch, as the ``execution`` says.
     """
 
     def __init__(
@@ -59,21 +59,16 @@ class Trainer:
         device: torch.device,
         pairs: PairStream | None = None,
         real: RealStream | None = None,
-        batch_gpu: int | None = None,
-        capture: bool = False,
+        execution: Execution | None = None,
+        *,
         skip: bool = False,
-        recompute: bool = False,
     ) -> None:
         settings = method.settings
         assert isinstance(settings, TrainingSettings)
-        parts = parts_of(settings.batch, batch_gpu, method.together)  # refuses what does not divide
-        if capture and len(parts[0]) < settings.batch:
-            raise UsageError("--capture records updates of a whole batch; leave it or --batch-gpu out.")
-        if capture and recompute:
-            raise UsageError("--capture keeps few activations by itself; leave it or --recompute out.")
+        self.execution, self.skip = execution or Execution(), skip
+        self.execution.require_possible(settings.batch, method.together)
         self.method, self.settings, self.teacher, self.budget = method, settings, teacher, budget
-        self.device, self.pairs, self.real, self.batch_gpu = device, pairs, real, batch_gpu
-        self.capture, self.skip, self.recompute = capture, skip, recompute
+        self.device, self.pairs, self.real = device, pairs, real
         self.ledger, self.stage, self.stage_began, self.stage_updates = Ledger(), 0, 0, 0
         self.skipped_before = 0  # updates left out, in earlier stages
         self.losses = Losses(f"method {method.name or type(method).__name__!r}")
@@ -97,8 +92,10 @@ class Trainer:
         self.roles = {"teacher": self.teacher.denoiser, **method.networks()} | {
             step.role: step.network for step in self.steps
         }
-        self.graphs = Graphs() if self.capture else None
-        self.optimizers = {step.role: optimizer_of(step, self.capture) for step in self.steps}
+        capture = self.execution.capture
+        self.execution.prepare(self.roles.values(), self.steps)
+        self.graphs = Graphs() if capture else None
+        self.optimizers = {step.role: optimizer_of(step, capture) for step in self.steps}
         self.scales = Scales(self.steps, self.device, self.settings.precision, skip=self.skip)
         self.average = copy.deepcopy(method.generator).requires_grad_(False).eval()
         self.costs: dict[str, UpdateCost] = {}
@@ -163,7 +160,7 @@ class Trainer:
 
     def _in_parts(self, share: Batch) -> list[Batch]:
         """Cut this process's share of a batch into what is computed at once."""
-        parts = parts_of(self.settings.batch, self.batch_gpu, self.method.together)
+        parts = parts_of(self.settings.batch, self.execution.batch_gpu, self.method.together)
         whole = len(parts[0]) == self.settings.batch
         return [share] if whole else [share.part(rows, parts[0].start) for rows in parts]
 
@@ -186,11 +183,12 @@ class Trainer:
         self.ledger.charge(self.costs[kind])
 
     def _measured_update(self, step: Step, batch: list[Batch], kind: str) -> None:
-        with recomputed(self.roles.values() if self.recompute else ()):
+        with recomputed(self.roles.values() if self.execution.recompute else ()):
             if kind in self.costs:
                 self._update(step, batch, kind)
             else:
-                cost = measure(lambda: self._update(step, batch), self.roles)
+                with self.execution.measurable():
+                    cost = measure(lambda: self._update(step, batch), self.roles)
                 self.costs[kind] = cost.times(distributed.world_size())
 
     def _gather(self, step: Step, batch: list[Batch]) -> None:

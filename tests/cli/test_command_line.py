@@ -29,7 +29,8 @@ from bench.errors import UsageError
 from bench.files.documents import parse_yaml
 from bench.files.tensors import load_tensors, save_tensors
 from bench.runs.budget import Budget
-from bench.runs.recipe import EvaluationOptions, RunOptions, make_request
+from bench.runs.options import EvaluationOptions, RunOptions
+from bench.runs.recipe import make_request
 from bench.training import estimate
 from bench.training.job import make_job
 from tests.helpers.plugins import METHOD, SETTINGS, plugin, set_flags

@@ -14,7 +14,8 @@ from bench.evaluation.evaluator import Evaluator
 from bench.evaluation.plan import plan_evaluation, spec_of
 from bench.evaluation.sampling import generate_images, quantised, seeded_noise
 from bench.plugin import ImageSpec, from_uint8, to_uint8
-from bench.runs.recipe import EvaluationOptions, make_request
+from bench.runs.options import EvaluationOptions
+from bench.runs.recipe import make_request
 from bench.training.job import make_job
 from bench.units import compact
 from evals.protocols import DIGITS_5K

@@ -16,7 +16,7 @@ from bench.evaluation.plan import TargetSpec, plan_evaluation
 from bench.plugin import open_dataset, to_uint8
 from bench.plugin.accumulators import FeatureBank, Moments
 from bench.plugin.images import ImageSpec
-from bench.runs.recipe import EvaluationOptions
+from bench.runs.options import EvaluationOptions
 from evals.density_coverage import Coverage, Density
 from evals.fid import FID
 from evals.fid_infinity import FIDInfinity

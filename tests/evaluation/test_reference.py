@@ -18,7 +18,8 @@ from bench.evaluation.plan import TargetSpec, plan_evaluation
 from bench.files.tensors import load_tensors, save_tensors, tensors_digest
 from bench.plugin import open_dataset
 from bench.plugin.images import ImageSpec
-from bench.runs.recipe import EvaluationOptions, make_request
+from bench.runs.options import EvaluationOptions
+from bench.runs.recipe import make_request
 from bench.training import job
 from bench.training.fingerprint import files_behind
 from evals.inception import Inception

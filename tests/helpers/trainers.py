@@ -8,6 +8,7 @@ import torch
 
 from bench.evaluation.sampling import seeded_noise
 from bench.runs.recipe import make_request
+from bench.training.execution import Execution
 from bench.training.job import Job, make_job
 from bench.training.pairs import PairStream
 from bench.training.real_images import RealStream
@@ -43,7 +44,7 @@ def trainer_for(job: Job, device: torch.device, *, capture: bool = False) -> Tra
         real = RealStream(job.requirements.real, job.teacher.image_spec, seed, device)
     torch.manual_seed(seed)
     instance = job.method_class(job.settings, job.teacher)
-    return Trainer(instance, job.teacher, job.budget, device, pairs, real, capture=capture)
+    return Trainer(instance, job.teacher, job.budget, device, pairs, real, Execution(capture=capture))
 
 
 DATA_FREE = [

@@ -32,7 +32,7 @@ from bench.plugin.dataset import (
     prepared,
 )
 from bench.registry import load_plugin
-from bench.runs.recipe import EvaluationOptions
+from bench.runs.options import EvaluationOptions
 from evals.protocols import DIGITS_5K
 from teachers.datasets.cifar import cifar_archive
 from tests.helpers.dataset_files import (

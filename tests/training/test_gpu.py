@@ -12,7 +12,8 @@ from bench import environment, registry
 from bench.evaluation.evaluator import Evaluator
 from bench.evaluation.plan import plan_evaluation, spec_of
 from bench.files.tensors import load_tensors, save_tensors
-from bench.runs.recipe import EvaluationOptions, make_request
+from bench.runs.options import EvaluationOptions
+from bench.runs.recipe import make_request
 from bench.training.job import Job, make_job
 from bench.training.trainer import Trainer
 from teachers.digits import EDMDigits
@@ -258,7 +259,7 @@ def test_a_batch_in_parts_trains_as_the_whole_on_the_gpu(method, settings):
     whole = iterated(method, settings | groups, "fp32", 5, capture=False)
     job = job_of(method, settings | groups, "fp32")
     parts = trainer_for(job, job.device)
-    parts.batch_gpu = 16
+    parts.execution.batch_gpu = 16
     for _ in range(5):
         parts.iteration()
     for a, b in zip(

@@ -38,7 +38,7 @@ def in_float64(monkeypatch):
         torch.set_default_dtype(torch.float64)
         job.teacher.denoiser.double()
         trainer = trainer_for(job, CPU)
-        trainer.batch_gpu = batch_gpu
+        trainer.execution.batch_gpu = batch_gpu
         if trainer.pairs is not None:
             trainer.pairs.z, trainer.pairs.images = (
                 trainer.pairs.z.double(),
@@ -70,7 +70,7 @@ def test_a_batch_in_four_parts_trains_as_the_whole_does(in_float64, method, sett
 
 def test_f_distill_moves_its_mean_ratios_once_an_update():
     trainer = make_trainer("f-distill", batch=32, ratio_memory=0.5)
-    trainer.batch_gpu = 8
+    trainer.execution.batch_gpu = 8
     before = trainer.method.head.mean_ratios.clone()
     trainer.iteration()
     after = trainer.method.head.mean_ratios
@@ -159,14 +159,14 @@ def test_parts_continue_from_a_checkpoint_and_so_does_the_whole(method, settings
     """To other parts than those that were saved, too."""
     asked = settings | GROUPS.get(method, {}) | {"batch": 32}
     stopped = make_trainer(method, **asked)
-    stopped.batch_gpu = 16
+    stopped.execution.batch_gpu = 16
     stopped.iteration()
     stopped.iteration()
     save_sealed(tmp_path / "state.safetensors", *stopped.state())
     stopped.iteration()
     for batch_gpu in (16, 8, None):
         continued = make_trainer(method, **asked)
-        continued.batch_gpu = batch_gpu
+        continued.execution.batch_gpu = batch_gpu
         continued.restore(*load_sealed(tmp_path / "state.safetensors"))
         continued.iteration()
         assert continued.ledger == stopped.ledger
@@ -180,7 +180,7 @@ def test_parts_continue_from_a_checkpoint_and_so_does_the_whole(method, settings
 def test_numbers_of_a_step_before_are_not_those_of_this_one():
     """A step that reuses a batch asks for itself."""
     trainer = make_trainer("f-distill", batch=32)
-    trainer.batch_gpu = 8
+    trainer.execution.batch_gpu = 8
     asked = []
     gather = trainer._gather
     trainer._gather = lambda step, batch: (

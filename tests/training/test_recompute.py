@@ -9,10 +9,12 @@ import torch
 from torch.autograd.graph import saved_tensors_hooks
 
 from bench.errors import UsageError
+from bench.runs.recipe import make_request
+from bench.training.execution import Execution
 from bench.training.parts import parts_of
 from bench.training.recompute import recomputed
 from bench.training.trainer import Trainer
-from tests.helpers.trainers import CPU, TRAINED, make_trainer
+from tests.helpers.trainers import TRAINED, make_trainer
 
 
 def tensors_of(trainer: Trainer) -> dict[str, torch.Tensor]:
@@ -24,7 +26,7 @@ def tensors_of(trainer: Trainer) -> dict[str, torch.Tensor]:
 def test_every_method_ends_with_the_same_weights_and_ledger(method, settings):
     """To the bit: the same operations are carried out on the same numbers, dropout's among them."""
     usual, again = (make_trainer(method, batch=16, dropout=0.1, **settings) for _ in range(2))
-    again.recompute = True
+    again.execution.recompute = True
     for trainer in (usual, again):
         torch.manual_seed(1)
         for _ in range(3):
@@ -37,9 +39,9 @@ def test_every_method_ends_with_the_same_weights_and_ledger(method, settings):
 
 def test_a_batch_in_parts_ends_with_the_weights_of_parts():
     usual, again = (make_trainer("sid", batch=16, dropout=0.2) for _ in range(2))
-    again.recompute = True
+    again.execution.recompute = True
     for trainer in (usual, again):
-        trainer.batch_gpu = 4
+        trainer.execution.batch_gpu = 4
         assert len(parts_of(16, 4)) == 4
         torch.manual_seed(1)
         trainer.iteration()
@@ -86,6 +88,6 @@ def test_copies_that_are_made_within_compute_with_their_own_weights():
 
 
 def test_it_is_refused_with_capture():
-    trainer = make_trainer("sid", batch=16)
-    with pytest.raises(UsageError, match="leave it or --recompute out"):
-        Trainer(trainer.method, trainer.teacher, trainer.budget, CPU, capture=True, recompute=True)
+    request = make_request(method="sid", teacher="edm-digits", capture=True, recompute=True)
+    with pytest.raises(UsageError, match="--capture and --recompute do not go together"):
+        Execution.of(request, None)

@@ -27,7 +27,8 @@ from bench.errors import BenchError, Interrupted, UsageError
 from bench.files.tensors import load_tensors, save_tensors
 from bench.runs.events import Evaluated, Finished, Note
 from bench.runs.folder import RunFolder
-from bench.runs.recipe import EvaluationOptions, SettledEvaluation, make_request, read_recipe
+from bench.runs.options import EvaluationOptions
+from bench.runs.recipe import SettledEvaluation, make_request, read_recipe
 from bench.runs.record import Record
 from bench.runs.store import find_run, results_folder
 from bench.training import checkpoint, loop

@@ -196,7 +196,7 @@ def test_a_loss_is_told_how_far_the_training_is_also_after_a_stop_and_in_parts()
     continued.restore(*stopped.state())
     assert first + told(continued, 5) == straight
     parts = make_trainer("kd", budget="updates=8", batch=4)
-    parts.batch_gpu = 2
+    parts.execution.batch_gpu = 2
     assert told(parts, 2) == [each for each in straight[:2] for _ in range(2)]
 
 
