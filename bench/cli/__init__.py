@@ -42,7 +42,7 @@ COMMANDS = {
     "fetch": "Download and verify the files that a teacher, data set or other part needs. Exit "
     "code 1 if one cannot be had.",
     "doctor": "Check the installation: versions, devices, folders, and that every registered thing imports. "
-    "Exit code 1 on a problem.",
+    "Each problem comes with its cure. Exit code 1 on a problem.",
 }
 """Every command with the first line of its docstring, for the help that imports none of them."""
 
