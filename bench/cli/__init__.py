@@ -36,6 +36,8 @@ COMMANDS = {
     "images; each number has its protocol.",
     "verify": "Measure a teacher's FID by the protocol of its published one, or repeat the first updates "
     "of a run, and compare. Exit code 1 if they do not agree.",
+    "export": "Write a run's generator into a new folder as safetensors, for Hugging Face or as an ONNX "
+    "graph, with its recipe and a model card.",
     "train": "Train an embedded network from nothing; the same machine gives the shipped weights "
     "again, to the bit.",
     "stats": "Write the reference statistics of a data set under a protocol.",
