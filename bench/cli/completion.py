@@ -9,12 +9,13 @@ import sys
 from collections.abc import Callable, Iterable
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from io import StringIO
-from typing import Any
+from typing import Any, get_args
 
 import typer
 
 from bench import registry
 from bench.runs.exported import FORMS
+from bench.runs.recipe import RunOptions
 from bench.runs.store import results_folder
 
 Name = tuple[str, str]
@@ -30,6 +31,13 @@ def registered(kind: str) -> Completer:
 def words(*known: str) -> Completer:
     """Complete these words."""
     return lambda ctx: [(word, "") for word in known]
+
+
+def choices(option: str) -> Completer:
+    """Complete the words that an option of a run may be."""
+    kind = RunOptions.model_fields[option].annotation
+    either = (kind, *get_args(kind))  # which may be an option's words, or None
+    return words(*(word for each in either for word in get_args(each) if isinstance(word, str)))
 
 
 def runs(ctx: typer.Context) -> list[Name]:
@@ -80,8 +88,8 @@ COMPLETERS: dict[str, Completer] = {
     "form": words(*FORMS),
     "device": words("auto", "cpu", "cuda"),
     "precision": words("auto", "fp32", "tf32", "fp16", "bf16"),
-    "on_divergence": words("stop", "rollback"),
-    "track": words("tensorboard", "wandb"),
+    "on_divergence": choices("on_divergence"),
+    "track": choices("track"),
 }
 """The names that a parameter takes, by its own name, or by that of its command and its own."""
 

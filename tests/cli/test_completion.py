@@ -54,6 +54,12 @@ def test_the_names_of_a_kind(completed, words, kind):
     assert completed(*words) == list(registry.REGISTRIES[kind].entries())
 
 
+def test_the_words_of_an_option_are_those_that_it_takes(completed):
+    assert completed("run", "--on-divergence", "") == ["stop", "skip", "rollback"]
+    assert completed("run", "--track", "") == ["tensorboard", "wandb"]
+    assert completed("export", "some-run", "--to", "") == ["safetensors", "hf", "onnx"]
+
+
 def test_files_to_fetch_have_their_kind_before_their_name(completed):
     assert completed("fetch", "teacher", ":", "edm-im") == ["edm-imagenet64"]
 
