@@ -5,10 +5,20 @@ methods at matched compute.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bench.api import compare, curves, leaderboard, load_generator, picture, results, run
+    from bench.api import compare, curves, export, leaderboard, load_generator, picture, results, run
     from bench.tuning import sweep
 
-__all__ = ["compare", "curves", "leaderboard", "load_generator", "picture", "results", "run", "sweep"]
+__all__ = [
+    "compare",
+    "curves",
+    "export",
+    "leaderboard",
+    "load_generator",
+    "picture",
+    "results",
+    "run",
+    "sweep",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -284,7 +284,8 @@ def load_generator(
     """Open a generator as a function that returns images: ``load_generator(name)(16, seed=0)``.
 
     Args:
-        name: a run by its folder or id, its weights file, ``teacher:NAME``, or ``released:NAME``.
+        name: a run by its folder or id, its weights file, what was exported, ``teacher:NAME``, or
+            ``released:NAME``.
         results: the folder of runs; by default ``$BENCH_RESULTS`` or ``results/runs``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         settings: those of a teacher's sampler: ``steps``, ``solver``, ``churn``.
@@ -309,6 +310,36 @@ def load_generator(
         classes=classes,
     )
     return Sampler(opened)
+
+
+def export(
+    name: Path | str,
+    output: Path | str,
+    *,
+    form: str = "safetensors",
+    results: Path | str | None = None,
+    path: Path | str | None = None,
+    plugins: Sequence[str] = (),
+) -> Path:
+    """Write a trained generator into a new folder, with its recipe and a model card; return the folder.
+
+    Args:
+        name: a run by its folder or id, or its weights file.
+        output: the folder, which is not there yet or is empty.
+        form: ``safetensors``; ``hf``, as Hugging Face names things; or ``onnx``, a graph.
+        results: the folder of runs; by default ``$BENCH_RESULTS`` or ``results/runs``.
+        path: a file in place of the teacher's usual weights.
+        plugins: files that register the method or the teacher.
+
+    Raises UsageError, and leaves nothing behind, for what cannot be exported so or there.
+    """
+    from bench.evaluation.export import export_into  # here because of torch
+    from bench.render.model_card import model_card  # which others do without
+
+    for plugin in plugins:
+        registry.load_plugin(plugin)
+    teacher_path = None if path is None else str(path)
+    return export_into(output, str(name), form, model_card, results_folder(results), teacher_path)
 
 
 def picture(images: Tensor, columns: int | None = None) -> Image:

@@ -11,14 +11,18 @@ from torch import Tensor, nn
 from bench import environment, registry
 from bench.errors import UsageError, shown
 from bench.files.assets import fetch
-from bench.files.tensors import load_tensors, load_weights
+from bench.files.atomic import sha256
+from bench.files.graphs import OnnxGraph, runs_on_gpus
+from bench.files.tensors import load_tensors, load_weights, tensors_digest
+from bench.plugin.images import ImageSpec
 from bench.plugin.method import Generate, Method, Settings
 from bench.plugin.sampler import Draw, few_steps
 from bench.plugin.teacher import Teacher
 from bench.runs.budget import Budget
-from bench.runs.recipe import Request, make_request, read_recorded
-from bench.runs.store import find_run
+from bench.runs.exported import KEY, GeneratorFacts, exported_weights
+from bench.runs.recipe import Request, checked, make_request
 from bench.settings import Hyperparameters, choose_settings
+from bench.trained import find_trained
 
 HALF_TYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "bf16-forced": torch.bfloat16}
 
@@ -66,6 +70,43 @@ class ImageGenerator:
     """True if a run trained it, whose choices replicate 0 of an evaluation may have made."""
     run: Path | None = None
     """Folder of that run, if it is there."""
+
+    @property
+    def parameters(self) -> int:
+        """Number of the network's parameters."""
+        return sum(p.numel() for p in self.network.parameters())
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the network: of the names, shapes and bytes of all its tensors."""
+        return tensors_digest(self.network.state_dict())
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraphGenerator(ImageGenerator):
+    """A generator that was exported as an ONNX graph, whose tensors torch does not see."""
+
+    file: Path
+    facts: GeneratorFacts
+
+    @property
+    def parameters(self) -> int:
+        return self.facts.parameters
+
+    def digest(self) -> str:
+        return sha256(self.file)
+
+
+class KindOfImage(Teacher):
+    """The facts of a teacher without its network, in whose place a graph makes the images."""
+
+    def __init__(self, facts: GeneratorFacts) -> None:
+        super().__init__()
+        self.name, self.dataset, self.protocol = facts.teacher, facts.dataset, facts.protocol
+        spec = ImageSpec(facts.channels, facts.resolution, facts.label_dim)
+        self.image_spec = spec.of_classes(facts.classes, self.name) if facts.label_dim else spec
+
+    def load(self, path: Path | None) -> nn.Module:
+        return nn.Identity()
 
 
 def look_up(request: Request) -> Components:
@@ -156,8 +197,8 @@ def open_generator(
     path: str | None = None,
     classes: int | None = None,
 ) -> ImageGenerator:
-    """Open what ``name`` means: ``teacher:NAME``, ``released:NAME``, a weights file, or a run by
-    its folder or id.
+    """Open what ``name`` means: ``teacher:NAME``, ``released:NAME``, a weights file, a run by its folder
+    or id, or what was exported, by its folder or file.
 
     Args:
         name: what to open.
@@ -195,6 +236,9 @@ def open_generator(
         )
     if kind == "released":
         return _open_released(rest, path, device, classes)
+    file = exported_weights(Path(name)) or Path(name)
+    if file.suffix == ".onnx" and file.is_file():
+        return _open_graph(file, path, device)
     return _open_trained(name, path, results, device)
 
 
@@ -239,32 +283,38 @@ def _open_released(name: str, path: str | None, device_name: str, classes: int |
 
 
 def _open_trained(name: str, teacher_path: str | None, results: Path, device: str) -> ImageGenerator:
-    """Open a run by its id or folder, or a generator's safetensors file, which carries its recipe; its
-    teacher may have moved.
-    """
-    file, folder = Path(name), None
-    if file.is_file():
-        meta = load_tensors(file)[1] if file.suffix == ".safetensors" else {}
-        if "recipe" not in meta:
-            raise UsageError(
-                f"the file {name!r} is no generator of this suite, which would say what run made it; give a "
-                "run's checkpoints/generator.safetensors, or for weights of others what they are, as in "
-                "`teacher:edm-cifar10 --path FILE`."
-            )
-        recipe = read_recorded(meta["recipe"], f"the weights file {name!r}")
-    else:
-        folder, record = find_run(name, results)
-        recipe, file = read_recorded(record.recipe, f"the run {record.run_id}"), folder.weights
-        if recipe.budget is not None and not file.exists():
-            raise UsageError(
-                f"the run {record.run_id} has no generator yet, its status is {record.status!r}; "
-                "finish it first."
-            )
-    registry.require_plugins(recipe.plugins, f"{name!r}")
-    request = recipe.sampling_request(device, teacher_path)
+    """Open what a run has trained; its teacher may have moved."""
+    trained = find_trained(name, results)
+    registry.require_plugins(trained.recipe.plugins, f"{name!r}")
+    request = trained.recipe.sampling_request(device, teacher_path)
     # A run may have been trained on a GPU in an arithmetic that a CPU does not have.
     if environment.choose_device(device).type == "cpu":
         request = request.model_copy(update={"settings": request.settings | {"precision": "auto"}})
-    generator = _from_request(request, file if recipe.budget is not None else None)
-    run = folder.path if folder else file.absolute().parents[1]
-    return replace(generator, trained=True, run=run if (run / "record.json").exists() else None)
+    return replace(_from_request(request, trained.weights), trained=True, run=trained.run)
+
+
+def _open_graph(file: Path, path: str | None, device_name: str) -> ImageGenerator:
+    """Open a generator that was exported as an ONNX graph, which needs neither method nor teacher.
+
+    Without a GPU that onnxruntime uses, ``auto`` is the CPU.
+    """
+    if path is not None:
+        raise UsageError(f"the graph {str(file)!r} holds all its weights, given --path; leave it out.")
+    device = environment.choose_device(device_name)
+    if device_name == "auto" and not runs_on_gpus():
+        device = torch.device("cpu")
+    graph = OnnxGraph(file, device)
+    try:
+        content = graph.meta(KEY)["generator"]
+    except (ValueError, LookupError, TypeError):
+        raise UsageError(
+            f"the graph {str(file)!r} does not say what it makes; give one that `bench export` wrote."
+        ) from None
+    facts = checked(GeneratorFacts, content, f"the description in the graph {str(file)!r}")
+
+    def generate(z: Tensor, labels: Tensor | None = None, draw: Draw | None = None) -> Tensor:
+        return graph(z, labels)
+
+    return GraphGenerator(
+        generate, facts.nfe, graph, KindOfImage(facts), device, trained=True, file=file, facts=facts
+    )

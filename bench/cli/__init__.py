@@ -1,5 +1,6 @@
 """The command line, ``bench``: one module a command, imported when its command is used."""
 
+import os
 import sys
 from importlib import import_module
 from importlib.metadata import version as installed_version
@@ -36,16 +37,20 @@ COMMANDS = {
     "images; each number has its protocol.",
     "verify": "Measure a teacher's FID by the protocol of its published one, or repeat the first updates "
     "of a run, and compare. Exit code 1 if they do not agree.",
+    "export": "Write a run's generator into a new folder as safetensors, for Hugging Face or as an ONNX "
+    "graph, with its recipe and a model card.",
     "train": "Train an embedded network from nothing; the same machine gives the shipped weights "
     "again, to the bit.",
     "stats": "Write the reference statistics of a data set under a protocol.",
     "fetch": "Download and verify the files that a teacher, data set or other part needs. Exit "
     "code 1 if one cannot be had.",
     "doctor": "Check the installation: versions, devices, folders, and that every registered thing imports. "
-    "Exit code 1 on a problem.",
+    "Each problem comes with its cure. Exit code 1 on a problem.",
 }
 """Every command with the first line of its docstring, for the help that imports none of them."""
 
+COMPLETING = "_BENCH_COMPLETE"
+"""Set by a shell that asks what may come next on the line."""
 STYLE: dict[str, Any] = {
     "rich_markup_mode": None,
     "pretty_exceptions_enable": False,
@@ -65,7 +70,12 @@ class LazyGroup(TyperGroup):
 def load_command(name: str) -> Any:
     """Import ``bench.cli.NAME`` and make a command of its function ``command``."""
     app = typer.Typer(**STYLE)
-    app.command(name)(import_module(f"bench.cli.{name}").command)
+    command = import_module(f"bench.cli.{name}").command
+    if COMPLETING in os.environ:
+        from bench.cli.completion import taught  # a shell alone asks for it
+
+        command = taught(command)
+    app.command(name)(command)
     return typer.main.get_command(app)
 
 
@@ -76,7 +86,7 @@ app = typer.Typer(
     "and compare the methods at matched compute.",
     epilog="Start with: bench run --method sid --teacher edm-digits",
     no_args_is_help=True,
-    **STYLE,
+    **STYLE | {"add_completion": True},
 )
 for name, help_line in COMMANDS.items():
     app.command(name, help=help_line)(lambda: None)  # LazyGroup finds the function in its module
@@ -106,8 +116,12 @@ def main() -> None:
 
     An error is one sentence on stderr and an exit code: 1 failed, 2 usage, 75 interrupted.
     """
+    if (question := os.environ.get(COMPLETING)) is not None:
+        from bench.cli.completion import answer  # as above
+
+        answer(app, question)
     try:
-        app()
+        app(prog_name="bench")
     except Exception as error:
         if "--debug" in sys.argv:
             raise

@@ -53,9 +53,9 @@ def terminal_or_json(text: str) -> str:
     return one_of("format", text, ("terminal", "json"))
 
 
-def load_plugins(files: list[str] | None) -> list[str]:
-    """Load plugin files, before the command begins."""
-    for file in files or []:
+def load_plugins(ctx: typer.Context, files: list[str] | None) -> list[str]:
+    """Load plugin files, before the command begins; a shell that completes the line loads none."""
+    for file in files or [] if not ctx.resilient_parsing else []:
         registry.load_plugin(file)
     return list(files or [])
 

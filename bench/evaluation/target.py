@@ -22,16 +22,18 @@ from bench.evaluation.plan import EvaluationPlan, TargetSpec, plan_evaluation, s
 from bench.evaluation.sampling import Images, quantised
 from bench.factory import ImageGenerator, find_teacher_class, open_generator
 from bench.files.atomic import write_atomic
-from bench.files.tensors import tensors_digest
 from bench.plugin.dataset import find_dataset, prepared
 from bench.plugin.images import ImageSpec
 from bench.plugin.metric import GeneratorMetric
 from bench.runs.events import Note, Observer, ignore
+from bench.runs.exported import exported_weights
 from bench.runs.folder import now
 from bench.runs.options import EvaluationOptions
 
 ARCHIVES = (".zip", ".npz", ".npy")
 """Endings of files that hold images and no weights."""
+WEIGHTS = (".safetensors", ".onnx")
+"""Endings of files that hold a generator."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +61,11 @@ class Target:
                 dataset_digest(find_dataset(self.name, labels=False)()) if named else digest_of(place)
             )
             return {"digest": digest, "nfe": None, "parameters": None}
-        network, spec = self.generator.network, self.generator.teacher.image_spec
+        spec = self.generator.teacher.image_spec
         facts = {
-            "digest": tensors_digest(network.state_dict()),
+            "digest": self.generator.digest(),
             "nfe": self.generator.nfe,
-            "parameters": sum(p.numel() for p in network.parameters()),
+            "parameters": self.generator.parameters,
         }
         return facts | ({"classes": spec.classes} if spec.classes < spec.label_dim else {})
 
@@ -82,8 +84,8 @@ def open_target(
     is fetched.
 
     Args:
-        name: a run, a weights file, ``teacher:NAME`` or ``released:NAME``; or images: a folder, a zip,
-            an array in a file, or the name of a data set.
+        name: a run, a weights file, an exported folder, ``teacher:NAME`` or ``released:NAME``; or
+            images: a folder, a zip, an array in a file, or the name of a data set.
         options: what is asked of the evaluation.
         results: the folder in which runs are looked for.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
@@ -94,7 +96,9 @@ def open_target(
     Raises UsageError for what is not there or could not be measured.
     """
     place = Path(name)
-    anonymous = place.suffix in ARCHIVES or (place.is_dir() and not (place / "record.json").exists())
+    anonymous = place.suffix in ARCHIVES or (
+        place.is_dir() and not (place / "record.json").exists() and exported_weights(place) is None
+    )
     if anonymous or name in registry.datasets.entries() or (place.is_file() and _holds_images(place)):
         if classes is not None:
             raise UsageError(
@@ -102,7 +106,7 @@ def open_target(
                 "leave it out."
             )
         return _open_images(str(place.absolute()) if anonymous else name, options, device, observe)
-    if place.is_file() and place.suffix != ".safetensors":
+    if place.is_file() and place.suffix not in WEIGHTS:
         find_dataset("files", place.absolute())()  # says why these are no images
     if not place.exists() and os.sep in name and ":" not in name:
         raise UsageError(f"there is no file or folder {name!r}; check the path.")

@@ -122,7 +122,7 @@ def fetch(asset: Asset) -> Path:
 def _withhold(asset: Asset) -> None:
     """Raise Withheld in a dry run, for a file that a run would download."""
     files = _withheld.get()
-    if files is None or not asset.url or not (problem := _problem(asset)):
+    if files is None or not asset.url or not (problem := problem_of(asset)):
         return
     if asset not in files:
         files.append(asset)
@@ -131,7 +131,7 @@ def _withhold(asset: Asset) -> None:
 
 def _ensure(asset: Asset) -> None:
     """Put the right file in its place and record its digest, unless both are there."""
-    problem = _problem(asset)
+    problem = problem_of(asset)
     if problem:
         _require_download(asset, problem)
     elif asset.digest():
@@ -140,7 +140,7 @@ def _ensure(asset: Asset) -> None:
         asset.path.with_name(".lock"),
         lambda _: _tell(f"waiting for another process that is getting {asset.file}"),
     ):
-        if problem := _problem(asset):  # unless another process has mended it
+        if problem := problem_of(asset):  # unless another process has mended it
             _download(asset, problem)
         if asset.digest() is None:
             write_atomic(asset.record, f"{sha256(asset.path)}  {asset.path.name}\n")
@@ -156,7 +156,7 @@ def offline() -> bool:
     return is_dry_run() or os.environ.get("BENCH_OFFLINE") == "1"
 
 
-def _problem(asset: Asset) -> str:
+def problem_of(asset: Asset) -> str:
     """Say why the file in the cache cannot be used; empty if it can."""
     if not asset.path.is_file():
         return "is not in the cache"

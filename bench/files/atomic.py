@@ -4,6 +4,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import shutil
 import socket
 import stat
 import tempfile
@@ -61,6 +62,33 @@ def _temporary(path: Path) -> Iterator[Path]:
                 temporary.unlink(missing_ok=True)
                 raise
             return
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder that takes the place of ``folder`` when the context ends well.
+
+    Raises UsageError for a place that holds anything already, or that cannot be written.
+    """
+    require_new(folder)
+    folder = folder.resolve()  # where a link leads, and the name of the folder "."
+    nearest = next(parent for parent in folder.parents if parent.is_dir())
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name[:50]}.", suffix=_LEFT, dir=nearest))
+    try:
+        yield temporary
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary.chmod(0o755)  # a temporary folder has 0700
+        temporary.replace(folder)  # which an empty folder gives way to
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def require_new(folder: Path) -> None:
+    """Raise UsageError for a place that holds anything already, or that cannot be written."""
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise UsageError(f"{str(folder)!r} is there already; give another folder, or remove it.")
+    require_writable(folder.parent, "folder")
 
 
 _LEFT = ".tmp"

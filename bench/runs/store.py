@@ -14,6 +14,7 @@ from bench.errors import BenchError, UsageError, unknown
 from bench.files.atomic import content_digest
 from bench.files.code import CODE, input_digest
 from bench.files.paths import written_path
+from bench.runs.exported import exported_weights
 from bench.runs.folder import RunFolder
 from bench.runs.recipe import Recipe, Request, read_recorded, run_prefix
 from bench.runs.record import Record
@@ -162,7 +163,9 @@ def read_runs(results: Path, prefix: str = "") -> tuple[list[tuple[RunFolder, Re
                 continue
             if record is not None:
                 runs.append((folder, record))
-            elif any((folder.path / trace).exists() for trace in traces):
+            elif exported_weights(folder.path) is None and any(
+                (folder.path / trace).exists() for trace in traces
+            ):
                 skipped.append(
                     f"the run {folder.path} has no record.json; copy it again, or repeat the run."
                 )

@@ -23,6 +23,7 @@ from bench.plugin.requirement import (
     TeacherPairs,
 )
 from bench.plugin.teacher import Teacher
+from bench.runs.exported import exported_weights
 from bench.runs.store import find_run, results_folder
 
 
@@ -162,12 +163,12 @@ def find_initial_generator(source: str, teacher: Teacher) -> InitialGenerator:
         digest = sha256(file) if file else released.weights.digest() or UNKNOWN
         reader = registry.teachers.get(released.teacher)
         return InitialGenerator(released.weights.path, digest, reader=reader)
-    path = Path(source)
-    is_run = path.is_dir() or (results_folder() / source).is_dir()
+    exported, path = exported_weights(Path(source)), Path(source)
+    is_run = exported is None and (path.is_dir() or (results_folder() / source).is_dir())
     file = (
         find_run(source, path.parent if path.is_dir() else results_folder())[0].weights
         if is_run
-        else path
+        else exported or path
     )
     if is_run and not file.is_file():
         raise UsageError(

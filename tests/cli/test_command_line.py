@@ -432,6 +432,7 @@ def test_doctor_finds_this_installation_sound_and_a_broken_plugin_not(bench, tmp
         "sample",
         "eval",
         "verify",
+        "export",
         "train",
         "stats",
         "fetch",

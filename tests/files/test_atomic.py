@@ -20,6 +20,7 @@ from bench.files.atomic import (
     files_in,
     is_held,
     locked,
+    new_folder,
     replacing,
     sweep,
     write_atomic,
@@ -269,3 +270,29 @@ def test_a_lock_whose_file_is_removed_while_another_waits_is_taken_anew(tmp_path
     leave.set()
     waiting.join()
     assert not is_held(path)
+
+
+def test_a_folder_comes_into_being_whole_or_not_at_all(tmp_path):
+    place = tmp_path / "a" / "b"
+
+    def write_half():
+        with new_folder(place) as folder:
+            (folder / "half").write_text("half")
+            raise OSError("disk is full")
+
+    with pytest.raises(OSError, match="disk is full"):
+        write_half()
+    assert not list(tmp_path.iterdir())
+    with new_folder(place) as folder:
+        (folder / "file").write_text("whole")
+        assert not place.exists()
+    assert [path.name for path in place.iterdir()] == ["file"]
+    assert place.stat().st_mode & 0o777 == 0o755
+    with pytest.raises(UsageError, match="is there already; give another"), new_folder(place):
+        pass
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "empty")
+    with new_folder(tmp_path / "link") as folder:
+        (folder / "file").write_text("whole")
+    assert (tmp_path / "empty" / "file").read_text() == "whole"
+    assert sorted(os.listdir(tmp_path)) == ["a", "empty", "link"]
