@@ -98,6 +98,10 @@ def command(
         return
     if print_sbatch:
         typer.echo(suite_script(chosen, results, **launch), nl=False)
+        if "time" not in launch["slurm"]:
+            note(
+                "the script asks for no time limit, so that the cluster's own holds; --slurm time=H:MM:SS"
+            )
         return
     require_writable(results, "results folder")
     with stdout_to_stderr(), Overview() as overview:

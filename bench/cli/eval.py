@@ -24,7 +24,8 @@ from bench.files.atomic import require_writable
 from bench.files.streams import stdout_to_stderr
 from bench.render.terminal.live import progress_bar
 from bench.render.terminal.notes import observe_notes
-from bench.render.terminal.result import print_evaluation
+from bench.render.terminal.result import print_evaluation, print_milestones
+from bench.runs.events import ignore
 from bench.runs.options import EvaluationOptions
 from bench.runs.recipe import checked
 from bench.runs.store import find_run
@@ -81,11 +82,18 @@ def command(
             "an evaluation without metrics measures nothing; give some, such as --metrics fid,is."
         )
     require_writable(results, "results folder")
-    contents = []
-    for name in _milestones(source, results) if all_checkpoints else [source]:
+    contents: list[dict[str, Any]] = []
+    milestones = _milestones(source, results) if all_checkpoints else {}
+    for name in milestones or [source]:
         with stdout_to_stderr():
             target = open_target(
-                name, options, results, device=device, path=path, classes=classes, observe=observe_notes
+                name,
+                options,
+                results,
+                device=device,
+                path=path,
+                classes=classes,
+                observe=ignore if contents else observe_notes,
             )
         if check:
             require_checkable(target)
@@ -102,18 +110,24 @@ def command(
             contents.append(content)
             file = write_evaluation(content, run_folder(target), results)
             if format_ != "json":
-                typer.echo(f"{Path(name).stem}:" if all_checkpoints else "", nl=all_checkpoints)
-                print_evaluation(content)
                 typer.echo(f"kept as {file}", err=True)
     if format_ == "json" and contents:
         typer.echo(json.dumps(contents if all_checkpoints else contents[0], indent=1))
+    elif all_checkpoints and contents:
+        print_milestones(list(milestones.values()), contents)
+    elif contents:
+        print_evaluation(contents[0])
 
 
-def _milestones(run: str, results: Path) -> list[str]:
-    """Name the weights files of a run's milestones. Raises UsageError for a run without any."""
+def _milestones(run: str, results: Path) -> dict[str, int]:
+    """Return the weights files of a run's milestones with the images at which they were kept. Raises
+    UsageError for a run without any.
+    """
+    if ":" in run and not Path(run).exists():
+        raise UsageError(f"--all-checkpoints is for a run, given {run!r}; leave it out.")
     folder, record = find_run(run, results)
     if not (files := folder.milestones()):
         raise UsageError(
             f"the run {record.run_id} kept no weights along the way; make it with --milestones."
         )
-    return [str(file) for file in files]
+    return {str(file): int(file.stem.rpartition("-")[2]) for file in files}

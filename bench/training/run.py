@@ -54,6 +54,9 @@ def execute(
         previous = folder.read_record()
         distributed.wait_for_all()  # before the main process writes it
         if previous is not None and previous.status == "done":
+            if late := [f"--{flag}" for flag in ("milestones", "track") if getattr(job.request, flag)]:
+                why = f"the run {previous.run_id} is finished, too late for {' and '.join(late)}"
+                observe(Note(f"{why}; --fresh carries it out again"))
             observe(Finished(previous, reused=True))
             return previous
         if previous is None and folder.states():

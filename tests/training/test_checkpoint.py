@@ -27,6 +27,7 @@ from bench.training.checkpoint import Checkpoint
 from bench.training.job import make_job
 from bench.training.repeat import repeat
 from bench.training.trainer import Trainer
+from bench.units import quantity
 
 REQUEST = make_request(
     method="sid",
@@ -393,8 +394,20 @@ def test_milestones_are_measured_again_by_another_protocol(bench, tmp_path):
     ]
     assert measured[0]["metrics"]["fid"]["value"] != measured[-1]["metrics"]["fid"]["value"]
     assert load_tensors(folder.milestones()[-1])[0].keys() == load_tensors(folder.weights)[0].keys()
+    _, table, _ = bench(*asked, "--results", str(tmp_path))  # one, with a line for each
+    assert [line.split()[0] for line in table.splitlines()[2:]] == [quantity(n) for n in images]
+    assert "FID" in table.splitlines()[0]
     last, final = load_tensors(folder.milestones()[-1])[0], load_tensors(folder.weights)[0]
     assert all(torch.equal(last[name], final[name]) for name in final)
+
+
+def test_a_finished_run_says_that_it_is_too_late_for_milestones(straight):
+    said = []
+    late = REQUEST.model_copy(update={"milestones": True})
+    carry_out(late, straight.path.parent, observe=said.append)
+    assert [note.text for note in said if isinstance(note, Note)] == [
+        f"the run {straight.path.name} is finished, too late for --milestones; --fresh carries it out again"
+    ]
 
 
 def test_a_run_without_milestones_says_how_to_have_them(bench, straight):

@@ -1,5 +1,6 @@
 """What came out, on stdout: of a run beside its teacher, or of an evaluation."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,21 @@ def print_result(record: Record, results: Path, teacher: Record | None) -> None:
         console.print(f"samples  {folder / 'samples'}", soft_wrap=True)
     if (folder / "curve.png").is_file():
         console.print(f"curve    {folder / 'curve.png'}", soft_wrap=True)
+
+
+def print_milestones(images: Sequence[int], contents: Sequence[dict[str, Any]]) -> None:
+    """Print a line for each point along a run, by the images seen, and a column for each metric."""
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    table.add_column("\nimages", justify="right", no_wrap=True)
+    for name, number in contents[0]["metrics"].items():
+        title = (
+            f"{name.upper()} {ARROWS[contents[0]['protocol']['directions'][name]]}\n{number['protocol']}"
+        )
+        table.add_column(title, justify="right", no_wrap=True)
+    for seen, content in zip(images, contents, strict=True):
+        numbers = (plus_minus(n["value"], n.get("std")) for n in content["metrics"].values())
+        table.add_row(quantity(seen), *numbers)
+    terminal().print(table)
 
 
 def print_repetition(found: Any) -> None:
