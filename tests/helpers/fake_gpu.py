@@ -16,13 +16,14 @@ def fake_gpu() -> Iterator[torch.device]:
     As on a GPU, a tensor that was put on ``cuda`` reports ``cuda:0``, an operation on tensors of
     different devices fails, and so does pinning a tensor that is on a GPU already. What CUDA itself
     would do is left out: the backward pass, the clipping of its gradients, and the states of random
-    generators.
+    generators; and so is a look at the values of real images.
     """
     with pytest.MonkeyPatch.context() as patch, FakeTensorMode(allow_non_fake_inputs=True):
         patch.setattr(nn.Module, "to", _to)
         patch.setattr(Tensor, "pin_memory", _pin_memory)
         patch.setattr(Tensor, "backward", lambda self: None)
         patch.setattr("bench.training.trainer.sanitise", lambda *_: None)
+        patch.setattr("bench.training.real_images.checked_images", lambda _, read, count: read)
         patch.setattr(torch.random, "fork_rng", lambda devices: nullcontext())
         yield torch.device("cuda")
 
