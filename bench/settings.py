@@ -102,9 +102,11 @@ def recommended(method: type[Method], teacher: str) -> Recommended:
         for layer in (defaults, *likened, own):
             values |= layer if cls is method else _said(f"inherited from {cls.__name__}", layer)
     for name in names:
-        for layer in _brought(name, method):
-            values |= _said(f"card of {name}", layer)
-            suited = True
+        for cls in _extended(method):
+            for layer in _brought(name, cls):
+                said = _said(f"card of {name}", layer)
+                values |= said if cls is method else _said(f"inherited from {cls.__name__}", said)
+                suited = True
     shortened = budget_of_others != "" and "budget" not in values
     if shortened:
         why = f"this suite: ends in minutes; {budget_of_others} is for {' and '.join(meant_for)}"
@@ -161,12 +163,12 @@ def choose_settings(
             f"method {name!r}: {explain(error)}; `bench show method {name} --teacher {teacher}` "
             "lists the settings."
         ) from error
-    tuning = card(method).tuning
+    tuning, known = card(method).tuning, teacher.partition(":")[0]
     return Hyperparameters(
         settings,
         budget=budget or (its_budget.value if its_budget else None),
         sources=sources | dict.fromkeys(overrides, "given"),
-        tuning=tuning[teacher].model_dump() if teacher in tuning else {},
+        tuning=tuning[known].model_dump() if known in tuning else {},
         note=_note(name, teacher, found, budget) if method.trains and values else "",
     )
 

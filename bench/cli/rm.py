@@ -12,7 +12,7 @@ from bench.files.atomic import is_held
 from bench.ranking.superseded import superseded as find_superseded
 from bench.runs.folder import RunFolder
 from bench.runs.remove import bytes_of, remove_run
-from bench.runs.store import find_folder, read_records
+from bench.runs.store import find_folder, read_runs
 from bench.units import quantity
 
 
@@ -41,7 +41,7 @@ def command(
     """
     folders = _folders(names or [], results, superseded=superseded)
     for folder in folders:
-        if is_held(folder.path / ".lock"):
+        if not dry_run and is_held(folder.path / ".lock"):
             raise Held(f"a process works on the run {folder.path.name}; wait for it, or stop it first.")
     room = {folder: bytes_of(folder) for folder in folders}
     runs = f"{len(folders)} run{'s' if len(folders) > 1 else ''} of {quantity(sum(room.values()))}B"
@@ -58,11 +58,13 @@ def _folders(names: list[str], results: Path, *, superseded: bool) -> list[RunFo
     """Find the runs that are named, each once, and if asked for those that others supersede. Raises
     UsageError where there are none.
     """
-    asked = [*names, *(find_superseded(read_records(results)[0]) if superseded else ())]
-    if not asked:
+    runs = read_runs(results)[0] if superseded else []
+    replaced = find_superseded(record for _, record in runs)
+    folders = [find_folder(name, results) for name in names]
+    folders += [folder for folder, record in runs if record.run_id in replaced]
+    if not folders:
         why = "no run is superseded" if superseded else "no run is named"
         raise UsageError(f"{why}; `bench list runs` shows what there is.")
-    folders = (find_folder(name, results) for name in asked)
     return list({folder.path.absolute(): folder for folder in folders}.values())
 
 

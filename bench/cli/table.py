@@ -88,9 +88,9 @@ def command(
     choice = Choice(selection.teachers, selection.methods, one_step, data_free)
     with uncollected():
         records, skipped = read_records(results)
-        others = published_beside(records, choice.teachers) if published else []
-        _require_known(records, others, choice, wanted := comma_list(metrics) or None)
         shown, notes = comparable(records, selection, include_superseded=include_superseded)
+        others = published_beside(shown, choice.teachers) if published else []
+        _require_known(records, others, choice, wanted := comma_list(metrics) or None)
         board = leaderboard(shown, metrics=wanted, choice=choice, published=others)
     note(*skipped, *unfinished(shown), *notes)
     if published and not any(row.published for row in board.rows):

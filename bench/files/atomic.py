@@ -128,8 +128,14 @@ def locked(path: Path, when_held: Callable[[str], None] | None = None) -> Iterat
             user, or raise in order not to wait.
     """
     while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _opened_lock(path) as file:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            opened = _opened_lock(path)
+        except (FileNotFoundError, FileExistsError):
+            if path.parent.exists() and not path.parent.is_dir():
+                raise
+            continue  # its folder was removed meanwhile
+        with opened as file:
             if not _taken(file):
                 if when_held is not None:
                     when_held(file.read().decode(errors="replace").strip() or "another process")
@@ -146,10 +152,14 @@ def locked(path: Path, when_held: Callable[[str], None] | None = None) -> Iterat
 
 
 def _opened_lock(path: Path) -> IO[bytes]:
-    """Open a lock file, made if it is missing. Raises UsageError where that cannot be."""
+    """Open a lock file, made if it is missing. Raises FileNotFoundError where its folder is gone, and
+    UsageError where it cannot be otherwise.
+    """
     try:
         return _open_lock(path, os.O_RDWR | os.O_CREAT)
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and not path.is_symlink():
+            raise
         forbidden = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
         reason, advice = (
             (error.strerror, "see to its permissions") if forbidden else (error, "remove it")

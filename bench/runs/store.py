@@ -179,11 +179,14 @@ def read_records(results: Path, prefix: str = "") -> tuple[list[Record], list[st
 
 
 def find_folder(name: str, results: Path) -> RunFolder:
-    """Find a run's folder by its path, by the run's id, or by the beginning of its id.
+    """Find a run's folder by its path, which has a separator in it, by the run's id, or by its beginning.
 
     Raises UsageError where there is none, and where there are several.
     """
-    if os.path.isfile(os.path.join(name, "record.json")):  # False for a name that is too long
+    if not name:
+        raise UsageError("the name of a run is empty; `bench list runs` shows what there is.")
+    # False for a name that is too long. A bare id means the results folder, wherever it is said.
+    if os.sep in name and os.path.isfile(os.path.join(name, "record.json")):
         return RunFolder(Path(name))
     known = [file.parent.name for file in sorted(results.glob("*/record.json"))]
     matches = [run for run in known if run.startswith(name)]

@@ -112,9 +112,10 @@ def plugins_used(
     Other files that were given change nothing: the run is the one that it is without them.
     """
     names = {("method", request.method), ("teacher", request.teacher.partition(":")[0])}
+    names.add(("dataset", setup.teacher.dataset or ""))  # which its weights may be of
     for required in requires:
         if isinstance(required, RealImages):
-            names.add(("dataset", request.data or setup.teacher.dataset or ""))
+            names.add(("dataset", request.data or ""))
         elif isinstance(required, StartingGenerator):
             names.add(("released", required.source.removeprefix("released:")))
     if plan:
@@ -144,8 +145,8 @@ def inputs_of(
     """Digest every file that a request's meaning depends on, by its name.
 
     They are code, cards, plugins, weights, statistics and images. A finished run answers its
-    request for as long as all of them are as they were. Where values come from cards, a plugin's card that
-    is not there has the empty text as its digest: once it is written, its values count.
+    request for as long as all of them are as they were. A plugin's card that is not there has the empty
+    text as its digest: once it is written, its values count.
     """
     cards = card_files(setup.method_class, recipe.teacher)
     files = [
@@ -168,5 +169,5 @@ def inputs_of(
         shipped += [getattr(extractor, "shipped", None) for extractor in plan.extractors.values()]
     files += [f for f in shipped if f]
     absent = [f for f in cards if not f.exists() and input_name(f) == str(f)]
-    missing = dict.fromkeys(map(str, absent), "") if any(f.exists() for f in cards) else {}
+    missing = dict.fromkeys(map(str, absent), "")
     return missing | {input_name(f): input_digest(f) for f in sorted(set(files)) if f.exists()}

@@ -87,4 +87,5 @@ def test_a_choice_that_means_nothing_is_one_sentence(bench, study, arguments, se
 def test_a_table_that_would_be_empty_says_what_was_asked(bench, study):
     code, _, err = bench("table", "--since", "2027-01-01", *study)
     assert code == 1
-    assert "no finished run of since '2027-01-01' in " in err
+    assert "is chosen by --since 2027-01-01; make one" in err
+    assert bench("table", "--until", "9999-12-31", *study)[0] == 2  # no moment comes after it

@@ -120,3 +120,26 @@ def test_a_link_to_a_run_is_not_followed(runs, bench):
     assert code == 2
     assert "is a link to a run; remove the link, or name what it leads to." in err
     assert (runs / "00000" / "record.json").exists()
+
+
+def test_superseded_runs_are_removed_from_the_folder_that_was_named(bench, tmp_path, monkeypatch):
+    """Not from the folder in which the command is given, where copies of them may lie."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder in (here, there):
+        versions = [record("sid", 0, 2.0), record("sid", 0, 3.0)]
+        for digest, made in enumerate(versions):
+            made.recipe.method_digest = str(digest)
+            made.finished = f"2026-11-0{digest + 1}T00:00:00+00:00"
+        write(versions, folder)
+    monkeypatch.chdir(here)
+    bench.ok("rm", "--superseded", "--yes", "--results", there)
+    assert [len(names(folder)) for folder in (here, there)] == [2, 1]
+    (left,) = names(there)
+    bench.ok("rm", left, "--yes", "--results", there)
+    assert [len(names(folder)) for folder in (here, there)] == [2, 0]
+
+
+def test_a_run_without_a_name_is_none(bench, runs):
+    code, _, err = bench("rm", "", "--yes", "--results", runs)
+    assert (code, "the name of a run is empty" in err) == (2, True)
+    assert len(names(runs)) == 3

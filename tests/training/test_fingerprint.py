@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -225,9 +226,14 @@ def test_an_edit_of_one_plugin_leaves_the_finished_runs_of_others_finished(tmp_p
     assert answer("mine", mine, other).run_id != first.run_id
 
 
-def test_a_card_that_is_written_after_a_run_counts_where_values_come_from_cards(run, tmp_path):
+def test_a_card_that_is_written_after_a_run_counts(run, tmp_path):
+    """Of a method that had no card at all, too, and of one that inherits another's."""
     without = run()
-    assert "" not in without.inputs.values()  # all values were given
+    (own,) = (Path(name) for name, digest in without.inputs.items() if digest == "")
+    assert changed_inputs(without) == []
+    own.write_text("defaults:\n  lr: {value: 1, source: tried}\n")
+    assert changed_inputs(without) == [own]
+    own.unlink()
     child = "from bench import registry\nfrom bench.plugin import register_method\n\n"
     child += '@register_method("child")\nclass Child(registry.methods.get("sid")):\n    """More."""\n'
     inputs = job_of("child", plugin(tmp_path, child, "child.py"), settings={}).inputs
