@@ -12,6 +12,7 @@ import typer
 
 from bench import distributed
 from bench.cli.options import Json, PluginFiles
+from bench.errors import UsageError
 from bench.files.streams import stdout_to_stderr
 from bench.runs.recipe import parse_setting
 
@@ -49,6 +50,8 @@ def command(
 
     found = []
     settings = dict(parse_setting(text) for text in set_ or [])
+    if settings and what not in (What.method, What.metric):
+        raise UsageError(f"--set is for methods and metrics, given with a {what.value}; leave it out.")
     plugins = [Path(file) for file in plugin or []]
     findings = examination(what.value, name, plugins=plugins, settings=settings)
     while True:
@@ -66,6 +69,7 @@ def command(
         keeps = "does not keep" if counts["failed"] else "keeps"
         told = ", ".join(f"{n} {outcome}" for outcome, n in sorted(counts.items()))
         left = KINDS[what.value].count - len(found)
+        told += " (read what they say)" if counts["warning"] else ""
         told += f"; {left} checks are left for when that is mended" if left else ""
         typer.echo(f"{name} {keeps} the contract of {A[what.value]}: {told}")
     if counts["failed"]:

@@ -1,5 +1,6 @@
 """``bench new``: begin a plugin of your own."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -51,6 +52,8 @@ def command(
     from bench.scaffold.scaffold import module_name, new_plugin
 
     place = output or Path(name if package else f"{module_name(name)}.py")
+    if not package and place.suffix != ".py":
+        raise UsageError(f"{str(place)!r} is no Python file; name one that ends in .py.")
     if place.exists():
         raise UsageError(
             f"{str(place)!r} is there already; give another name, or another place by --output."
@@ -59,9 +62,9 @@ def command(
         write_package(new_package(what.value, name, parent), place)
     else:
         write_atomic(place, new_plugin(what.value, name, parent))
-    given = "" if package else f" --plugin {place}"
+    given = "" if package else f" --plugin {shlex.quote(str(place))}"
     typer.echo(f"wrote      {place}")
     if package:
-        typer.echo(f"install:   pip install -e '{place.absolute()}[test]'")
+        typer.echo(f"install:   pip install -e {shlex.quote(f'{place.absolute()}[test]')}")
     typer.echo(f"check it:  bench check {what.value} {name}{given}")
     typer.echo(f"use it:    {NEXT[what.value].format(name=name, given=given)}")

@@ -21,7 +21,7 @@ def weights_of_two_processes(subject: MethodSubject) -> dict[str, Tensor]:
 
     Raises Fault if they fail, and NotApplicable for a method that only this process knows.
     """
-    if subject.name not in _known_elsewhere(subject):
+    if subject.name not in _known_elsewhere():
         raise NotApplicable("the method is registered by code of this process alone")
     plugins = [str(file) for file in subject.plugins]
     asked = {"name": subject.name, "overrides": dict(subject.overrides), "plugins": plugins}
@@ -37,10 +37,9 @@ def weights_of_two_processes(subject: MethodSubject) -> dict[str, Tensor]:
         return load_tensors(file)[0]
 
 
-def _known_elsewhere(subject: MethodSubject) -> set[str]:
+def _known_elsewhere() -> set[str]:
     """Names that another process finds: of installed packages and of the plugin files."""
-    files = {f"the plugin file {Path(f).absolute()}" for f in subject.plugins}
-    return {n for n, e in registry.methods.entries().items() if e.target or e.origin in files}
+    return {n for n, e in registry.methods.entries().items() if e.target or e.plugin}
 
 
 def main(asked: str, file: str) -> None:

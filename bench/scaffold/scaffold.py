@@ -32,9 +32,10 @@ def new_plugin(kind: str, name: str, parent: str = "") -> str:
     require_free(kind, name)
     if not parent:
         return _renamed((TEMPLATES / f"{kind}.py").read_text(encoding="utf-8"), kind, name)
-    text = _renamed((TEMPLATES / "variant.py").read_text(encoding="utf-8"), "method", name)
+    text = (TEMPLATES / "variant.py").read_text(encoding="utf-8")
     text = text.replace("parent_loss", _generators_loss(parent))
-    return text.replace("`parent`", f"`{parent}`").replace('"parent"', f'"{parent}"')
+    text = text.replace("`parent`", f"`{parent}`").replace('"parent"', f'"{parent}"')
+    return _renamed(text, "method", name)
 
 
 def _generators_loss(name: str) -> str:
@@ -69,11 +70,15 @@ def require_free(kind: str, name: str) -> None:
 
 
 def _renamed(text: str, kind: str, name: str) -> str:
-    """A template under the new name, in place of ``new-KIND`` and ``NewKind``."""
+    """A template under the new name, in place of ``new-KIND`` and ``NewKind``; the class hides no name that
+    the template uses.
+    """
+    new_class = class_name(name)
+    new_class += kind.title() if re.search(rf"\b{new_class}\b", text) else ""
     named = {
         f"new-{kind}": name,
         f"new_{kind}": module_name(name),
-        f"New{kind.title()}": class_name(name),
+        f"New{kind.title()}": new_class,
     }
     for old, new in named.items():
         text = text.replace(old, new)

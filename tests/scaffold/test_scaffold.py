@@ -133,3 +133,27 @@ def test_the_tests_of_a_package_are_those_of_its_contract(tmp_path):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "5 passed" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [("method", "step"), ("method", "adam"), ("teacher", "denoiser")]
+)
+def test_a_name_that_the_example_uses_itself_is_no_trap(kind, name, tmp_path):
+    text = new_plugin(kind, name)
+    file = tmp_path / f"my_{name}.py"
+    file.write_text(text)
+    registry.load_plugin(file)
+    assert registry.REGISTRIES[kind].get(name).__name__ == f"{name.title()}{kind.title()}"
+    compile(text, str(file), "exec")
+
+
+def test_a_variant_may_be_called_parent(tmp_path):
+    file = tmp_path / "it.py"
+    file.write_text(new_plugin("method", "parent", "sid"))
+    registry.load_plugin(file)
+    assert registry.methods.get("parent").__mro__[1] is registry.methods.get("sid")
+
+
+def test_a_place_that_is_no_python_file_is_refused(bench, tmp_path):
+    code, _, err = bench("new", "method", "mine", "-o", tmp_path / "mine")
+    assert (code, "is no Python file; name one that ends in .py" in err) == (2, True)
