@@ -7,6 +7,9 @@ from torch import Tensor
 from bench.plugin import Batch, SameUnits, Step, lognormal, per_image, pixels
 from methods.parts.trajectory import ConsistencyModel
 
+CLOSEST = 0.999
+"""Largest ratio of the two noise levels, as in FastGen."""
+
 
 class ECT(ConsistencyModel):
     """Easy consistency tuning: from the teacher's weights, on real images, without the teacher
@@ -54,8 +57,10 @@ class ECT(ConsistencyModel):
 
 
 def lower_level(sigma: Tensor, ratio: float, stage: int) -> Tensor:
-    """``max(0, sigma (1 - ratio^-(stage + 1) (1 + 8 sigmoid(-sigma))))``, like ``sigma``.
+    """``sigma`` times ``1 - ratio^-(stage + 1) (1 + 8 sigmoid(-sigma))``, which goes from 0 to ``CLOSEST``.
 
-    The sigmoid schedule of the authors' code, with k = 8 and b = 1.
+    The sigmoid schedule of the authors' code, with k = 8 and b = 1. Their code has no limit, and divides by
+    zero where a late stage rounds the gap away; FastGen's is taken.
     """
-    return (sigma * (1 - ratio ** -(stage + 1) * (1 + 8 * torch.sigmoid(-sigma)))).clamp_min(0)
+    nearness = 1 - ratio ** -(stage + 1) * (1 + 8 * torch.sigmoid(-sigma))
+    return sigma * nearness.clamp(0, CLOSEST)

@@ -69,16 +69,13 @@ class FDistill(FakeScoreMethod):
         self.head.register_buffer("mean_ratios", torch.ones(BINS))
 
     def steps(self) -> list[Step]:
-        """The generator's update, then those of the fake score and the head, each on a fresh batch."""
+        """Updates of the fake score and the head, then the generator's, each on a fresh batch.
+
+        In this order, as in FastGen: at first the gap of the scores is zero, and the gradient of a head that
+        has learned nothing would move the generator by itself.
+        """
         s = self.settings
         return [
-            Step(
-                "generator",
-                self.generator,
-                self.generator_loss,
-                s.adam(s.lr),
-                after=self.keep_mean_ratios,
-            ),
             Step(
                 "fake",
                 self.fake,
@@ -86,6 +83,13 @@ class FDistill(FakeScoreMethod):
                 replace(s.adam(s.fake_lr), clip_norm=None),
                 repeat=s.fake_updates,
                 head=self.head,
+            ),
+            Step(
+                "generator",
+                self.generator,
+                self.generator_loss,
+                s.adam(s.lr),
+                after=self.keep_mean_ratios,
             ),
         ]
 

@@ -1,6 +1,5 @@
 """Continuous-time consistency distillation (sCD): Lu, Song, ICLR 2025, arXiv 2410.11081."""
 
-import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -77,7 +76,7 @@ class SCD(ConsistencyModel):
             .square()
             .mean(pixels(x))
         )
-        w = self.log_variance(t).double()
+        w = self.log_variance(sigma).double()
         return (-w).exp() * error / (sigma.double() * x[0].numel()) + w
 
     @torch.no_grad()
@@ -141,21 +140,20 @@ def in_float32(denoiser: Any) -> Iterator[None]:
 
 
 class LogVariance(nn.Module):
-    """The learned ``w(t)``, (N,) to (N,): Fourier features of ``t`` and one linear layer that
-    starts at zero.
+    """The learned ``w(sigma)``, (N,) to (N,): one linear layer, which starts at zero, on cosines and sines of
+    ``ln(sigma) / 4`` at geometrically spaced frequencies, as FastGen's reads the network's embedding.
+
+    A function of the angle t cannot follow: in it all levels below sigma 0.02 are one.
     """
 
-    def __init__(self, frequencies: int = 16) -> None:
+    def __init__(self, frequencies: int = 64) -> None:
         super().__init__()
         self.frequencies = frequencies
         self.linear = nn.Linear(2 * frequencies, 1)
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
 
-    def forward(self, t: Tensor) -> Tensor:
-        angles = (
-            t[:, None]
-            * torch.arange(1, self.frequencies + 1, device=t.device, dtype=t.dtype)
-            * (2 / math.pi)
-        )
+    def forward(self, sigma: Tensor) -> Tensor:
+        octaves = torch.linspace(-3, 3, self.frequencies, device=sigma.device, dtype=sigma.dtype)
+        angles = sigma.log()[:, None] / 4 * 2**octaves
         return self.linear(torch.cat([angles.cos(), angles.sin()], dim=1)).flatten()

@@ -55,7 +55,7 @@ def trainer_of(method):
         trainer.method.head = CheapHead()
     if method == "scd":
         trainer.method.log_variance = CheapHead()
-        trainer.method.log_variance.forward = lambda t: trainer.method.log_variance.scale * t
+        trainer.method.log_variance.forward = lambda sigma: trainer.method.log_variance.scale * sigma
     trainer._prepare()
     if method == "sid2a":
         trainer._begin_next_stage()

@@ -21,7 +21,7 @@ from bench.plugin import Batch, ImageSpec, euler_step, heun_step
 from bench.settings import choose_settings
 from methods.ect import lower_level
 from methods.pd import two_steps_in_one
-from methods.scd import derivative, velocity
+from methods.scd import LogVariance, derivative, velocity
 from teachers.analytic import Gaussian, GaussianDenoiser
 
 MU, S = 0.7, 0.6
@@ -212,8 +212,40 @@ def test_the_lower_level_is_below_and_rises_with_the_stages(sigma, ratio, stage)
     lower, later = (lower_level(level, ratio, k).item() for k in (stage, stage + 1))
     assert 0 <= lower <= sigma
     assert later >= lower
-    expected = sigma * (1 - ratio ** -(stage + 1) * (1 + 8 / (1 + math.exp(sigma))))
-    assert lower == pytest.approx(max(0.0, expected), rel=1e-9)
+    expected = 1 - ratio ** -(stage + 1) * (1 + 8 / (1 + math.exp(sigma)))
+    assert lower == pytest.approx(sigma * min(max(0.0, expected), 0.999), rel=1e-9)
+
+
+@pytest.mark.parametrize("stage", [0, 8, 30, 1000])
+def test_the_two_levels_never_meet_however_long_the_training(stage):
+    """In float32: the loss divides by their gap."""
+    sigma = torch.logspace(-4, 2, 10_000)
+    assert (sigma - lower_level(sigma, 2.0, stage) > 0.0009 * sigma).all()
+
+
+def test_the_log_variance_follows_the_error_over_all_levels():
+    """The loss e^-w err + w is least at w = ln err. Of an error that changes by a million from the lowest
+    level to the highest, e^-w err comes within a factor of two of 1 at every level.
+    """
+    torch.manual_seed(0)
+    w = LogVariance()
+    optimizer = torch.optim.RAdam(w.parameters(), 1e-3, (0.9, 0.99))
+    for _ in range(2_000):
+        sigma = (1.4 * torch.randn(256) - 1.0).exp().clamp(0.002, 80)
+        error = error_at(sigma)
+        loss = ((-w(sigma)).exp() * error + w(sigma)).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    levels = torch.tensor([0.02, 0.1, 0.5, 2.0, 8.0])
+    balance = (-w(levels)).exp() * error_at(levels)
+    assert (balance > 0.5).all()
+    assert (balance < 2.0).all()
+
+
+def error_at(sigma: torch.Tensor) -> torch.Tensor:
+    """An error as sCD's, which falls with the noise level."""
+    return 0.01 / (sigma**1.3 + 1e-4)
 
 
 def test_the_exact_consistency_function_has_no_tangent():
