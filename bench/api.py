@@ -46,8 +46,8 @@ def run(
             ``settings={"alpha": 1.0}``, ``eval=["fid"]``, ``eval_samples``, ``eval_repeats``,
             ``eval_points``, ``protocol``, ``reference``, ``extractor_path``, ``fast``,
             ``kid_subset_size``, ``kid_subsets``, ``data``, ``teacher_path``, ``classes``, ``plugins``,
-            ``device``, ``batch_gpu``, ``capture``, ``deterministic``, ``milestones``, ``keep`` and
-            ``track``.
+            ``device``, ``batch_gpu``, ``capture``, ``recompute``, ``compile``, ``channels_last``,
+            ``on_divergence``, ``deterministic``, ``milestones``, ``keep`` and ``track``.
 
     Raises BenchError or one of its kinds. Training seeds torch's global generators.
     """

@@ -31,7 +31,7 @@ def find_trained(name: str, results: Path) -> Trained:
     file = exported_weights(Path(name)) or Path(name)
     if file.is_file():
         recipe = read_recorded(described(file)["recipe"], f"the weights file {name!r}")
-        run = file.absolute().parents[1]
+        run = file.absolute().parent.parent
         return Trained(recipe, file, run if (run / "record.json").exists() else None)
     folder, record = find_run(name, results)
     recipe = read_recorded(record.recipe, f"the run {record.run_id}")

@@ -9,8 +9,10 @@ from bench.api import carry_out_suite
 from bench.errors import UsageError, unknown
 from bench.ranking.trials import Sweep, Trial
 from bench.runs.events import Observer, ignore
+from bench.runs.recipe import make_request
 from bench.runs.search import (
     MOST_TRIALS,
+    WAYS,
     Range,
     Space,
     combinations,
@@ -23,7 +25,6 @@ from bench.runs.suite import make_suite
 
 SEED = 1000
 """Seed of the trials, far from those of tables, so that a table's seeds have chosen nothing."""
-WAYS = ("random", "grid", "optuna")
 Settings = dict[str, Any]
 TryAll = Callable[[Sequence[Settings]], list[Trial]]
 """Carries out trials of these settings."""
@@ -73,13 +74,26 @@ def sweep(
         raise unknown("way of choosing settings", by, WAYS)
     if not 1 <= trials <= MOST_TRIALS:
         raise UsageError(f"{trials} trials are asked for, expected 1 to {MOST_TRIALS:,}.")
-    for plugin in fields.get("plugins", ()):
+    for plugin in fields.get("plugins") or ():
         registry.load_plugin(plugin)
     space = _space(method, teacher, search)
+    if both := [name for name in settings or {} if name in space]:
+        raise UsageError(
+            f"{both[0]} is a setting of all trials and searched for too, expected one of both; leave it out, "
+            "or say by --search what is searched."
+        )
+    if fields.get("eval") == []:
+        raise UsageError("trials are judged by their first metric; give some, such as --eval fid.")
     folder = results_folder(results)
 
     def try_all(choices: Sequence[Settings]) -> list[Trial]:
-        whole = [{**(settings or {}), **chosen} for chosen in choices]
+        # As a request has them, so that each is found among the runs.
+        whole = [
+            make_request(
+                method=method, teacher=teacher, settings={**(settings or {}), **chosen}
+            ).settings
+            for chosen in choices
+        ]
         entries = [{"method": method, "settings": each} for each in whole]
         suite = make_suite(
             {"eval_points": 1}
@@ -106,7 +120,7 @@ def sweep(
         tried = try_all(combinations(space))
     else:
         tried = try_all([drawn(space, method, k) for k in range(trials)])
-    return Sweep(method, teacher, seed, by, tried)
+    return Sweep(method, teacher, seed, by, tried, settings or {})
 
 
 def _key(settings: Mapping[str, Any]) -> str:
@@ -174,7 +188,9 @@ def _suggested(space: Space, trial: Any) -> Settings:
             place = trial.suggest_categorical(name, list(range(len(of.values))))
             chosen[name] = of.values[place]
         elif of.whole:
-            chosen[name] = trial.suggest_int(name, int(of.low or 0), int(of.high or 0), log=True)
+            chosen[name] = trial.suggest_int(
+                name, int(of.low or 0), int(of.high or 0), log=of.logarithmic
+            )
         else:
             chosen[name] = trial.suggest_float(name, of.low, of.high, log=of.logarithmic)
     return multiplied(space, chosen)

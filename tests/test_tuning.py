@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
+from statistics import fmean
 
 import pytest
 
 import bench
+from bench import tuning
+from bench.ranking.trials import Sweep, Trial
 from bench.runs.card import read_card
+from bench.runs.grid import GridRun
+from bench.runs.search import Range
 from tests.helpers.plugins import METHOD, SETTINGS, plugin, set_flags
+from tests.helpers.records import record
 
 SMALL = ["--budget", "updates=2", "--eval", "fid", "--eval-samples", "60", "--eval-repeats", "1"]
 
@@ -62,8 +69,47 @@ def test_optuna_learns_from_the_trials_before(constant, tmp_path):
         eval_repeats=1,
     )
     assert len({trial.settings["lr"] for trial in done.trials}) == 3
+    assert {trial.record.seed for trial in done.trials} == {1000}
     assert all(1e-4 <= trial.settings["lr"] <= 1e-2 for trial in done.trials)
     assert done.value(done.best) == min(done.value(trial) for trial in done.trials)
+
+
+@pytest.mark.parametrize("direction", ["lower", "higher"])
+def test_optuna_draws_nearer_to_the_best_as_it_learns(direction):
+    pytest.importorskip("optuna")
+
+    def distance(trial):
+        return abs(math.log10(trial.settings["lr"] / 1e-3))
+
+    def try_all(choices):
+        trials = [Trial(settings, record("sid", 1000)) for settings in choices]
+        for trial in trials:
+            far = distance(trial)
+            trial.record.final = {"fid": far if direction == "lower" else 10 - far}
+            trial.record.protocols["digits-5k"].directions["fid"] = direction
+        return trials
+
+    space = {"lr": Range(low=1e-6, high=1e-0)}
+    tried = tuning._learn(space, 40, 1, 1000, try_all)
+    far = [distance(trial) for trial in tried]
+    assert fmean(far[-15:]) < fmean(far[:10]) / 2
+
+
+def test_a_path_and_a_tuple_among_the_settings_are_found_as_requests_have_them(tmp_path, monkeypatch):
+    asked = []
+
+    def carry_out(suite, *_, **__):
+        asked.extend(suite.requests())
+        return [GridRun(request, "done", record("sid", 1000, 1.0)) for request in suite.requests()]
+
+    monkeypatch.setattr(tuning, "carry_out_suite", carry_out)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "start.safetensors").write_bytes(b"")
+    start = {"start": "start.safetensors"}
+    search = {"betas": [(0.0, 0.99), (0.0, 0.999)]}
+    done = bench.sweep("sid", "edm-digits", settings=start, search=search, trials=4, results=tmp_path)
+    assert len(done.trials) == 4
+    assert asked[0].settings["start"] == str(tmp_path / "start.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -73,7 +119,10 @@ def test_optuna_learns_from_the_trials_before(constant, tmp_path):
         (["--search", "lr=1e-3", "--by", "luck"], "luck"),
         (["--search", "lrr=1e-3"], "lrr"),
         ([], "names no setting"),
-        (["--search", "lr=1e-3", "--print-sbatch"], "a sweep waits for its trials"),
+        (["--search", "lr=1e-3", "--print-sbatch"], "No such option"),
+        (["--search", "lr=1e-3", "--search", "lr=1e-2"], "--search gives lr 2 ranges"),
+        (["--search", "batch=8,16"], "batch is a setting of all trials and searched for too"),
+        (["--search", "lr=1e-3", "--eval", "none"], "judged by their first metric"),
     ],
 )
 def test_a_sweep_that_cannot_be_is_one_sentence(bench, constant, words, sentence):
@@ -81,3 +130,19 @@ def test_a_sweep_that_cannot_be_is_one_sentence(bench, constant, words, sentence
     assert status == 2
     assert sentence in err
     assert out == ""
+
+
+def test_a_card_that_cannot_be_read_is_refused_before_the_trials_and_comments_are_told(
+    bench, constant, tmp_path, monkeypatch
+):
+    done = [Trial({"lr": 1e-3}, record("constant", 1000))]
+    monkeypatch.setattr(tuning, "sweep", lambda *_, **__: Sweep("constant", "gaussian", 1, "grid", done))
+    card = tmp_path / "card.yaml"
+    words = ["sweep", *constant[1], "--search", "lr=1e-3", "--card", card]
+    card.write_text("# mine\ndefaults: 3\n")
+    code, _, err = bench(*words)
+    assert code == 1
+    assert "card.yaml is not valid" in err
+    card.write_text("# mine\ncitation: somebody\n")
+    assert "card.yaml will be written anew, without its comments" in bench.ok(*words).err
+    assert read_card(card).citation == "somebody"

@@ -8,7 +8,7 @@ import typer
 
 from bench import distributed
 from bench.api import carry_out_suite, suite_script
-from bench.cli.launch import LaunchFlags, launch_options
+from bench.cli.launch import SubmitFlags, launch_options
 from bench.cli.options import (
     EvaluationFlags,
     Results,
@@ -33,7 +33,7 @@ from bench.runs.recipe import parse_setting
 from bench.runs.suite import MOST_RUNS, Suite, make_suite, read_suite
 
 
-@takes(RunFlags, EvaluationFlags, LaunchFlags)
+@takes(RunFlags, EvaluationFlags, SubmitFlags)
 def command(
     suite: Annotated[
         Path | None,

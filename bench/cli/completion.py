@@ -14,8 +14,10 @@ from typing import Any, get_args
 import typer
 
 from bench import registry
+from bench.cli.launch import LAUNCHERS
 from bench.runs.exported import FORMS
 from bench.runs.options import RunOptions
+from bench.runs.search import WAYS
 from bench.runs.store import results_folder
 
 Name = tuple[str, str]
@@ -33,11 +35,11 @@ def words(*known: str) -> Completer:
     return lambda ctx: [(word, "") for word in known]
 
 
-def choices(option: str) -> Completer:
-    """Complete the words that an option of a run may be."""
+def choices(option: str) -> list[str]:
+    """Return the words that an option of a run may be, of one that is a choice of words."""
     kind = RunOptions.model_fields[option].annotation
     either = (kind, *get_args(kind))  # which may be an option's words, or None
-    return words(*(word for each in either for word in get_args(each) if isinstance(word, str)))
+    return [word for each in either for word in get_args(each) if isinstance(word, str)]
 
 
 def runs(ctx: typer.Context) -> list[Name]:
@@ -88,8 +90,9 @@ COMPLETERS: dict[str, Completer] = {
     "form": words(*FORMS),
     "device": words("auto", "cpu", "cuda"),
     "precision": words("auto", "fp32", "tf32", "fp16", "bf16"),
-    "on_divergence": choices("on_divergence"),
-    "track": choices("track"),
+    "launcher": words(*LAUNCHERS),
+    "sweep.by": words(*WAYS),
+    **{option: words(*known) for option in RunOptions.model_fields if (known := choices(option))},
 }
 """The names that a parameter takes, by its own name, or by that of its command and its own."""
 

@@ -26,6 +26,7 @@ from bench.render.terminal.live import progress_bar
 from bench.render.terminal.notes import observe_notes
 from bench.render.terminal.result import print_evaluation, print_milestones
 from bench.runs.events import ignore
+from bench.runs.exported import exported_weights
 from bench.runs.options import EvaluationOptions
 from bench.runs.recipe import checked
 from bench.runs.store import find_run
@@ -81,6 +82,10 @@ def command(
         raise UsageError(
             "an evaluation without metrics measures nothing; give some, such as --metrics fid,is."
         )
+    if check and all_checkpoints:
+        raise UsageError(
+            "--cross-check and --all-checkpoints do not go together; leave one of them out."
+        )
     require_writable(results, "results folder")
     contents: list[dict[str, Any]] = []
     milestones = _milestones(source, results) if all_checkpoints else {}
@@ -104,6 +109,8 @@ def command(
         ):
             evaluator = Evaluator(target.plan, target.device, batch=batch, observe=observe)
             content = evaluate(target, evaluator)
+            if all_checkpoints:
+                content["images"] = milestones[name]
             if check:
                 content["cross_check"] = cross_check(target, evaluator)
         if distributed.is_main():
@@ -123,7 +130,8 @@ def _milestones(run: str, results: Path) -> dict[str, int]:
     """Return the weights files of a run's milestones with the images at which they were kept. Raises
     UsageError for a run without any.
     """
-    if ":" in run and not Path(run).exists():
+    place = Path(run)
+    if place.is_file() or exported_weights(place) or (":" in run and not place.exists()):
         raise UsageError(f"--all-checkpoints is for a run, given {run!r}; leave it out.")
     folder, record = find_run(run, results)
     if not (files := folder.milestones()):

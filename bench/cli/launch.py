@@ -8,6 +8,8 @@ from bench.cli.options import one_of
 from bench.errors import UsageError
 from bench.launching.job_array import parse_option
 
+LAUNCHERS = ("local", "slurm")
+
 
 class LaunchFlags:
     """The flags that say where and how the runs of a grid are started."""
@@ -44,6 +46,11 @@ class LaunchFlags:
             help="An option of sbatch for each run: time=4:00:00, partition=gpu, mem=40G; repeatable.",
         ),
     ]
+
+
+class SubmitFlags(LaunchFlags):
+    """Those, and the flags that leave the runs of a grid to a cluster."""
+
     no_wait: Annotated[
         bool | None, typer.Option("--no-wait", help="Submit the runs to the cluster and end.")
     ]
@@ -62,7 +69,7 @@ def launch_options(flags: dict[str, Any], print_sbatch: bool) -> dict[str, Any]:
     """
     launch: dict[str, Any] = {name: flags.pop(name) for name in ("processes", "retry") if name in flags}
     launch["gpus_per_run"] = flags.pop("gpus", 1)
-    launcher = one_of("launcher", flags.pop("launcher", "local"), ("local", "slurm"))
+    launcher = one_of("launcher", flags.pop("launcher", "local"), LAUNCHERS)
     options, no_wait = flags.pop("slurm", None), flags.pop("no_wait", False)
     if launcher == "slurm" or print_sbatch:
         launch["slurm"] = dict(parse_option(text) for text in options or [])

@@ -1,6 +1,7 @@
 """``bench sweep``: trials of a method's settings, and the best of them as its card."""
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,9 +18,9 @@ from bench.ranking.trials import Sweep
 from bench.render.terminal.notes import note
 from bench.render.terminal.overview import Overview
 from bench.render.terminal.trials import trials_table
-from bench.runs.card import read_card
+from bench.runs.card import Card, read_card
 from bench.runs.recipe import parse_setting
-from bench.runs.search import MOST_TRIALS, parse_range
+from bench.runs.search import MOST_TRIALS, Space, parse_range
 
 
 @takes(RunFlags, EvaluationFlags, LaunchFlags)
@@ -69,12 +70,12 @@ def command(
     --trials 8 --budget flops=200G
     """
     distributed.require_one("bench sweep")
-    if flags.pop("print_sbatch", False) or flags.pop("no_wait", False):
-        raise UsageError("a sweep waits for its trials; leave --print-sbatch and --no-wait out.")
-    space = dict(parse_range(text) for text in search) if search else None
+    space = _space(search) if search else None
     require_writable(results, "results folder")
+    base = None
     if card:
         require_writable(card.parent, "folder")
+        base = _read(card)
     # Here because of torch.
     from bench.tuning import sweep
 
@@ -94,7 +95,7 @@ def command(
         )
     typer.echo(json.dumps(_facts(done), indent=1) if format_ == "json" else trials_table(done))
     if card:
-        _write(done, card)
+        _write(done, base, card)
 
 
 def _facts(done: Sweep) -> dict[str, Any]:
@@ -114,14 +115,37 @@ def _facts(done: Sweep) -> dict[str, Any]:
     }
 
 
-def _write(done: Sweep, file: Path) -> None:
+def _space(search: list[str]) -> Space:
+    """Read the ranges. Raises UsageError for two of one setting."""
+    ranges = [parse_range(text) for text in search]
+    space = dict(ranges)
+    for name in space:
+        if (count := sum(name == other for other, _ in ranges)) > 1:
+            raise UsageError(
+                f"--search gives {name} {count} ranges, expected one; list its values in it."
+            )
+    return space
+
+
+def _read(file: Path) -> Card | None:
+    """Read the card that will be written anew, before any work, and say what of it will be lost."""
+    if not file.exists():
+        return None
+    card = read_card(file)
+    if re.search(r"(^|\s)#", file.read_text(encoding="utf-8")):
+        note(f"{file} will be written anew, without its comments.")
+    return card
+
+
+def _write(done: Sweep, base: Card | None, file: Path) -> None:
     """Write the card of the winner: what the file has said before, or else the method's own card, with
     the winner's settings in place of the teacher's.
     """
     from bench import registry  # as above
     from bench.settings import card
 
-    base = read_card(file) if file.exists() else card(registry.methods.get(done.method))
-    written = done.card(base).model_dump(exclude_defaults=True)
+    written = done.card(base or card(registry.methods.get(done.method))).model_dump(
+        exclude_defaults=True
+    )
     write_atomic(file, dump_yaml(written, width=110))
     note(f"{file} has the settings of the best trial for {done.teacher}.")

@@ -175,16 +175,21 @@ class Sampler:
     def _classes(self, classes: int | Sequence[int] | None, count: int) -> Tensor | None:
         if classes is None:
             return None
-        each = torch.as_tensor([classes] * count if isinstance(classes, int) else classes)
         known = self.image_spec.classes
         if not known:
             raise UsageError("the generator is not conditioned on classes; leave them out.")
-        if each.shape != (count,) or not all(0 <= c < known for c in each.tolist()):
+        given = classes.tolist() if hasattr(classes, "tolist") else classes  # a tensor or an array
+        each = [given] * count if isinstance(given, int) else given
+        if (
+            not isinstance(each, Sequence)
+            or len(each) != count
+            or not all(type(c) is int and 0 <= c < known for c in each)
+        ):
             raise UsageError(
-                f"the classes are {shown(each.tolist())}, expected a number from 0 to {known - 1}, or "
-                f"{count} of them."
+                f"the classes are {shown(given)}, expected a whole number from 0 to {known - 1}, or {count} "
+                "of them in a list."
             )
-        return each.long()
+        return torch.tensor(each)
 
 
 def at_once(generate: Generate, image_spec: ImageSpec, device: torch.device) -> Callable[[int], Tensor]:

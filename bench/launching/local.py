@@ -4,6 +4,7 @@ reused.
 
 import ctypes
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -64,7 +65,8 @@ def repeated_by(error: str, record: Record | None, results: Path) -> str:
     if not command or record is None:
         return sentence + "." * bool(command)
     recipe = results / record.run_id / "recipe.yaml"
-    return f"{sentence}; `bench --debug run --recipe {recipe} --results {results}` shows where."
+    command = shlex.join(["bench", "--debug", "run", "--recipe", str(recipe), "--results", str(results)])
+    return f"{sentence}; `{command}` shows where."
 
 
 class _Process:

@@ -4,13 +4,13 @@ method's card.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from bench.errors import BenchError
-from bench.runs.card import Card
+from bench.runs.card import Card, Tuning
 from bench.runs.record import Direction, Record
-from bench.units import quantity
+from bench.units import short_budget
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class Sweep:
     by: str
     """How the settings were chosen: ``random``, ``grid`` or ``optuna``."""
     trials: Sequence[Trial]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Settings that all trials had."""
 
     @property
     def metric(self) -> str:
@@ -94,24 +96,28 @@ class Sweep:
         record = self._finished
         protocol = record.evaluations[-1].metrics[self.metric].protocol
         failed = sum(1 for trial in self.trials if self.value(trial) is None)
+        budget = short_budget(record.recipe.budget) if record.recipe.budget else "none"
+        fixed = ", ".join(f"{name}={value}" for name, value in self.settings.items())
         return (
             f"best of {len(self.trials)} trials ({self.by}{f', {failed} failed' if failed else ''}) by "
-            f"{self.metric.upper()} ({protocol}), seed {self.seed}, budget {_short(record.recipe.budget)}"
+            f"{self.metric.upper()} ({protocol}), seed {self.seed}, budget {budget}"
+            f"{f', all with {fixed}' if fixed else ''}"
         )
 
     def card(self, base: Card) -> Card:
-        """Return a method's card with the winner's settings for this teacher, and the effort behind them."""
+        """Return a method's card with the winner's settings for this teacher, and the effort behind them,
+        which adds to what the card tells of before.
+        """
         teacher = self.teacher.partition(":")[0]
+        before = base.tuning.get(teacher, Tuning(runs=0, note=""))
         chosen = {
             name: {"value": value, "source": f"tuned here: {self.effort}"}
-            for name, value in self.best.settings.items()
+            for name, value in {**self.settings, **self.best.settings}.items()
         }
         facts = base.model_dump(exclude_defaults=True)
         facts.setdefault("teachers", {})[teacher] = facts.get("teachers", {}).get(teacher, {}) | chosen
-        facts.setdefault("tuning", {})[teacher] = {"runs": len(self.trials), "note": self.effort}
+        facts.setdefault("tuning", {})[teacher] = {
+            "runs": before.runs + len(self.trials),
+            "note": "; ".join(note for note in (before.note, self.effort) if note),
+        }
         return Card.model_validate(facts)
-
-
-def _short(budget: str | None) -> str:
-    axis, _, amount = (budget or "").partition("=")
-    return f"{axis}={quantity(float(amount))}"

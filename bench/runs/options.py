@@ -2,9 +2,9 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, Field, field_validator
+from pydantic import AfterValidator, BaseModel, Field, field_validator, model_validator
 
 from bench import registry
 from bench.files.paths import path_problem
@@ -113,6 +113,15 @@ class RunOptions(EvaluationOptions):
     """Checkpoints kept: the last ones."""
     track: Literal["tensorboard", "wandb"] | None = None
     """The tracker of experiments that is shown the run as it goes."""
+
+    @model_validator(mode="after")
+    def _of_one_kind(self) -> Self:
+        """Updates are recorded, computed again or compiled: one of them."""
+        chosen = [name for name in ("capture", "recompute", "compile") if getattr(self, name)]
+        if len(chosen) > 1:
+            flags = " and ".join(f"--{name}" for name in chosen)
+            raise ValueError(f"{flags} do not go together, leave all but one of them out")
+        return self
 
     @field_validator("plugins")
     @classmethod

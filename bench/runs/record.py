@@ -186,6 +186,12 @@ class Environment(Part):
     """True if this machine would compute the same bits again; None where the record does not say."""
     captured: bool = False
     """True if updates were recorded as CUDA graphs."""
+    recomputed: bool = False
+    """True if the networks' blocks were computed again in the backward pass."""
+    compiled: Literal["frozen", "trained", "all"] | None = None
+    """Networks that torch.compile had turned into fewer kernels."""
+    channels_last: Literal["frozen", "trained", "all"] | None = None
+    """Networks whose weights lay with their channels last."""
     commit: str | None = None
     """The commit of the suite, where it runs from its repository."""
     packages: dict[str, str] = {}

@@ -6,13 +6,14 @@ Trial *k* of a method always draws the same settings, so that more trials repeat
 import itertools
 import math
 import random
+import re
 import zlib
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from bench.errors import UsageError, shown
+from bench.errors import UsageError, explain, shown
 from bench.files.documents import parse_yaml
 
 MOST_TRIALS = 10_000
@@ -29,6 +30,16 @@ class Range(BaseModel, extra="forbid"):
     """Another setting of the space, of which this one is a multiple."""
     reason: str = ""
     """Why these values: a published one lies among them, say."""
+    whole: bool = False
+    """Draw whole numbers alone; so it is unless said otherwise where both bounds are given as such."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole_as_its_bounds(cls, fields: Any) -> Any:
+        if not isinstance(fields, Mapping) or "whole" in fields:
+            return fields
+        bounds = (fields.get("low"), fields.get("high"))
+        return {**fields, "whole": all(type(bound) is int for bound in bounds)}
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
@@ -39,19 +50,14 @@ class Range(BaseModel, extra="forbid"):
             raise ValueError("expected either values, or both low and high")
         if self.low is not None and self.high is not None and self.low >= self.high:
             raise ValueError(f"expected low below high, given {self.low:g} and {self.high:g}")
+        if self.whole and not all(b is not None and b.is_integer() for b in bounds):
+            raise ValueError(f"expected whole numbers as bounds, given {self.low} and {self.high}")
         return self
 
     @property
     def logarithmic(self) -> bool:
         """True if numbers are drawn evenly in their logarithm, as they are where none can be zero."""
         return self.low is not None and self.low > 0
-
-    @property
-    def whole(self) -> bool:
-        """True for a range from one whole number above 1 to another, such as a batch: its numbers are
-        whole.
-        """
-        return self.low is not None and self.low > 1 and self.low.is_integer() and self.high % 1 == 0  # type: ignore[operator]
 
     def at(self, place: float) -> Any:
         """Return the value at a place from 0 to below 1."""
@@ -63,9 +69,13 @@ class Range(BaseModel, extra="forbid"):
             value = math.exp(math.log(self.low) + place * (math.log(self.high) - math.log(self.low)))
         else:
             value = self.low + place * (self.high - self.low)
-        return round(value) if self.whole else float(f"{value:.3g}")
+        if self.whole:
+            return round(value)
+        return min(max(float(f"{value:.3g}"), self.low), self.high)  # which rounding may have left
 
 
+WAYS = ("random", "grid", "optuna")
+"""How settings are chosen from a space."""
 Space = Mapping[str, Range]
 """The range of each setting by its name."""
 
@@ -113,19 +123,27 @@ def require_sound(space: Space, what: str) -> None:
 
 
 def parse_range(text: str) -> tuple[str, Range]:
-    """Read ``alpha=1.0,1.2`` or ``lr=1e-4..1e-2`` as a setting and its range. Raises UsageError for
-    what is neither.
+    """Read ``alpha=1.0,1.2`` or ``lr=1e-4..1e-2`` as a setting and its range. Bounds without a point and an
+    exponent, as in ``batch=32..512``, mean whole numbers. Raises UsageError for what is neither.
     """
     name, equals, spec = text.partition("=")
     low, dots, high = spec.partition("..")
+    values = spec.split(",")
     try:
-        if not (name.strip() and equals and spec.strip()):
+        if not (name.strip() and equals and all(value.strip() for value in values)):
             raise ValueError(text)
         if dots:
-            return name.strip(), Range(low=float(low), high=float(high))
-        return name.strip(), Range(values=[parse_yaml(value) for value in spec.split(",")])
+            return name.strip(), Range(low=_number(low), high=_number(high))
+        return name.strip(), Range(values=[parse_yaml(value) for value in values])
+    except ValidationError as error:
+        raise UsageError(f"--search {shown(text)} is no range: {explain(error)}.") from None
     except ValueError:
         raise UsageError(
             f"--search {shown(text)} is neither a list of values nor a range of numbers; expected such as "
             "--search alpha=1.0,1.2 or --search lr=1e-4..1e-2."
         ) from None
+
+
+def _number(text: str) -> float:
+    """Read a number, as an int where it is written as one."""
+    return int(text) if re.fullmatch(r"\s*[+-]?[0-9]+\s*", text) else float(text)

@@ -2,7 +2,7 @@
 by compiled networks, or with their channels last.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal
@@ -12,8 +12,9 @@ from torch import nn
 
 from bench.errors import UsageError
 from bench.plugin.method import Step
-from bench.runs.recipe import Request
+from bench.runs.record import Environment
 from bench.training.parts import parts_of
+from bench.training.recompute import blocks_of
 
 Which = Literal["frozen", "trained", "all"]
 """Networks by whether a step trains them."""
@@ -34,20 +35,11 @@ class Execution:
     channels_last: Which | None = None
     """Networks whose weights lie with their channels last."""
 
-    @classmethod
-    def of(cls, request: Request, batch_gpu: int | None) -> "Execution":
-        """Return what a request asks for, with the images at once settled. Raises UsageError for what does
-        not go together.
-        """
-        chosen = cls(
-            batch_gpu, request.capture, request.recompute, request.compile, request.channels_last
-        )
-        for other in ("recompute", "compile"):
-            if chosen.capture and getattr(chosen, other):
-                raise UsageError(f"--capture and --{other} do not go together; leave one of them out.")
-        if chosen.recompute and chosen.compile:
-            raise UsageError("--recompute and --compile do not go together; leave one of them out.")
-        return chosen
+    def describe(self, environment: Environment) -> None:
+        """State in a run's environment how its updates are computed, so that they can be repeated."""
+        environment.batch_gpu = self.batch_gpu
+        environment.captured, environment.recomputed = self.capture, self.recompute
+        environment.compiled, environment.channels_last = self.compile, self.channels_last
 
     def require_possible(self, batch: int, together: int) -> None:
         """Raise UsageError for a batch that cannot be cut so, and for graphs of one that is cut."""
@@ -55,10 +47,26 @@ class Execution:
         if self.capture and len(parts[0]) < batch:
             raise UsageError("--capture records updates of a whole batch; leave it or --batch-gpu out.")
 
-    def prepare(self, networks: Iterable[nn.Module], steps: Iterable[Step]) -> None:
-        """Prepare the networks of a training, of which the steps train some."""
+    def prepare(
+        self, networks: Iterable[nn.Module], steps: Sequence[Step], *, scaled: bool = False
+    ) -> None:
+        """Prepare the networks of a training, of which the steps train some. Raises UsageError for a trained
+        network that has nothing to be computed again, and for an optimizer that no graph can hold where
+        losses are ``scaled``.
+        """
         trained = {module for step in steps for module in step.modules}
         every = {*networks, *trained}
+        for step in steps:
+            if self.capture and scaled and step.optimizer.rectified:
+                raise UsageError(
+                    f"--capture cannot record the {step.role} step: its optimizer, RAdam, looks at the "
+                    "scale of the loss in fp16 and under --on-divergence skip; leave --capture out."
+                )
+            if self.recompute and not blocks_of(step.network):
+                raise UsageError(
+                    f"--recompute finds no block in the network of the {step.role} step, expected items of "
+                    "an nn.ModuleList, nn.ModuleDict or nn.Sequential; leave it out."
+                )
         for network in _chosen(self.channels_last, every, trained):
             network.to(memory_format=torch.channels_last)
         for network in _chosen(self.compile, every, trained):

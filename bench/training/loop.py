@@ -68,8 +68,7 @@ def train_once(
     recorder = Recorder(job, folder, record, observe, stop)
     recorder.open(method)
     trainer = prepare_trainer(job, budget, method, observe, stop)
-    record.environment.batch_gpu = trainer.execution.batch_gpu
-    record.environment.captured = trainer.execution.capture
+    trainer.execution.describe(record.environment)
 
     # Continue from the last checkpoint.
     checkpoint = Checkpoint(trainer, recorder, job.request.keep)
@@ -176,7 +175,14 @@ def prepare_trainer(
     real = None
     if (dataset := job.requirements.real) is not None:
         real = RealStream(dataset, job.teacher.image_spec, job.recipe.seed, job.device)
-    execution = Execution.of(job.request, images_at_once(job, budget, observe))
+    asked = job.request
+    execution = Execution(
+        images_at_once(job, budget, observe),
+        asked.capture,
+        asked.recompute,
+        asked.compile,
+        asked.channels_last,
+    )
     torch.manual_seed(job.recipe.seed)
     trainer = Trainer(
         method,

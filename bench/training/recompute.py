@@ -8,6 +8,7 @@ numbers are the same.
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 import torch
@@ -49,42 +50,50 @@ class Again:
 
 @contextmanager
 def recomputed(networks: Iterable[nn.Module]) -> Iterator[None]:
-    """Within the context, let the blocks of these networks be computed again for their gradients.
-
-    Blocks are the items of a network's outermost lists and dictionaries of modules, as the encoder and the
-    decoder of a U-Net are written.
-    """
-    blocks = {block for network in networks for block in _blocks(network)}
+    """Within the context, let the blocks of these networks be computed again for their gradients."""
+    blocks = {block for network in networks for block in blocks_of(network)}
+    before = {block: vars(block).get("forward") for block in blocks}
     for block in blocks:
-        block.forward = _recomputing(block.forward)
+        # A bound method in a partial: a deep copy of the block has one that is bound to the copy.
+        block.forward = partial(_computed_again, block.forward)
     try:
         yield
     finally:
-        for block in blocks:
+        for block, forward in before.items():
             del block.forward  # that of the class again
+            if forward is not None:
+                block.forward = forward
 
 
-def _blocks(module: nn.Module) -> Iterator[nn.Module]:
-    for child in module.children():
-        if isinstance(child, nn.ModuleList | nn.ModuleDict):
-            yield from child.children()
-        else:
-            yield from _blocks(child)
+def blocks_of(network: nn.Module) -> list[nn.Module]:
+    """Return the items of a network's outermost lists, dictionaries and sequences of modules, as the encoder
+    and the decoder of a U-Net are written.
+
+    An item that only holds others, as a list of lists does, is not called itself, and gives its own items.
+    """
+    holds = isinstance(network, nn.Sequential) or not _is_called(network)
+    blocks = []
+    for child in network.children():
+        blocks += [child] if holds and _is_called(child) else blocks_of(child)
+    return blocks
 
 
-def _recomputing(forward: Callable[..., Any]) -> Callable[..., Any]:
-    def run(*inputs: Any, **named: Any) -> Any:
-        if not torch.is_grad_enabled():
+def _is_called(module: nn.Module) -> bool:
+    """True if a module has a forward of its own."""
+    return "forward" in vars(module) or type(module).forward is not nn.Module.forward
+
+
+def _computed_again(forward: Callable[..., Any], *inputs: Any, **named: Any) -> Any:
+    """Call a block so that it keeps its inputs alone."""
+    if not torch.is_grad_enabled():
+        return forward(*inputs, **named)
+    same, again = SameUnits(), _again.get()
+
+    def within(*inputs: Any, **named: Any) -> Any:
+        with same:  # dropout's numbers are drawn once
             return forward(*inputs, **named)
-        same, again = SameUnits(), _again.get()
 
-        def within(*inputs: Any, **named: Any) -> Any:
-            with same:  # dropout's numbers are drawn once
-                return forward(*inputs, **named)
+    def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        return nullcontext(), nullcontext() if again is None else again._computing()
 
-        def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-            return nullcontext(), nullcontext() if again is None else again._computing()
-
-        return checkpoint(within, *inputs, use_reentrant=False, context_fn=contexts, **named)
-
-    return run
+    return checkpoint(within, *inputs, use_reentrant=False, context_fn=contexts, **named)

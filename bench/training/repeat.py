@@ -45,6 +45,9 @@ def repeat(name: str, results: Path, device: str = "auto", observe: Observer = i
         "device": device,
         "batch_gpu": record.environment.batch_gpu,
         "capture": record.environment.captured and on_gpu,
+        "recompute": record.environment.recomputed,
+        "compile": record.environment.compiled,
+        "channels_last": record.environment.channels_last,
         "eval": [],
     }
     job = make_job(make_request(**fields))

@@ -21,7 +21,8 @@ class Scales(dict[str, torch.amp.GradScaler]):
 
     In fp16 it keeps gradients in range, and grows again. Elsewhere it is there to ``skip`` alone: it
     begins at 1, halves with every update that is left out, and never grows, so that it counts them and
-    changes no other update, as halving is exact. Nothing here waits for a GPU but a look at the numbers.
+    changes no other update, as halving is exact. On a GPU a look at the numbers waits, and an optimizer that
+    is not fused, as RAdam is, waits in each update.
     """
 
     def __init__(

@@ -93,7 +93,8 @@ class Trainer:
             step.role: step.network for step in self.steps
         }
         capture = self.execution.capture
-        self.execution.prepare(self.roles.values(), self.steps)
+        scaled = self.skip or self.settings.precision == "fp16"
+        self.execution.prepare(self.roles.values(), self.steps, scaled=scaled)
         self.graphs = Graphs() if capture else None
         self.optimizers = {step.role: optimizer_of(step, capture) for step in self.steps}
         self.scales = Scales(self.steps, self.device, self.settings.precision, skip=self.skip)
@@ -270,9 +271,8 @@ class Trainer:
             kept.copy_(buffer)
 
     def curve_values(self) -> dict[str, float]:
-        """Return the losses for the training curve, and the scales in fp16 or the updates left out.
-
-        Raises Diverged for a loss that is not finite, and BenchError where too many updates are left out.
+        """Return the losses for the training curve, and the scales in fp16 or the updates left out. Raises
+        as ``require_finite`` for losses and updates.
         """
         self.losses.require_finite()
         return self.losses.numbers() | self.scales.numbers()
@@ -283,8 +283,9 @@ class Trainer:
         return self.skipped_before + self.scales.skipped
 
     def require_finite(self) -> None:
-        """Raise Diverged for a loss since the last look, or a trained weight, that is not finite."""
+        """Raise Diverged for a loss or weight that is not finite, BenchError for many updates left out."""
         self.losses.require_finite()
+        self.scales.numbers()
         require_finite_weights(self.steps, self.ledger.updates)
 
     def synchronise(self) -> None:

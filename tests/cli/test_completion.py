@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 
@@ -57,6 +58,10 @@ def test_the_names_of_a_kind(completed, words, kind):
 def test_the_words_of_an_option_are_those_that_it_takes(completed):
     assert completed("run", "--on-divergence", "") == ["stop", "skip", "rollback"]
     assert completed("run", "--track", "") == ["tensorboard", "wandb"]
+    assert completed("compare", "--compile", "") == ["frozen", "trained", "all"]
+    assert completed("run", "--channels-last", "t") == ["trained"]
+    assert completed("compare", "--launcher", "") == ["local", "slurm"]
+    assert completed("sweep", "--by", "") == ["random", "grid", "optuna"]
     assert completed("export", "some-run", "--to", "") == ["safetensors", "hf", "onnx"]
 
 
@@ -118,6 +123,15 @@ for name in {list(COMMANDS)}:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout
     assert said.splitlines().count("--help") == len(COMMANDS)
+
+
+def test_every_flag_that_shows_its_words_completes_them(completed):
+    """Such as ``--on-divergence stop|skip|rollback``."""
+    for name in COMMANDS:
+        for option in load_command(name).params:
+            shown = str(option.metavar or "")
+            if re.fullmatch(r"[a-z]+(\|[a-z]+)+", shown):
+                assert completed(name, option.opts[0], "") == shown.split("|"), (name, option.name)
 
 
 def test_what_is_completed_is_a_parameter_of_a_command():

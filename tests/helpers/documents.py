@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.files.documents import parse_yaml
 from bench.runs.store import read_records, results_folder
 from bench.runs.suite import make_suite
 from tests.helpers.command_line import CommandLine
@@ -22,6 +23,7 @@ IN_LITTLE = {
     "run": "--budget updates=2 --eval-points 2 --eval-samples 60 --eval-repeats 1",
     "compare": "--budget updates=2 --eval-points 2 --eval-samples 60 --eval-repeats 1 --seeds 1",
     "sweep": "--trials 2 --budget updates=2 --eval-samples 60 --eval-repeats 1",
+    "sample": "-n 1000",
     "eval": "--eval-samples 1000 --eval-repeats 1",
     "check": "",
 }
@@ -44,6 +46,9 @@ class Block:
 def blocks(page: Path) -> Iterator[Block]:
     """Yield the blocks of a page of Markdown in their order."""
     text = page.read_text(encoding="utf-8")
+    fences = len(re.findall(r"^[ >]*(?:```|~~~)", text, re.MULTILINE))
+    whole = len(_FENCE.findall(text))
+    assert fences == 2 * whole, f"{page.name} has {fences} fences and {whole} blocks that are understood"
     for found in _FENCE.finditer(text):
         title = re.search(r'title="([^"]+)"', found["info"])
         yield Block(
@@ -78,7 +83,7 @@ class Reader:
         elif block.language == "python":
             exec(block.text, self.names)
         elif block.language == "yaml":
-            make_suite(__import__("yaml").safe_load(block.text))
+            make_suite(parse_yaml(block.text))
         elif block.language == "bash":
             for command in commands(block):
                 self._command(command)
@@ -87,7 +92,6 @@ class Reader:
         program, name, *words = shlex.split(command)
         assert program == "bench", f"{command!r} is no command of the suite; say why it is not run"
         words = [self._last_run() if word == "RUN" else word for word in words]
-        words = ["1000" if word == "5000" else word for word in words]
         if name == "compare" and any(word.endswith(".yaml") for word in words):
             words.append("--dry-run")
         else:

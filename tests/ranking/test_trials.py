@@ -15,7 +15,7 @@ from bench.runs.card import Card
 from tests.helpers.records import record
 
 
-def sweep(*values: float | None) -> Sweep:
+def sweep(*values: float | None, settings: dict[str, object] | None = None) -> Sweep:
     """Trials that ended with these FIDs; None is one that failed."""
     trials = [
         Trial(
@@ -23,7 +23,7 @@ def sweep(*values: float | None) -> Sweep:
         )
         for k, fid in enumerate(values, 1)
     ]
-    return Sweep("sid", "edm-digits", 1000, "random", trials)
+    return Sweep("sid", "edm-digits", 1000, "random", trials, settings or {})
 
 
 @given(st.lists(st.floats(0.1, 300), min_size=1, max_size=6))
@@ -60,3 +60,16 @@ def test_the_card_has_the_winner_the_effort_and_what_it_had_before():
     assert card.tuning["edm-digits"].runs == 2
     assert card.defaults["lr"].value == 1e-5
     assert card.citation == "zhou2024score"
+
+
+def test_the_card_has_the_settings_of_all_trials_and_the_effort_of_before():
+    base = Card.model_validate(
+        {"tuning": {"edm-digits": {"runs": 6, "note": "six settings at random"}}, "citation": "a"}
+    )
+    card = sweep(3.0, 1.0, settings={"batch": 64}).card(base)
+    values = card.teachers["edm-digits"]
+    assert (values["lr"].value, values["batch"].value) == (0.2, 64)
+    assert values["batch"].source.endswith("budget flops=2k, all with batch=64")
+    tuning = card.tuning["edm-digits"]
+    assert tuning.runs == 8
+    assert tuning.note.startswith("six settings at random; best of 2 trials (random)")

@@ -17,7 +17,7 @@ from bench.settings import card
 OF_SIZE = {"batch", "lr", "pairs", "stage_images", "warmup_images", "sid_share"}
 """Settings whose published values suit networks, budgets and data of another size."""
 
-bounds = st.floats(-1e6, 1e6, allow_subnormal=False).map(lambda x: float(f"{x:.3g}"))
+bounds = st.floats(-1e6, 1e6, allow_subnormal=False)
 
 
 @given(bounds, bounds, st.integers(0, 9_999))
@@ -28,6 +28,7 @@ def test_a_number_lies_in_its_range_and_is_drawn_alike_again(a, b, trial):
             Range(low=low, high=high)
         return
     space = {"x": Range(low=low, high=high), "y": Range(values=["p", "q"])}
+    assert not space["x"].whole
     chosen = drawn(space, "mine", trial)
     assert low <= chosen["x"] <= high
     assert chosen["y"] in ("p", "q")
@@ -38,9 +39,34 @@ def test_numbers_above_zero_are_even_in_their_logarithm():
     values = [drawn({"lr": Range(low=1e-4, high=1e-2)}, "sid", k)["lr"] for k in range(2_000)]
     below = sum(value < 1e-3 for value in values) / len(values)
     assert 0.45 < below < 0.55  # half of them below the middle decade; evenly it would be a tenth
-    assert all(
-        isinstance(drawn({"batch": Range(low=32, high=512)}, "sid", k)["batch"], int) for k in range(50)
-    )
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("batch=32..512", int),
+        ("fake_updates=1..5", int),
+        ("skipped=0..3", int),
+        ("guidance=2.0..4.0", float),
+        ("lr=1e1..1e2", float),
+        ("guidance=2..4.5", float),
+    ],
+)
+def test_numbers_are_whole_where_both_bounds_are_written_so(text, kind):
+    name, of = parse_range(text)
+    values = [drawn({name: of}, "sid", k)[name] for k in range(200)]
+    assert {type(value) for value in values} == {kind}
+    assert of.low <= min(values) <= max(values) <= of.high
+    if kind is int and of.high < 10:
+        assert set(values) == set(range(int(of.low), int(of.high) + 1))
+
+
+def test_a_range_of_whole_numbers_has_them_as_bounds():
+    assert Range.model_validate({"low": 1, "high": 5}).whole  # as YAML reads them
+    again = Range(low=1, high=5).model_dump(exclude_defaults=True)
+    assert Range.model_validate(again).whole
+    with pytest.raises(ValidationError, match="whole numbers as bounds"):
+        Range(low=1.5, high=5, whole=True)
 
 
 def test_trials_differ_and_a_multiple_is_of_what_was_drawn():
@@ -68,9 +94,22 @@ def test_a_range_is_read_from_the_command_line(text, of):
     assert read.model_dump(exclude_defaults=True) == of
 
 
-@pytest.mark.parametrize("text", ["", "lr", "lr=", "=1,2", "lr=1..0", "lr=a..b", "lr=nan..1", "x=[1"])
+@pytest.mark.parametrize("text", ["", "lr", "lr=", "=1,2", "lr=a..b", "x=[1", "alpha=1.0,", "alpha=,1"])
 def test_what_is_no_range_is_a_sentence(text):
     with pytest.raises(UsageError, match="neither a list of values nor a range of numbers"):
+        parse_range(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("lr=1e-2..1e-4", "expected low below high"),
+        ("lr=nan..1", "finite"),
+        ("lr=1..1", "low below high"),
+    ],
+)
+def test_a_range_that_cannot_be_says_why(text, why):
+    with pytest.raises(UsageError, match=why):
         parse_range(text)
 
 

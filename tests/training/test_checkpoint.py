@@ -24,6 +24,7 @@ from bench.runs.record import Record
 from bench.training import checkpoint, loop
 from bench.training import run as runner
 from bench.training.checkpoint import Checkpoint
+from bench.training.execution import Execution
 from bench.training.job import make_job
 from bench.training.repeat import repeat
 from bench.training.trainer import Trainer
@@ -379,6 +380,19 @@ def test_verify_repeats_the_beginning_of_a_run(bench, straight, tmp_path):
     assert code == 1
     assert "other content than the run left: record.json" in out
     assert "its first 20 updates give other weights here" in out
+
+
+@pytest.mark.parametrize(
+    "how", [{"compile": "trained", "channels_last": "all"}, {"recompute": True, "batch_gpu": 4}]
+)
+def test_verify_computes_as_the_run_did(tmp_path, monkeypatch, how):
+    """Other kernels round otherwise; which networks are prepared for them is all that is looked at here."""
+    prepared = []
+    monkeypatch.setattr(Execution, "prepare", lambda self, *_, **__: prepared.append(self))
+    record = carry_out(REQUEST.model_copy(update={"eval": [], **how}), tmp_path)
+    assert repeat(record.run_id, tmp_path).equal
+    first, *_, last = prepared
+    assert first == last != Execution()
 
 
 def test_milestones_are_measured_again_by_another_protocol(bench, tmp_path):

@@ -30,6 +30,8 @@ def trained(execution: Execution, method: str = "sid", **settings) -> Trainer:
 def test_compiled_networks_train_as_they_do_one_operation_after_another():
     """Dropout's numbers among them; and operations are counted of the networks as they are written."""
     usual, compiled = (trained(Execution(compile=which), "kd") for which in (None, "trained"))
+    assert compiled.method.generator._compiled_call_impl is not None
+    assert usual.method.generator._compiled_call_impl is None
     assert compiled.costs == usual.costs
     for a, b in zip(
         usual.method.generator.parameters(), compiled.method.generator.parameters(), strict=True
@@ -60,6 +62,13 @@ def test_channels_are_last_of_the_networks_that_were_asked_for(which):
     ],
 )
 def test_what_does_not_go_together_is_said(options, sentence):
-    request = make_request(method="sid", teacher="edm-digits", **options)
     with pytest.raises(UsageError, match=sentence):
-        Execution.of(request, None)
+        make_request(method="sid", teacher="edm-digits", **options)
+
+
+def test_an_optimizer_that_looks_at_the_scale_is_not_recorded():
+    network = nn.Linear(2, 2)
+    step = Step("generator", network, lambda batch: batch.z, Adam(1e-3, rectified=True))
+    Execution(capture=True).prepare([network], [step])
+    with pytest.raises(UsageError, match="RAdam, looks at the scale"):
+        Execution(capture=True).prepare([network], [step], scaled=True)

@@ -6,13 +6,14 @@ import copy
 
 import pytest
 import torch
+from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from bench.errors import UsageError
-from bench.runs.recipe import make_request
+from bench.plugin import Adam, Step
 from bench.training.execution import Execution
 from bench.training.parts import parts_of
-from bench.training.recompute import recomputed
+from bench.training.recompute import blocks_of, recomputed
 from bench.training.trainer import Trainer
 from tests.helpers.trainers import TRAINED, make_trainer
 
@@ -78,16 +79,58 @@ def test_only_the_inputs_of_blocks_are_kept():
 def test_copies_that_are_made_within_compute_with_their_own_weights():
     network = make_trainer("sid", batch=16).method.generator
     with recomputed([network]):
-        pass
-    other = copy.deepcopy(network)
+        other = copy.deepcopy(network)
     with torch.no_grad():
-        for parameter in other.parameters():
+        for parameter in network.parameters():
             parameter.zero_()
     x = torch.randn(2, 1, 8, 8)
     assert not torch.equal(network(x, 1.0), other(x, 1.0))
+    assert not any("forward" in vars(module) for module in network.modules())
 
 
-def test_it_is_refused_with_capture():
-    request = make_request(method="sid", teacher="edm-digits", capture=True, recompute=True)
-    with pytest.raises(UsageError, match="--capture and --recompute do not go together"):
-        Execution.of(request, None)
+class Residual(nn.Module):
+    """A network of a list of lists, and of a holder that is not called itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.lists = nn.ModuleList([nn.ModuleList([nn.Linear(2, 2)]), nn.Sequential(nn.Linear(2, 2))])
+        self.holder = nn.Module()
+        self.holder.inner = nn.Linear(2, 2)
+        self.embedding = nn.Sequential(nn.Linear(2, 2), nn.SiLU())
+        self.last = nn.Linear(2, 2)
+
+    def forward(self, x):
+        x = self.holder.inner(self.lists[1](self.lists[0][0](self.embedding(x))))
+        return self.last(x)
+
+
+def test_blocks_are_items_that_are_called():
+    network = Residual()
+    called = [
+        network.lists[0][0],
+        network.lists[1],
+        network.holder.inner,
+        *network.embedding,
+    ]
+    assert blocks_of(network) == called
+    assert blocks_of(nn.Sequential(nn.Linear(2, 2), nn.Tanh()))
+    assert blocks_of(network.last) == []
+
+
+def test_a_forward_that_a_block_had_of_its_own_is_kept():
+    network = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    own = network[0].forward = lambda x: x + 1
+    x = torch.zeros(1, 2)
+    before = network(x)
+    with recomputed([network]):
+        assert torch.equal(network(x), before)
+    assert network[0].forward is own
+
+
+def test_a_trained_network_without_blocks_is_refused():
+    network = nn.Linear(2, 2)
+    step = Step("generator", network, lambda batch: batch.z, Adam(1e-3))
+    with pytest.raises(
+        UsageError, match="--recompute finds no block in the network of the generator step"
+    ):
+        Execution(recompute=True).prepare([network], [step])

@@ -355,19 +355,41 @@ def test_an_update_that_is_not_finite_can_be_left_out(tmp_path):
     assert (record.status, record.skipped, record.cost.updates) == ("done", 2, 60)
     line = (tmp_path / "skips" / record.run_id / "metrics.jsonl").read_text().splitlines()[0]
     assert json.loads(line)["skipped/generator"] == 2
-    for batch_gpu in (4, None):  # in parts, and from the middle, the same weights
-        other = suite.run(
-            "spikes",
-            "edm-digits",
-            on_divergence="skip",
-            batch_gpu=batch_gpu,
-            results=tmp_path / f"parts {batch_gpu}",
-            **request,
-            eval=[],
-        )
-        assert other.skipped == 2
+    in_parts = suite.run(
+        "spikes",
+        "edm-digits",
+        on_divergence="skip",
+        batch_gpu=4,
+        results=tmp_path / "parts",
+        **request,
+        eval=[],
+    )
+    assert in_parts.skipped == 2
+    whole = weights(tmp_path / "skips", record.run_id)
+    for name, tensor in weights(tmp_path / "parts", in_parts.run_id).items():
+        torch.testing.assert_close(tensor, whole[name], rtol=1e-3, atol=1e-5)
     with pytest.raises(BenchError, match="loss of the generator step is nan"):
         suite.run("spikes", "edm-digits", results=tmp_path / "stops", **request, eval=[])
+
+
+def test_an_update_that_is_left_out_moves_neither_weights_nor_optimizer():
+    made = make_trainer("sid", batch=16)
+    trainer = Trainer(made.method, made.teacher, made.budget, torch.device("cpu"), skip=True)
+    trainer.iteration()
+    before = {
+        name: tensor.clone()
+        for name, tensor in trainer.state()[0].items()
+        if name.startswith(("network.", "optimizer."))
+    }
+    trainer.steps = [
+        dataclasses.replace(step, loss=lambda batch, loss=step.loss: loss(batch) * float("nan"))
+        for step in trainer.steps
+    ]
+    trainer.iteration()
+    after = trainer.state()[0]
+    for name, tensor in before.items():
+        assert torch.equal(tensor, after[name]), name
+    assert trainer.skipped == len(trainer.steps)
 
 
 def test_leaving_out_changes_no_update_that_is_finite():
@@ -384,13 +406,15 @@ def test_leaving_out_changes_no_update_that_is_finite():
     assert skipping.skipped == 0
 
 
-def test_a_run_that_leaves_out_too_many_updates_fails(tmp_path):
+@pytest.mark.parametrize("updates", [60, 45])
+def test_a_run_that_leaves_out_too_many_updates_fails(tmp_path, updates):
+    """At the next look, or at the end of a run that is too short for one."""
     text = BAD_FROM_THIRD.replace("{name}", "hopeless").replace("{bad}", "float('nan')")
     with pytest.raises(BenchError, match="more than 20 updates of the generator step"):
         suite.run(
             "hopeless",
             "edm-digits",
-            budget="updates=60",
+            budget=f"updates={updates}",
             eval=[],
             settings=TO_ZERO,
             plugins=[str(plugin(tmp_path, text))],
