@@ -10,9 +10,10 @@ from bench.cli.options import Results
 from bench.errors import Held, UsageError
 from bench.files.atomic import is_held
 from bench.ranking.superseded import superseded as find_superseded
+from bench.render.terminal.notes import note
 from bench.runs.folder import RunFolder
 from bench.runs.remove import bytes_of, remove_run
-from bench.runs.store import find_folder, read_records
+from bench.runs.store import find_folder, read_runs
 from bench.units import quantity
 
 
@@ -42,7 +43,10 @@ def command(
     folders = _folders(names or [], results, superseded=superseded)
     for folder in folders:
         if is_held(folder.path / ".lock"):
-            raise Held(f"a process works on the run {folder.path.name}; wait for it, or stop it first.")
+            works = f"a process works on the run {folder.path.name}; wait for it, or stop it first."
+            if not dry_run:
+                raise Held(works)
+            note(works)
     room = {folder: bytes_of(folder) for folder in folders}
     runs = f"{len(folders)} run{'s' if len(folders) > 1 else ''} of {quantity(sum(room.values()))}B"
     if not (dry_run or yes):
@@ -58,11 +62,14 @@ def _folders(names: list[str], results: Path, *, superseded: bool) -> list[RunFo
     """Find the runs that are named, each once, and if asked for those that others supersede. Raises
     UsageError where there are none.
     """
-    asked = [*names, *(find_superseded(read_records(results)[0]) if superseded else ())]
-    if not asked:
+    folders = [find_folder(name, results) for name in names]
+    if superseded:
+        runs, _ = read_runs(results)
+        successors = find_superseded(record for _, record in runs)
+        folders += [folder for folder, record in runs if record.run_id in successors]
+    if not folders:
         why = "no run is superseded" if superseded else "no run is named"
         raise UsageError(f"{why}; `bench list runs` shows what there is.")
-    folders = (find_folder(name, results) for name in asked)
     return list({folder.path.absolute(): folder for folder in folders}.values())
 
 
