@@ -187,7 +187,9 @@ def find_folder(name: str, results: Path) -> RunFolder:
     if not name:
         raise UsageError("a run's name is empty; `bench list runs` shows what there is.")
     is_path = os.sep in name or name in (os.curdir, os.pardir)
-    if is_path and os.path.isfile(os.path.join(name, "record.json")):  # False for a name that is too long
+    if is_path and os.path.isfile(
+        os.path.join(name, "record.json")
+    ):  # False for a name that is too long
         return RunFolder(Path(name))
     known = [file.parent.name for file in sorted(results.glob("*/record.json"))]
     matches = [run for run in known if run.startswith(name)]
