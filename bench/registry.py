@@ -25,7 +25,7 @@ import importlib.util
 import inspect
 import itertools
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from importlib.metadata import Distribution, EntryPoint, entry_points
@@ -97,6 +97,8 @@ _loading: list[Path] = []
 """The plugin file being executed, which registers what it decorates; empty at other times."""
 _loaded_files: dict[Path, str] = {}
 """Plugin files that were executed, with their SHA-256."""
+noted: list[set[Path]] = []
+"""Sets that collect the plugin files of all that is got by name, while there are any."""
 
 
 class Registry(Generic[T]):
@@ -196,6 +198,9 @@ class Registry(Generic[T]):
             ) from error
         if flaw := _broken_contract(self, thing):
             raise UsageError(f"the {self.kind} {name!r} of {entry.origin} breaks its contract: {flaw}")
+        if entry.plugin and not _loading:  # a file that is executed may get what no run uses
+            for files in noted:
+                files.add(entry.plugin)
         if isinstance(thing, type):
             thing.name = name  # type: ignore[attr-defined]
         else:
@@ -269,11 +274,6 @@ def load_plugin(path: str | Path) -> None:
     finally:
         _loading.pop()
     _loaded_files[file] = digest
-
-
-def plugins_of(names: Iterable[tuple[str, str]]) -> set[Path]:
-    """Find the plugin files that register these things, each given by its kind and its name."""
-    return {e.plugin for name in names if (e := _from_files.get(name)) and e.plugin}
 
 
 def plugin_module(path: str | Path) -> ModuleType:

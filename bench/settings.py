@@ -163,12 +163,12 @@ def choose_settings(
             f"method {name!r}: {explain(error)}; `bench show method {name} --teacher {teacher}` "
             "lists the settings."
         ) from error
-    tuning, known = card(method).tuning, teacher.partition(":")[0]
+    tuning = card(method).tuning
     return Hyperparameters(
         settings,
         budget=budget or (its_budget.value if its_budget else None),
         sources=sources | dict.fromkeys(overrides, "given"),
-        tuning=tuning[known].model_dump() if known in tuning else {},
+        tuning=tuning[base].model_dump() if (base := teacher.partition(":")[0]) in tuning else {},
         note=_note(name, teacher, found, budget) if method.trains and values else "",
     )
 
@@ -221,17 +221,29 @@ def _taken_from(teacher: str) -> list[str]:
 
 
 def _brought(teacher: str, method: type[Method]) -> list[dict[str, Value]]:
-    """Return the values that a teacher's card has: for every method that has such settings, and for this
-    one. Raises UsageError for a setting that this one does not have.
+    """Return the values that a teacher's card has: for every method that has such settings, for those that
+    this one extends, and for this one. Raises UsageError for a setting that its method does not have.
     """
     if teacher not in registry.teachers.entries():
         return []
     teacher_class = registry.teachers.get(teacher)
     methods = _read(teacher_class).methods
-    own, fields = methods.get(method.name, {}), {*method.Settings.model_fields, "budget"}
-    _require_known([own], method, card_file(teacher_class))
-    every = {name: value for name, value in methods.get("all", {}).items() if name in fields}
-    return [layer for layer in (every, own) if layer]
+    fields = {*method.Settings.model_fields, "budget"}
+    layers = [{name: value for name, value in methods.get("all", {}).items() if name in fields}]
+    for cls in _extended(method):
+        own = methods.get(_name_of(cls), {})
+        _require_known([own], cls, card_file(teacher_class))
+        layers.append(own if cls is method else _said(f"inherited from {cls.__name__}", own))
+    return [layer for layer in layers if layer]
+
+
+def _name_of(method: type[Method]) -> str:
+    """Return the name under which a class is registered, empty for one that is not."""
+    target = f"{method.__module__}:{method.__qualname__}"
+    for name, entry in registry.methods.entries().items():
+        if entry.target == target or (not entry.target and entry.load() is method):
+            return name
+    return ""
 
 
 def _is_kin(teacher: str, others: Iterable[str]) -> bool:

@@ -43,7 +43,9 @@ def test_a_sweep_tries_reuses_and_writes_the_card_that_the_next_run_takes(bench,
     begun = {run["run"]: run["started"] for run in bench.json("list", "runs")}
     again = bench.ok("sweep", *words)
     assert json.loads(again.out)["trials"] == first["trials"]
-    assert {run["run"]: run["started"] for run in bench.json("list", "runs")} == begun  # none was repeated
+    assert {
+        run["run"]: run["started"] for run in bench.json("list", "runs")
+    } == begun  # none was repeated
 
     won = first["trials"][0]
     assert read_card(card).teachers["gaussian"]["lr"].value == won["settings"]["lr"]

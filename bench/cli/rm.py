@@ -10,6 +10,7 @@ from bench.cli.options import Results
 from bench.errors import Held, UsageError
 from bench.files.atomic import is_held
 from bench.ranking.superseded import superseded as find_superseded
+from bench.render.terminal.notes import note
 from bench.runs.folder import RunFolder
 from bench.runs.remove import bytes_of, remove_run
 from bench.runs.store import find_folder, read_runs
@@ -41,8 +42,11 @@ def command(
     """
     folders = _folders(names or [], results, superseded=superseded)
     for folder in folders:
-        if not dry_run and is_held(folder.path / ".lock"):
-            raise Held(f"a process works on the run {folder.path.name}; wait for it, or stop it first.")
+        if is_held(folder.path / ".lock"):
+            works = f"a process works on the run {folder.path.name}; wait for it, or stop it first."
+            if not dry_run:
+                raise Held(works)
+            note(works)
     room = {folder: bytes_of(folder) for folder in folders}
     runs = f"{len(folders)} run{'s' if len(folders) > 1 else ''} of {quantity(sum(room.values()))}B"
     if not (dry_run or yes):
@@ -58,10 +62,11 @@ def _folders(names: list[str], results: Path, *, superseded: bool) -> list[RunFo
     """Find the runs that are named, each once, and if asked for those that others supersede. Raises
     UsageError where there are none.
     """
-    runs = read_runs(results)[0] if superseded else []
-    replaced = find_superseded(record for _, record in runs)
     folders = [find_folder(name, results) for name in names]
-    folders += [folder for folder, record in runs if record.run_id in replaced]
+    if superseded:
+        runs, _ = read_runs(results)
+        successors = find_superseded(record for _, record in runs)
+        folders += [folder for folder, record in runs if record.run_id in successors]
     if not folders:
         why = "no run is superseded" if superseded else "no run is named"
         raise UsageError(f"{why}; `bench list runs` shows what there is.")

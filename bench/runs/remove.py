@@ -23,18 +23,20 @@ def remove_run(folder: RunFolder) -> None:
     path = folder.path.absolute()
     if path.is_symlink():
         raise UsageError(f"{str(path)!r} is a link to a run; remove the link, or name what it leads to.")
-    apart = path.parent / _REMOVED
+    apart, lock = path.parent / _REMOVED, path.parent / f"{_REMOVED}.lock"
     try:
-        with locked(apart / ".lock"):
+        with locked(lock):  # which lies outside, so that the folder comes and goes for its holder alone
             try:
-                _delete_all(apart)
+                if apart.exists():
+                    shutil.rmtree(apart)
+                apart.mkdir()
                 with folder.locked("wait for it, or stop it first."):
                     path.rename(apart / path.name)
-                    _delete_all(apart)
+                    shutil.rmtree(apart)
             finally:
-                (apart / ".lock").unlink()
-                with suppress(OSError):  # it is not empty, or somebody waits and has made its lock again
+                with suppress(OSError):  # it is gone, or not empty
                     apart.rmdir()
+                lock.unlink()
     except OSError as error:
         raise BenchError(
             f"the run {str(path)!r} cannot be removed whole ({error.strerror}: {error.filename}); see to the "
@@ -42,18 +44,11 @@ def remove_run(folder: RunFolder) -> None:
         ) from None
 
 
-def _delete_all(folder: Path) -> None:
-    """Delete what is in a folder, but for its lock."""
-    for child in folder.iterdir():
-        if child.name != ".lock":
-            shutil.rmtree(child)
-
-
 def bytes_of(folder: RunFolder) -> int:
     """Return the size of all files in a run's folder, in bytes."""
-    sizes = (
-        (Path(place) / name).lstat().st_size
-        for place, _, names in os.walk(folder.path)
-        for name in names
-    )
-    return sum(sizes)
+    total = 0
+    for place, _, names in os.walk(folder.path):
+        for name in names:
+            with suppress(FileNotFoundError):  # somebody else removes the run
+                total += (Path(place) / name).lstat().st_size
+    return total

@@ -179,14 +179,16 @@ def read_records(results: Path, prefix: str = "") -> tuple[list[Record], list[st
 
 
 def find_folder(name: str, results: Path) -> RunFolder:
-    """Find a run's folder by its path, which has a separator in it, by the run's id, or by its beginning.
+    """Find a run's folder by its path, by the run's id, or by the beginning of its id.
 
-    Raises UsageError where there is none, and where there are several.
+    A path is a name with a separator in it, or "." or ".."; any other name is looked for in ``results``
+    alone. Raises UsageError where there is none, and where there are several.
     """
     if not name:
-        raise UsageError("the name of a run is empty; `bench list runs` shows what there is.")
-    # False for a name that is too long. A bare id means the results folder, wherever it is said.
-    if os.sep in name and os.path.isfile(os.path.join(name, "record.json")):
+        raise UsageError("a run's name is empty; `bench list runs` shows what there is.")
+    is_path = os.sep in name or name in (os.curdir, os.pardir)
+    # False for a name that is too long.
+    if is_path and os.path.isfile(os.path.join(name, "record.json")):
         return RunFolder(Path(name))
     known = [file.parent.name for file in sorted(results.glob("*/record.json"))]
     matches = [run for run in known if run.startswith(name)]

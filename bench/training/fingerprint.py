@@ -9,7 +9,8 @@ import dataclasses
 import hashlib
 import inspect
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -18,7 +19,6 @@ from bench.evaluation.plan import EvaluationPlan
 from bench.factory import Setup
 from bench.files.code import input_digest
 from bench.plugin.protocol import PublishedStatistics
-from bench.plugin.requirement import RealImages, Requirement, StartingGenerator
 from bench.plugin.teacher import Teacher
 from bench.runs.recipe import Recipe, Request
 from bench.runs.store import input_name
@@ -103,27 +103,28 @@ def teacher_code(teacher: Teacher) -> str:
     return hashlib.sha256((code_of(teacher_files(teacher)) + facts).encode()).hexdigest()
 
 
+@contextmanager
+def plugins_got() -> Iterator[set[Path]]:
+    """Yield a set that collects the plugin files of all that is got by name while the context lasts."""
+    registry.noted.append(got := set[Path]())
+    try:
+        yield got
+    finally:
+        registry.noted.pop()
+
+
 def plugins_used(
-    setup: Setup, request: Request, plan: EvaluationPlan | None, requires: Sequence[Requirement]
+    setup: Setup, request: Request, plan: EvaluationPlan | None, got: set[Path]
 ) -> list[str]:
-    """List the plugin files of a request that its run uses: those that register something that it names,
-    and those that its method, teacher, extractors or metrics are written in or build on.
+    """List the plugin files of a request that its run uses: those that register something that was ``got``
+    in the making of its job or whose images it is compared with, and those that its method, teacher,
+    extractors or metrics are written in or build on.
 
     Other files that were given change nothing: the run is the one that it is without them.
     """
-    names = {("method", request.method), ("teacher", request.teacher.partition(":")[0])}
-    names.add(("dataset", setup.teacher.dataset or ""))  # which its weights may be of
-    for required in requires:
-        if isinstance(required, RealImages):
-            names.add(("dataset", request.data or ""))
-        elif isinstance(required, StartingGenerator):
-            names.add(("released", required.source.removeprefix("released:")))
-    if plan:
-        names |= {("protocol", request.protocol or plan.target.protocol or "")}
-        names |= {("dataset", str(place)) for place in plan.sources}
-        names |= {("extractor", name) for name in plan.extractors}
-        names |= {("metric", name) for name in plan.metrics}
-    used = registry.plugins_of(names).union(
+    known, sources = registry.datasets.entries(), map(str, plan.sources if plan else ())
+    used = got.union(
+        (file for name in sources if name in known and (file := known[name].plugin)),
         files_behind([setup.method_class, *(classes_of(plan) if plan else ())]),
         teacher_files(setup.teacher),
     )
@@ -169,5 +170,6 @@ def inputs_of(
         shipped += [getattr(extractor, "shipped", None) for extractor in plan.extractors.values()]
     files += [f for f in shipped if f]
     absent = [f for f in cards if not f.exists() and input_name(f) == str(f)]
-    missing = dict.fromkeys(map(str, absent), "")
-    return missing | {input_name(f): input_digest(f) for f in sorted(set(files)) if f.exists()}
+    return dict.fromkeys(map(str, absent), "") | {
+        input_name(f): input_digest(f) for f in sorted(set(files)) if f.exists()
+    }

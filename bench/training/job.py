@@ -20,6 +20,7 @@ from bench.training.fingerprint import (
     files_behind,
     inputs_of,
     plugin_code,
+    plugins_got,
     plugins_used,
     teacher_code,
 )
@@ -51,16 +52,16 @@ def make_job(request: Request) -> Job:
     Raises UsageError for a name that does not exist, a value out of range, or something required
     that is not there.
     """
-    setup = set_up(request, check_request(request))
-    if request.capture and setup.device.type != "cuda":
-        raise UsageError("--capture records CUDA graphs, the device is a CPU; leave it out.")
-    method_class, teacher = setup.method_class, setup.teacher
-    spec = teacher.image_spec
-    requires = method_class.requires(setup.settings)
-    requirements = find_requirements(method_class, requires, teacher, request.data)
-    _require_same(request, requirements)
-    plan = plan_evaluation(request, spec_of(teacher)) if request.measures else None
-    plugins = plugins_used(setup, request, plan, requires)
+    with plugins_got() as got:
+        setup = set_up(request, check_request(request))
+        if request.capture and setup.device.type != "cuda":
+            raise UsageError("--capture records CUDA graphs, the device is a CPU; leave it out.")
+        method_class, teacher = setup.method_class, setup.teacher
+        requires = method_class.requires(setup.settings)
+        requirements = find_requirements(method_class, requires, teacher, request.data)
+        _require_same(request, requirements)
+        plan = plan_evaluation(request, spec_of(teacher)) if request.measures else None
+    spec, plugins = teacher.image_spec, plugins_used(setup, request, plan, got)
     recipe = Recipe(
         method=request.method,
         method_digest=code_of(files_behind([method_class])),

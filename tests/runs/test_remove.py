@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,7 @@ def test_a_dry_run_removes_nothing(bench, runs):
         (["0000", "--yes"], "'0000' is the beginning of 3 runs: 00000, 00001, 00002; give more of it."),
         (["00001", "sid-x", "--yes"], "unknown run 'sid-x'"),
         ([], "no run is named; `bench list runs` shows what there is."),
+        (["", "--yes"], "a run's name is empty; `bench list runs` shows what there is."),
     ],
 )
 def test_what_is_not_clear_removes_nothing(bench, runs, arguments, sentence):
@@ -73,8 +75,40 @@ def test_all_superseded_runs_go_at_once(bench, runs):
         made.run_id = name
         (runs / name).mkdir()
         (runs / name / "record.json").write_text(made.model_dump_json())
-    assert "kd-old" in bench.ok("rm", "--superseded", "--yes", "--results", runs).out
+    (runs / "kd-old").rename(runs / "renamed")
+    assert "renamed" in bench.ok("rm", "--superseded", "--yes", "--results", runs).out
     assert names(runs) == ["00000", "00001", "00002", "kd-new"]
+
+
+def test_a_run_is_looked_for_in_the_results_and_not_in_the_working_directory(
+    bench, runs, tmp_path, monkeypatch
+):
+    write([record("sid", 0)], tmp_path / "here")
+    monkeypatch.chdir(tmp_path / "here")
+    bench.ok("rm", "00000", "--yes", "--results", runs)
+    assert (names(runs), names(Path())) == (["00001", "00002"], ["00000"])
+    bench.ok("rm", "./00000", "--yes", "--results", runs)
+    assert (names(runs), names(Path())) == (["00001", "00002"], [])
+
+
+def test_a_run_that_is_named_twice_is_removed_once(bench, runs):
+    out, err = bench.ok("rm", "00000", runs / "00000", "--yes", "--results", runs)
+    assert out == "00000  2MB\n"
+    assert "1 run of 2MB removed" in err
+
+
+def test_the_only_run_is_not_that_of_an_empty_name(bench, tmp_path):
+    write([record("sid", 0)], tmp_path / "runs")
+    assert bench("rm", "", "--yes", "--results", tmp_path / "runs")[0] == 2
+    assert names(tmp_path / "runs") == ["00000"]
+
+
+def test_several_may_remove_runs_at_the_same_time(tmp_path):
+    write([record("sid", seed) for seed in range(60)], tmp_path)
+    folders = [folder for folder, _ in read_runs(tmp_path)[0]]
+    with ThreadPoolExecutor(4) as pool:
+        assert [*pool.map(remove_run, folders)] == [None] * 60
+    assert [*tmp_path.iterdir()] == []
 
 
 class Terminal(io.StringIO):
@@ -97,6 +131,13 @@ def test_a_run_that_a_process_works_on_is_not_removed_nor_are_those_named_beside
         code, _, err = bench("rm", "00000", "00001", "--yes", "--results", runs)
     assert (code, names(runs)) == (75, ["00000", "00001", "00002"])
     assert "a process works on the run 00001; wait for it, or stop it first." in err
+
+
+def test_a_dry_run_lists_a_run_that_a_process_works_on_and_says_so(bench, runs):
+    with RunFolder(runs / "00000").locked():
+        out, err = bench.ok("rm", "00000", "--dry-run", "--results", runs)
+    assert out == "00000  2MB\n"
+    assert "a process works on the run 00000" in err
 
 
 @pytest.mark.parametrize("step", ["rename", "rmtree"])
@@ -137,9 +178,3 @@ def test_superseded_runs_are_removed_from_the_folder_that_was_named(bench, tmp_p
     (left,) = names(there)
     bench.ok("rm", left, "--yes", "--results", there)
     assert [len(names(folder)) for folder in (here, there)] == [2, 0]
-
-
-def test_a_run_without_a_name_is_none(bench, runs):
-    code, _, err = bench("rm", "", "--yes", "--results", runs)
-    assert (code, "the name of a run is empty" in err) == (2, True)
-    assert len(names(runs)) == 3

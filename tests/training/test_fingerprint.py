@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -165,9 +164,8 @@ def job_of(method: str, *plugins, **request):
     registry._from_files.clear()
     registry._loaded_files.clear()
     fields = {"settings": SETTINGS, "budget": "updates=2", "eval": []} | request
-    whole = make_request(
-        method=method, teacher="edm-digits", plugins=[str(p) for p in plugins], **fields
-    )
+    fields = {"teacher": "edm-digits"} | fields
+    whole = make_request(method=method, plugins=[str(p) for p in plugins], **fields)
     return make_job(whole)
 
 
@@ -226,10 +224,35 @@ def test_an_edit_of_one_plugin_leaves_the_finished_runs_of_others_finished(tmp_p
     assert answer("mine", mine, other).run_id != first.run_id
 
 
+TEACHER = """
+from bench import registry
+from bench.plugin import open_dataset, register_teacher
+
+@register_teacher("{name}")
+class Mine(registry.teachers.get("edm-digits")):
+    dataset, recipes_like = {dataset!r}, {like!r}
+
+    def load(self, path):
+        {load}
+        return super().load(path)
+"""
+
+
+def test_a_plugin_is_used_by_the_teacher_that_reads_its_data_set_or_takes_its_recipes(tmp_path):
+    dots = plugin(tmp_path, DATASET, "dots.py")
+    known = {"dataset": "digits", "like": "edm-digits", "load": "pass"}
+    texts = {
+        "like": TEACHER.format(name="like", **known),
+        "mine": TEACHER.format(name="mine", **known | {"like": "like", "load": 'open_dataset("dots")'}),
+        "other": TEACHER.format(name="other", **known),
+    }
+    files = {name: plugin(tmp_path, text, f"{name}.py") for name, text in texts.items()}
+    job = job_of("sid", dots, *files.values(), teacher="mine", settings={}, budget="images=1k")
+    assert job.recipe.plugins.keys() == {str(dots), str(files["like"]), str(files["mine"])}
+
+
 def test_a_card_that_is_written_after_a_run_counts(run, tmp_path):
-    """Of a method that had no card at all, too, and of one that inherits another's."""
-    without = run()
-    (own,) = (Path(name) for name, digest in without.inputs.items() if digest == "")
+    without, own = run(), tmp_path / "plugin.yaml"
     assert changed_inputs(without) == []
     own.write_text("defaults:\n  lr: {value: 1, source: tried}\n")
     assert changed_inputs(without) == [own]
