@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -183,7 +184,8 @@ class Sampler:
         if (
             not isinstance(each, Sequence)
             or len(each) != count
-            or not all(type(c) is int and 0 <= c < known for c in each)
+            or not all(isinstance(c, Integral) and 0 <= int(c) < known for c in each)
+            or any(isinstance(c, bool) for c in each)
         ):
             raise UsageError(
                 f"the classes are {shown(given)}, expected a whole number from 0 to {known - 1}, or {count} "

@@ -1,14 +1,16 @@
 """The model card of an exported generator: Markdown, with the fields at its head that Hugging Face reads."""
 
 import re
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from bench import registry
 from bench.files.documents import dump_yaml
 from bench.render.tables.markdown import escaped
 from bench.runs.exported import FORMS, Export, GeneratorFacts
-from bench.runs.recipe import SettledEvaluation
+from bench.runs.recipe import Recipe, SettledEvaluation
 from bench.units import ARROWS, duration, plus_minus, quantity, short_budget
 
 SUITE = "distill-bench"
@@ -79,10 +81,11 @@ def _use(about: Export) -> Iterator[str]:
     shape = f"(16, {generator.channels}, {generator.resolution}, {generator.resolution})"
     yield "## Use\n"
     yield f"With {SUITE}, where FOLDER is the folder of this file:\n"
-    plugins = "".join(f" --plugin {name}" for name in about.recipe.plugins if about.form != "onnx")
-    yield f"```\nbench sample FOLDER -n 64 -o grid.png{plugins}\n```\n"
+    plugins = list(about.recipe.plugins) if about.form != "onnx" else []
+    sample = _command(["sample", "FOLDER", "-n", "64", "-o", "grid.png"], plugins)
+    yield f"```\n{sample}\n```\n"
     yield "```python\nimport bench\n"
-    given = f", plugins={list(about.recipe.plugins)}" if plugins else ""
+    given = f", plugins={plugins}" if plugins else ""
     yield f'images = bench.load_generator("FOLDER"{given})(16, seed=0)  # {shape} in [-1, 1]\n```'
     if about.form == "onnx":
         yield "\nWith onnxruntime alone, for any number of images:\n"
@@ -126,7 +129,8 @@ def _results(about: Export) -> Iterator[str]:
         f"there are several. These are {whose}."
     )
     if about.is_final and about.recipe.evaluation:
-        yield f"They are measured again by\n\n```\n{eval_command(about.recipe.evaluation)}\n```"
+        again = eval_command(about.recipe.evaluation, about.recipe.plugins)
+        yield f"They are measured again by\n\n```\n{again}\n```"
     if about.largest_difference is not None:
         yield (
             "\nThe graph's images were compared with the network's on export: they differ by at most "
@@ -134,15 +138,28 @@ def _results(about: Export) -> Iterator[str]:
         )
 
 
-def eval_command(plan: SettledEvaluation) -> str:
+def eval_command(plan: SettledEvaluation, plugins: Iterable[str] = ()) -> str:
     """Return the command that measures an exported folder as a run measures itself."""
-    words = f"bench eval FOLDER --protocol {plan.protocol} --metrics {','.join(plan.metrics)}"
-    words += f" --eval-samples {plan.samples} --eval-repeats {plan.repeats}"
-    words += " --fast" if plan.fast else ""
-    words += f" --kid-subset-size {plan.kid_subset_size}" if plan.kid_subset_size else ""
-    words += f" --kid-subsets {plan.kid_subsets}" if plan.kid_subsets else ""
-    words += f" --reference {plan.reference}" if plan.reference else ""
-    return words
+    words = ["eval", "FOLDER", "--protocol", plan.protocol, "--metrics", ",".join(plan.metrics)]
+    words += ["--eval-samples", str(plan.samples), "--eval-repeats", str(plan.repeats)]
+    words += ["--fast"] if plan.fast else []
+    words += ["--kid-subset-size", str(plan.kid_subset_size)] if plan.kid_subset_size else []
+    words += ["--kid-subsets", str(plan.kid_subsets)] if plan.kid_subsets else []
+    words += ["--reference", plan.reference] if plan.reference else []
+    return _command(words, plugins)
+
+
+def _command(words: Iterable[str], plugins: Iterable[str]) -> str:
+    """Return a command of the suite as a shell reads it, with its plugins."""
+    return shlex.join(["bench", *words, *(word for name in plugins for word in ("--plugin", name))])
+
+
+def _not_here(recipe: Recipe) -> list[str]:
+    """Name what the run was made with and the folder does not hold: files and folders by their last part."""
+    reference = recipe.evaluation.reference if recipe.evaluation else None
+    places = (recipe.data, recipe.settings.get("start"), reference)
+    known = registry.datasets.entries()
+    return [*recipe.plugins, *(str(place) for place in places if place and place not in known)]
 
 
 def _teacher(about: Export) -> Iterator[str]:
@@ -184,9 +201,11 @@ def _recipe(about: Export) -> Iterator[str]:
     recipe, sources = about.recipe, about.record.sources if about.record else {}
     yield "## Recipe\n"
     budget = short_budget(recipe.budget) if recipe.budget else "none"
+    missing = ", ".join(f"`{name}`" for name in _not_here(recipe))
+    condition = f", once these are put into the folder where it is called: {missing}" if missing else ""
     yield (
         f"Seed {recipe.seed}, budget {budget}. The whole of it is `recipe.yaml`, from which "
-        "`bench run --recipe recipe.yaml` repeats the run.\n"
+        f"`bench run --recipe recipe.yaml` repeats the run{condition}.\n"
     )
     yield "| setting | value | source |\n| --- | --- | --- |"
     for name, value in recipe.settings.items():

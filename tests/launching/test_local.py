@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import pytest
 import bench as suite_api
 from bench.errors import UsageError
 from bench.files.documents import dump_yaml
-from bench.launching.local import Launcher, visible_gpus
+from bench.launching.local import Launcher, repeated_by, visible_gpus
 from bench.render.terminal.overview import overview, standing
 from bench.runs.folder import RunFolder
 from bench.runs.grid import budget_mismatches, grid_runs, labels
@@ -25,6 +26,7 @@ from bench.runs.suite import make_suite, read_suite
 from bench.training.job import check_suite, make_job
 from tests.helpers import held_method
 from tests.helpers.plugins import METHOD, SETTINGS, plugin, set_flags
+from tests.helpers.records import record
 from tests.helpers.waiting import wait_until
 
 SUITES = Path(__file__).parents[2] / "suites"
@@ -425,3 +427,13 @@ def test_the_dry_run_is_a_table_of_the_grid(bench, tmp_path):
     assert rows[2][:6] == ["sid", "on", "edm-digits", "0", "of", "2"]
     assert rows[2][6:8] == ["flops=1G", "1G"]
     assert not (tmp_path / "runs").exists()
+
+
+def test_the_command_that_shows_where_a_run_failed_can_be_pasted(tmp_path):
+    said = record("sid", 0)
+    results = tmp_path / "my results"
+    sentence = repeated_by("it failed; `bench --debug run ...` shows where.", said, results)
+    assert sentence.startswith("it failed; `")
+    words = shlex.split(sentence.split("`")[1])
+    assert words[:3] == ["bench", "--debug", "run"]
+    assert words[4:] == [str(results / said.run_id / "recipe.yaml"), "--results", str(results)]

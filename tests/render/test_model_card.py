@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 
 import pytest
 
-from bench.render.model_card import licence_fields, model_card
+from bench.render.model_card import eval_command, licence_fields, model_card
 from bench.runs.exported import Export, GeneratorFacts
-from bench.runs.recipe import Recipe
+from bench.runs.recipe import Recipe, SettledEvaluation
 
 
 @pytest.mark.parametrize(
@@ -81,3 +82,32 @@ def test_weights_without_a_measurement_have_no_number():
 
 def test_a_conditional_graph_shows_the_labels_that_it_takes():
     assert '"labels": np.eye(10, dtype="float32")[np.arange(16) % 10]' in model_card(about(form="onnx"))
+
+
+def test_commands_have_the_plugins_and_are_quoted_and_what_is_not_in_the_folder_is_named():
+    plan = SettledEvaluation(
+        protocol="mine",
+        samples=60,
+        metrics=["fid"],
+        repeats=1,
+        points=2,
+        extractors={},
+        references="r",
+        reference="my statistics.npz",
+    )
+    changes = {
+        "plugins": {"my method.py": "p"},
+        "data": "photos",
+        "settings": {"start": "start.safetensors"},
+    }
+    recipe = about().recipe.model_copy(update=changes | {"evaluation": plan})
+    card = model_card(about(recipe=recipe))
+    assert "bench sample FOLDER -n 64 -o grid.png --plugin 'my method.py'\n" in card
+    again = eval_command(plan, recipe.plugins)
+    assert shlex.split(again)[-4:] == ["--reference", "my statistics.npz", "--plugin", "my method.py"]
+    assert (
+        "repeats the run, once these are put into the folder where it is called: `my method.py`, `photos`, "
+        "`start.safetensors`, `my statistics.npz`."
+    ) in card
+    digits = about().recipe.model_copy(update={"data": "digits"})
+    assert "`bench run --recipe recipe.yaml` repeats the run.\n" in model_card(about(recipe=digits))

@@ -403,6 +403,7 @@ def test_milestones_are_measured_again_by_another_protocol(bench, tmp_path):
     asked = ["eval", record.run_id, "--all-checkpoints", "--metrics", "fid", "--eval-samples", "200"]
     out = bench.ok(*asked, "--results", str(tmp_path), "--format", "json").out
     measured = json.loads(out)
+    assert [content["images"] for content in measured] == images
     assert [Path(content["source"]).stem for content in measured] == [
         f"generator-{n:012d}" for n in images
     ]
@@ -429,6 +430,13 @@ def test_a_run_without_milestones_says_how_to_have_them(bench, straight):
     code, _, err = bench("eval", straight.path.name, "--all-checkpoints", "--results", results)
     assert code == 2
     assert "kept no weights along the way; make it with --milestones" in err
+    code, _, err = bench("eval", straight.path.name, "--all-checkpoints", "--cross-check")
+    assert code == 2
+    assert "--cross-check and --all-checkpoints do not go together" in err
+    for other in (straight.weights, "teacher:edm-digits"):
+        code, _, err = bench("eval", other, "--all-checkpoints", "--results", results)
+        assert code == 2
+        assert "--all-checkpoints is for a run" in err
 
 
 def test_of_a_short_run_the_whole_is_repeated_and_of_one_that_only_samples_its_files_are_compared(

@@ -220,8 +220,11 @@ def test_a_notebook_chooses_the_class_of_each_image(teacher):
     torch.testing.assert_close(ones, generate(12, classes=[1] * 12), rtol=0, atol=0)
     own, drawn = generate(12), seeded_noise(range(12), generate.image_spec)[1].argmax(1)
     assert [torch.equal(a, b) for a, b in zip(own, ones, strict=True)] == (drawn == 1).tolist()
-    with pytest.raises(UsageError, match="expected a number from 0 to 1, or 12 of them"):
-        generate(12, classes=[2, *[0] * 11])
+    torch.testing.assert_close(ones, generate(12, classes=torch.ones(12, dtype=torch.long)))
+    torch.testing.assert_close(ones, generate(12, classes=[np.int64(1)] * 12))
+    for wrong in ([2, *[0] * 11], [1.7, *[0] * 11], [[0, 1], [0]], True, [True] * 12, 0.5, [0], "01"):
+        with pytest.raises(UsageError, match="expected a whole number from 0 to 1, or 12 of them"):
+            generate(12, classes=wrong)
 
 
 def test_a_diffusers_model_with_a_null_class_is_its_network_at_the_others(tmp_path):

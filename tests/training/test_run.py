@@ -392,6 +392,32 @@ def test_an_update_that_is_left_out_moves_neither_weights_nor_optimizer():
     assert trainer.skipped == len(trainer.steps)
 
 
+def test_updates_that_were_left_out_are_counted_over_all_stages():
+    """Each stage begins with scales of its own; a training that is continued knows of those before."""
+    made = make_trainer("pd", batch=16)
+
+    def skipping() -> Trainer:
+        return Trainer(
+            made.method, made.teacher, made.budget, torch.device("cpu"), made.pairs, made.real, skip=True
+        )
+
+    trainer = skipping()
+    for expected in (1, 2):
+        bad = [
+            dataclasses.replace(step, loss=lambda batch, loss=step.loss: loss(batch) * float("nan"))
+            for step in trainer.steps
+        ]
+        trainer.steps = bad
+        trainer.iteration()
+        assert trainer.skipped == expected
+        tensors, meta = trainer.state()
+        trainer._begin_next_stage()
+        assert trainer.skipped == expected
+    again = skipping()
+    again.restore(tensors, meta)
+    assert again.skipped == 2
+
+
 def test_leaving_out_changes_no_update_that_is_finite():
     usual, skipping = (make_trainer("sid", batch=16) for _ in range(2))
     skipping = Trainer(
