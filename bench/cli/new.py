@@ -1,5 +1,6 @@
 """``bench new``: begin a plugin of your own."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -55,13 +56,17 @@ def command(
         raise UsageError(
             f"{str(place)!r} is there already; give another name, or another place by --output."
         )
+    if not package and place.suffix != ".py":
+        raise UsageError(
+            f"--output {str(place)!r} names no Python file; let it end in .py, or add --package for a folder."
+        )
     if package:
         write_package(new_package(what.value, name, parent), place)
     else:
         write_atomic(place, new_plugin(what.value, name, parent))
-    given = "" if package else f" --plugin {place}"
+    given = "" if package else f" --plugin {shlex.quote(str(place))}"
     typer.echo(f"wrote      {place}")
     if package:
-        typer.echo(f"install:   pip install -e '{place.absolute()}[test]'")
+        typer.echo(f"install:   pip install -e {shlex.quote(f'{place.absolute()}[test]')}")
     typer.echo(f"check it:  bench check {what.value} {name}{given}")
     typer.echo(f"use it:    {NEXT[what.value].format(name=name, given=given)}")

@@ -52,6 +52,25 @@ def test_a_variant_of_sid_passes_every_check(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("kind", "name", "parent", "cls"),
+    [
+        *(("method", name, "", f"{name.title()}Method") for name in ("step", "adam", "batch", "none")),
+        ("method", "teacher-loss", "", "TeacherLoss"),
+        ("teacher", "denoiser", "", "DenoiserTeacher"),
+        ("teacher", "sampler", "", "SamplerTeacher"),
+        ("method", "parent", "sid", "ParentMethod"),
+    ],
+)
+def test_a_name_that_the_example_uses_for_something_else_hides_nothing(
+    kind, name, parent, cls, tmp_path
+):
+    text = new_plugin(kind, name, parent)
+    assert f"class {cls}(" in text
+    registry.load_plugin(plugin(tmp_path, text))
+    assert registry.REGISTRIES[kind].get(name).__name__ == cls
+
+
+@pytest.mark.parametrize(
     ("name", "parent", "complaint"),
     [
         ("sid", "", "the method 'sid' is that of package distill-bench"),
@@ -80,6 +99,11 @@ def test_the_command_writes_a_file_once_and_says_what_to_do_next(tmp_path, monke
     assert "bench check metric my-own --plugin my_own.py" in out
     code, _, err = bench("new", "metric", "my-own")
     assert code == 2 and "'my_own.py' is there already" in err
+    code, _, err = bench("new", "metric", "other", "-o", "other")
+    assert code == 2 and "--output 'other' names no Python file; let it end in .py" in err
+    out = bench.ok("new", "metric", "other", "-o", "my own.py").out
+    assert "bench check metric other --plugin 'my own.py'" in out
+    bench.ok("new", "metric", "third", "-o", "third", "--package")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -112,6 +136,10 @@ def test_the_tests_of_a_package_are_those_of_its_contract(tmp_path):
     """As pytest finds them in the package's own folder, with its entry points as pip installs them."""
     folder = tmp_path / "my-own"
     write_package(new_package("dataset", "my-own"), folder)
+    tests = folder / "tests" / "test_my_own.py"
+    tests.write_text(
+        tests.read_text() + "\n    def test_something_else(self):\n        assert self.name\n"
+    )
     meta = folder / "my_own-0.1.0.dist-info"
     meta.mkdir()
     (meta / "METADATA").write_text("Metadata-Version: 2.1\nName: my-own\nVersion: 0.1.0\n")
@@ -132,4 +160,4 @@ def test_the_tests_of_a_package_are_those_of_its_contract(tmp_path):
         asked, cwd=folder, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "5 passed" in done.stdout
+    assert "6 passed" in done.stdout
