@@ -265,7 +265,7 @@ def leaderboard(
     from bench.render.tables.bibtex import cited  # as above
     from bench.render.tables.table import Table  # as above
 
-    records = _records(folder, include_superseded)
+    records = [r for r in _records(folder, include_superseded) if not r.request.get("trial")]
     others = published_beside(records, teachers) if published else []
     board = ranked(records, metrics=metrics, choice=Choice(teachers, methods), published=others)
     return Table(cited(board), columns)

@@ -37,9 +37,9 @@ class Contract:
     """Whether checks that start other processes, some seconds each, are made as well."""
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        """Make a test of each thing and check."""
+        """Make a test of each thing and check. A subclass may have tests of its own beside them."""
         if not {"thing", "check"} <= {*metafunc.fixturenames}:
-            return  # a test of the author's own
+            return
         how = KINDS[self.kind]
         checks = [*how.quick, *(how.slow if self.slow else ())]
         cases = [

@@ -96,7 +96,7 @@ def sweep(
         ]
         entries = [{"method": method, "settings": each} for each in whole]
         suite = make_suite(
-            {"eval_points": 1}
+            {"eval_points": 1, "trial": True}
             | fields
             | {"methods": entries, "teachers": [teacher], "seeds": [seed], "with_teacher": False},
             "the sweep",

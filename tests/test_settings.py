@@ -120,6 +120,55 @@ methods:
     assert files[-3:] == ["sid.yaml", "digits.yaml", "mine.yaml"]
 
 
+def test_a_teachers_card_speaks_to_the_subclasses_of_a_method_too(child, mine):
+    child("pass")
+    card = (
+        "methods:\n  sid:\n    alpha: {value: 0.9, source: tried}\n    lr: {value: 1, source: tried}\n"
+    )
+    card += "  child:\n    lr: {value: 2, source: own}\n"
+    chosen = mine(card=card, method="child")
+    assert (chosen.settings.alpha, chosen.settings.lr) == (0.9, 2)
+    assert chosen.sources["alpha"] == "card of mine: inherited from SiD: tried"
+    assert chosen.sources["lr"] == "card of mine: own"
+
+
+def test_the_effort_of_tuning_is_that_of_the_name_before_the_colon(child):
+    card = "tuning:\n  diffusers:\n    runs: 12\n    note: by hand\n"
+    assert child(card=card, teacher="diffusers:a/b").tuning["runs"] == 12
+
+
+def test_teachers_that_resemble_each_other_have_recipes_all_the_same(mine, tmp_path):
+    mine(like="")
+    like = (
+        TEACHER.replace('"mine"', '"near"')
+        .replace("edm-digits", "mine")
+        .format(like='recipes_like = "mine"')
+    )
+    registry.load_plugin(plugin(tmp_path, like, "near.py"))
+    chosen = mine(
+        like='recipes_like = "near"', card="methods:\n  sid:\n    alpha: {value: 0.9, source: x}\n"
+    )
+    assert chosen.settings.alpha == 0.9
+
+
+def test_a_search_space_is_that_of_the_nearest_teacher(child, mine):
+    card = "search:" + "".join(
+        f"\n  {name}:\n    {setting}: {{values: [0.5, 1.0]}}"
+        for name, setting in (("edm-digits", "alpha"), ("mine", "lr"))
+    )
+    child("pass", card), mine()
+    own = registry.methods.get("child")
+    assert [*search_space(own, "mine")] == ["lr"]
+    assert [*search_space(own, "edm-digits")] == ["alpha"]
+
+
+def test_a_subclass_whose_card_is_for_no_teacher_in_particular_keeps_its_parents_teachers(child):
+    child(card="defaults:\n  lr: {value: 0.1, source: x}\n")
+    parent = recommended(registry.methods.get("sid"), "gaussian").meant_for
+    assert parent
+    assert recommended(registry.methods.get("child"), "gaussian").meant_for == parent
+
+
 def test_a_subclass_and_a_teacher_that_resembles_another_have_their_search_spaces(child, mine):
     child("pass"), mine()
     sid, own = registry.methods.get("sid"), registry.methods.get("child")

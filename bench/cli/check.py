@@ -12,7 +12,6 @@ import typer
 
 from bench import distributed
 from bench.cli.options import Json, PluginFiles
-from bench.errors import UsageError
 from bench.files.streams import stdout_to_stderr
 from bench.runs.recipe import parse_setting
 
@@ -21,7 +20,13 @@ A = {"extractor": "a feature extractor", "dataset": "a data set"} | {
     kind: f"a {kind}" for kind in ("method", "teacher", "metric")
 }
 """The words for each kind."""
-COLOURS = {"passed": "green", "failed": "red", "warning": "yellow", "skipped": None}
+MARKS = {
+    "passed": typer.style("✓", fg="green"),
+    "failed": typer.style("✗", fg="red"),
+    "warning": typer.style("!", fg="yellow"),
+    "skipped": "-",
+}
+"""A sign for each outcome."""
 
 
 def command(
@@ -50,8 +55,6 @@ def command(
 
     found = []
     settings = dict(parse_setting(text) for text in set_ or [])
-    if settings and what not in (What.method, What.metric):
-        raise UsageError(f"--set is for methods and metrics, given with a {what.value}; leave it out.")
     plugins = [Path(file) for file in plugin or []]
     findings = examination(what.value, name, plugins=plugins, settings=settings)
     while True:
@@ -69,9 +72,11 @@ def command(
         keeps = "does not keep" if counts["failed"] else "keeps"
         told = ", ".join(f"{n} {outcome}" for outcome, n in sorted(counts.items()))
         left = KINDS[what.value].count - len(found)
-        told += " (read what they say)" if counts["warning"] else ""
         told += f"; {left} checks are left for when that is mended" if left else ""
-        typer.echo(f"{name} {keeps} the contract of {A[what.value]}: {told}")
+        warnings = counts["warning"]
+        them = f", with {warnings} warnings, read them" if warnings > 1 else ", with a warning, read it"
+        keeps += f" the contract of {A[what.value]}{them if warnings else ''}"
+        typer.echo(f"{name} {keeps}: {told}")
     if counts["failed"]:
         raise typer.Exit(1)
 
@@ -79,11 +84,7 @@ def command(
 def _print(finding: Any) -> None:
     """Print a finding: a sign and its name, and what there is to say below it."""
     if sys.stdout.isatty():
-        # Here because it brings torch, as above.
-        from bench.conformance.finding import MARKS
-
-        sign = typer.style(MARKS[finding.outcome], fg=COLOURS[finding.outcome])
-        typer.echo(f"{sign} {finding.check}")
+        typer.echo(f"{MARKS[finding.outcome]} {finding.check}")
         if finding.reason:
             typer.echo(f"    {finding.reason}")
         if finding.remedy:

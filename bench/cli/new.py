@@ -52,11 +52,13 @@ def command(
     from bench.scaffold.scaffold import module_name, new_plugin
 
     place = output or Path(name if package else f"{module_name(name)}.py")
-    if not package and place.suffix != ".py":
-        raise UsageError(f"{str(place)!r} is no Python file; name one that ends in .py.")
     if place.exists():
         raise UsageError(
             f"{str(place)!r} is there already; give another name, or another place by --output."
+        )
+    if not package and place.suffix != ".py":
+        raise UsageError(
+            f"--output {str(place)!r} names no Python file; let it end in .py, or add --package for a folder."
         )
     if package:
         write_package(new_package(what.value, name, parent), place)

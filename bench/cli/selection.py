@@ -15,6 +15,7 @@ from bench import registry
 from bench.cli.options import names, one_of
 from bench.errors import BenchError, UsageError, unknown
 from bench.ranking.superseded import superseded
+from bench.ranking.trials import is_trial
 from bench.runs.record import Record
 
 FIRST_RUN = "such as `bench run --method sid --teacher edm-digits`, or name its folder with --results."
@@ -105,9 +106,12 @@ def comparable(
 ) -> tuple[list[Record], list[str]]:
     """Return the runs that are shown beside each other, and a sentence about those that are left out.
 
-    They are the chosen ones with their teachers' own, without those that others among them supersede.
+    They are the chosen ones with their teachers' own, without those that others among them supersede, and
+    without a sweep's trials, which were chosen among, unless they are named by id or seed.
     """
     chosen = selection.take_with_teachers(records)
+    if selection.runs is None and selection.seeds is None:
+        chosen = [record for record in chosen if not is_trial(record)]
     left_out = {} if include_superseded else superseded(chosen)
     shown = [record for record in chosen if record.run_id not in left_out]
     return shown, said_superseded(len(left_out), "--include-superseded shows them")

@@ -1,6 +1,7 @@
 """The examination of one registered thing: it is found, and then every check of its kind is carried out."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from bench import registry
 from bench.conformance import dataset, extractor, method, metric, teacher
 from bench.conformance.finding import Check, Finding, examine
 from bench.conformance.method_subject import MethodSubject
-from bench.errors import BenchError, unknown
+from bench.errors import BenchError, UsageError, unknown
 from bench.files.paths import written_path
 
 REGISTERS = "is-registered"
@@ -25,6 +26,20 @@ class Kind:
     gates: Sequence[Check]
     checks: Sequence[Check]
     slow: Sequence[Check] = ()
+    settings: Callable[[Any], Iterable[str]] | None = None
+    """From a thing to the names of what may be set; None where nothing may."""
+
+    def require_known(self, kind: str, name: str, settings: Iterable[str]) -> None:
+        """Raise UsageError for a setting that the thing ``name`` of this kind does not have."""
+        for setting in settings:
+            if self.settings is None:
+                raise UsageError(
+                    f"settings are for methods and metrics, given {setting!r} for the {kind} {name!r}; leave "
+                    "it out."
+                )
+            known = list(self.settings(registry.REGISTRIES[kind].get(name)))
+            if setting not in known:
+                raise unknown(f"setting of {kind} {name!r}:", setting, known)
 
     @property
     def count(self) -> int:
@@ -37,10 +52,17 @@ class Kind:
         return [*self.gates, *self.checks]
 
 
+def _parameters(metric: type) -> list[str]:
+    """List the parameters that a metric is made with."""
+    return [*inspect.signature(metric).parameters]
+
+
 KINDS: Mapping[str, Kind] = {
-    "method": Kind(MethodSubject, method.GATES, method.CHECKS, method.SLOW),
+    "method": Kind(
+        MethodSubject, method.GATES, method.CHECKS, method.SLOW, lambda cls: cls.Settings.model_fields
+    ),
     "teacher": Kind(teacher.TeacherSubject, teacher.GATES, teacher.CHECKS),
-    "metric": Kind(metric.MetricSubject, metric.GATES, metric.CHECKS),
+    "metric": Kind(metric.MetricSubject, metric.GATES, metric.CHECKS, settings=_parameters),
     "extractor": Kind(extractor.ExtractorSubject, extractor.GATES, extractor.CHECKS),
     "dataset": Kind(dataset.DatasetSubject, dataset.GATES, dataset.CHECKS),
 }
@@ -63,10 +85,10 @@ def examination(
             as in ``diffusers:FOLDER``, and of a data set it may be a path.
         plugins: files that are loaded first.
         settings: of a method, in place of its card's; of a metric, its parameters.
-
         slow: carry out the checks that start other processes as well.
 
-    Raises UsageError for a name that nothing has, and for a plugin file that is not there.
+    Raises UsageError for a name that nothing has, for a setting that the thing does not have, and for a
+    plugin file that is not there.
     """
     fact = f"The plugin imports, and what it registers as {name!r} is a {kind}."
     base = name.partition(":")[0] if kind == "teacher" else name  # NAME:SOURCE stands for one of many
@@ -84,7 +106,8 @@ def examination(
         return
     if base not in entries and not by_path:
         raise unknown(kind, name, entries)
-    yield Finding(REGISTERS, fact, "passed")
     how = KINDS[kind]
+    how.require_known(kind, name, settings or ())
+    yield Finding(REGISTERS, fact, "passed")
     subject = how.subject(name, settings or {}, tuple(plugins))
     yield from examine(how.gates, [*how.checks, *(how.slow if slow else ())], subject)

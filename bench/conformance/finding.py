@@ -13,8 +13,6 @@ from bench.files.assets import Asset
 Check = Callable[[Any], None]
 """Looks at a subject, and raises Fault, Doubt or NotApplicable if there is something to say."""
 Outcome = Literal["passed", "failed", "warning", "skipped"]
-MARKS: dict[Outcome, str] = {"passed": "✓", "failed": "✗", "warning": "!", "skipped": "-"}
-"""A sign for each outcome."""
 
 
 class Fault(Exception):

@@ -65,7 +65,7 @@ def requires_the_data_that_its_losses_read(subject: MethodSubject) -> None:
     except BenchError:
         return  # a fault of another kind, which is looked at next
     except (TypeError, AttributeError) as error:
-        if "NoneType" not in str(error):
+        if "NoneType" not in str(error):  # which comes of data that is not there
             raise
         for field in read:
             kind, words = DATA[field]
@@ -191,6 +191,8 @@ def passes_are_those_of_the_card(subject: MethodSubject) -> None:
     stated = card(subject.method).passes
     if not stated:
         raise NotApplicable("the method's card states no passes")
+    if subject.overrides:
+        raise NotApplicable("settings are given, and the card states the passes under its own")
     trainer = subject.trainer(late=True)
     trainer.iteration()
     batch = trainer.settings.batch

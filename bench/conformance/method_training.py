@@ -10,6 +10,7 @@ from torch import Tensor
 
 from bench.conformance.finding import Doubt, Fault, NotApplicable
 from bench.conformance.method_subject import CARD, MethodSubject, in_double, to_double
+from bench.conformance.ranks import weights_of_two_processes
 from bench.errors import UsageError
 from bench.evaluation.sampling import seeded_noise
 from bench.files.tensors import load_tensors, save_tensors
@@ -102,9 +103,6 @@ def parts_of_a_batch_agree_with_the_whole(subject: MethodSubject) -> None:
 def two_processes_agree_with_one(subject: MethodSubject) -> None:
     """Two processes that share the batch (`--gpus 2`) end with the weights of one, but for rounding."""
     subject.require_training()
-    # Here because it starts processes, which the other checks do without.
-    from bench.conformance.ranks import weights_of_two_processes
-
     with in_double():
         one = _trained(to_double(subject.trainer(late=True, batch=2 * max(8, subject.make().together))))
     together = weights_of_two_processes(subject)

@@ -21,9 +21,10 @@ def weights_of_two_processes(subject: MethodSubject) -> dict[str, Tensor]:
 
     Raises Fault if they fail, and NotApplicable for a method that only this process knows.
     """
-    if subject.name not in _known_elsewhere():
+    entry = registry.methods.entries()[subject.name]
+    if not (entry.target or entry.plugin):
         raise NotApplicable("the method is registered by code of this process alone")
-    plugins = [str(file) for file in subject.plugins]
+    plugins = [str(file) for file in (*subject.plugins, entry.plugin) if file]
     asked = {"name": subject.name, "overrides": dict(subject.overrides), "plugins": plugins}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "weights.safetensors"
@@ -35,11 +36,6 @@ def weights_of_two_processes(subject: MethodSubject) -> dict[str, Tensor]:
                 "see what they say above; a loss may draw in a way that parts of a batch cannot share",
             )
         return load_tensors(file)[0]
-
-
-def _known_elsewhere() -> set[str]:
-    """Names that another process finds: of installed packages and of the plugin files."""
-    return {n for n, e in registry.methods.entries().items() if e.target or e.plugin}
 
 
 def main(asked: str, file: str) -> None:

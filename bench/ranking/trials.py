@@ -13,6 +13,11 @@ from bench.runs.record import Direction, Record
 from bench.units import short_budget
 
 
+def is_trial(record: Record) -> bool:
+    """Tell whether a sweep has made a run, to choose settings by its number."""
+    return bool(record.request.get("trial"))
+
+
 @dataclass(frozen=True)
 class Trial:
     """One choice of settings, and the run that tried it."""

@@ -37,6 +37,8 @@ class Request(RunOptions):
     """Digest that the teacher's weights must have; a recipe file gives it."""
     supplies: dict[str, str] = {}
     """Identities that the method's requirements must have, by kind; a recipe file gives them."""
+    trial: bool = False
+    """True of a run that a sweep makes to choose settings, which tables leave out."""
 
     @field_validator("settings")
     @classmethod

@@ -44,6 +44,8 @@ class Suite(RunOptions):
     seeds: list[int] = Field([0, 1, 2], min_length=1)
     with_teacher: bool = True
     """Measure each teacher's own sampling by the same protocol."""
+    trial: bool = False
+    """True of a sweep's runs."""
 
     @field_validator("methods", mode="before")
     @classmethod
@@ -85,6 +87,7 @@ class Suite(RunOptions):
                         settings=settings,
                         budget=entry.budget or self.budget,
                         eval_points=self.eval_points,
+                        trial=self.trial,
                         **common,
                     )
                     for settings in entry.variants()

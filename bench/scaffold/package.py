@@ -59,7 +59,8 @@ def new_package(kind: str, name: str, parent: str = "") -> dict[str, str]:
 
     Raises UsageError as ``new_plugin``.
     """
-    module, cls, known = module_name(name), class_name(name), registry.REGISTRIES[kind]
+    module, cls = module_name(name), class_name(kind, name, parent)
+    known = registry.REGISTRIES[kind]
     text = _announced_by_its_package(new_plugin(kind, name, parent))
     entries = f'"{known.prefix}{name}" = "{module}.{kind}:{cls}"\n'
     if "PROTOCOL = " in text:

@@ -18,9 +18,18 @@ def module_name(name: str) -> str:
     return re.sub(r"\W+", "_", name).strip("_").lower()
 
 
-def class_name(name: str) -> str:
-    """The name of its class: ``my-method`` is MyMethod."""
-    return "".join(word[:1].upper() + word[1:] for word in re.split(r"[\W_]+", name))
+def class_name(kind: str, name: str, parent: str = "") -> str:
+    """The name of its class: ``my-method`` is MyMethod, and ``adam`` AdamMethod, as the text of a new plugin
+    has another use of Adam.
+    """
+    own = "".join(word[:1].upper() + word[1:] for word in re.split(r"[\W_]+", name))
+    used = re.search(rf"\b{own}\b", _template(kind, parent)) or keyword.iskeyword(own)
+    return own + kind.title() if used else own
+
+
+def _template(kind: str, parent: str) -> str:
+    """The example of a kind, or of a variant of a method."""
+    return (TEMPLATES / f"{'variant' if parent else kind}.py").read_text(encoding="utf-8")
 
 
 def new_plugin(kind: str, name: str, parent: str = "") -> str:
@@ -30,12 +39,16 @@ def new_plugin(kind: str, name: str, parent: str = "") -> str:
     for a name that is taken or could name no module, and for a parent that is not there or does not train.
     """
     require_free(kind, name)
-    if not parent:
-        return _renamed((TEMPLATES / f"{kind}.py").read_text(encoding="utf-8"), kind, name)
-    text = (TEMPLATES / "variant.py").read_text(encoding="utf-8")
-    text = text.replace("parent_loss", _generators_loss(parent))
-    text = text.replace("`parent`", f"`{parent}`").replace('"parent"', f'"{parent}"')
-    return _renamed(text, "method", name)
+    words = {
+        f"new-{kind}": name,
+        f"new_{kind}": module_name(name),
+        f"New{kind.title()}": class_name(kind, name, parent),
+    }
+    if parent:
+        words |= {"parent_loss": _generators_loss(parent)}
+        words |= {"`parent`": f"`{parent}`", '"parent"': f'"{parent}"'}
+    # All at once, as a new name may be one of the words.
+    return re.sub("|".join(words), lambda word: words[word[0]], _template(kind, parent))
 
 
 def _generators_loss(name: str) -> str:
@@ -67,19 +80,3 @@ def require_free(kind: str, name: str) -> None:
             f"the name {name!r} is that of the module {module_name(name)!r}, which its own would hide; "
             "choose another name."
         )
-
-
-def _renamed(text: str, kind: str, name: str) -> str:
-    """A template under the new name, in place of ``new-KIND`` and ``NewKind``; the class hides no name that
-    the template uses.
-    """
-    new_class = class_name(name)
-    new_class += kind.title() if re.search(rf"\b{new_class}\b", text) else ""
-    named = {
-        f"new-{kind}": name,
-        f"new_{kind}": module_name(name),
-        f"New{kind.title()}": new_class,
-    }
-    for old, new in named.items():
-        text = text.replace(old, new)
-    return text

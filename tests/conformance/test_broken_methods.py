@@ -6,7 +6,9 @@ import re
 
 import pytest
 
-from bench.conformance.examination import examination
+from bench.conformance.examination import KINDS, examination
+from bench.conformance.finding import look, name_of
+from bench.conformance.method_subject import MethodSubject
 from bench.scaffold.scaffold import new_plugin
 from tests.helpers.plugins import plugin
 
@@ -124,6 +126,11 @@ BROKEN = {
         "continuing-is-the-same-as-never-stopping",
         "ends with other weights than one that was not .*; keep what training changes in a network",
     ),
+    "fails for another reason than data": (
+        ("return (gap * x).sum(pixels(x))", "_ = batch.real\n        raise ValueError('no such mode')"),
+        "requires-the-data-that-its-losses-read",
+        "it raises ValueError at plugin.py, line .*: no such mode",
+    ),
     "averages its loss": (
         ("return (gap * x).sum(pixels(x))", "return (gap * x).mean()"),
         "losses-are-one-value-for-each-image",
@@ -164,6 +171,32 @@ def test_a_name_that_nothing_has_is_a_mistake_of_the_command(bench):
     code, out, err = bench("check", "method", "sidd")
     assert (code, out) == (2, "")
     assert "did you mean 'sid'?" in err
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "sentence"),
+    [
+        ("method", "sid", "unknown setting of method 'sid': 'alhpa'; did you mean 'alpha'"),
+        ("metric", "kid", "unknown setting of metric 'kid': 'alhpa'"),
+        ("teacher", "edm-digits", "settings are for methods and metrics, given 'alhpa' for the teacher"),
+    ],
+)
+def test_a_setting_that_the_thing_does_not_have_is_one_too(bench, kind, name, sentence):
+    code, out, err = bench("check", kind, name, "--set", "alhpa=1")
+    assert (code, out) == (2, "")
+    assert sentence in err
+
+
+def test_the_cards_passes_are_those_of_its_own_settings():
+    (checked,) = (c for c in KINDS["method"].checks if name_of(c) == "passes-are-those-of-the-card")
+    assert look(checked, MethodSubject("sid")).outcome == "passed"
+    assert look(checked, MethodSubject("sid", {"alpha": 1.1})).outcome == "skipped"
+
+
+def test_a_warning_is_told_of_at_the_end(bench, tmp_path):
+    text = new_plugin("metric", "broken").replace('direction = "lower"', 'direction = "higher"')
+    out = bench.ok("check", "metric", "broken", "--plugin", plugin(tmp_path, text)).out
+    assert "broken keeps the contract of a metric, with 2 warnings, read them: " in out
 
 
 def test_a_plugin_file_that_is_not_there_is_one_too(bench):

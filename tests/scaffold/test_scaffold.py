@@ -52,6 +52,25 @@ def test_a_variant_of_sid_passes_every_check(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("kind", "name", "parent", "cls"),
+    [
+        *(("method", name, "", f"{name.title()}Method") for name in ("step", "adam", "batch", "none")),
+        ("method", "teacher-loss", "", "TeacherLoss"),
+        ("teacher", "denoiser", "", "DenoiserTeacher"),
+        ("teacher", "sampler", "", "SamplerTeacher"),
+        ("method", "parent", "sid", "ParentMethod"),
+    ],
+)
+def test_a_name_that_the_example_uses_for_something_else_hides_nothing(
+    kind, name, parent, cls, tmp_path
+):
+    text = new_plugin(kind, name, parent)
+    assert f"class {cls}(" in text
+    registry.load_plugin(plugin(tmp_path, text))
+    assert registry.REGISTRIES[kind].get(name).__name__ == cls
+
+
+@pytest.mark.parametrize(
     ("name", "parent", "complaint"),
     [
         ("sid", "", "the method 'sid' is that of package distill-bench"),
@@ -80,6 +99,11 @@ def test_the_command_writes_a_file_once_and_says_what_to_do_next(tmp_path, monke
     assert "bench check metric my-own --plugin my_own.py" in out
     code, _, err = bench("new", "metric", "my-own")
     assert code == 2 and "'my_own.py' is there already" in err
+    code, _, err = bench("new", "metric", "other", "-o", "other")
+    assert code == 2 and "--output 'other' names no Python file; let it end in .py" in err
+    out = bench.ok("new", "metric", "other", "-o", "my own.py").out
+    assert "bench check metric other --plugin 'my own.py'" in out
+    bench.ok("new", "metric", "third", "-o", "third", "--package")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -112,6 +136,10 @@ def test_the_tests_of_a_package_are_those_of_its_contract(tmp_path):
     """As pytest finds them in the package's own folder, with its entry points as pip installs them."""
     folder = tmp_path / "my-own"
     write_package(new_package("dataset", "my-own"), folder)
+    tests = folder / "tests" / "test_my_own.py"
+    tests.write_text(
+        tests.read_text() + "\n    def test_something_else(self):\n        assert self.name\n"
+    )
     meta = folder / "my_own-0.1.0.dist-info"
     meta.mkdir()
     (meta / "METADATA").write_text("Metadata-Version: 2.1\nName: my-own\nVersion: 0.1.0\n")
@@ -132,28 +160,4 @@ def test_the_tests_of_a_package_are_those_of_its_contract(tmp_path):
         asked, cwd=folder, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "5 passed" in done.stdout
-
-
-@pytest.mark.parametrize(
-    ("kind", "name"), [("method", "step"), ("method", "adam"), ("teacher", "denoiser")]
-)
-def test_a_name_that_the_example_uses_itself_is_no_trap(kind, name, tmp_path):
-    text = new_plugin(kind, name)
-    file = tmp_path / f"my_{name}.py"
-    file.write_text(text)
-    registry.load_plugin(file)
-    assert registry.REGISTRIES[kind].get(name).__name__ == f"{name.title()}{kind.title()}"
-    compile(text, str(file), "exec")
-
-
-def test_a_variant_may_be_called_parent(tmp_path):
-    file = tmp_path / "it.py"
-    file.write_text(new_plugin("method", "parent", "sid"))
-    registry.load_plugin(file)
-    assert registry.methods.get("parent").__mro__[1] is registry.methods.get("sid")
-
-
-def test_a_place_that_is_no_python_file_is_refused(bench, tmp_path):
-    code, _, err = bench("new", "method", "mine", "-o", tmp_path / "mine")
-    assert (code, "is no Python file; name one that ends in .py" in err) == (2, True)
+    assert "6 passed" in done.stdout
