@@ -32,7 +32,7 @@ def command(
         typer.Option(
             metavar="NAME=A,B|NAME=LOW..HIGH",
             help="Values of a setting, or all numbers between two, evenly in their logarithm where they are "
-            "above 0; repeatable [default: the space of the method's card].",
+            "above 0, whole if both are written so; repeatable [default: the space of the method's card].",
         ),
     ] = None,
     trials: Annotated[
