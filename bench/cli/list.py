@@ -48,11 +48,19 @@ def command(
     if what is not What.runs and (flags or superseded):
         given = next(iter(flags), "superseded")
         raise UsageError(f"--{given} chooses runs; say `bench list runs`, or leave it out.")
-    rows = _runs(results, Selection.of(flags), superseded) if what is What.runs else _entries(what)
+    nothing = f"no {what.value} yet"
+    if what is What.runs:
+        records, skipped = read_records(results)
+        note(*skipped)
+        rows = _runs(records, results, Selection.of(flags), superseded)
+        if records:
+            nothing = f"none of {len(records)} {'run' if len(records) == 1 else 'runs'} is chosen"
+    else:
+        rows = _entries(what)
     if format_ == "json":
         typer.echo(json.dumps(rows, indent=1))
     elif not rows:
-        typer.echo(f"no {what.value} yet", err=True)
+        typer.echo(nothing, err=True)
     else:
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
         for name in rows[0]:
@@ -79,17 +87,19 @@ def _entries(what: What) -> list[dict[str, str]]:
     return rows
 
 
-def _runs(results: Path, selection: Selection, superseded: bool) -> list[dict[str, str]]:
-    """List the chosen runs of a results folder: those that count, or those that others supersede. Note
-    what is left out, and runs that cannot be read.
+def _runs(
+    records: list[Record], results: Path, selection: Selection, superseded: bool
+) -> list[dict[str, str]]:
+    """List the chosen runs of a results folder: those that count, or those that others among them
+    supersede. Note what is left out.
     """
-    records, skipped = read_records(results)
     require_known(known_names(records), {"teacher": selection.teachers, "method": selection.methods})
-    successors = find_superseded(records)
     chosen = selection.take(records)
+    # Among the chosen and their teachers, as in a table.
+    successors = find_superseded(selection.take_with_teachers(records))
     shown = [record for record in chosen if (record.run_id in successors) == superseded]
     left_out = 0 if superseded else len(chosen) - len(shown)
-    note(*skipped, *said_superseded(left_out, "--superseded lists them"))
+    note(*said_superseded(left_out, "--superseded lists them"))
     digests: dict[Path, str] = {}
     return [
         {

@@ -137,14 +137,16 @@ def _moment(flag: str, text: str | None, *, end: bool = False) -> datetime | Non
         return None
     try:
         moment = datetime.fromisoformat(text)
-        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        # The first moment after it.
-        length = timedelta(days=1) if len(text) <= len("2026-11-20") else timedelta(seconds=1)
-        return moment + length if end else moment
-    except (ValueError, OverflowError):
+    except ValueError:
         raise UsageError(
             f"{flag} {text[:60]!r} is no date; give one such as 2026-11-20 or 2026-11-20T14:30 (UTC)."
         ) from None
+    length = timedelta(days=1) if len(text) <= len("2026-11-20") else timedelta(seconds=1)
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    try:
+        return moment + length if end else moment
+    except OverflowError:  # the last day of the calendar, which nothing is later than
+        return None
 
 
 def _begun(record: Record) -> datetime:
@@ -183,11 +185,11 @@ def nothing_to_show(flags: Mapping[str, Any], results: Path, records: Iterable[R
             f"the finished runs in {str(results)!r} measured nothing (--eval none); `bench eval RUN` "
             "measures one, and the same run with --eval fid is in the table."
         )
-    wishes = [
-        f"--{name}" + ("" if value is True else f" {value}") for name, value in flags.items() if value
+    given = [
+        f"--{name}" if value is True else f"--{name} {value}" for name, value in flags.items() if value
     ]
-    by = f" is chosen by {' '.join(wishes)}" if wishes else ""
-    return BenchError(f"no finished run in {str(results)!r}{by}; make one, {FIRST_RUN}")
+    chosen = f" with {' '.join(given)}" if given else ""
+    return BenchError(f"no finished run in {str(results)!r}{chosen}; make one, {FIRST_RUN}")
 
 
 def unfinished(records: Sequence[Record]) -> list[str]:

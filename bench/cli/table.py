@@ -1,6 +1,7 @@
 """``bench table``: the leaderboard."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -88,9 +89,10 @@ def command(
     choice = Choice(selection.teachers, selection.methods, one_step, data_free)
     with uncollected():
         records, skipped = read_records(results)
-        shown, notes = comparable(records, selection, include_superseded=include_superseded)
-        others = published_beside(shown, choice.teachers) if published else []
+        of_any_method = replace(selection, methods=None).take(records)  # some methods are only published
+        others = published_beside(of_any_method or records, choice.teachers) if published else []
         _require_known(records, others, choice, wanted := comma_list(metrics) or None)
+        shown, notes = comparable(records, selection, include_superseded=include_superseded)
         board = leaderboard(shown, metrics=wanted, choice=choice, published=others)
     note(*skipped, *unfinished(shown), *notes)
     if published and not any(row.published for row in board.rows):

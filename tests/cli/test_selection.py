@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.helpers.records import record, write
@@ -30,6 +32,7 @@ def study(tmp_path):
         (["--seed", "1"], "13"),
         (["--since", "2026-11-12"], "23"),
         (["--until", "2026-11-10"], "04"),
+        (["--until", "9999-12-31"], "01234"),
         (["--since", "2026-11-11T23:30", "--until", "2026-11-12T23:30"], "12"),
         (["--since", "2026-11-13T00:30+01:00"], "23"),
         (["--seed", "0,1", "--method", "dmd", "--until", "2026-11-12"], "2"),
@@ -87,5 +90,18 @@ def test_a_choice_that_means_nothing_is_one_sentence(bench, study, arguments, se
 def test_a_table_that_would_be_empty_says_what_was_asked(bench, study):
     code, _, err = bench("table", "--since", "2027-01-01", *study)
     assert code == 1
-    assert "is chosen by --since 2027-01-01; make one" in err
-    assert bench("table", "--until", "9999-12-31", *study)[0] == 2  # no moment comes after it
+    assert re.search("no finished run in '.*runs' with --since 2027-01-01; make one", err)
+
+
+def test_a_list_that_would_be_empty_says_that_there_are_runs(bench, study, tmp_path):
+    assert bench.ok("list", "runs", "--since", "2027-01-01", *study).err == "none of 5 runs is chosen\n"
+    assert bench.ok("list", "runs", "--results", tmp_path / "none").err == "no runs yet\n"
+
+
+def test_published_numbers_stand_beside_the_runs_that_are_chosen(bench, tmp_path):
+    made = [record("sid", 0, 2.0, teacher=teacher) for teacher in ("edm-cifar10", "edm-ffhq64")]
+    write(made, tmp_path / "runs")
+    asked = ["table", "--published", "--run", "00001", "--results", tmp_path / "runs"]
+    assert {row["teacher"] for row in bench.json(*asked)} == {"edm-ffhq64"}
+    only_published = {row["teacher"] for row in bench.json(*asked, "--method", "sid,pd")}
+    assert only_published == {"edm-ffhq64"}

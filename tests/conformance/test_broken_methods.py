@@ -6,13 +6,49 @@ import re
 
 import pytest
 
+from bench import registry
 from bench.conformance.examination import KINDS, examination
-from bench.conformance.finding import look, name_of
+from bench.conformance.finding import Fault, examine, look, name_of
 from bench.conformance.method_subject import MethodSubject
 from bench.scaffold.scaffold import new_plugin
 from tests.helpers.plugins import plugin
 
-BROKEN = {
+BROKEN: dict[
+    str, tuple
+] = {  # what is replaced, the check, its words, and "warning" where it does not fail
+    "has no generator": (
+        ("self.generator = teacher.trainable_copy(self.settings.dropout)", "pass"),
+        "builds-on-a-teacher",
+        "build leaves self.generator without a network; set it in build",
+    ),
+    "has no finite loss": (
+        ("return (gap * x).sum(pixels(x))", "return (gap * x).sum(pixels(x)) / 0"),
+        "trains",
+        "training diverged: the loss of the generator step is -?(inf|nan) at update 1",
+    ),
+    "overflows in 16 bits": (
+        (
+            "return (gap * x).sum(pixels(x))",
+            "large = torch.tensor(7e4).to(getattr(self.fake, 'half_type', None) or torch.float32)\n"
+            "        return (gap * x).sum(pixels(x)) * large.float()",
+        ),
+        "losses-are-finite-in-fp16",
+        "with networks in fp16, the loss of the generator step is -?(inf|nan)",
+    ),
+    "takes a mean over a part of a batch": (
+        (
+            "return (gap * x).sum(pixels(x))",
+            "return (gap * x).sum(pixels(x)) * x.detach().mean().sigmoid()",
+        ),
+        "parts-of-a-batch-agree-with-the-whole",
+        "a batch that is computed in two parts gives other weights .*; draw for each image",
+    ),
+    "goes away from the teacher": (
+        ("return (gap * x).sum(pixels(x))", "return -(gap * x).sum(pixels(x))"),
+        "improves-on-its-beginning",
+        "which is no improvement; try another lr",
+        "warning",
+    ),
     "trains the teacher": (
         (
             "self.generator = teacher.trainable_copy(self.settings.dropout)  # averaged, evaluated, saved",
@@ -88,6 +124,7 @@ BROKEN = {
         ),
         "requires-the-data-that-its-losses-read",
         "`requires` names RealImages, and no loss reads batch.real; leave it out",
+        "warning",
     ),
     "makes images of another range": (
         (
@@ -141,7 +178,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("fault", BROKEN)
 def test_a_fault_is_named_with_its_reason_and_remedy(tmp_path, fault):
-    (old, new), check, complaint = BROKEN[fault]
+    (old, new), check, complaint, *outcome = BROKEN[fault]
     text = new_plugin("method", "broken")
     assert old in text
     file = plugin(tmp_path, text.replace(old, new, 1))
@@ -150,9 +187,34 @@ def test_a_fault_is_named_with_its_reason_and_remedy(tmp_path, fault):
         findings[finding.check] = finding
         if finding.check == check:
             break
-    expected = "warning" if fault.startswith("requires") else "failed"
-    assert findings[check].outcome == expected, findings
+    assert [findings[check].outcome] == (outcome or ["failed"]), findings
     assert re.search(complaint, findings[check].sentence), findings[check].sentence
+
+
+def test_passes_that_the_card_states_otherwise_are_named(tmp_path):
+    file = plugin(tmp_path, new_plugin("method", "broken"))
+    file.with_suffix(".yaml").write_text("passes:\n  generator: {forward: 5}\n")
+    registry.load_plugin(file)
+    (check,) = (c for c in KINDS["method"].checks if name_of(c) == "passes-are-those-of-the-card")
+    finding = look(check, MethodSubject("broken"))
+    assert finding.outcome == "failed"
+    assert "the card states forward passes generator 5, an iteration spends " in finding.reason
+
+
+def test_every_check_has_something_that_it_finds():
+    found = {check for _, check, *_ in BROKEN.values()} | {"passes-are-those-of-the-card"}
+    assert found >= {name_of(check) for check in KINDS["method"].quick}
+
+
+def test_a_gate_that_fails_ends_the_examination():
+    seen = []
+
+    def gate(subject):
+        """It is open."""
+        raise Fault("it is shut", "open it")
+
+    assert [f.check for f in examine([gate, seen.append], [seen.append], None)] == ["gate"]
+    assert seen == []
 
 
 def test_the_command_says_so_and_ends_with_1(tmp_path, bench):

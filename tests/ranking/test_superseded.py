@@ -129,3 +129,21 @@ def test_superseded_runs_are_listed_when_they_are_asked_for(bench, three_version
 def test_a_run_that_is_named_is_shown_though_another_supersedes_it(bench, three_versions):
     (row,) = bench.json("table", "--run", "00001", *three_versions)
     assert (row["method"], row["seeds"]) == ("annealed", 1)
+    assert [row["run"] for row in bench.json("list", "runs", "--run", "00001", *three_versions)] == [
+        "00001"
+    ]
+
+
+def test_places_and_the_code_that_measures_are_not_asked_for():
+    old, new = version("a", 1), version("b", 2)
+    for made, name in ((old, "old"), (new, "new")):
+        plan = made.recipe.evaluation
+        plan.code, plan.reference, plan.extractor_path = (f"/{name}/{field}" for field in "abc")
+    assert pairs(old, new) == {old.run_id: new.run_id}
+
+
+def test_a_precision_that_the_code_gives_tells_versions_apart_all_the_same():
+    fields = {"sources": {"precision": BY_CODE}}
+    old = version("a", 1, settings={"alpha": 1.0, "precision": "fp32"}, **fields)
+    new = version("b", 2, settings={"alpha": 1.0, "precision": "tf32"}, **fields)
+    assert pairs(old, new) == {}

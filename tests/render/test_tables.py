@@ -145,7 +145,7 @@ def test_filters_choose_rows_and_ranks_are_among_them(bench, runs):
     code, _, err = bench("table", "--method", "sidd")
     assert (code, "did you mean 'sid'" in err) == (2, True)
     code, _, err = bench("table", "--method", "sida", "--data-free")
-    assert (code, "is chosen by --method sida --data-free" in err) == (1, True)
+    assert (code, "with --method sida --data-free;" in err) == (1, True)
 
 
 def test_columns_and_order_are_chosen_by_name(bench, runs):
