@@ -220,6 +220,8 @@ def test_an_edit_of_one_plugin_leaves_the_finished_runs_of_others_finished(tmp_p
     assert (again.run_id, again.finished) == (first.run_id, first.finished)
     without = make_request(**first.request | {"plugins": [str(mine)]})
     assert find_finished(without, tmp_path / "runs").run_id == first.run_id
+    for few in ([], [str(other)]):  # without the one that it used it is no answer
+        assert find_finished(make_request(**first.request | {"plugins": few}), tmp_path / "runs") is None
     mine.write_text(mine.read_text().replace('"""Regresses', 'print("a line of log")\n    """Regresses'))
     assert answer("mine", mine, other).run_id != first.run_id
 
