@@ -19,6 +19,7 @@ from bench.conformance.method_subject import (
     networks_of,
     to_double,
 )
+from bench.conformance.toy import ToyNetwork
 from bench.errors import BenchError
 from bench.evaluation.sampling import seeded_noise
 from bench.factory import find_teacher_class
@@ -143,10 +144,25 @@ def generator_sees_its_labels(subject: MethodSubject) -> None:
 
 
 def losses_see_their_labels(subject: MethodSubject) -> None:
-    """Of a teacher with classes, every loss depends on the labels of its images."""
+    """Of a teacher with classes, every loss gives the labels of its images to every network that it calls."""
     trainer = subject.warmed()
     batch = trainer._fresh_batch()
-    before = {step.role: values.detach() for step, _, values in losses_of(trainer, batch)}
+    parts = [
+        (role, part)
+        for role, network in trainer.roles.items()
+        for part in network.modules()
+        if isinstance(part, ToyNetwork)
+    ]
+    before = {}
+    for _, part in parts:
+        part.unlabelled = False
+    for step, _, values in losses_of(trainer, batch):
+        before[step.role] = values.detach()
+        for role in (role for role, part in parts if part.unlabelled):
+            raise Fault(
+                f"the loss of the {step.role} step calls the {role} without labels",
+                "pass batch.labels, or those of the pairs or real images, to every network that it calls",
+            )
 
     def others(labels: Tensor | None) -> Tensor | None:
         return None if labels is None else labels.roll(1, dims=1)

@@ -34,6 +34,8 @@ class ToyNetwork(nn.Module):
         self.label = nn.Linear(max(image_spec.label_dim, 1), WIDTH, bias=False)
         self.dropout = nn.Dropout(0.0)
         self.last = nn.Linear(WIDTH, size)
+        self.unlabelled = False
+        """True once it was called without labels."""
 
     def forward(
         self,
@@ -54,7 +56,9 @@ class ToyNetwork(nn.Module):
         """Compute all but the last layer."""
         level = torch.stack([c_noise.sin(), c_noise.cos()], dim=1)
         embedding = _linear(self.level, level.to(x.dtype))
-        if labels is not None:
+        if labels is None:
+            self.unlabelled = True
+        else:
             embedding = embedding + 2 * _linear(self.label, labels.to(x.dtype))
         return Encoded(F.silu(_linear(self.first, x.flatten(1)) + embedding), embedding, [])
 

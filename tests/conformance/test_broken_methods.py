@@ -93,10 +93,15 @@ BROKEN: dict[
     "forgets labels of one network": (
         (
             "return denoising_loss(self.fake, x, self.noise, batch.labels)",
-            "return denoising_loss(self.fake, x.detach() * 0, self.noise)",
+            "return denoising_loss(self.fake, x, self.noise)",
         ),
         "losses-see-their-labels",
-        "the loss of the fake step is the same for other labels",
+        "the loss of the fake step calls the fake without labels",
+    ),
+    "forgets the teacher's labels": (
+        ("self.teacher(y, sigma, batch.labels)", "self.teacher(y, sigma)"),
+        "losses-see-their-labels",
+        "the loss of the generator step calls the teacher without labels",
     ),
     "registers twice": (
         (
