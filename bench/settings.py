@@ -102,11 +102,9 @@ def recommended(method: type[Method], teacher: str) -> Recommended:
         for layer in (defaults, *likened, own):
             values |= layer if cls is method else _said(f"inherited from {cls.__name__}", layer)
     for name in names:
-        for cls in _extended(method):
-            for layer in _brought(name, cls):
-                said = _said(f"card of {name}", layer)
-                values |= said if cls is method else _said(f"inherited from {cls.__name__}", said)
-                suited = True
+        for layer in _brought(name, method):
+            values |= _said(f"card of {name}", layer)
+            suited = True
     shortened = budget_of_others != "" and "budget" not in values
     if shortened:
         why = f"this suite: ends in minutes; {budget_of_others} is for {' and '.join(meant_for)}"

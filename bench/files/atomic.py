@@ -132,7 +132,7 @@ def locked(path: Path, when_held: Callable[[str], None] | None = None) -> Iterat
             path.parent.mkdir(parents=True, exist_ok=True)
             opened = _opened_lock(path)
         except (FileNotFoundError, FileExistsError):
-            if path.parent.exists() and not path.parent.is_dir():
+            if os.path.lexists(path.parent):  # as something else, such as a link that leads nowhere
                 raise
             continue  # its folder was removed meanwhile
         with opened as file:

@@ -296,3 +296,9 @@ def test_a_folder_comes_into_being_whole_or_not_at_all(tmp_path):
         (folder / "file").write_text("whole")
     assert (tmp_path / "empty" / "file").read_text() == "whole"
     assert sorted(os.listdir(tmp_path)) == ["a", "empty", "link"]
+
+
+def test_a_lock_below_a_link_that_leads_nowhere_is_an_error_and_no_endless_wait(tmp_path):
+    (tmp_path / "runs").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(FileExistsError), locked(tmp_path / "runs" / ".lock"):
+        pass
