@@ -16,6 +16,10 @@ Features = Mapping[str, Tensor]
 """Features of a batch of images by name, each (N, d): ``pool`` for distances, ``logits`` for classes."""
 
 
+NO_WEIGHTS = "none"
+"""The digest of an extractor without weights."""
+
+
 class FeatureExtractor(ABC):
     """Turns uint8 images (N, C, H, W) into named features (N, d) in float32.
 
@@ -50,7 +54,7 @@ class FeatureExtractor(ABC):
 
     @abstractmethod
     def digest(self) -> str:
-        """Return the SHA-256 of its weights."""
+        """Return the SHA-256 of its weights; ``none`` for one without any."""
 
     def to(self, device: torch.device) -> Self:
         """Move its networks and tensors to ``device``."""

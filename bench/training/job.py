@@ -5,11 +5,13 @@ recipe settled.
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench import registry
 from bench.errors import UsageError
 from bench.evaluation.plan import EvaluationPlan, identity, plan_evaluation, spec_of
 from bench.factory import Components, Setup, look_up, set_up
 from bench.files.assets import UNKNOWN, Withheld, at_hand
 from bench.files.atomic import sha256
+from bench.plugin.extractor import NO_WEIGHTS
 from bench.plugin.requirement import RealImages
 from bench.runs.events import Note, Observer, ignore
 from bench.runs.recipe import Recipe, Request, SettledEvaluation
@@ -162,8 +164,17 @@ def _settle_evaluation(request: Request, plan: EvaluationPlan, *, trains: bool) 
 
 
 def _extractor_digests(plan: EvaluationPlan) -> dict[str, str]:
-    """Digest the weights of each extractor, as far as a dry run has them."""
+    """Digest the weights of each extractor, as far as a dry run has them; of a plugin's without weights its
+    code, or numbers of before an edit would share a column with those of after.
+    """
     try:
-        return {name: extractor.digest() for name, extractor in plan.load_extractors().items()}
+        digests = {name: extractor.digest() for name, extractor in plan.load_extractors().items()}
     except Withheld:
         return dict.fromkeys(plan.extractors, UNKNOWN)
+    known = registry.extractors.entries()
+    return {
+        name: code_of(files_behind([plan.extractors[name]]))
+        if digest == NO_WEIGHTS and known[name].plugin
+        else digest
+        for name, digest in digests.items()
+    }

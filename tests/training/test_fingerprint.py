@@ -268,3 +268,37 @@ def test_a_card_that_is_written_after_a_run_counts(run, tmp_path):
     card.write_text("defaults:\n  lr: {value: 1, source: tried}\n")
     assert changed_inputs(record) == [card]
     assert "" not in job_of("sid", settings={}).inputs.values()
+
+
+EXTRACTOR = '''
+from bench.plugin import FeatureExtractor, Protocol, from_uint8, register_extractor, register_protocol
+
+@register_extractor("means")
+class Means(FeatureExtractor):
+    """Means over a grid."""
+
+    image_spec, features = None, ("pool",)
+
+    def __call__(self, images):
+        return {"pool": from_uint8(images).unfold(2, 2, 2).mean((3, 4)).flatten(1)}
+
+    def digest(self):
+        return "none"
+
+register_protocol(Protocol(family="means", samples=60, extractors=("means",), metrics=("fid",)))
+'''
+
+
+def test_an_edited_extractor_without_weights_is_another_one(tmp_path):
+    """Its numbers share no column with those of before, nor does the teacher's old number stand beside them."""
+    file, found = plugin(tmp_path, EXTRACTOR, "means.py"), []
+    for text in (EXTRACTOR, EXTRACTOR.replace("unfold(2, 2, 2)", "unfold(2, 4, 4)")):
+        file.write_text(text)
+        made = make_job(
+            make_request(method="teacher", teacher="gaussian", protocol="means-60", plugins=[str(file)])
+        )
+        found.append(made.recipe.evaluation.extractors)
+    assert found[0]["means"] != found[1]["means"]
+    assert "none" not in found[0].values()
+    pixels = make_job(make_request(method="teacher", teacher="gaussian")).recipe.evaluation.extractors
+    assert pixels == {"pixels": "none"}  # a built-in one, whose runs keep their ids
