@@ -18,9 +18,11 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 
+# The background jobs of a script begin without the one, what nohup starts without the other; the tests send both.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-    # The background jobs of a script begin so, and whatever they start; the tests send it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)
