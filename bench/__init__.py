@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bench.api import compare, curves, export, leaderboard, load_generator, picture, results, run
+    from bench.halving import halve
     from bench.tuning import sweep
 
 __all__ = [
     "compare",
     "curves",
     "export",
+    "halve",
     "leaderboard",
     "load_generator",
     "picture",
@@ -24,9 +26,9 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Import the Python interface, and with it torch or pandas, only when it is used."""
     if name in __all__:
-        from bench import api, tuning  # as said above
+        from bench import api, halving, tuning  # as said above
 
-        return getattr(tuning if name == "sweep" else api, name)
+        return getattr({"sweep": tuning, "halve": halving}.get(name, api), name)
     raise AttributeError(f"module 'bench' has no attribute {name!r}")
 
 

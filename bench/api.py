@@ -16,7 +16,7 @@ from bench.files.atomic import require_writable
 from bench.ranking.frames import curve_frame, final_frame
 from bench.ranking.superseded import superseded
 from bench.runs.events import Note, Observer, ignore
-from bench.runs.grid import GridRun, grid_runs, repetitions
+from bench.runs.grid import GridRun, grid_runs, repetitions, shared_seeds
 from bench.runs.options import OF_TEACHER, EvaluationOptions
 from bench.runs.recipe import Request, make_request
 from bench.runs.record import Record
@@ -166,6 +166,8 @@ def carry_out_suite(
     from bench.training.job import check_suite  # as above
 
     requests = check_suite(suite, observe)
+    for sentence in shared_seeds(requests, results):
+        observe(Note(f"{sentence}."))
     runs = grid_runs(requests, results, retry=retry)
     if slurm is not None:
         array = make_job_array(slurm, suite.device, gpus_per_run, processes)

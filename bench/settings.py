@@ -12,7 +12,7 @@ from bench import registry
 from bench.errors import UsageError, explain, unknown
 from bench.plugin.method import Method, Settings
 from bench.runs.card import BY_CODE, Card, Value, read_card
-from bench.runs.search import Range
+from bench.runs.search import Range, Space, multiplied
 
 SHORT = "seconds=300"
 """Budget of a method whose own is meant for other teachers than the one at hand: it ends in minutes."""
@@ -124,6 +124,37 @@ def search_space(method: type[Method], teacher: str) -> dict[str, Range]:
             if space := card(cls).search.get(name):
                 return {setting: of for setting, of in space.items() if setting in fields}
     return {}
+
+
+def published_choice(method: type[Method], space: Space, present: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a space as the method's authors chose them, as far as these lie inside; the
+    present ones in place of others, such as learning rates that suit another network.
+    """
+    published: dict[str, Any] = {}
+    for cls in _extended(method):
+        published |= {name: value.value for name, value in card(cls).defaults.items()}
+
+    def chosen(of: Mapping[str, Any], name: str) -> Any:
+        """A setting, or the multiple that it is."""
+        factor = space[name].times
+        return of[name] / of[factor] if factor else of[name]
+
+    own = {
+        n
+        for n, of in space.items()
+        if {n, of.times or n} <= {*published} and of.holds(chosen(published, n))
+    }
+    return multiplied(
+        space, {name: chosen(published if name in own else present, name) for name in space}
+    )
+
+
+def scaled_settings(method: type[Method]) -> list[str]:
+    """List the settings of a method that a trial at a part of the budget has the same part of."""
+    names = dict.fromkeys(
+        ["ema_halflife", *(name for cls in _extended(method) for name in card(cls).scaled)]
+    )
+    return [name for name in names if name in method.Settings.model_fields]
 
 
 def choose_settings(

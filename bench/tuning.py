@@ -8,7 +8,7 @@ from bench import registry
 from bench.api import carry_out_suite
 from bench.errors import UsageError, unknown
 from bench.ranking.trials import Sweep, Trial
-from bench.runs.events import Observer, ignore
+from bench.runs.events import Note, Observer, ignore
 from bench.runs.recipe import make_request
 from bench.runs.search import (
     MOST_TRIALS,
@@ -16,7 +16,7 @@ from bench.runs.search import (
     Range,
     Space,
     combinations,
-    drawn,
+    distinct,
     multiplied,
     require_sound,
 )
@@ -55,8 +55,8 @@ def sweep(
         search: by setting, a list of values, a pair ``(low, high)`` as a tuple, or the fields of a
             ``Range``; by default what the method's card says for the teacher.
         trials: how many; a grid has as many as it has combinations.
-        by: ``random`` draws each setting from its range, trial *k* always alike; ``grid`` takes every
-            combination; ``optuna`` learns from the trials before (pip install optuna).
+        by: ``random`` draws each setting from its range, the first trials always alike and none twice;
+            ``grid`` takes every combination; ``optuna`` learns from the trials before (pip install optuna).
         seed: that of every trial; not one of those that a table will show.
         settings: settings that all trials have.
         results: the folder of runs; by default ``$BENCH_RESULTS`` or ``results/runs``.
@@ -72,18 +72,14 @@ def sweep(
     """
     if by not in WAYS:
         raise unknown("way of choosing settings", by, WAYS)
+    if by == "halving":
+        raise UsageError("a sweep has one budget; halving, with several, is bench.halve of Python.")
     if not 1 <= trials <= MOST_TRIALS:
         raise UsageError(f"{trials} trials are asked for, expected 1 to {MOST_TRIALS:,}.")
     for plugin in fields.get("plugins") or ():
         registry.load_plugin(plugin)
-    space = _space(method, teacher, search)
-    if both := [name for name in settings or {} if name in space]:
-        raise UsageError(
-            f"{both[0]} is a setting of all trials and searched for too, expected one of both; leave it out, "
-            "or say by --search what is searched."
-        )
-    if fields.get("eval") == []:
-        raise UsageError("trials are judged by their first metric; give some, such as --eval fid.")
+    space = search_space_of(method, teacher, search)
+    require_apart(settings or {}, space, fields)
     folder = results_folder(results)
 
     def try_all(choices: Sequence[Settings]) -> list[Trial]:
@@ -110,8 +106,8 @@ def sweep(
             slurm=slurm,
             observe=observe,
         )
-        found = {_key(run.request.settings): run for run in runs}  # equal trials are one run
-        same = [found[_key(each)] for each in whole]
+        found = {key_of(run.request.settings): run for run in runs}  # equal trials are one run
+        same = [found[key_of(each)] for each in whole]
         return [Trial(chosen, run.record, run.error) for chosen, run in zip(choices, same, strict=True)]
 
     if by == "optuna":
@@ -119,15 +115,30 @@ def sweep(
     elif by == "grid":
         tried = try_all(combinations(space))
     else:
-        tried = try_all([drawn(space, method, k) for k in range(trials)])
+        choices = distinct(space, method, trials)
+        if len(choices) < trials:
+            observe(Note(f"the space has {len(choices)} choices, of {trials} that were asked for."))
+        tried = try_all(choices)
     return Sweep(method, teacher, seed, by, tried, settings or {})
 
 
-def _key(settings: Mapping[str, Any]) -> str:
+def key_of(settings: Mapping[str, Any]) -> str:
+    """Write settings so that equal ones are equal texts."""
     return repr(sorted(settings.items()))
 
 
-def _space(method: str, teacher: str, search: Mapping[str, Any] | None) -> Space:
+def require_apart(settings: Mapping[str, Any], space: Space, fields: Mapping[str, Any]) -> None:
+    """Raise UsageError for a setting that is given and searched for too, and where nothing judges."""
+    if both := [name for name in settings if name in space]:
+        raise UsageError(
+            f"{both[0]} is a setting of all trials and searched for too, expected one of both; leave it out, "
+            "or say by --search what is searched."
+        )
+    if fields.get("eval") == []:
+        raise UsageError("trials are judged by their first metric; give some, such as --eval fid.")
+
+
+def search_space_of(method: str, teacher: str, search: Mapping[str, Any] | None) -> Space:
     """Return the space that was given, or that of the method's card for the teacher."""
     # Here because of torch.
     from bench.settings import search_space

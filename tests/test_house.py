@@ -45,6 +45,7 @@ ORDER = [
     *READING,
     "api",
     "tuning",
+    "halving",
     "cli",
 ]
 """Parts of ``bench`` from the ground up. What computes and what reads records meet in ``runs``, and

@@ -113,16 +113,35 @@ class Sweep:
         """Return a method's card with the winner's settings for this teacher, and the effort behind them,
         which adds to what the card tells of before.
         """
-        teacher = self.teacher.partition(":")[0]
-        before = base.tuning.get(teacher, Tuning(runs=0, note=""))
-        chosen = {
-            name: {"value": value, "source": f"tuned here: {self.effort}"}
-            for name, value in {**self.settings, **self.best.settings}.items()
-        }
-        facts = base.model_dump(exclude_defaults=True)
-        facts.setdefault("teachers", {})[teacher] = facts.get("teachers", {}).get(teacher, {}) | chosen
-        facts.setdefault("tuning", {})[teacher] = {
-            "runs": before.runs + len(self.trials),
-            "note": "; ".join(note for note in (before.note, self.effort) if note),
-        }
-        return Card.model_validate(facts)
+        chosen = {**self.settings, **self.best.settings}
+        source = f"tuned here: {self.effort}"
+        flops = sum(trial.record.cost.flops for trial in self.trials if trial.record is not None)
+        return winners_card(
+            base, self.teacher, chosen, source, self.effort, runs=len(self.trials), flops=flops
+        )
+
+
+def winners_card(
+    base: Card,
+    teacher: str,
+    chosen: Mapping[str, Any],
+    source: str,
+    effort: str,
+    *,
+    runs: int,
+    flops: float,
+) -> Card:
+    """Return a card with the chosen settings for a teacher, and the effort behind them added to what the
+    card tells of before.
+    """
+    teacher = teacher.partition(":")[0]
+    before = base.tuning.get(teacher, Tuning(runs=0, note="", flops=0))
+    facts = base.model_dump(exclude_defaults=True)
+    values = {name: {"value": value, "source": source} for name, value in chosen.items()}
+    facts.setdefault("teachers", {})[teacher] = facts.get("teachers", {}).get(teacher, {}) | values
+    facts.setdefault("tuning", {})[teacher] = {
+        "runs": before.runs + runs,
+        "note": "; ".join(note for note in (before.note, effort) if note),
+        "flops": None if before.flops is None else before.flops + flops,
+    }
+    return Card.model_validate(facts)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from bench.errors import BenchError, explain
 from bench.files.documents import read_yaml
@@ -25,6 +25,8 @@ class Tuning(BaseModel, extra="forbid"):
 
     runs: int
     note: str
+    flops: float | None = Field(default=None, ge=0)
+    """Operations of all those runs; None if unknown."""
 
 
 class Passes(BaseModel, extra="forbid"):
@@ -63,6 +65,10 @@ class Card(BaseModel, extra="forbid"):
     """By teacher: the effort behind its values."""
     search: dict[str, dict[str, Range]] = {}
     """By teacher: the ranges in which settings are looked for, with published values inside."""
+    scaled: list[str] = []
+    """Settings counted in images or updates of a whole run, such as a warm-up: a trial at a part of the
+    budget has the same part of them. ``ema_halflife`` is one of every method.
+    """
     methods: dict[str, dict[str, Value]] = {}
     """Of a teacher, by method: its values for this teacher; under ``all``, those of every method that has
     such a setting.

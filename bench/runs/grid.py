@@ -8,9 +8,9 @@ from typing import Literal
 from bench.errors import few
 from bench.files.assets import UNKNOWN, Asset
 from bench.runs.budget import Budget
-from bench.runs.recipe import Recipe, Request
+from bench.runs.recipe import Recipe, Request, run_prefix
 from bench.runs.record import Record
-from bench.runs.store import find_asked, find_finished, find_outdated
+from bench.runs.store import find_asked, find_finished, find_outdated, read_records
 from bench.units import quantity
 
 
@@ -59,6 +59,24 @@ def grid_runs(requests: Sequence[Request], results: Path, *, retry: bool = False
                 run.changed = outdated[1]
         runs.append(run)
     return runs
+
+
+def shared_seeds(requests: Sequence[Request], results: Path) -> list[str]:
+    """Write a sentence for each seed of a method that both chooses settings and stands in tables, here or in
+    the results folder: its number is the best of several.
+    """
+    sentences = []
+    for method, teacher, seed, trial in dict.fromkeys(
+        (request.method, request.teacher, request.seed, request.trial) for request in requests
+    ):
+        records, _ = read_records(results, run_prefix(method, teacher, seed))
+        if any(record.request.get("trial", False) != trial for record in records):
+            other = "is that of runs for tables too" if trial else "has chosen settings"
+            sentences.append(
+                f"seed {seed} of {method} on {teacher} {other}: take others, as numbers of a seed that chooses "
+                "settings are too good"
+            )
+    return sentences
 
 
 def labels(runs: Sequence[GridRun]) -> list[str]:

@@ -168,6 +168,8 @@ class RecordedTuning(Part):
 
     runs: Count | None = None
     note: str = ""
+    flops: Amount | None = None
+    """Operations of all those runs; None if unknown."""
 
 
 class Environment(Part):

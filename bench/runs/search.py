@@ -8,7 +8,7 @@ import math
 import random
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
@@ -59,6 +59,13 @@ class Range(BaseModel, extra="forbid"):
         """True if numbers are drawn evenly in their logarithm, as they are where none can be zero."""
         return self.low is not None and self.low > 0
 
+    def holds(self, value: Any) -> bool:
+        """Tell whether a value lies inside."""
+        if self.values is not None:
+            return value in self.values
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return number and (self.low or 0.0) <= value <= (self.high or 0.0)
+
     def at(self, place: float) -> Any:
         """Return the value at a place from 0 to below 1."""
         if self.values is not None:
@@ -74,7 +81,7 @@ class Range(BaseModel, extra="forbid"):
         return min(max(float(f"{value:.3g}"), self.low), self.high)  # which rounding may have left
 
 
-WAYS = ("random", "grid", "optuna")
+WAYS = ("random", "grid", "optuna", "halving")
 """How settings are chosen from a space."""
 Space = Mapping[str, Range]
 """The range of each setting by its name."""
@@ -84,6 +91,28 @@ def drawn(space: Space, method: str, trial: int) -> dict[str, Any]:
     """Draw the settings of one trial, each from its range alone."""
     source = random.Random(zlib.crc32(method.encode()) * MOST_TRIALS + trial)
     return multiplied(space, {name: of.at(source.random()) for name, of in space.items()})
+
+
+def distinct(
+    space: Space, method: str, count: int, taken: Sequence[Mapping[str, Any]] = ()
+) -> list[dict[str, Any]]:
+    """Draw so many settings, none of them twice and none of those taken; fewer where the space has no more.
+
+    What is drawn twice is left out, so that the first ones are the same whatever the count.
+    """
+    seen, found = {_words(settings) for settings in taken}, list[dict[str, Any]]()
+    for trial in range(MOST_TRIALS):
+        if len(found) == count:
+            break
+        if (words := _words(settings := drawn(space, method, trial))) not in seen:
+            seen.add(words)
+            found.append(settings)
+    return found
+
+
+def _words(settings: Mapping[str, Any]) -> str:
+    """Write settings so that equal ones are equal texts, 1 and 1.0 among them."""
+    return repr(sorted((n, float(v) if type(v) is int else v) for n, v in settings.items()))
 
 
 def combinations(space: Space) -> list[dict[str, Any]]:
