@@ -166,24 +166,17 @@ def carry_out_suite(
     from bench.training.job import check_suite  # as above
 
     requests = check_suite(suite, observe)
-    for sentence in shared_seeds(requests, results):
-        observe(Note(f"{sentence}."))
     runs = grid_runs(requests, results, retry=retry)
+    for sentence in [*shared_seeds(requests, results), *repetitions(runs)]:
+        observe(Note(f"{sentence}."))
     if slurm is not None:
         array = make_job_array(slurm, suite.device, gpus_per_run, processes)
-        _say_repetitions(runs, observe)
         SlurmLauncher(runs, results, array).carry_out(observe, wait=wait)
         return runs
     gpus = visible_gpus(suite.device)
     at_once = runs_at_once(gpus, gpus_per_run)
-    _say_repetitions(runs, observe)
     Launcher(runs, results, processes or at_once, gpus, gpus_per_run).carry_out(observe)
     return runs
-
-
-def _say_repetitions(runs: Sequence[GridRun], observe: Observer) -> None:
-    for sentence in repetitions(runs):
-        observe(Note(f"{sentence}."))
 
 
 def suite_script(

@@ -129,7 +129,8 @@ class Halving:
             f"best of {len(self.rounds[0].standings)} settings by successive halving ({rungs}) within an "
             f"effort of {short_budget(str(self.effort))}, {len(self.trials)} runs{failed}, by the mean "
             f"{self.metric.upper()} ({protocol}) on seeds {' and '.join(map(str, seeds))}, the rungs "
-            f"before on one seed each from {self.rounds[0].rung.seeds[0]}{f', all with {fixed}' if fixed else ''}"
+            f"before on one seed each from {self.rounds[0].rung.seeds[0]}"
+            f"{f', all with {fixed}' if fixed else ''}"
         )
 
     def card(self, base: Card) -> Card:

@@ -73,8 +73,8 @@ def shared_seeds(requests: Sequence[Request], results: Path) -> list[str]:
         if any(record.request.get("trial", False) != trial for record in records):
             other = "is that of runs for tables too" if trial else "has chosen settings"
             sentences.append(
-                f"seed {seed} of {method} on {teacher} {other}: take others, as numbers of a seed that chooses "
-                "settings are too good"
+                f"seed {seed} of {method} on {teacher} {other}: take others, as numbers of a seed that "
+                "chooses settings are too good"
             )
     return sentences
 
