@@ -31,11 +31,12 @@ def final_frame(records: Iterable[Record]) -> pd.DataFrame:
             "nfe": final.record.nfe,
             "data_free": final.record.data_free,
             "tuning": final.record.tuning.runs,
+            "tuning_flops": final.record.tuning.flops,
             **{axis: getattr(final.record.cost, axis) for axis in AXES},
         }
         for final in final_numbers(records)
     ]
-    return _frame(rows, [*_RUN, *_NUMBER, "nfe", "data_free", "tuning", *AXES])
+    return _frame(rows, [*_RUN, *_NUMBER, "nfe", "data_free", "tuning", "tuning_flops", *AXES])
 
 
 def curve_frame(records: Iterable[Record]) -> pd.DataFrame:

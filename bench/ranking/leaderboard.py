@@ -116,6 +116,7 @@ def _row(
                 ]  # a record may have no point of its NFE
     areas = tuple(area for curve in curves if (area := curve.area()) is not None)
     target = targets.get((first.teacher, first.recipe.teacher_digest))
+    by_hand = "given" in first.sources.values()
     return Row(
         teacher=first.teacher,
         method=first.method,
@@ -123,7 +124,8 @@ def _row(
         seeds=len(runs),
         nfe=first.nfe,
         data_free=first.data_free,
-        tuning=None if "given" in first.sources.values() else first.tuning.runs,
+        tuning=None if by_hand else first.tuning.runs,
+        tuning_flops=None if by_hand else first.tuning.flops,
         numbers=numbers,
         images=_mean(run.cost.images for run in runs),
         updates=_mean(run.cost.updates for run in runs),

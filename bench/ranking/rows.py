@@ -92,6 +92,8 @@ class Row:
     ``2-4`` says that Welch's test at 5 % calls one row better, and that worse ones begin after the
     fourth. A row of a single seed has no rank.
     """
+    tuning_flops: float | None = None
+    """Operations of those runs; None if unknown."""
     runs: tuple[str, ...] = ()
     """Ids of the runs behind the row."""
     area: Number | None = None

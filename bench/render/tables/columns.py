@@ -112,7 +112,7 @@ def _known(board: Leaderboard) -> list[TableColumn]:
         _fact(
             "tuning",
             "tuning",
-            lambda r: NONE if r.tuning is None else f"{r.tuning} runs",
+            _tuning,
             lambda r: _at_end(r.tuning),
         ),
         TableColumn(
@@ -151,6 +151,13 @@ def _yes_or_no(value: bool | None) -> str:
 def _at_end(value: Any) -> tuple[bool, float]:
     """Return a key by which rows without a value come last."""
     return (value is None or value == "", float(value or 0))
+
+
+def _tuning(row: Row) -> str:
+    """Write the effort behind a row's settings: runs, and their operations as far as they are known."""
+    if row.tuning is None:
+        return NONE
+    return f"{row.tuning} runs" + (f", {quantity(row.tuning_flops)}" if row.tuning_flops else "")
 
 
 def _source(row: Row) -> str:

@@ -1,0 +1,76 @@
+"""What a halving has found: a mean over seeds decides, a failure counts as the worst."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from bench.errors import BenchError
+from bench.ranking.halving import Halving, Round, Standing
+from bench.ranking.trials import Trial
+from bench.runs.budget import Budget
+from bench.runs.card import Card
+from bench.runs.halving import Shape
+from tests.helpers.records import record
+
+
+def standing(number: int, *values: float | None) -> Standing:
+    settings = {"lr": number / 10}
+    return Standing(
+        number,
+        [
+            Trial(settings, None, "it diverged")
+            if value is None
+            else Trial(settings, record("sid", 1000 + k, value, settings=settings), "")
+            for k, value in enumerate(values)
+        ],
+    )
+
+
+def halving(*rounds: list[Standing]) -> Halving:
+    rungs = Shape(rungs=len(rounds)).laid_out(len(rounds[0]), Budget("flops", 2e12))
+    found = [Round(rung, standings) for rung, standings in zip(rungs, rounds, strict=True)]
+    return Halving("sid", "edm-digits", Budget("flops", 12e12), found)
+
+
+def test_the_mean_over_seeds_decides_so_that_a_lucky_seed_does_not_win():
+    done = halving(
+        [standing(0, 3.0), standing(1, 2.0), standing(2, 4.0)],
+        [standing(0, 2.0, 2.2), standing(1, 1.0, 9.0)],
+    )
+    assert done.best.number == 0
+    assert done.best.value == pytest.approx(2.1)
+    assert done.last_line.startswith("The present recipe wins with FID 2.1")
+
+
+def test_one_failed_seed_counts_as_the_worst_and_is_said():
+    done = halving(
+        [standing(0, 3.0), standing(1, 2.0), standing(2, None)],
+        [standing(0, 1.0, None), standing(1, 5.0, 5.0)],
+    )
+    assert done.best.number == 1
+    assert "over the present recipe, which failed" in done.last_line
+    assert "7 runs, of which 2 failed" in done.summary
+    assert [s.number for s in done.ranked(done.rounds[0])] == [1, 0, 2]
+    assert done.expected_best() == pytest.approx([(2 + 3 + 3) / 3, (2 + 2 + 3) / 3, 2.0])
+    nan = [standing(0, math.nan), standing(1, 7.0)]
+    assert halving(nan).best.number == 1
+    with pytest.raises(BenchError, match="no trial of 2 of sid ended with a number: it diverged"):
+        _ = halving([standing(0, None), standing(1, None)]).best
+
+
+def test_the_card_has_the_winner_and_the_runs_and_operations_behind_it():
+    base = Card.model_validate(
+        {"tuning": {"edm-digits": {"runs": 6, "flops": 12e12, "note": "six at random"}}}
+    )
+    done = halving(
+        [standing(0, 3.0), standing(1, 2.0), standing(2, 4.0)],
+        [standing(0, 2.0, 2.0), standing(1, 1.0, 1.0)],
+    )
+    card = done.card(base)
+    assert card.teachers["edm-digits"]["lr"].value == 0.1
+    tuning = card.tuning["edm-digits"]
+    assert tuning.runs == 6 + 7
+    assert tuning.flops == 12e12 + done.spent("flops")
+    assert tuning.note.startswith("six at random; best of 3 settings by successive halving (3 at")
