@@ -25,6 +25,8 @@ from bench.runs.suite import make_suite
 
 SEED = 1000
 """Seed of the trials, far from those of tables, so that a table's seeds have chosen nothing."""
+TRIES = 20
+"""Times that Optuna is asked for each trial, as it may suggest settings again that were tried."""
 Settings = dict[str, Any]
 TryAll = Callable[[Sequence[Settings]], list[Trial]]
 """Carries out trials of these settings."""
@@ -177,10 +179,21 @@ def _learn(space: Space, trials: int, at_once: int, seed: int, try_all: TryAll) 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
     tried: list[Trial] = []
-    while len(tried) < trials:
-        asked = [study.ask() for _ in range(min(at_once, trials - len(tried)))]
-        new = try_all([_suggested(space, trial) for trial in asked])
+    asked_for = 0
+    while len(tried) < trials and asked_for < TRIES * trials:
+        asked, choices, known = [], [], {key_of(trial.settings) for trial in tried}
+        while len(asked) < min(at_once, trials - len(tried)) and asked_for < TRIES * trials:
+            asked_for, trial = asked_for + 1, study.ask()
+            if (words := key_of(chosen := _suggested(space, trial))) in known:
+                study.tell(trial, state=optuna.trial.TrialState.FAIL)  # asked again for another
+                continue
+            known.add(words)
+            asked.append(trial)
+            choices.append(chosen)
+        new = try_all(choices) if choices else []
         tried += new
+        if not new:
+            break
         judged = Sweep("", "", seed, "optuna", tried)
         for trial, one in zip(asked, new, strict=True):
             value = None if one.error or one.record is None else judged.value(one)

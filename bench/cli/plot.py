@@ -15,19 +15,22 @@ from bench.cli.selection import (
     comparable,
     known_names,
     require_known,
+    trials,
     unfinished,
 )
 from bench.errors import BenchError, UsageError
 from bench.files.atomic import require_writable, write_atomic
 from bench.files.paths import written_path
 from bench.ranking.curves import comparisons
+from bench.ranking.searches import tuning_curves
 from bench.render.figures.paper import WIDTHS, check_form, encoded, missing_letters, paper_style
 from bench.render.figures.plot import X_LABELS, draw
 from bench.render.figures.side_by_side import side_by_side
+from bench.render.figures.tuning import draw_tuning
 from bench.render.terminal.notes import note
 from bench.runs.store import read_records
 
-KINDS = ("curves", "nfe", "cost", "samples")
+KINDS = ("curves", "nfe", "cost", "samples", "tuning")
 _DEFAULT_AXIS = {"curves": "images", "cost": "flops"}
 
 
@@ -37,9 +40,9 @@ def command(
     kind: Annotated[
         str,
         typer.Argument(
-            metavar="[curves|nfe|cost|samples]",
+            metavar="[curves|nfe|cost|samples|tuning]",
             help="The metric along the runs, against NFE, or against the whole cost; "
-            "or samples from the same noise.",
+            "or samples from the same noise, or what more trials of settings would bring.",
         ),
     ] = "curves",
     flags: dict[str, Any],
@@ -86,16 +89,21 @@ def command(
     selection = Selection.of(flags)
     wanted = {"teacher": selection.teachers, "metric": [metric], "method": selection.methods}
     require_known(known_names(records), wanted)
-    shown, notes = comparable(records, selection, include_superseded=include_superseded)
-    note(*skipped, *unfinished(shown), *notes)
-    curves = comparisons(shown, metric, protocol)
+    pick = trials if kind == "tuning" else comparable
+    shown, notes = pick(records, selection, include_superseded=include_superseded)
+    note(*skipped, *(unfinished(shown) if kind != "tuning" else []), *notes)
+    curves = comparisons(shown if kind != "tuning" else [], metric, protocol)
     drawn = {"teacher", *(line.method for panel in curves for line in panel.lines)}
+    searches = tuning_curves(shown, metric, protocol) if kind == "tuning" else []
+    drawn |= {search.method for search in searches}
     missing = [method for method in selection.methods or [] if method not in drawn]
     note(*(f"there is no finished run of {method!r} to draw." for method in missing))
     with paper_style():
         drawing = (
             side_by_side(curves, results, width, across)
             if kind == "samples"
+            else draw_tuning(searches, width)
+            if kind == "tuning"
             else draw(kind, curves, axis, width)
         )
         if drawing is None:

@@ -117,6 +117,16 @@ def comparable(
     return shown, said_superseded(len(left_out), "--include-superseded shows them")
 
 
+def trials(
+    records: Sequence[Record], selection: Selection, *, include_superseded: bool
+) -> tuple[list[Record], list[str]]:
+    """Return the chosen trials of sweeps alone, as ``comparable`` returns the runs of tables."""
+    chosen = [record for record in selection.take(records) if is_trial(record)]
+    left_out = {} if include_superseded else superseded(chosen)
+    shown = [record for record in chosen if record.run_id not in left_out]
+    return shown, said_superseded(len(left_out), "--include-superseded shows them")
+
+
 def said_superseded(count: int, how: str) -> list[str]:
     """Write how many runs are left out as superseded, and ``how`` they are seen: a sentence, or none."""
     runs = f"{count} superseded {'run' if count == 1 else 'runs'}"

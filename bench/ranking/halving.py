@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from bench.errors import BenchError
-from bench.ranking.trials import Sweep, Trial, winners_card
+from bench.ranking.trials import Trial, expected_best, winners_card
 from bench.runs.budget import Budget
 from bench.runs.card import Card
 from bench.runs.halving import Rung
@@ -106,13 +106,7 @@ class Halving:
 
     def expected_best(self) -> list[float]:
         """Return the expected best number of 1, 2, ... settings of the first rung, at its budget."""
-        first = [
-            Trial(s.settings, s.trials[0].record, "" if s.value is not None else "failed")
-            for s in self.rounds[0].standings
-        ]
-        return Sweep(
-            self.method, self.teacher, self.rounds[0].rung.seeds[0], "halving", first
-        ).expected_best()
+        return expected_best([s.value for s in self.rounds[0].standings], self.direction)
 
     @property
     def summary(self) -> str:
@@ -161,8 +155,7 @@ def _number(trial: Trial) -> float | None:
     """Return the first final number of a run; None where it failed, or the number is not finite."""
     if trial.error or trial.record is None or not trial.record.final:
         return None
-    value = next(iter(trial.record.final.values()))
-    return value if math.isfinite(value) else None
+    return trial.value(next(iter(trial.record.final)))
 
 
 def _finished(trials: Sequence[Trial], method: str) -> Record:

@@ -28,6 +28,26 @@ class Trial:
     error: str = ""
     """Why it failed; empty for a finished one."""
 
+    def value(self, metric: str) -> float | None:
+        """Return its final number; None where it failed, or where that is not finite."""
+        value = None if self.error or self.record is None else self.record.final.get(metric)
+        return value if value is not None and math.isfinite(value) else None
+
+
+def expected_best(values: Sequence[float | None], direction: Direction) -> list[float]:
+    """Return the expected best number of 1, 2, ... trials with these numbers, drawn without replacement.
+
+    Where it still falls at the end, more trials would help. A failed trial, None, counts as the worst that
+    finished, one of which there must be. (Dodge et al., Show Your Work, EMNLP 2019, who draw with
+    replacement.)
+    """
+    found = sorted((v for v in values if v is not None), reverse=direction == "higher")
+    n, padded = len(values), found + found[-1:] * (len(values) - len(found))
+    return [
+        sum(math.comb(n - 1 - i, k - 1) / math.comb(n, k) * value for i, value in enumerate(padded))
+        for k in range(1, n + 1)
+    ]
+
 
 @dataclass(frozen=True)
 class Sweep:
@@ -63,7 +83,7 @@ class Sweep:
 
     def value(self, trial: Trial) -> float | None:
         """Return the final number of a trial; None of one that failed."""
-        return None if trial.error or trial.record is None else trial.record.final.get(self.metric)
+        return trial.value(self.metric)
 
     @property
     def ranked(self) -> list[Trial]:
@@ -82,18 +102,8 @@ class Sweep:
         return self.ranked[0]
 
     def expected_best(self) -> list[float]:
-        """Return the expected best number of 1, 2, ... of these trials, drawn without replacement.
-
-        Where it still falls at the end, more trials would help. A failed trial counts as the worst that
-        finished. (Dodge et al., Show Your Work, EMNLP 2019, who draw with replacement.)
-        """
-        found = [value for trial in self.ranked if (value := self.value(trial)) is not None]
-        values = found + found[-1:] * (len(self.trials) - len(found))
-        n = len(values)
-        return [
-            sum(math.comb(n - 1 - i, k - 1) / math.comb(n, k) * value for i, value in enumerate(values))
-            for k in range(1, n + 1)
-        ]
+        """Return the expected best number of 1, 2, ... of these trials."""
+        return expected_best([self.value(trial) for trial in self.trials], self.direction)
 
     @property
     def effort(self) -> str:

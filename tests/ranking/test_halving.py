@@ -8,10 +8,14 @@ import pytest
 
 from bench.errors import BenchError
 from bench.ranking.halving import Halving, Round, Standing
-from bench.ranking.trials import Trial
+from bench.ranking.searches import tuning_curves
+from bench.ranking.trials import Trial, expected_best
+from bench.render.figures.paper import paper_style
+from bench.render.figures.tuning import draw_tuning
 from bench.runs.budget import Budget
 from bench.runs.card import Card
 from bench.runs.halving import Shape
+from bench.runs.record import Record
 from tests.helpers.records import record
 
 
@@ -74,3 +78,32 @@ def test_the_card_has_the_winner_and_the_runs_and_operations_behind_it():
     assert tuning.runs == 6 + 7
     assert tuning.flops == 12e12 + done.spent("flops")
     assert tuning.note.startswith("six at random; best of 3 settings by successive halving (3 at")
+
+
+def test_the_curves_of_more_trials_are_those_of_the_rung_with_the_most_settings():
+    def tried(method: str, seed: int, flops: int, *values: float | None) -> list[Record]:
+        made = [
+            record(method, seed, value or 1.0, settings={"lr": k}, flops=flops)
+            for k, value in enumerate(values)
+        ]
+        for run, value in zip(made, values, strict=True):
+            run.status = "done" if value is not None else "failed"
+        return made
+
+    records = [
+        *tried("sid", 1000, 200, 5.0, 3.0, None, 9.0),
+        *tried("sid", 1001, 600, 2.0, 1.0),
+        *tried("dmd", 1000, 200, 4.0, 2.0),
+        *tried("dmd", 1001, 600, 1.0, 0.5),
+        *tried("kd", 1000, 200, None),
+    ]
+    dmd, sid = tuning_curves(records, "fid")
+    assert (dmd.method, dmd.budget, dmd.expected) == ("dmd", "flops=200", (3.0, 2.0))
+    assert (sid.method, sid.budget, sid.failed) == ("sid", "flops=200", 1)
+    assert sid.expected == pytest.approx(expected_best([5.0, 3.0, 9.0, 9.0], "lower"))
+    with paper_style():
+        drawing = draw_tuning([dmd, sid], "page")
+        lines = drawing.figure.axes[0].get_lines()
+        assert [tuple(line.get_ydata()) for line in lines] == [dmd.expected, sid.expected]
+        assert "dmd on edm-digits, FID at flops=200: 3.00 of 1, 3.00 of 1, 2.00 of 2" in drawing.caption
+        assert "of 4 settings, 1 failed." in drawing.caption
