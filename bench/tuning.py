@@ -179,29 +179,39 @@ def _learn(space: Space, trials: int, at_once: int, seed: int, try_all: TryAll) 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
     tried: list[Trial] = []
-    asked_for = 0
-    while len(tried) < trials and asked_for < TRIES * trials:
-        asked, choices, known = [], [], {key_of(trial.settings) for trial in tried}
-        while len(asked) < min(at_once, trials - len(tried)) and asked_for < TRIES * trials:
-            asked_for, trial = asked_for + 1, study.ask()
-            if (words := key_of(chosen := _suggested(space, trial))) in known:
-                study.tell(trial, state=optuna.trial.TrialState.FAIL)  # asked again for another
-                continue
-            known.add(words)
-            asked.append(trial)
-            choices.append(chosen)
-        new = try_all(choices) if choices else []
+    while len(tried) < trials:
+        known = {key_of(trial.settings) for trial in tried}
+        asked = _ask(study, space, known, min(at_once, trials - len(tried)))
+        if not asked:
+            break  # the space has no more, or Optuna sees nothing else in it
+        new = try_all([settings for _, settings in asked])
         tried += new
-        if not new:
-            break
         judged = Sweep("", "", seed, "optuna", tried)
-        for trial, one in zip(asked, new, strict=True):
+        for (trial, _), one in zip(asked, new, strict=True):
             value = None if one.error or one.record is None else judged.value(one)
             if value is None:
                 study.tell(trial, state=optuna.trial.TrialState.FAIL)
             else:
                 study.tell(trial, value if judged.direction == "lower" else -value)
     return tried
+
+
+def _ask(study: Any, space: Space, known: set[str], count: int) -> list[tuple[Any, Settings]]:
+    """Ask Optuna for so many trials with settings that are not known, with these settings."""
+    # As in _learn.
+    from optuna.trial import TrialState
+
+    asked: dict[str, tuple[Any, Settings]] = {}
+    for _ in range(TRIES * count):
+        if len(asked) == count:
+            break
+        trial = study.ask()
+        settings = _suggested(space, trial)
+        if (words := key_of(settings)) in known or words in asked:
+            study.tell(trial, state=TrialState.FAIL)
+        else:
+            asked[words] = trial, settings
+    return list(asked.values())
 
 
 def _suggested(space: Space, trial: Any) -> Settings:

@@ -98,6 +98,19 @@ def test_optuna_draws_nearer_to_the_best_as_it_learns(direction):
     assert fmean(far[-15:]) < fmean(far[:10]) / 2
 
 
+def test_optuna_is_asked_again_where_it_suggests_what_was_tried():
+    pytest.importorskip("optuna")
+    asked = []
+
+    def try_all(choices):
+        asked.extend(choices)
+        return [Trial(settings, record("sid", 1000, settings["lr"])) for settings in choices]
+
+    tried = tuning._learn({"lr": Range(values=[1.0, 2.0, 3.0])}, 5, 2, 1000, try_all)
+    assert sorted(trial.settings["lr"] for trial in tried) == [1.0, 2.0, 3.0]
+    assert len(asked) == 3
+
+
 def test_a_path_and_a_tuple_among_the_settings_are_found_as_requests_have_them(tmp_path, monkeypatch):
     asked = []
 

@@ -49,8 +49,8 @@ def _caption(curves: Sequence[TuningCurve]) -> str:
     """
     sentences = [
         "Expected best number of so many settings of a method, in the mean over every choice of them from "
-        "those that were tried at one budget and seed; where a line still falls at its end, more trials would "
-        "help."
+        "those that were tried at one budget and seed; where a line still falls at its end, more trials "
+        "would help."
     ]
     for curve in curves:
         n = len(curve.expected)
