@@ -6,7 +6,7 @@ from typing import Any
 
 from bench import registry
 from bench.api import carry_out_suite
-from bench.errors import UsageError
+from bench.errors import UsageError, unknown
 from bench.ranking.halving import Halving, Round, Standing
 from bench.ranking.trials import Trial
 from bench.runs.budget import Budget
@@ -14,10 +14,11 @@ from bench.runs.events import Note, Observer, ignore
 from bench.runs.grid import GridRun
 from bench.runs.halving import Rung, Shape, promoted, scaled
 from bench.runs.recipe import make_request
-from bench.runs.search import Space, distinct
+from bench.runs.search import Space, distinct, key_of
 from bench.runs.store import results_folder
 from bench.runs.suite import make_suite
-from bench.tuning import Settings, key_of, require_apart, search_space_of
+from bench.tuning import Settings, require_apart, search_space_of
+from bench.units import short_budget
 
 TIMES = 6
 """The effort by default, in whole budgets."""
@@ -51,6 +52,9 @@ class _Search:
         self.effort = Budget.parse(effort) if effort else Budget(whole.axis, TIMES * whole.amount)
         self.rungs = shape.within(self.effort, whole)
         values = recipe.settings.model_dump()
+        for name in space:
+            if name not in values:
+                raise unknown(f"setting of method {method!r}:", name, values)
         present = {name: values[name] for name in space}
         published = published_choice(self.method_class, space, present)
         first = [present, *([published] if key_of(published) != key_of(present) else [])]
@@ -67,7 +71,7 @@ class _Search:
         rungs = ", ".join(map(str, self.rungs))
         drawn = len(self.choices)
         few = f" (the space has no more than {drawn})" if drawn < self.rungs[0].choices else ""
-        return f"{self.method}: {rungs}; within {self.effort}{few}."
+        return f"{self.method}: {rungs}; within an effort of {short_budget(str(self.effort))}{few}."
 
     def settings_at(self, number: int, rung: Rung) -> Settings:
         """Return the settings of a choice in a rung as a request has them, so that its run is found again."""

@@ -17,6 +17,7 @@ from bench.runs.search import (
     Space,
     combinations,
     distinct,
+    key_of,
     multiplied,
     require_sound,
 )
@@ -122,11 +123,6 @@ def sweep(
             observe(Note(f"the space has {len(choices)} choices, of {trials} that were asked for."))
         tried = try_all(choices)
     return Sweep(method, teacher, seed, by, tried, settings or {})
-
-
-def key_of(settings: Mapping[str, Any]) -> str:
-    """Write settings so that equal ones are equal texts."""
-    return repr(sorted(settings.items()))
 
 
 def require_apart(settings: Mapping[str, Any], space: Space, fields: Mapping[str, Any]) -> None:

@@ -185,6 +185,7 @@ def test_real_runs_are_kept_out_of_tables_found_again_and_repeated_where_missing
         (["--last-seeds", "3"], "--last-seeds is for halving"),
         (["--method", "sid,dmd"], "2 methods are given, expected one"),
         (["--by", "halving", "--effort", "flops=1T"], "an effort of flops=1T is too small"),
+        (["--by", "halving", "--search", "lrr=1e-3,1e-2"], "setting of method 'sid': 'lrr'"),
         (["--by", "halving", "--eval", "none"], "judged by their first metric"),
     ],
 )

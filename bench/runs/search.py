@@ -100,17 +100,17 @@ def distinct(
 
     What is drawn twice is left out, so that the first ones are the same whatever the count.
     """
-    seen, found = {_words(settings) for settings in taken}, list[dict[str, Any]]()
+    seen, found = {key_of(settings) for settings in taken}, list[dict[str, Any]]()
     for trial in range(MOST_TRIALS):
         if len(found) == count:
             break
-        if (words := _words(settings := drawn(space, method, trial))) not in seen:
-            seen.add(words)
+        if (key := key_of(settings := drawn(space, method, trial))) not in seen:
+            seen.add(key)
             found.append(settings)
     return found
 
 
-def _words(settings: Mapping[str, Any]) -> str:
+def key_of(settings: Mapping[str, Any]) -> str:
     """Write settings so that equal ones are equal texts, 1 and 1.0 among them."""
     return repr(sorted((n, float(v) if type(v) is int else v) for n, v in settings.items()))
 
