@@ -61,7 +61,7 @@ def test_the_words_of_an_option_are_those_that_it_takes(completed):
     assert completed("compare", "--compile", "") == ["frozen", "trained", "all"]
     assert completed("run", "--channels-last", "t") == ["trained"]
     assert completed("compare", "--launcher", "") == ["local", "slurm"]
-    assert completed("sweep", "--by", "") == ["random", "grid", "optuna"]
+    assert completed("sweep", "--by", "") == ["random", "grid", "optuna", "halving"]
     assert completed("export", "some-run", "--to", "") == ["safetensors", "hf", "onnx"]
 
 
