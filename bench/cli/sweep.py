@@ -138,10 +138,12 @@ def command(
             done = [
                 sweep(methods[0], teacher, trials=tried, by=by, seed=seed, observe=overview, **common)
             ]
-    _show(done, format_)
+    problems = _show(done, format_)
     for one in done:
-        if one.method in bases:
+        if one.method in bases and one.method not in problems:
             _write(one, *bases[one.method])
+    if problems:
+        raise BenchError("; ".join(problems.values()))
 
 
 def _require_one_procedure(
@@ -161,9 +163,9 @@ def _require_one_procedure(
         )
 
 
-def _show(done: list[Sweep] | list[Halving], format_: str) -> None:
-    """Print what was found. Raises BenchError at the end if all trials of a method failed."""
-    problems, shown = [], []
+def _show(done: list[Sweep] | list[Halving], format_: str) -> dict[str, str]:
+    """Print what was found, and return why nothing was for the methods of which all trials failed."""
+    problems, shown = dict[str, str](), []
     for one in done:
         try:
             if format_ == "json":
@@ -171,12 +173,11 @@ def _show(done: list[Sweep] | list[Halving], format_: str) -> None:
             else:
                 typer.echo(trials_table(one) if isinstance(one, Sweep) else halving_table(one) + "\n")
         except BenchError as error:
-            problems.append(str(error))
+            problems[one.method] = str(error)
     if format_ == "json" and shown:
         single = isinstance(done[0], Sweep)
         typer.echo(json.dumps(shown[0] if single else shown, indent=1))
-    if problems:
-        raise BenchError("; ".join(problems))
+    return problems
 
 
 def _facts(done: Sweep) -> dict[str, Any]:
