@@ -105,5 +105,5 @@ def test_the_curves_of_more_trials_are_those_of_the_rung_with_the_most_settings(
         drawing = draw_tuning([dmd, sid], "page")
         lines = drawing.figure.axes[0].get_lines()
         assert [tuple(line.get_ydata()) for line in lines] == [dmd.expected, sid.expected]
-        assert "dmd on edm-digits, FID at flops=200: 3.00 of 1, 3.00 of 1, 2.00 of 2" in drawing.caption
+        assert "dmd on edm-digits, FID at flops=200: 3.00 of 1, 2.00 of 2" in drawing.caption
         assert "of 4 settings, 1 failed." in drawing.caption

@@ -54,11 +54,11 @@ def _caption(curves: Sequence[TuningCurve]) -> str:
     ]
     for curve in curves:
         n = len(curve.expected)
-        half = max(n // 2, 1)
-        first, middle, last = (plus_minus(curve.expected[k - 1], None) for k in (1, half, n))
+        some = sorted({1, max(n // 2, 1), n})
+        words = ", ".join(f"{plus_minus(curve.expected[k - 1], None)} of {k}" for k in some)
         failed = f", {curve.failed} failed" if curve.failed else ""
         sentences.append(
             f"{curve.method} on {curve.teacher}, {curve.metric.upper()} at {short_budget(curve.budget)}: "
-            f"{first} of 1, {middle} of {half}, {last} of {n} settings{failed}."
+            f"{words} settings{failed}."
         )
     return printable(" ".join(sentences))
