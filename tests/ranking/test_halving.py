@@ -8,14 +8,17 @@ import pytest
 
 from bench.errors import BenchError
 from bench.ranking.halving import Halving, Round, Standing
+from bench.ranking.leaderboard import leaderboard
 from bench.ranking.searches import tuning_curves
 from bench.ranking.trials import Trial, expected_best
 from bench.render.figures.paper import paper_style
 from bench.render.figures.tuning import draw_tuning
+from bench.render.tables.bibtex import cited
+from bench.render.tables.table import Table
 from bench.runs.budget import Budget
 from bench.runs.card import Card
 from bench.runs.halving import Shape
-from bench.runs.record import Record
+from bench.runs.record import Record, RecordedTuning
 from tests.helpers.records import record
 
 
@@ -107,3 +110,11 @@ def test_the_curves_of_more_trials_are_those_of_the_rung_with_the_most_settings(
         assert [tuple(line.get_ydata()) for line in lines] == [dmd.expected, sid.expected]
         assert "dmd on edm-digits, FID at flops=200: 3.00 of 1, 2.00 of 2" in drawing.caption
         assert "of 4 settings, 1 failed." in drawing.caption
+
+
+def test_a_table_states_the_effort_in_runs_and_operations():
+    made = record("sid", 0, 2.0)
+    made.tuning = RecordedTuning(runs=22, flops=24e12)
+    board = leaderboard([made, record("dmd", 0, 3.0)])
+    assert (board.rows[0].tuning, board.rows[0].tuning_flops) == (22, 24e12)
+    assert "22 runs, 24T" in Table(cited(board), ["method", "tuning"]).text("md")
