@@ -21,7 +21,8 @@ class Final:
     value: float
     std: float | None
     """Standard deviation over the replicates."""
-    replicates: int
+    replicates: tuple[float, ...]
+    """The number of each replicate; of a single one, or where the record does not say, ``value``."""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -39,11 +40,11 @@ def final_numbers(records: Iterable[Record]) -> Iterator[Final]:
             continue
         group = group_of(record)
         for name, m in record.evaluations[-1].metrics.items():
-            fingerprint, count = measured_how(record, name), _replicates(record, m)
-            same = (m.protocol, fingerprint)
-            yield Final(record, group, name, *same, record.final[name], m.std, count)
+            same, value = (m.protocol, measured_how(record, name)), record.final[name]
+            yield Final(record, group, name, *same, value, m.std, tuple(m.values or (value,)))
             if m.smallest is not None:
-                yield Final(record, group, f"{name}-min{count}", *same, m.smallest, None, 1)
+                smallest = f"{name}-min{_replicates(record, m)}"
+                yield Final(record, group, smallest, *same, m.smallest, None, (m.smallest,))
 
 
 def smallest_of(record: Record) -> list[str]:

@@ -4,17 +4,18 @@ Runs that differ only in their seed are one row, and every number keeps its prot
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from operator import attrgetter
 
 from bench.ranking.convergence import TARGETS, Curve, reach
 from bench.ranking.finals import Final, final_numbers
 from bench.ranking.published import PUBLISHED, Result
 from bench.ranking.published import published as read_published
+from bench.ranking.ranks import ranked
 from bench.ranking.rows import Choice, Leaderboard, MetricColumn, Number, Row
-from bench.ranking.statistics import mean_and_variance, rank_ranges, tied, variance_components
-from bench.ranking.variants import one_of_each_seed, variants
+from bench.ranking.statistics import mean_and_variance, variance_components
+from bench.ranking.success import diverged, kept
+from bench.ranking.variants import group_of, one_of_each_seed, variants
 from bench.runs.record import Direction, Record
 from bench.runs.store import own_way
 
@@ -30,6 +31,7 @@ def leaderboard(
     Ranks, ties and the best are among the rows that were chosen; ``published`` rows take no part in
     them.
     """
+    failed = [record for record in records if record.status == "failed"]
     records = [record for record in records if record.status == "done"]
     finals = [f for f in final_numbers(records) if metrics is None or f.metric in metrics]
     columns = _columns(finals, metrics)
@@ -37,8 +39,14 @@ def leaderboard(
     groups: dict[tuple[str, str, str], list[Final]] = {}
     for final in finals:
         groups.setdefault((final.record.teacher, final.record.method, final.group), []).append(final)
+    without = dict[str, list[Record]]()
+    for record in failed:
+        without.setdefault(group_of(record), []).append(record)
     words = variants({group: [f.record for f in own] for (*_, group), own in groups.items()})
-    rows = [_row(groups[key], columns, words[key[-1]], targets) for key in sorted(groups)]
+    rows = [
+        _row(groups[key], columns, words[key[-1]], targets, without.get(key[-1], []))
+        for key in sorted(groups)
+    ]
     rows = [row for row in rows if choice is None or choice.takes(row)]
     rows.sort(key=lambda row: (row.teacher, *(row.order(c) for c in columns)))
     columns = [c for c in columns if any(c in row.numbers for row in rows)]
@@ -47,32 +55,10 @@ def leaderboard(
     shown = {c.metric for c in columns} or set(metrics or ["fid"])
     others = list(dict.fromkeys(c for row in published for c in row.numbers if c.metric in shown))
     published = [row for row in published if any(c in row.numbers for c in others)]
-    _rank(rows, columns)
+    rows, resolutions = ranked(rows, columns)
     rows += sorted(published, key=lambda row: tuple(row.order(c) for c in others))
     rows.sort(key=attrgetter("section"))
-    return Leaderboard([*columns, *others], rows)
-
-
-def _rank(rows: list[Row], columns: list[MetricColumn]) -> None:
-    """Give the rows ranks by the first column, and best, second and tied in each, by teacher."""
-    for teacher in dict.fromkeys(row.teacher for row in rows):
-        trained = [i for i, row in enumerate(rows) if row.teacher == teacher and row.updates]
-        for column in columns:
-            places = [i for i in trained if column in rows[i].numbers]
-            values = [rows[i].numbers[column].values for i in places]
-            if len(places) > 1:
-                first, second, *_ = sorted(places, key=lambda i: rows[i].order(column))
-                best, runner_up = (rows[i].numbers[column].mean for i in (first, second))
-                for i, close in zip(places, tied(values, column.direction), strict=True):
-                    number = rows[i].numbers[column]
-                    is_best, is_second = number.mean == best, number.mean == runner_up != best
-                    number = replace(number, best=is_best, second=is_second, tied=close)
-                    rows[i] = replace(rows[i], numbers={**rows[i].numbers, column: number})
-            if column == columns[0]:
-                ranked = [i for i, own in zip(places, values, strict=True) if len(own) > 1]
-                ranges = rank_ranges([own for own in values if len(own) > 1], column.direction)
-                for i, (first, last) in zip(ranked, ranges, strict=True):
-                    rows[i] = replace(rows[i], rank=f"{first}" if first == last else f"{first}-{last}")
+    return Leaderboard([*columns, *others], rows, resolutions)
 
 
 def _columns(finals: list[Final], metrics: Sequence[str] | None) -> list[MetricColumn]:
@@ -100,21 +86,28 @@ def _row(
     columns: list[MetricColumn],
     variant: str,
     targets: Mapping[tuple[str, str], float],
+    failed: Sequence[Record],
 ) -> Row:
-    """Return the row of a group of runs; ``targets`` are numbers of teachers by name and weights."""
+    """Return the row of a group of runs; ``targets`` are numbers of teachers by name and weights, and
+    ``failed`` the runs of the group that did not finish.
+    """
     first = finals[0].record
     runs = one_of_each_seed(final.record for final in finals)
-    numbers, curves = {}, list[Curve]()
+    numbers, curves, lost = dict[MetricColumn, Number](), list[Curve](), set[int]()
     for column in columns:
         own = [final for final in finals if final.key == (column.metric, column.protocol)]
         if own := list({final.record.seed: final for final in own}.values()):
-            numbers[column] = _number(own)
+            if not numbers:
+                succeeded = kept([final.value for final in own], column.direction)
+                lost = {f.record.seed for f, ok in zip(own, succeeded, strict=True) if not ok}
+            numbers[column] = _number(own, lost)
             if column == columns[0] and column.direction == "lower" and first.cost.updates:
                 every = [_curve(final.record, column.metric) for final in own]
                 curves = [
                     curve for curve in every if curve.costs
                 ]  # a record may have no point of its NFE
     areas = tuple(area for curve in curves if (area := curve.area()) is not None)
+    gone = diverged(failed, (run.seed for run in runs))
     target = targets.get((first.teacher, first.recipe.teacher_digest))
     by_hand = "given" in first.sources.values()
     return Row(
@@ -134,15 +127,22 @@ def _row(
         area=Number(_mean(areas), _std(areas), areas) if areas and len(areas) == len(curves) else None,
         reached={times: reach(curves, times * target) for times in TARGETS} if curves and target else {},
         runs=tuple(run.run_id for run in runs),
+        lost=len(lost | gone),
+        diverged=len(gone),
+        is_target=first.method == "teacher" and own_way(first.recipe.settings),
+        weights=first.recipe.teacher_digest,
     )
 
 
-def _number(finals: list[Final]) -> Number:
-    """Return the mean of the numbers of several seeds."""
+def _number(finals: list[Final], lost: Collection[int]) -> Number:
+    """Return the mean of the numbers of several seeds; those of ``lost`` ones are not compared."""
     values = tuple(final.value for final in finals)
-    noise = variance_components(values, [f.std for f in finals], [f.replicates for f in finals])
+    kept_ones = tuple(final.replicates for final in finals if final.record.seed not in lost)
+    noise = variance_components([final.replicates for final in finals])
     std = _std(values) if len(values) > 1 else finals[0].std
-    return Number(_mean(values), std, values, *noise)
+    return Number(
+        _mean(values), std, values, kept_ones, evaluation_noise=noise[0], training_noise=noise[1]
+    )
 
 
 def _mean(values: Iterable[float]) -> float:

@@ -1,12 +1,13 @@
 """The parts of a leaderboard: metric columns, numbers and rows, and the choice of some rows."""
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from bench.ranking.convergence import Reach
 from bench.ranking.published import Result
-from bench.ranking.statistics import interval
 from bench.runs.record import Direction
 from bench.units import ARROWS
 
@@ -43,6 +44,16 @@ class Number:
     """Standard deviation over the seeds; of a single seed, over evaluation replicates."""
     values: tuple[float, ...]
     """The number of each seed."""
+    kept: tuple[tuple[float, ...], ...] = ()
+    """The numbers of the replicates, for each seed that did not lose its way; what is compared."""
+    interval: tuple[float, float] | None = None
+    """95 % interval of the mean over the seeds that were kept, with the noise of training and evaluation;
+    of a single seed or a teacher, with that of evaluation alone.
+    """
+    seeds_needed: int | None = None
+    """Seeds that would tell it from the best row with the chance ``comparison.POWER``, if any would."""
+    against_teacher: Literal["better", "worse", "open"] | None = None
+    """What the seeds can tell of it and the teacher, sampled its own way."""
     evaluation_noise: float | None = None
     """Standard deviation of one evaluation replicate."""
     training_noise: float | None = None
@@ -53,16 +64,16 @@ class Number:
     """
     second: bool = False
     tied: bool = False
-    """True if Welch's test at 5 % cannot tell it from the best; both need two seeds or more."""
+    """True if no row is better beyond chance and no seed of its own was lost; of the best it is not said."""
 
     @property
     def seeds(self) -> int:
         return len(self.values)
 
     @property
-    def interval(self) -> float | None:
-        """Half the width of the 95 % confidence interval of the mean over seeds."""
-        return interval(self.values)
+    def median(self) -> float:
+        """The median over the seeds, lost ones included; of a published number, that number."""
+        return statistics.median(self.values or (self.mean,))
 
 
 @dataclass(frozen=True)
@@ -89,20 +100,33 @@ class Row:
     rank: str = "-"
     """The ranks that the row may have among the trained methods of its teacher by the first column.
 
-    ``2-4`` says that Welch's test at 5 % calls one row better, and that worse ones begin after the
-    fourth. A row of a single seed has no rank.
+    ``2-4`` says that one row is better beyond chance, and that worse ones begin after the fourth. A row of
+    a single seed has no rank.
     """
     tuning_flops: float | None = None
     """Operations of those runs; None if unknown."""
+    lost: int = 0
+    """Training seeds that lost their way (``success.kept``) or whose training diverged."""
+    diverged: int = 0
+    """Those of them that have no numbers, because their training diverged."""
     runs: tuple[str, ...] = ()
     """Ids of the runs behind the row."""
     area: Number | None = None
     """``Curve.area`` of the first column over FLOPs, over seeds."""
     reached: dict[float, Reach] = field(default_factory=dict)
     """FLOPs until the first column is at or below multiples of the teacher's number, if known."""
+    is_target: bool = False
+    """True for the teacher sampled its own way, to which the others are compared."""
+    weights: str = ""
+    """Digest of the teacher's weights."""
     published: Result | None = None
     cite: str = ""
     """BibTeX key of the method's paper, or of the paper that has published the number."""
+
+    @property
+    def attempts(self) -> int:
+        """Training seeds that were tried."""
+        return self.seeds + self.diverged
 
     @property
     def section(self) -> tuple[str, bool]:
@@ -121,6 +145,18 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Resolution:
+    """The smallest difference of the ranking column that a teacher's rows can be expected to show."""
+
+    teacher: str
+    seeds: int
+    """Seeds of a typical row."""
+    gap: float
+    relative: bool
+    """True if ``gap`` is a share of the number: 0.1 for a tenth."""
+
+
+@dataclass(frozen=True)
 class Leaderboard:
     """Columns and rows.
 
@@ -130,6 +166,7 @@ class Leaderboard:
 
     columns: list[MetricColumn]
     rows: list[Row]
+    resolutions: tuple[Resolution, ...] = ()
 
 
 @dataclass(frozen=True)

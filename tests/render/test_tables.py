@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import re
 import shutil
+import statistics
 import subprocess
 from html.parser import HTMLParser
 
@@ -125,7 +127,10 @@ def test_the_best_is_bold_the_second_underlined_and_what_is_tied_with_it_has_a_d
     )
     assert lines[3] == r"sida~\cite{zhou2025adversarial} & 3 & 2.55 $\pm$ 0.05 & 1 & no \\"
     assert lines[1].startswith("teacher")  # which is not ranked, and not the best
-    assert r"$^{\dagger}$ not told from the best by Welch's test at 5 \%." in out
+    assert r"$^{\dagger}$ no row is better beyond chance." in out
+    assert re.search(
+        r"two rows of 3 seeds are told apart four times in five if their FIDs differ by \d+ \\%", out
+    )
     first, *_, tabular = out.partition("\n\\toprule")[0].splitlines()
     assert first == r"% Needs \usepackage{booktabs}; `bench table --bib FILE` writes what is cited."
     assert tabular == r"\begin{tabular}{@{}lrrrr@{}}"
@@ -161,7 +166,11 @@ def test_columns_and_order_are_chosen_by_name(bench, runs):
     assert [r["method"] for r in found] == ["sida", "dmd", "sid"]
     assert "rank" not in found[0]
     sid = found[-1]
-    assert sid["fid_digits-5k_interval"] == pytest.approx(4.303 * 0.1 / 3**0.5, rel=1e-3)
+    low, high = (math.log(sid[f"fid_digits-5k_{end}"]) for end in ("low", "high"))
+    logs = [math.log(fid) for fid in (1.50, 1.60, 1.70)]
+    assert (low + high) / 2 == pytest.approx(statistics.fmean(logs))
+    student = 4.303 * statistics.stdev(logs) / 3**0.5  # few rows: by its own seeds alone
+    assert (high - low) / 2 == pytest.approx(student, rel=1e-3)
     assert sid["flops_to_1x_reached"] == 2  # the teacher has 1.60, the seeds 1.50, 1.60 and 1.70
     assert sid["flops_to_1x"] == pytest.approx(2000)  # the median of the three
     text = bench("table", "--columns", "method,to-2x,to-1x", "--sort", "to-2x")[1]
@@ -173,6 +182,40 @@ def test_columns_and_order_are_chosen_by_name(bench, runs):
     assert {"fid_digits-5k_evaluation_noise", "fid_digits-5k_tied", "updates"} <= set(
         bench.json("table", "--columns", "all")[0]
     )
+
+
+def test_a_row_with_a_lost_seed_says_so_and_is_no_tie_of_the_best(bench, tmp_path):
+    """f-distill's good seeds are as good as SiD's, one is lost, and the training of one diverged."""
+    gone = record("f-distill", 4)
+    gone.status, gone.error = "failed", "training diverged: the loss of the fake step is nan; lower it."
+    made = [*seeds("sid", 1.50, 1.60, 1.70), *seeds("f-distill", 1.55, 1.62, 1.66, 16.0), gone]
+    write([*made, *seeds("scd", 9.0, 9.1, 9.2)], tmp_path / "runs")
+    rows = {r["method"]: r for r in bench.json("table", "--columns", "all")}
+    assert (rows["f-distill"]["seeds"], rows["f-distill"]["lost"]) == (4, 2)
+    assert rows["f-distill"]["fid_digits-5k_median"] == pytest.approx(1.64)
+    assert not rows["f-distill"]["fid_digits-5k_tied"]
+    # its kept seeds are better than sCD's, which never loses one
+    assert [rows[name]["rank"] for name in ("sid", "f-distill", "scd")] == ["1-2", "1-3", "2-3"]
+    text = bench("table", "--format", "md")[1]
+    assert "5.21 ± 7.20, median 1.64" in text
+    assert "| 3/5 |" in text and "k of n ended within 2 times the best seed of their row" in text
+
+
+def test_what_the_seeds_tell_of_the_teacher(bench, tmp_path):
+    def measured(method, *fids):
+        shift = (-0.01, 0.01, 0.005, -0.005)
+        return [record(method, i, f, replicates=[f + d for d in shift]) for i, f in enumerate(fids)]
+
+    made = [
+        *measured("sid", 1.0, 1.02, 1.01),
+        *measured("dmd", 1.6, 1.5, 1.55),
+        *measured("kd", 3.0, 3.1),
+    ]
+    write([*made, *measured("teacher", 1.55)], tmp_path / "runs")
+    rows = {r["method"]: r for r in bench.json("table", "--columns", "method,against-teacher,interval")}
+    said = {name: row["fid_digits-5k_against_teacher"] for name, row in rows.items()}
+    assert said == {"sid": "better", "dmd": "open", "kd": "worse", "teacher": None}
+    assert rows["teacher"]["fid_digits-5k_low"] < 1.55 < rows["teacher"]["fid_digits-5k_high"]
 
 
 def test_a_point_of_more_steps_is_not_on_the_curve_of_fewer():

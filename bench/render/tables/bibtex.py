@@ -20,7 +20,7 @@ def cited(board: Leaderboard) -> Leaderboard:
     methods = {row.method for row in board.rows if not row.published}
     keys = {method: _key(_entry(method)) for method in methods}
     rows = [replace(row, cite=row.cite or keys.get(row.method, "")) for row in board.rows]
-    return Leaderboard(board.columns, rows)
+    return replace(board, rows=rows)
 
 
 def uncited(board: Leaderboard) -> list[str]:

@@ -1,5 +1,6 @@
 """The columns of a table: each has a name, a title, and a text and values of every row."""
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
@@ -8,6 +9,7 @@ from typing import Any
 from bench.errors import unknown
 from bench.ranking.convergence import TARGETS
 from bench.ranking.published import PUBLISHED
+from bench.ranking.resampling import places
 from bench.ranking.rows import Leaderboard, MetricColumn, Number, Row
 from bench.units import duration, plus_minus, quantity
 
@@ -96,8 +98,14 @@ def _known(board: Leaderboard) -> list[TableColumn]:
         ),
         _fact("rank", "rank", lambda r: r.rank, lambda r: _at_end(r.rank.partition("-")[0])),
         *(_metric(c) for c in board.columns),
-        *(_about(first) if first else []),
-        _fact("seeds", "seeds", lambda r: NONE if r.published else str(r.seeds), lambda r: -r.seeds),
+        *(_about(first, board) if first else []),
+        TableColumn(
+            "seeds",
+            "seeds",
+            _seeds,
+            lambda r: {"seeds": r.seeds, "lost": r.lost},
+            lambda r: -r.seeds,
+        ),
         _fact("nfe", "NFE", lambda r: str(r.nfe), lambda r: r.nfe),
         _fact(
             "data-free",
@@ -142,6 +150,12 @@ def _fact(
 
 def _method(row: Row) -> str:
     return row.method + (f" ({row.variant})" if row.variant else "")
+
+
+def _seeds(row: Row) -> str:
+    if row.published:
+        return NONE
+    return f"{row.attempts - row.lost}/{row.attempts}" if row.lost else str(row.seeds)
 
 
 def _yes_or_no(value: bool | None) -> str:
@@ -191,7 +205,10 @@ def _metric(c: MetricColumn) -> TableColumn:
         n = row.numbers.get(c)
         if n is None:
             return NONE
-        return _as_printed(n) if c.protocol == PUBLISHED else plus_minus(n.mean, n.std)
+        if c.protocol == PUBLISHED:
+            return _as_printed(n)
+        median = f", median {plus_minus(n.median, None)}" if row.lost and n.seeds > 1 else ""
+        return plus_minus(n.mean, n.std) + median
 
     return TableColumn(
         c.key, c.title, text, values, lambda r: r.order(c), number=lambda r: r.numbers.get(c)
@@ -204,18 +221,28 @@ def _as_printed(number: Number) -> str:
     return f"{number.mean:.{decimals}f}" + (f" ± {number.std}" if number.std is not None else "")
 
 
-def _about(c: MetricColumn) -> list[TableColumn]:
+def _about(c: MetricColumn, board: Leaderboard) -> list[TableColumn]:
     """Return the columns that can be asked for beside the mean of the ranking metric."""
     name = c.metric.upper()
     return [
+        _detail(c, "median", "median", "", lambda n: plus_minus(n.median, None)),
+        _interval(c),
+        _places(c, board),
         _detail(
             c,
-            "interval",
-            "95 % interval",
-            "interval: Student's, of the mean over training seeds.",
-            lambda n: (
-                NONE if n.interval is None else f"[{n.mean - n.interval:.2f}, {n.mean + n.interval:.2f}]"
-            ),
+            "against-teacher",
+            "against the teacher's",
+            "against the teacher's: what can be told beyond chance; open: nothing.",
+            lambda n: n.against_teacher or NONE,
+            lambda n: {"better": 0, "open": 1, "worse": 2}.get(n.against_teacher or ""),
+        ),
+        _detail(
+            c,
+            "seeds-needed",
+            "seeds needed",
+            "seeds needed: of this row and of the best, to tell them apart four times in five; -: more than "
+            "a thousand, as evaluation noise covers the difference.",
+            lambda n: NONE if n.seeds_needed is None else str(n.seeds_needed),
         ),
         _detail(
             c,
@@ -255,8 +282,11 @@ def _detail(
     title: str,
     note: str,
     text: Callable[[Number], str],
+    order: Callable[[Number], Any] | None = None,
 ) -> TableColumn:
-    """Return the column of an attribute of the ranking metric's number."""
+    """Return the column of an attribute of the ranking metric's number, by which rows are sorted unless
+    ``order`` gives another key.
+    """
     attribute = name.replace("-", "_")
 
     def value(row: Row) -> Any:
@@ -267,8 +297,49 @@ def _detail(
         f"{c.metric.upper()} {title}",
         lambda r: text(r.numbers[c]) if c in r.numbers else NONE,
         lambda r: {f"{c.key}_{attribute}": value(r)},
-        lambda r: _at_end(value(r)),
+        lambda r: _at_end(order(r.numbers[c]) if order and c in r.numbers else value(r)),
         note=note,
+        usual=False,
+    )
+
+
+def _interval(c: MetricColumn) -> TableColumn:
+    """Return the column of the interval of the ranking metric's mean."""
+
+    def ends(row: Row) -> tuple[float, float] | None:
+        return row.numbers[c].interval if c in row.numbers else None
+
+    return TableColumn(
+        "interval",
+        f"{c.metric.upper()} 95 % interval",
+        lambda r: "[{:.2f}, {:.2f}]".format(*ends_) if (ends_ := ends(r)) else NONE,
+        lambda r: dict(zip((f"{c.key}_low", f"{c.key}_high"), ends(r) or (None, None), strict=True)),
+        lambda r: _at_end((ends(r) or (None,))[0]),
+        note="interval: of the mean over training seeds that were not lost and over evaluation noise; of a "
+        "teacher or a single seed, over evaluation noise alone.",
+        usual=False,
+    )
+
+
+def _places(c: MetricColumn, board: Leaderboard) -> TableColumn:
+    """Return the column of the places that a row has in tables of seeds that are drawn anew."""
+
+    @functools.cache
+    def of_teacher(teacher: str) -> dict[tuple[str, ...], tuple[int, int]]:
+        own = [r for r in board.rows if r.teacher == teacher and r.rank != NONE]
+        found = places([r.numbers[c].values for r in own], c.direction)
+        return {r.runs: ends for r, ends in zip(own, found, strict=True)}
+
+    def ends(row: Row) -> tuple[int, int] | None:
+        return None if row.published else of_teacher(row.teacher).get(row.runs)
+
+    return TableColumn(
+        "places",
+        "places",
+        lambda r: NONE if (found := ends(r)) is None else "-".join(map(str, dict.fromkeys(found))),
+        lambda r: dict(zip(("place_low", "place_high"), ends(r) or (None, None), strict=True)),
+        lambda r: _at_end((ends(r) or (None,))[0]),
+        note="places: in nine of ten tables of seeds that are drawn anew from each row's own.",
         usual=False,
     )
 

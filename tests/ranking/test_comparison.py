@@ -1,0 +1,232 @@
+"""What a table says of its rows is wrong as seldom as it promises: simulations whose truth is known."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from bench.ranking.comparison import POWER, compare, shrunk
+from bench.ranking.success import kept
+
+ROWS, TABLES, STD = 12, 400, 0.03
+"""Rows of a simulated table, tables, and the standard deviation of ln FID over training seeds."""
+
+
+def normal(random, seeds):
+    return STD * random.standard_normal((ROWS, seeds))
+
+
+def heavy_tailed(random, seeds):
+    return STD * random.standard_t(3, (ROWS, seeds))
+
+
+def skewed(random, seeds):
+    return STD * random.exponential(1.0, (ROWS, seeds))
+
+
+def unequal(random, seeds):
+    """Standard deviations of the methods a factor of ten apart."""
+    return normal(random, seeds) * 10 ** random.uniform(-0.5, 0.5, (ROWS, 1))
+
+
+def two_wild(random, seeds):
+    return normal(random, seeds) * np.where(np.arange(ROWS) < 2, 8.0, 1.0)[:, None]
+
+
+def one_in_ten_lost(random, seeds):
+    """Seeds end 2 to 30 times as bad as they should, one in ten."""
+    gone = random.random((ROWS, seeds)) < 0.1
+    return normal(random, seeds) + gone * np.log(random.uniform(2, 30, (ROWS, seeds)))
+
+
+def measured(log_fids, random, replicates=4, common=0.03, own=0.03, rest=0.01):
+    """FIDs (rows, seeds, replicates) as the suite measures them: all on the same generated images."""
+    rows, seeds = log_fids.shape
+    noise = (
+        common * random.standard_normal((1, 1, replicates))
+        + own * random.standard_normal((rows, 1, replicates))
+        + rest * random.standard_normal((rows, seeds, replicates))
+    )
+    return (2.0 * np.exp(log_fids[..., None] + noise)).tolist()
+
+
+def without_lost(rows):
+    """The table as the leaderboard hands it on, and the share of seeds that it kept of each row."""
+    succeeded = [kept([math.fsum(seed) / len(seed) for seed in row], "lower") for row in rows]
+    left = [list(itertools.compress(row, ok)) for row, ok in zip(rows, succeeded, strict=True)]
+    return left, [sum(ok) / len(ok) for ok in succeeded]
+
+
+@pytest.mark.parametrize("seeds", [3, 5])
+@pytest.mark.parametrize(
+    "law",
+    [normal, heavy_tailed, skewed, unequal, two_wild, one_in_ten_lost],
+    ids=lambda law: law.__name__,
+)
+def test_of_equal_methods_few_tables_call_any_better_worse_or_not_among_the_best(law, seeds):
+    random, wrong = np.random.default_rng(0), 0
+    for _ in range(TABLES):
+        rows, success = without_lost(measured(law(random, seeds), random))
+        found = compare(rows, "lower", success=success)
+        places = [r for r in found.ranges([True] * ROWS) if r is not None]
+        assert found.better.any() == any(r != (1, len(places)) for r in places)
+        wrong += found.better.any()
+    error = math.sqrt(0.05 * 0.95 / TABLES)
+    assert wrong / TABLES < 0.05 + 2 * error
+
+
+def test_of_methods_that_differ_the_true_order_is_contradicted_as_seldom():
+    """Half of the methods are equal, the others lie 1 to 12 standard deviations behind them."""
+    truth = np.r_[np.zeros(6), STD * np.array([1, 2, 3, 5, 8, 12])]
+    random, wrong, found_of_far = np.random.default_rng(1), 0, 0
+    for _ in range(TABLES):
+        found = compare(measured(truth[:, None] + normal(random, 5), random), "lower")
+        wrong += (found.better & (truth[:, None] >= truth)).any()
+        for i, (first, last) in enumerate(found.ranges([True] * ROWS)):
+            allowed = (1 + (truth < truth[i]).sum(), ROWS - (truth > truth[i]).sum())
+            assert (first <= allowed[1] and last >= allowed[0]) or (
+                found.better & (truth[:, None] >= truth)
+            ).any()
+        found_of_far += found.better[:6, -1].all()
+    assert wrong / TABLES < 0.05 + 2 * math.sqrt(0.05 * 0.95 / TABLES)
+    assert found_of_far / TABLES > 0.95
+
+
+@pytest.mark.parametrize("rows", [2, 3])
+def test_few_rows_are_held_apart_by_what_each_knows_alone(rows):
+    random = np.random.default_rng(2)
+    wrong = sum(
+        compare(measured(unequal(random, 5)[:rows], random), "lower").better.any() for _ in range(1000)
+    )
+    assert wrong / 1000 < 0.05 + 2 * math.sqrt(0.05 * 0.95 / 1000)
+
+
+def test_two_rows_of_one_replicate_each_are_compared_by_welchs_test():
+    random = np.random.default_rng(3)
+    for _ in range(200):
+        a, b = random.normal(2, 0.1, 4), random.normal(2.15, 0.3, 5)
+        found = compare([[[v] for v in a], [[v] for v in b]], "lower").better.any()
+        assert found == (stats.ttest_ind(np.log(a), np.log(b), equal_var=False).pvalue < 0.05)
+
+
+def test_the_resolution_is_what_is_found_four_times_in_five():
+    random = np.random.default_rng(4)
+
+    def table(gap):
+        shift = np.zeros((ROWS, 1))
+        shift[0] = -math.log1p(gap)
+        return compare(measured(shift + normal(random, 5), random), "lower")
+
+    promised = np.median([table(0.0).resolution for _ in range(100)])
+    assert 0.1 < promised < 0.25
+    found = np.mean([table(promised).better[0, 1:].mean() for _ in range(200)])
+    assert found == pytest.approx(POWER, abs=0.08)
+
+
+def test_as_many_seeds_as_are_said_to_be_needed_find_the_difference():
+    random = np.random.default_rng(5)
+    shift = np.r_[-0.08, np.zeros(ROWS - 1)][:, None]
+
+    def table(seeds):
+        return compare(measured(shift + normal(random, seeds), random, own=0.005), "lower")
+
+    needed = int(np.median([table(4).seeds_needed[1] or 1000 for _ in range(60)]))
+    assert np.mean([table(needed).better[0, 1] for _ in range(150)]) == pytest.approx(POWER, abs=0.15)
+    assert table(4).seeds_needed[0] is None
+    # noise of the evaluation is the same for all seeds, and no number of them takes it away
+    noisy = compare(measured(shift + normal(random, 4), random, own=0.2), "lower")
+    assert noisy.seeds_needed[1] is None
+
+
+def test_intervals_of_rows_and_of_the_teacher_hold_the_truth_as_often_as_they_say():
+    """The truth is what infinitely many seeds and replicates would give."""
+    random, inside, teachers = np.random.default_rng(6), [], []
+    for _ in range(TABLES):
+        seeds = normal(random, 5)
+        seeds[0] = 0.0  # the teacher, whose weights are given
+        table = measured(seeds, random)
+        table[0] = table[0][:1]
+        found = compare(table, "lower", weights_given=[True] + [False] * (ROWS - 1))
+        covers = [low <= 2.0 <= high for low, high in found.intervals]
+        teachers.append(covers[0])
+        inside += covers[1:]
+    assert np.mean(inside) > 0.94
+    assert np.mean(teachers) > 0.93
+
+
+def test_nothing_is_said_of_a_single_seed_but_the_noise_of_its_evaluation():
+    found = compare([[[1.0, 1.01]], [[5.0, 5.1], [5.2, 5.3]], [[9.0, 9.1], [9.2, 9.1]]], "lower")
+    assert found.testable == [False, True, True]
+    assert not found.better[0].any() and not found.better[:, 0].any()
+    assert found.ranges([True] * 3)[0] is None
+    low, high = found.intervals[0]
+    assert low < 1.005 < high
+    assert compare([[[1.0]], [[2.0]]], "lower").intervals == [None, None]
+
+
+def test_the_teacher_is_compared_by_its_replicates_and_ranks_nowhere():
+    rows = [
+        [[1.5, 1.52, 1.48, 1.5]],
+        *[[[v, v + 0.01, v - 0.01, v] for v in (w, w + 0.02, w - 0.02)] for w in (1.0, 1.5, 3.0)],
+    ]
+    given, among = [True, False, False, False], [False, True, True, True]
+    found = compare(rows, "lower", weights_given=given)
+    assert [found.against(i, 0) for i in (1, 2, 3)] == ["better", "open", "worse"]
+    assert found.ranges(among) == [None, (1, 1), (2, 2), (3, 3)]
+
+
+def test_a_row_that_loses_seeds_is_not_called_better_than_one_that_does_not():
+    rows = [[[1.0], [1.01], [0.99]], [[2.0], [2.01], [1.99]]]
+    assert compare(rows, "lower").better[0, 1]
+    assert not compare(rows, "lower", success=[0.75, 1.0]).better.any()
+    assert compare(rows, "lower", success=[0.75, 0.5]).better[0, 1]
+
+
+@given(
+    table=st.lists(st.lists(st.floats(0.01, 100), min_size=2, max_size=4), min_size=2, max_size=7),
+    factor=st.sampled_from([0.5, 2.0, 8.0]),
+)
+def test_units_order_and_direction_do_not_matter(table, factor):
+    rows = [[[v] for v in row] for row in table]
+    found = compare(rows, "lower").better
+    assert not (found & found.T).any()
+    assert (
+        compare([[[v * factor] for [v] in row] for row in rows], "lower").better == found
+    ).mean() > 0.9
+    assert (compare(rows[::-1], "lower").better[::-1, ::-1] == found).all()
+    assert (compare([[[1 / v] for [v] in row] for row in rows], "higher").better == found).mean() > 0.9
+
+
+def test_equal_rows_without_any_scatter_are_equal_and_others_are_not():
+    assert not compare([[[0.1]] * 3, [[0.1]] * 2], "lower").better.any()
+    assert compare([[[1.0]] * 2, [[2.0]] * 2], "lower").better.tolist() == [
+        [False, True],
+        [False, False],
+    ]
+    assert compare([], "lower").ranges([]) == []
+
+
+def test_numbers_that_are_not_all_positive_are_compared_as_they_are():
+    rows = [[[-0.001], [0.001], [0.0]], [[1.0], [1.001], [0.999]]]
+    found = compare(rows, "lower")
+    assert found.better[0, 1] and not found.relative
+
+
+def test_variances_that_are_alike_are_shrunk_and_others_left():
+    """Against draws: equal true variances come close to the pool, ones a thousand apart hardly move."""
+    random = np.random.default_rng(7)
+    degrees = np.full(ROWS, 4.0)
+    alike = random.chisquare(4, ROWS) / 4
+    better, total = shrunk(alike, degrees)
+    assert np.abs(better - 1).max() < np.abs(alike - 1).max()
+    assert (total > degrees).all() and (total <= degrees.sum()).all()
+    apart = alike * 10.0 ** np.arange(-6, 6)
+    assert shrunk(apart, degrees)[0][-1] == pytest.approx(apart[-1], rel=0.2)
+    few = random.chisquare(4, 4) / 4
+    assert shrunk(few, degrees[:4])[0] is few
