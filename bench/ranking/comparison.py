@@ -9,26 +9,21 @@ all numbers are positive: the scatter of FID grows with FID.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
 import numpy as np
 from scipy import special
 
+from bench.ranking.shrinkage import shrunk
 from bench.ranking.statistics import LEVEL, mean_and_variance
 from bench.runs.record import Direction
 
 Seeds = Sequence[Sequence[float]]
 """The numbers of one row: for each training seed those of its replicates."""
 
-FEWEST_TO_SHRINK = 5
-"""Fewer rows cannot tell how their variances scatter."""
-_HETEROGENEITY = 1.645
-"""Standard errors that are added to the scatter of variances, for an upper 95 % limit."""
-_FLOOR = 0.01
-"""Share of the pooled variance below which a variance counts as that much: a row without scatter would
-otherwise decide alone how far the variances lie apart.
-"""
+_SIGNS = {"lower": 1, "higher": -1}
+"""Factors by which the lower of two numbers is the better one."""
 MOST_SEEDS = 1000
 """Most seeds that ``Comparison.seeds_needed`` names."""
 POWER = 0.8
@@ -46,6 +41,15 @@ class Variance:
     def nothing(cls, rows: int) -> Self:
         """Return the variance of what does not vary."""
         return cls(np.zeros(rows), np.ones(rows))
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How many times one number is another, with its 95 % interval."""
+
+    estimate: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,27 @@ class Comparison:
     """Seeds that the row and the best one would need, by what is known of their noise, for their
     difference to be found with the chance ``POWER``; None where ``MOST_SEEDS`` are too few.
     """
+    centres: Any = field(repr=False)
+    """Means of the rows (rows,), of the logarithms where ``relative``, negative where higher is better."""
+    parts: tuple[Variance, Variance] = field(repr=False)
+    """Their variances: of training, and of the evaluation as far as it is not common to all rows."""
+    direction: Direction
+
+    def ratio(self, row: int, other: int) -> Ratio | None:
+        """Return how many times the number of a row, the geometric mean of its seeds, is that of another.
+
+        The interval is that of this ratio alone: it is not widened for the number of pairs, as ``better``
+        is. Returns None where one of the rows is not tested, and where a number is not positive.
+        """
+        if not (self.relative and self.testable[row] and self.testable[other]):
+            return None
+        both = [row, other]
+        variance = sum(float(part.of_mean[both].sum()) for part in self.parts)
+        known = sum(float((part.of_mean[both] ** 2 / part.degrees[both]).sum()) for part in self.parts)
+        degrees = variance**2 / known if known else 1.0
+        half = float(special.stdtrit(degrees, 1 - LEVEL / 2)) * math.sqrt(variance)
+        gap = _SIGNS[self.direction] * float(self.centres[row] - self.centres[other])
+        return Ratio(math.exp(gap), math.exp(gap - half), math.exp(gap + half))
 
     def ranges(self, among: Sequence[bool]) -> list[tuple[int, int] | None]:
         """Return the first and the last rank that each row may have among some rows; None of the others
@@ -122,7 +147,7 @@ def compare(
     given = np.array([False] * len(rows) if weights_given is None else weights_given, dtype=bool)
     relative = all(value > 0 for row in rows for seed in row for value in seed)
     scale = math.log if relative else float
-    sign = 1 if direction == "lower" else -1
+    sign = _SIGNS[direction]
     values = [[[sign * scale(v) for v in seed] for seed in row] for row in rows]
     centres = np.array([math.fsum(map(_mean, row)) / len(row) for row in values])
     training = _training(values, given)
@@ -140,50 +165,10 @@ def compare(
         _resolution(parts, testable & ~given, level, relative),
         relative,
         _seeds_needed(centres, parts, [len(row) for row in rows], testable, level),
+        centres,
+        (training, apart),
+        direction,
     )
-
-
-def shrunk(variances: Any, degrees: Any) -> tuple[Any, Any]:
-    """Shrink variances towards the one that all groups together have, and return them with their degrees.
-
-    After Smyth (Statistical Applications in Genetics and Molecular Biology 3, 2004, section 6): if the
-    true variances scatter as scaled inverse chi-square with d0 degrees of freedom, the best estimate is
-    the mean of own and prior variance weighted by their degrees, and has the sum of both. d0 is found from
-    the scatter of the logarithms. Two things differ, both of which err on the side of too few differences:
-    the prior is the pooled variance, which is larger than the geometric mean, and d0 comes from an upper
-    limit of the scatter and is at most what all groups together know.
-
-    Args:
-        variances, degrees: (groups,); groups with 0 degrees take no part and are returned as they are.
-    """
-    known = degrees > 0
-    if known.sum() < FEWEST_TO_SHRINK or not variances[known].any():
-        return variances, degrees
-    v, d = variances[known], degrees[known]
-    pooled = (v * d).sum() / d.sum()
-    logs = np.log(np.maximum(v, _FLOOR * pooled)) - special.digamma(d / 2) + np.log(d / 2)
-    sampling = special.polygamma(1, d / 2).mean()
-    scatter = logs.var(ddof=1)
-    scatter += _HETEROGENEITY * math.sqrt(2 / (len(v) - 1)) * max(scatter, sampling)
-    prior = d.sum() - d
-    if scatter > sampling:
-        prior = np.minimum(prior, 2 * _inverse_trigamma(scatter - sampling))
-    better, total = variances.copy(), degrees.copy()
-    better[known] = (prior * pooled + d * v) / (prior + d)
-    total[known] = d + prior
-    return better, total
-
-
-def _inverse_trigamma(y: float) -> float:
-    """Solve trigamma(x) = y by Newton's method, as in the appendix of Smyth (2004)."""
-    x = 0.5 + 1 / y
-    for _ in range(50):
-        trigamma = float(special.polygamma(1, x))
-        step = trigamma * (1 - trigamma / y) / float(special.polygamma(2, x))
-        x += step
-        if abs(step) < 1e-8 * x:
-            break
-    return x
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -32,6 +32,16 @@ def ranked(
     return found, tuple(resolutions)
 
 
+def comparison_of(rows: Sequence[Row], column: MetricColumn) -> Comparison:
+    """Compare rows of one teacher, each of which has numbers that were kept in the column."""
+    return compare(
+        [row.numbers[column].kept for row in rows],
+        column.direction,
+        weights_given=[not row.updates for row in rows],
+        success=[1 - row.lost / row.attempts if row.attempts else 1.0 for row in rows],
+    )
+
+
 def _compared(rows: Sequence[Row], column: MetricColumn) -> tuple[list[Row], Comparison]:
     """Return rows of one teacher with the numbers of a column compared, and the comparison.
 
@@ -39,12 +49,7 @@ def _compared(rows: Sequence[Row], column: MetricColumn) -> tuple[list[Row], Com
     """
     numbers = [row.numbers[column] for row in rows]
     trained = [bool(row.updates) for row in rows]
-    comparison = compare(
-        [number.kept for number in numbers],
-        column.direction,
-        weights_given=[not by_training for by_training in trained],
-        success=[1 - row.lost / row.attempts if row.attempts else 1.0 for row in rows],
-    )
+    comparison = comparison_of(rows, column)
     best, second = _best_two(rows, column)
     target = next((i for i, row in enumerate(rows) if row.is_target), None)
     found = []

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from bench.ranking.comparison import POWER, compare, shrunk
+from bench.ranking.comparison import POWER, compare
+from bench.ranking.shrinkage import shrunk
 from bench.ranking.success import kept
 
 ROWS, TABLES, STD = 12, 400, 0.03
@@ -158,6 +159,35 @@ def test_intervals_of_rows_and_of_the_teacher_hold_the_truth_as_often_as_they_sa
         inside += covers[1:]
     assert np.mean(inside) > 0.94
     assert np.mean(teachers) > 0.93
+
+
+@pytest.mark.parametrize("direction", ["lower", "higher"])
+def test_the_interval_of_a_ratio_holds_the_truth_as_often_as_it_says(direction):
+    """Rows twice as high as the first; the noise that all of them share is no part of a ratio."""
+    random, shift = np.random.default_rng(8), np.r_[0, np.full(ROWS - 1, math.log(2))][:, None]
+    inside = []
+    for _ in range(TABLES):
+        found = compare(measured(shift + normal(random, 5), random, common=1.0), direction)
+        ratios = [found.ratio(i, 0) for i in range(1, ROWS)]
+        inside += [ratio.low <= 2 <= ratio.high for ratio in ratios]
+    assert 0.94 < np.mean(inside) < 0.99
+    back = found.ratio(0, 1)
+    assert (back.estimate, back.low, back.high) == pytest.approx(
+        (1 / ratios[0].estimate, 1 / ratios[0].high, 1 / ratios[0].low)
+    )
+
+
+def test_two_rows_of_one_replicate_each_have_the_interval_of_welchs_test():
+    a, b = [1.0, 1.1, 1.3], [2.0, 2.6, 2.1, 2.2]
+    ratio = compare([[[v] for v in a], [[v] for v in b]], "lower").ratio(0, 1)
+    interval = stats.ttest_ind(np.log(a), np.log(b), equal_var=False).confidence_interval(0.95)
+    assert (ratio.low, ratio.high) == pytest.approx((math.exp(interval.low), math.exp(interval.high)))
+    assert ratio.estimate == pytest.approx(stats.gmean(a) / stats.gmean(b))
+
+
+def test_what_is_not_tested_or_not_positive_has_no_ratio():
+    assert compare([[[1.0]], [[2.0]] * 2], "lower").ratio(0, 1) is None
+    assert compare([[[-1.0], [1.0]], [[2.0]] * 2], "lower").ratio(0, 1) is None
 
 
 def test_nothing_is_said_of_a_single_seed_but_the_noise_of_its_evaluation():
