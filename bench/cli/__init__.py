@@ -22,6 +22,8 @@ COMMANDS = {
     "with a band from the smallest to the largest.",
     "report": "Write one HTML file with the leaderboard, curves, sample grids, "
     "and each run's recipe, protocol, environment and cost.",
+    "claims": "Put the claims of SiD's paper to the test on the finished runs: each with its criterion, its "
+    "measurements and a verdict.",
     "merge": "Copy finished runs into the results folder. The same run is taken once; with two "
     "different records it is refused.",
     "rm": "Remove runs from the results folder, with all that is kept beside them.",

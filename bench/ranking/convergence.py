@@ -9,6 +9,8 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bench.runs.record import Record
+
 TARGETS = (2.0, 1.2, 1.0)
 """Multiples of the teacher's own number that a table has columns for."""
 
@@ -39,6 +41,23 @@ class Curve:
         whole = sum((b - a) * (u + v) / 2 for (a, u), (b, v) in itertools.pairwise(logs))
         return whole / (logs[-1][0] - logs[0][0])
 
+    def value_at(self, cost: float) -> float | None:
+        """Return the value at a cost, by straight lines on log-log axes between the points.
+
+        Returns None before the first and after the last of them, and where the two beside it have no
+        logarithm.
+        """
+        points = list(zip(self.costs, self.values, strict=True))
+        for (before, above), (after, value) in itertools.pairwise(points):
+            if before <= cost <= after:
+                if cost in (before, after):
+                    return above if cost == before else value
+                if min(before, above, value) <= 0:
+                    return None
+                share = math.log(cost / before) / math.log(after / before)
+                return math.exp(math.log(above) + share * math.log(value / above))
+        return points[0][1] if len(points) == 1 and points[0][0] == cost else None
+
     def cost_to_reach(self, target: float) -> float:
         """Return the cost at which the value first is at or below ``target``; infinite if it never is.
 
@@ -58,6 +77,16 @@ class Curve:
             share = math.log(above / target) / math.log(above / value)
             return math.exp(math.log(before) + share * math.log(after / before))
         return math.inf
+
+
+def curve_of(record: Record, metric: str, axis: str = "flops") -> Curve:
+    """Return the metric of the trained generator over one of ``AXES``.
+
+    Points that were measured at another number of steps than the result are left out.
+    """
+    points = [e for e in record.evaluations if e.updates and metric in e.metrics and e.nfe == record.nfe]
+    costs = tuple(float(getattr(point, axis)) for point in points)
+    return Curve(costs, tuple(point.metrics[metric].value for point in points))
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from operator import attrgetter
 
-from bench.ranking.convergence import TARGETS, Curve, reach
+from bench.ranking.convergence import TARGETS, Curve, curve_of, reach
 from bench.ranking.finals import Final, final_numbers
 from bench.ranking.published import PUBLISHED, Result
 from bench.ranking.published import published as read_published
@@ -102,7 +102,7 @@ def _row(
                 lost = {f.record.seed for f, ok in zip(own, succeeded, strict=True) if not ok}
             numbers[column] = _number(own, lost)
             if column == columns[0] and column.direction == "lower" and first.cost.updates:
-                every = [_curve(final.record, column.metric) for final in own]
+                every = [curve_of(final.record, column.metric) for final in own]
                 curves = [
                     curve for curve in every if curve.costs
                 ]  # a record may have no point of its NFE
@@ -151,15 +151,6 @@ def _mean(values: Iterable[float]) -> float:
 
 def _std(values: Sequence[float]) -> float | None:
     return math.sqrt(mean_and_variance(values)[1]) if len(values) > 1 else None
-
-
-def _curve(record: Record, metric: str) -> Curve:
-    """Return the metric of the trained generator over FLOPs.
-
-    Points that were measured at another number of steps than the result are left out.
-    """
-    points = [e for e in record.evaluations if e.updates and metric in e.metrics and e.nfe == record.nfe]
-    return Curve(tuple(float(e.flops) for e in points), tuple(e.metrics[metric].value for e in points))
 
 
 def _targets(finals: list[Final], columns: list[MetricColumn]) -> dict[tuple[str, str], float]:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from scipy import special
 
 LEVEL = 0.05
 """A difference that chance alone exceeds less often than this counts as one."""
@@ -18,6 +19,15 @@ def mean_and_variance(values: Sequence[float]) -> tuple[float, float]:
         return float(values[0]), 0.0
     mean = math.fsum(values) / len(values)
     return mean, math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1)
+
+
+def interval_of_mean(values: Sequence[float]) -> tuple[float, float] | None:
+    """Return Student's 95 % interval of a mean; None of fewer than two values."""
+    if len(values) < 2:
+        return None
+    mean, variance = mean_and_variance(values)
+    half = float(special.stdtrit(len(values) - 1, 1 - LEVEL / 2)) * math.sqrt(variance / len(values))
+    return mean - half, mean + half
 
 
 def variance_components(replicates: Sequence[Sequence[float]]) -> tuple[float | None, float | None]:

@@ -14,12 +14,15 @@ from bench.runs.record import Record
 from bench.units import short_budget
 
 
-def group_of(record: Record) -> str:
-    """Name the runs that differ only in their seed and in how they were measured.
+def group_of(record: Record, *, but_for: str | None = None) -> str:
+    """Name the runs that differ only in their seed and in how they were measured, and in the value of one
+    setting if there is one that they may differ in.
 
     The columns of a table tell apart how they were measured.
     """
     same = without_places(record.recipe.as_given())
+    if but_for is not None:
+        same["settings"] = {n: v for n, v in same.get("settings", {}).items() if n != but_for}
     return fingerprint(
         {name: value for name, value in same.items() if name not in ("seed", "evaluation")}
     )
