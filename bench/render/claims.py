@@ -58,7 +58,7 @@ def _summary(examinations: Sequence[Examination]) -> str:
     """Return the table of verdicts: claims by teachers."""
     claims = [finding.claim.title for finding in examinations[0].findings] if examinations else []
     rows = [[title, *(e.findings[i].verdict for e in examinations)] for i, title in enumerate(claims)]
-    return _table(["claim", *(e.teacher for e in examinations)], rows)
+    return _table(["claim", *(e.teacher for e in examinations)], rows, words=1 + len(examinations))
 
 
 def _basis(examination: Examination) -> str:
@@ -91,10 +91,11 @@ def _section(finding: Finding) -> list[str]:
     return parts
 
 
-def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    words = [True] + [False] * (len(titles) - 1)
+def _table(titles: Sequence[str], rows: Sequence[Sequence[str]], words: int = 1) -> str:
+    """Return a table whose first columns, so many, hold words."""
     cells = [[Cell(text) for text in row] for row in rows]
-    return markdown(Sheet(list(titles), words, [Section("", published=False, rows=cells)]))
+    of_words = [i < words for i in range(len(titles))]
+    return markdown(Sheet(list(titles), of_words, [Section("", published=False, rows=cells)]))
 
 
 def _prose(text: str) -> str:

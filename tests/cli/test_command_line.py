@@ -433,6 +433,7 @@ def test_doctor_finds_this_installation_sound_and_a_broken_plugin_not(bench, tmp
         "eval",
         "verify",
         "export",
+        "claims",
         "train",
         "stats",
         "fetch",

@@ -134,7 +134,8 @@ class Evidence:
         seeds = ",".join(str(run.seed) for run in own.runs) if own and own.row.seeds > 1 else "5"
         given = "".join(f" --set {setting}" for setting in settings)
         budget = f" --budget {_short(own.budget)}" if own and own.budget else ""
-        return f"bench compare --methods {','.join(methods)} --teacher {self.teacher}{budget} --seeds {seeds}{given}"
+        grid = f"--methods {','.join(methods)} --teacher {self.teacher}"
+        return f"bench compare {grid}{budget} --seeds {seeds}{given}"
 
 
 def _short(budget: str) -> str:

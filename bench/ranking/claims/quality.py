@@ -215,6 +215,6 @@ def _requires(entry: Entry) -> tuple[str, ...]:
 
 def _too_few(evidence: Evidence) -> str:
     return (
-        "SiD has one seed, or the teacher one replicate, so that nothing is known of chance: "
+        "SiD has one seed, or a run has one replicate, so that nothing is known of chance: "
         f"`{evidence.command([SUBJECT])}` with --eval-repeats above 1."
     )
