@@ -51,6 +51,18 @@ class Ratio:
     low: float
     high: float
 
+    def __str__(self) -> str:
+        """Write it as ``1.27 (0.99 to 1.63)``."""
+        estimate, low, high = (
+            f"{v:.2f}" if v < 1000 else f"{v:.3g}" for v in (self.estimate, self.low, self.high)
+        )
+        return f"{estimate} ({low} to {high})"
+
+    @classmethod
+    def of_logs(cls, *logs: float) -> Self:
+        """Make a ratio of the logarithms of its three numbers; what is too large for one is 1e300."""
+        return cls(*(math.exp(min(value, math.log(1e300))) for value in logs))
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -92,7 +104,7 @@ class Comparison:
         degrees = variance**2 / known if known else 1.0
         half = float(special.stdtrit(degrees, 1 - LEVEL / 2)) * math.sqrt(variance)
         gap = _SIGNS[self.direction] * float(self.centres[row] - self.centres[other])
-        return Ratio(math.exp(gap), math.exp(gap - half), math.exp(gap + half))
+        return Ratio.of_logs(gap, gap - half, gap + half)
 
     def ranges(self, among: Sequence[bool]) -> list[tuple[int, int] | None]:
         """Return the first and the last rank that each row may have among some rows; None of the others

@@ -117,7 +117,7 @@ def _range(ends: tuple[float, float] | None, text: Callable[[float], str] = _fid
 
 
 def _ratio(ratio: Ratio | None) -> str:
-    return NONE if ratio is None else f"{ratio.estimate:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
+    return NONE if ratio is None else str(ratio)
 
 
 def _reach(reach: Reach | None) -> str:

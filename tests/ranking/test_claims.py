@@ -232,6 +232,7 @@ def test_two_methods_that_change_places_between_operations_and_images():
 
 def test_places_that_hold_on_all_axes_and_places_that_seeds_leave_open():
     assert verdicts([*seeds("sid", 4000), *seeds("dmd", 9000)])["axes"] == "supported"
+    assert verdicts([*seeds("sid", 4000), *seeds("dmd", 9000, count=1)])["axes"] == "open"
     near = [*seeds("sid", 4000), *seeds("dmd", 4040, images_per_flop=0.9)]
     finding = findings(near)["axes"]
     assert finding.verdict == "open"

@@ -95,3 +95,12 @@ def test_the_two_noises_are_told_apart():
 def test_noise_that_nothing_tells_is_none():
     assert variance_components([(1.0,), (2.0,)]) == (None, None)
     assert variance_components([(1.0, 1.2)]) == (pytest.approx(0.02**0.5), None)
+
+
+def test_a_curve_is_read_between_its_points_by_lines_on_log_log_axes():
+    curve = Curve((10.0, 1000.0), (100.0, 1.0))
+    assert [curve.value_at(cost) for cost in (10.0, 100.0, 1000.0)] == pytest.approx([100.0, 10.0, 1.0])
+    assert curve.value_at(9.0) is None and curve.value_at(1001.0) is None
+    assert Curve((0.0, 10.0), (5.0, 1.0)).value_at(5.0) is None  # zero has no logarithm
+    assert Curve((7.0,), (3.0,)).value_at(7.0) == 3.0
+    assert Curve((), ()).value_at(1.0) is None

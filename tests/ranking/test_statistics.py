@@ -7,8 +7,9 @@ import statistics
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
-from bench.ranking.statistics import mean_and_variance
+from bench.ranking.statistics import interval_of_mean, mean_and_variance
 
 
 @given(values=st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=9))
@@ -20,3 +21,10 @@ def test_moments_are_those_of_statistics(values):
 
 def test_equal_values_have_no_variance_at_all():
     assert mean_and_variance([0.1] * 3) == (0.1, 0.0)
+
+
+def test_the_interval_of_a_mean_is_students():
+    values = [1.0, 1.5, 1.2, 0.7]
+    expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert interval_of_mean(values) == pytest.approx((expected.low, expected.high))
+    assert interval_of_mean([1.0]) is None and interval_of_mean([2.0, 2.0]) == (2.0, 2.0)

@@ -53,10 +53,7 @@ def alpha(evidence: Evidence) -> Finding:
     verdicts: dict[str, Verdict] = {"better": "supported", "worse": "contradicted", "open": "open"}
     if weight.against is None or weight.ratio is None:
         return Finding(ALPHA, "open", "one of the two has a single seed.", found)
-    said = (
-        f"the FID with alpha 1.2 is {weight.ratio.estimate:.2f} ({weight.ratio.low:.2f} to "
-        f"{weight.ratio.high:.2f}) times that with 1.0"
-    )
+    said = f"the FID with alpha 1.2 is {weight.ratio} times that with 1.0"
     if weight.against == "open":
         said += f", which {evidence.entries[rows[FIRST]].row.seeds} seeds do not tell apart"
     return Finding(ALPHA, verdicts[weight.against], f"{said}.", found)

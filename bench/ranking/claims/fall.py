@@ -190,10 +190,7 @@ def _continued(own: Fall) -> tuple[Verdict, str]:
     ratio = own.continued
     if ratio is None:
         return "open", "its first half has too few points to be continued"
-    said = (
-        f"the last FID is {ratio.estimate:.2f} ({ratio.low:.2f} to {ratio.high:.2f}) times what the line "
-        "through the first half promises"
-    )
+    said = f"the last FID is {ratio} times what the line through the first half promises"
     kept, broken = ratio.high <= CONTINUED, ratio.low > CONTINUED
     return "supported" if kept else "contradicted" if broken else "open", said
 
@@ -259,4 +256,4 @@ def _up_to_1(ends: tuple[float, float] | None) -> tuple[float, float] | None:
 def _ratio(logs: Sequence[float]) -> Ratio | None:
     """Return the geometric mean of ratios given by their logarithms; None of fewer than two."""
     interval = interval_of_mean(logs)
-    return interval and Ratio(math.exp(_mean(logs)), *map(math.exp, interval))
+    return interval and Ratio.of_logs(_mean(logs), *interval)

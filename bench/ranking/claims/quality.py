@@ -106,8 +106,8 @@ def teacher(evidence: Evidence) -> Finding:
         return Finding(TEACHER, "open", _too_few(evidence), found, notes)
     low, high, steps = own.ratio.low, own.ratio.high, evidence.entries[evidence.target].row.nfe
     said = (
-        f"with {own.nfe} network evaluation{'s' * (own.nfe > 1)} SiD's FID is {own.ratio.estimate:.2f} "
-        f"({low:.2f} to {high:.2f}) times that of the teacher with {steps}"
+        f"with {own.nfe} network evaluation{'s' * (own.nfe > 1)} SiD's FID is {own.ratio} "
+        f"times that of the teacher with {steps}"
     )
     exceeds = {"better": "it exceeds the teacher", "worse": "it does not exceed the teacher"}
     beyond = exceeds.get(own.against_teacher or "", "whether it exceeds the teacher is open")
