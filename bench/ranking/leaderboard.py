@@ -4,7 +4,7 @@ Runs that differ only in their seed are one row, and every number keeps its prot
 """
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 
 from bench.ranking.convergence import TARGETS, Curve, curve_of, reach
@@ -14,7 +14,7 @@ from bench.ranking.published import published as read_published
 from bench.ranking.ranks import ranked
 from bench.ranking.rows import Choice, Leaderboard, MetricColumn, Number, Row
 from bench.ranking.statistics import mean_and_variance, variance_components
-from bench.ranking.success import diverged, kept
+from bench.ranking.success import diverged, succeeded
 from bench.ranking.variants import group_of, one_of_each_seed, variants
 from bench.runs.record import Direction, Record
 from bench.runs.store import own_way
@@ -42,8 +42,11 @@ def leaderboard(
     without = dict[str, list[Record]]()
     for record in failed:
         without.setdefault(group_of(record), []).append(record)
-    words = variants({group: [f.record for f in own] for (*_, group), own in groups.items()})
-    rows = [
+    finished = {group: [f.record for f in own] for (*_, group), own in groups.items()}
+    gone = {group: own for group, own in without.items() if group not in finished and diverged(own, ())}
+    words = variants(finished | gone)
+    rows = [_row_without_numbers(own, words[group]) for group, own in gone.items()]
+    rows += [
         _row(groups[key], columns, words[key[-1]], targets, without.get(key[-1], []))
         for key in sorted(groups)
     ]
@@ -98,9 +101,9 @@ def _row(
         own = [final for final in finals if final.key == (column.metric, column.protocol)]
         if own := list({final.record.seed: final for final in own}.values()):
             if not numbers:
-                succeeded = kept([final.value for final in own], column.direction)
-                lost = {f.record.seed for f, ok in zip(own, succeeded, strict=True) if not ok}
-            numbers[column] = _number(own, lost)
+                well = succeeded([final.value for final in own], column.direction)
+                lost = {f.record.seed for f, ok in zip(own, well, strict=True) if not ok}
+            numbers[column] = _number(own)
             if column == columns[0] and column.direction == "lower" and first.cost.updates:
                 every = [curve_of(final.record, column.metric) for final in own]
                 curves = [
@@ -134,14 +137,37 @@ def _row(
     )
 
 
-def _number(finals: list[Final], lost: Collection[int]) -> Number:
-    """Return the mean of the numbers of several seeds; those of ``lost`` ones are not compared."""
+def _row_without_numbers(failed: Sequence[Record], variant: str) -> Row:
+    """Return the row of a method whose training diverged on every seed."""
+    first, gone = failed[0], len(diverged(failed, ()))
+    return Row(
+        teacher=first.teacher,
+        method=first.method,
+        variant=variant,
+        seeds=0,
+        nfe=first.nfe,
+        data_free=first.data_free,
+        tuning=None if "given" in first.sources.values() else first.tuning.runs,
+        numbers={},
+        images=_mean(run.cost.images for run in failed),
+        updates=_mean(run.cost.updates for run in failed),
+        flops=_mean(run.cost.flops for run in failed),
+        seconds=_mean(run.cost.seconds for run in failed),
+        runs=tuple(run.run_id for run in failed),
+        lost=gone,
+        diverged=gone,
+        weights=first.recipe.teacher_digest,
+    )
+
+
+def _number(finals: list[Final]) -> Number:
+    """Return the mean of the numbers of several seeds."""
     values = tuple(final.value for final in finals)
-    kept_ones = tuple(final.replicates for final in finals if final.record.seed not in lost)
-    noise = variance_components([final.replicates for final in finals])
+    replicates = tuple(final.replicates for final in finals)
+    evaluation, training = variance_components(replicates)
     std = _std(values) if len(values) > 1 else finals[0].std
     return Number(
-        _mean(values), std, values, kept_ones, evaluation_noise=noise[0], training_noise=noise[1]
+        _mean(values), std, values, replicates, evaluation_noise=evaluation, training_noise=training
     )
 
 

@@ -27,6 +27,6 @@ def places(
     for i, values in enumerate(rows):
         drawn = random.integers(len(values), size=(draws, len(values)))
         means[:, i] = sign * np.asarray(values)[drawn].mean(axis=1)
-    order = means.argsort(axis=1, kind="stable").argsort(axis=1) + 1
+    order = np.lexsort((random.random(means.shape), means), axis=1).argsort(axis=1) + 1  # ties by lot
     low, high = np.quantile(order, [0.05, 0.95], axis=0, method="nearest")
     return [(int(a), int(b)) for a, b in zip(low, high, strict=True)]

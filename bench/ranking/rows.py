@@ -44,14 +44,14 @@ class Number:
     """Standard deviation over the seeds; of a single seed, over evaluation replicates."""
     values: tuple[float, ...]
     """The number of each seed."""
-    kept: tuple[tuple[float, ...], ...] = ()
-    """The numbers of the replicates, for each seed that did not lose its way; what is compared."""
+    replicates: tuple[tuple[float, ...], ...] = ()
+    """For each seed the numbers of its replicates."""
     interval: tuple[float, float] | None = None
-    """95 % interval of the mean over the seeds that were kept, with the noise of training and evaluation;
-    of a single seed or a teacher, with that of evaluation alone.
+    """95 % interval of the mean over seeds, with the noise of training and evaluation; of a single seed or
+    a teacher, with that of evaluation alone.
     """
     seeds_needed: int | None = None
-    """Seeds that would tell it from the best row with the chance ``comparison.POWER``, if any would."""
+    """Seeds that would tell it from the best row with the chance ``power.POWER``, if any would."""
     against_teacher: Literal["better", "worse", "open"] | None = None
     """What the seeds can tell of it and the teacher, sampled its own way."""
     evaluation_noise: float | None = None
@@ -69,11 +69,6 @@ class Number:
     @property
     def seeds(self) -> int:
         return len(self.values)
-
-    @property
-    def median(self) -> float:
-        """The median over the seeds, lost ones included; of a published number, that number."""
-        return statistics.median(self.values or (self.mean,))
 
 
 @dataclass(frozen=True)
@@ -101,12 +96,12 @@ class Row:
     """The ranks that the row may have among the trained methods of its teacher by the first column.
 
     ``2-4`` says that one row is better beyond chance, and that worse ones begin after the fourth. A row of
-    a single seed has no rank.
+    a single seed has no rank, and neither has one of which a seed diverged: it has no number.
     """
     tuning_flops: float | None = None
     """Operations of those runs; None if unknown."""
     lost: int = 0
-    """Training seeds that lost their way (``success.kept``) or whose training diverged."""
+    """Training seeds that lost their way (``success.succeeded``) or whose training diverged."""
     diverged: int = 0
     """Those of them that have no numbers, because their training diverged."""
     runs: tuple[str, ...] = ()
@@ -133,12 +128,20 @@ class Row:
         """The rows that it stands with: those of its teacher, measured ones first or published ones."""
         return self.teacher, self.published is not None
 
+    def median(self, column: MetricColumn) -> float | None:
+        """Return the median over the seeds, lost ones included; None if it is one that diverged."""
+        if (number := self.numbers.get(column)) is None or not number.values:
+            return number.mean if number else None
+        worst = math.inf if column.direction == "lower" else -math.inf
+        median = statistics.median([*number.values, *[worst] * self.diverged])
+        return median if math.isfinite(median) else None
+
     def order(self, column: MetricColumn) -> float:
         """Return the key by which a column sorts rows: the lower the better.
 
-        It is infinite for a row without a value.
+        It is infinite for a row without a value, and for one that lost more than half of its seeds.
         """
-        if column not in self.numbers:
+        if column not in self.numbers or 2 * self.lost > self.attempts:
             return math.inf
         mean = self.numbers[column].mean
         return mean if column.direction == "lower" else -mean
@@ -149,11 +152,15 @@ class Resolution:
     """The smallest difference of the ranking column that a teacher's rows can be expected to show."""
 
     teacher: str
+    column: MetricColumn
+    """The column that its rows are ranked by."""
     seeds: int
     """Seeds of a typical row."""
     gap: float
     relative: bool
     """True if ``gap`` is a share of the number: 0.1 for a tenth."""
+    evaluation_known: bool
+    """True if the noise of the evaluation is in the tests."""
 
 
 @dataclass(frozen=True)

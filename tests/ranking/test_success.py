@@ -5,21 +5,28 @@ from __future__ import annotations
 import numpy as np
 
 from bench.ranking.resampling import places
-from bench.ranking.success import diverged, kept
+from bench.ranking.success import diverged, succeeded
 from tests.helpers.records import record
 
 
 def test_a_seed_is_lost_that_is_more_than_twice_as_bad_as_the_best_of_its_row():
-    assert kept([5.4, 2.0, 2.5, 4.0], "lower") == [False, True, True, True]
-    assert kept([5.0, 9.0, 4.4], "higher") == [True, True, False]
-    assert kept([0.0, -1.0, 5.0], "lower") == [True] * 3
-    assert kept([], "lower") == []
+    assert succeeded([5.4, 2.0, 2.5, 4.0], "lower") == [False, True, True, True]
+    assert succeeded([5.0, 9.0, 4.4], "higher") == [True, True, False]
+    assert succeeded([0.0, -1.0, 5.0], "lower") == [True] * 3
+    assert succeeded([], "lower") == []
 
 
 def test_a_seed_whose_training_diverged_is_lost_unless_another_run_of_it_finished():
     runs = [record(seed=seed) for seed in range(4)]
     for run, error in zip(
-        runs, ["training diverged: ...", "the disk is full", "it has diverged", None], strict=True
+        runs,
+        [
+            "training diverged: ...",
+            "the disk is full",
+            "the generator returns NaN or infinite values: the run has diverged",
+            None,
+        ],
+        strict=True,
     ):
         run.status, run.error = "failed", error
     assert diverged(runs, seeds=[2]) == {0}

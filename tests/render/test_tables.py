@@ -129,7 +129,7 @@ def test_the_best_is_bold_the_second_underlined_and_what_is_tied_with_it_has_a_d
     assert lines[1].startswith("teacher")  # which is not ranked, and not the best
     assert r"$^{\dagger}$ no row is better beyond chance." in out
     assert re.search(
-        r"two rows of 3 seeds are told apart four times in five if their FIDs differ by \d+ \\%", out
+        r"two rows of 3 seeds are told apart four times in five if their FID differs by \d+ \\%", out
     )
     first, *_, tabular = out.partition("\n\\toprule")[0].splitlines()
     assert first == r"% Needs \usepackage{booktabs}; `bench table --bib FILE` writes what is cited."
@@ -185,20 +185,25 @@ def test_columns_and_order_are_chosen_by_name(bench, runs):
 
 
 def test_a_row_with_a_lost_seed_says_so_and_is_no_tie_of_the_best(bench, tmp_path):
-    """f-distill's good seeds are as good as SiD's, one is lost, and the training of one diverged."""
-    gone = record("f-distill", 4)
-    gone.status, gone.error = "failed", "training diverged: the loss of the fake step is nan; lower it."
-    made = [*seeds("sid", 1.50, 1.60, 1.70), *seeds("f-distill", 1.55, 1.62, 1.66, 16.0), gone]
-    write([*made, *seeds("scd", 9.0, 9.1, 9.2)], tmp_path / "runs")
+    """f-distill's good seeds are as good as SiD's and one is lost; of dmd one diverged, of cd all."""
+    diverged = [record("dmd", 2), *seeds("cd", 9.0, 9.0)]
+    for run in diverged:
+        run.status, run.error = "failed", "training diverged: the loss of the fake step is nan; lower it."
+    made = [*seeds("sid", 1.50, 1.60, 1.70), *seeds("f-distill", 1.55, 1.62, 1.66, 16.0)]
+    write([*made, *seeds("dmd", 1.0, 1.1), *diverged, *seeds("scd", 9.0, 9.1, 9.2)], tmp_path / "runs")
     rows = {r["method"]: r for r in bench.json("table", "--columns", "all")}
-    assert (rows["f-distill"]["seeds"], rows["f-distill"]["lost"]) == (4, 2)
+    assert (rows["f-distill"]["seeds"], rows["f-distill"]["lost"]) == (4, 1)
     assert rows["f-distill"]["fid_digits-5k_median"] == pytest.approx(1.64)
     assert not rows["f-distill"]["fid_digits-5k_tied"]
-    # its kept seeds are better than sCD's, which never loses one
-    assert [rows[name]["rank"] for name in ("sid", "f-distill", "scd")] == ["1-2", "1-3", "2-3"]
+    ranks = {name: row["rank"] for name, row in rows.items()}
+    assert ranks == {"sid": "1-2", "f-distill": "1-3", "scd": "2-3", "dmd": "-", "cd": "-"}
     text = bench("table", "--format", "md")[1]
-    assert "5.21 ± 7.20, median 1.64" in text
-    assert "| 3/5 |" in text and "k of n ended within 2 times the best seed of their row" in text
+    assert "**1.60 ± 0.10**" in text  # dmd's mean is lower, of the seeds that came through
+    assert "5.21 ± 7.20, median 1.64" in text and "1.05 ± 0.07, median 1.10" in text
+    assert "| 3/4 |" in text and "| 2/3 |" in text and "| 0/2 |" in text
+    assert "k of n ended within 2 times the best seed of their row" in text
+    assert "not known from one replicate" in text
+    assert "2/3" in bench("table", "--format", "latex")[1]  # a paper's table has the column then
 
 
 def test_what_the_seeds_tell_of_the_teacher(bench, tmp_path):

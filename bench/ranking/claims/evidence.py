@@ -61,7 +61,7 @@ class Evidence:
         if not board.columns:
             return cls(teacher, None, (), None)
         column = board.columns[0]
-        rows = [row for row in board.rows if column in row.numbers and row.numbers[column].kept]
+        rows = [row for row in board.rows if column in row.numbers]
         measured: dict[str, dict[int, Record]] = {}
         for final in final_numbers(own):
             if final.key == (column.metric, column.protocol):

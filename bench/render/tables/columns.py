@@ -79,6 +79,7 @@ def _sets(board: Leaderboard, known: Sequence[TableColumn]) -> dict[str, set[str
             "images" if any(r.published for r in board.rows) else "flops",
         }
         | ({"teacher"} if len(teachers) > 1 else set())
+        | ({"seeds"} if any(r.lost for r in board.rows) else set())
         | (papers or first),
     }
 
@@ -207,8 +208,8 @@ def _metric(c: MetricColumn) -> TableColumn:
             return NONE
         if c.protocol == PUBLISHED:
             return _as_printed(n)
-        median = f", median {plus_minus(n.median, None)}" if row.lost and n.seeds > 1 else ""
-        return plus_minus(n.mean, n.std) + median
+        mean, median = plus_minus(n.mean, n.std), row.median(c)
+        return mean if not row.lost or median is None else f"{mean}, median {plus_minus(median, None)}"
 
     return TableColumn(
         c.key, c.title, text, values, lambda r: r.order(c), number=lambda r: r.numbers.get(c)
@@ -225,7 +226,15 @@ def _about(c: MetricColumn, board: Leaderboard) -> list[TableColumn]:
     """Return the columns that can be asked for beside the mean of the ranking metric."""
     name = c.metric.upper()
     return [
-        _detail(c, "median", "median", "", lambda n: plus_minus(n.median, None)),
+        TableColumn(
+            "median",
+            f"{name} median",
+            lambda r: NONE if (median := r.median(c)) is None else plus_minus(median, None),
+            lambda r: {f"{c.key}_median": r.median(c)},
+            lambda r: _at_end(r.median(c)),
+            note="median: over seeds, lost ones included; -: of most seeds that diverged.",
+            usual=False,
+        ),
         _interval(c),
         _places(c, board),
         _detail(
@@ -240,8 +249,8 @@ def _about(c: MetricColumn, board: Leaderboard) -> list[TableColumn]:
             c,
             "seeds-needed",
             "seeds needed",
-            "seeds needed: of this row and of the best, to tell them apart four times in five; -: more than "
-            "a thousand, as evaluation noise covers the difference.",
+            "seeds needed: of this row and of the best, to tell them apart four times in five if they "
+            "differ as they do here; -: of the best, of what is not ranked, or more than a thousand.",
             lambda n: NONE if n.seeds_needed is None else str(n.seeds_needed),
         ),
         _detail(
@@ -312,11 +321,13 @@ def _interval(c: MetricColumn) -> TableColumn:
     return TableColumn(
         "interval",
         f"{c.metric.upper()} 95 % interval",
-        lambda r: "[{:.2f}, {:.2f}]".format(*ends_) if (ends_ := ends(r)) else NONE,
+        lambda r: (
+            "[{}, {}]".format(*(plus_minus(e, None) for e in found)) if (found := ends(r)) else NONE
+        ),
         lambda r: dict(zip((f"{c.key}_low", f"{c.key}_high"), ends(r) or (None, None), strict=True)),
         lambda r: _at_end((ends(r) or (None,))[0]),
-        note="interval: of the mean over training seeds that were not lost and over evaluation noise; of a "
-        "teacher or a single seed, over evaluation noise alone.",
+        note="interval: of the mean over training seeds and evaluation noise; of a teacher or a single seed, "
+        "over evaluation noise alone.",
         usual=False,
     )
 
@@ -339,7 +350,8 @@ def _places(c: MetricColumn, board: Leaderboard) -> TableColumn:
         lambda r: NONE if (found := ends(r)) is None else "-".join(map(str, dict.fromkeys(found))),
         lambda r: dict(zip(("place_low", "place_high"), ends(r) or (None, None), strict=True)),
         lambda r: _at_end((ends(r) or (None,))[0]),
-        note="places: in nine of ten tables of seeds that are drawn anew from each row's own.",
+        note="places: in nine of ten tables of seeds that are drawn anew from each row's own; new seeds "
+        "would scatter more.",
         usual=False,
     )
 

@@ -120,10 +120,10 @@ def _general(board: Leaderboard, shown: Sequence[TableColumn]) -> list[str]:
             "± is over training seeds; of a single seed or a teacher, over evaluation replicates."
         )
     names = {c.name for c in shown}
-    if any(row.lost for row in board.rows):
+    if "seeds" in names and any(row.lost for row in board.rows):
         notes.append(
             f"seeds k/n: k of n ended within {LOST:g} times the best seed of their row; the others were "
-            "lost, and a row that loses seeds is not called better than one that does not."
+            "lost, or diverged, which leaves a row without rank."
         )
     if "rank" in names:
         notes += _told_apart(board)
@@ -148,16 +148,20 @@ def _told_apart(board: Leaderboard) -> list[str]:
     """Return sentences on what ranks say, and on the differences that a table like this one finds."""
     if not board.resolutions:
         return []
-    metric = board.columns[0].metric.upper()
-    several = len({row.teacher for row in board.rows}) > 1
+    several = len(board.resolutions) > 1
     found = [
         f"{f'{r.teacher}: ' if several else ''}two rows of {r.seeds} seeds are told apart four times in five "
-        f"if their {metric}s differ by " + (f"{100 * r.gap:.2g} %." if r.relative else f"{r.gap:.2g}.")
+        f"if their {r.column.metric.upper()} differs by "
+        + (f"{100 * r.gap:.2g} %." if r.relative else f"{r.gap:.2g}.")
         for r in board.resolutions
     ]
+    if not all(r.evaluation_known for r in board.resolutions):
+        found.append(
+            "the noise of the evaluation is not known from one replicate, and not in the ranks."
+        )
     return [
-        "rank: places that the seeds leave open; in 95 % of tables no row's rank is wrong (Welch's tests, "
-        "variances shrunk to the pool, Holm's correction).",
+        "rank: the places that seeds and evaluation leave open, so that in 95 % of tables all of them "
+        "are right (Welch's tests, variances shrunk to the pool, Holm's correction).",
         *found,
     ]
 
