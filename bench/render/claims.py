@@ -14,7 +14,7 @@ from bench.ranking.claims.finding import Finding
 from bench.ranking.claims.quality import KINDS, Approach, Versus
 from bench.ranking.comparison import Ratio
 from bench.ranking.convergence import Reach
-from bench.render.tables.columns import NONE
+from bench.render.tables.column import NONE
 from bench.render.tables.markdown import escaped, markdown
 from bench.render.tables.sheet import Cell, Section, Sheet
 from bench.units import plus_minus, quantity, short_budget

@@ -188,7 +188,10 @@ def test_a_row_with_a_lost_seed_says_so_and_is_no_tie_of_the_best(bench, tmp_pat
     """f-distill's good seeds are as good as SiD's and one is lost; of dmd one diverged, of cd all."""
     diverged = [record("dmd", 2), *seeds("cd", 9.0, 9.0)]
     for run in diverged:
-        run.status, run.error = "failed", "training diverged: the loss of the fake step is nan; lower it."
+        run.status, run.error = (
+            "failed",
+            "training diverged: the loss of the fake step is nan; lower it.",
+        )
     made = [*seeds("sid", 1.50, 1.60, 1.70), *seeds("f-distill", 1.55, 1.62, 1.66, 16.0)]
     write([*made, *seeds("dmd", 1.0, 1.1), *diverged, *seeds("scd", 9.0, 9.1, 9.2)], tmp_path / "runs")
     rows = {r["method"]: r for r in bench.json("table", "--columns", "all")}

@@ -1,43 +1,15 @@
-"""The columns of a table: each has a name, a title, and a text and values of every row."""
+"""The columns that a table can have, by name."""
 
-import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
 from bench.errors import unknown
-from bench.ranking.convergence import TARGETS
 from bench.ranking.published import PUBLISHED
-from bench.ranking.resampling import places
 from bench.ranking.rows import Leaderboard, MetricColumn, Number, Row
+from bench.render.tables.column import NONE, TableColumn, at_end, yes_or_no
+from bench.render.tables.details import about
 from bench.units import duration, plus_minus, quantity
-
-NONE = "-"
-"""Stands in a table where a row has no value."""
-
-
-@dataclass(frozen=True)
-class TableColumn:
-    """One column of a table."""
-
-    name: str
-    """The name by which a person asks for the column."""
-    title: str
-    text: Callable[[Row], str]
-    """Return what the column shows of a row to people."""
-    values: Callable[[Row], dict[str, Any]]
-    """Return what it gives to programs, by key."""
-    order: Callable[[Row], Any]
-    """Return the key by which rows are sorted, best first."""
-    words: bool = False
-    """True if it holds words, which are set to the left and may be folded."""
-    number: Callable[[Row], Number | None] = lambda row: None
-    """Return the number that may be best, second or tied."""
-    note: str = ""
-    """A footnote that explains the column."""
-    usual: bool = True
-    """True if a table has it unless other columns are asked for."""
 
 
 def columns(board: Leaderboard, names: Sequence[str]) -> list[TableColumn]:
@@ -97,9 +69,9 @@ def _known(board: Leaderboard) -> list[TableColumn]:
             _method,
             words=True,
         ),
-        _fact("rank", "rank", lambda r: r.rank, lambda r: _at_end(r.rank.partition("-")[0])),
+        _fact("rank", "rank", lambda r: r.rank, lambda r: at_end(r.rank.partition("-")[0])),
         *(_metric(c) for c in board.columns),
-        *(_about(first, board) if first else []),
+        *(about(first, board) if first else []),
         TableColumn(
             "seeds",
             "seeds",
@@ -111,7 +83,7 @@ def _known(board: Leaderboard) -> list[TableColumn]:
         _fact(
             "data-free",
             "data-free",
-            lambda r: _yes_or_no(r.data_free),
+            lambda r: yes_or_no(r.data_free),
             lambda r: {True: 0, False: 1, None: 2}[r.data_free],
         ),
         _cost("images", "images", "images", quantity),
@@ -122,7 +94,7 @@ def _known(board: Leaderboard) -> list[TableColumn]:
             "tuning",
             "tuning",
             _tuning,
-            lambda r: _at_end(r.tuning),
+            lambda r: at_end(r.tuning),
         ),
         TableColumn(
             "source",
@@ -157,15 +129,6 @@ def _seeds(row: Row) -> str:
     if row.published:
         return NONE
     return f"{row.attempts - row.lost}/{row.attempts}" if row.lost else str(row.seeds)
-
-
-def _yes_or_no(value: bool | None) -> str:
-    return {True: "yes", False: "no", None: NONE}[value]
-
-
-def _at_end(value: Any) -> tuple[bool, float]:
-    """Return a key by which rows without a value come last."""
-    return (value is None or value == "", float(value or 0))
 
 
 def _tuning(row: Row) -> str:
@@ -222,176 +185,6 @@ def _as_printed(number: Number) -> str:
     return f"{number.mean:.{decimals}f}" + (f" ± {number.std}" if number.std is not None else "")
 
 
-def _about(c: MetricColumn, board: Leaderboard) -> list[TableColumn]:
-    """Return the columns that can be asked for beside the mean of the ranking metric."""
-    name = c.metric.upper()
-    return [
-        TableColumn(
-            "median",
-            f"{name} median",
-            lambda r: NONE if (median := r.median(c)) is None else plus_minus(median, None),
-            lambda r: {f"{c.key}_median": r.median(c)},
-            lambda r: _at_end(r.median(c)),
-            note="median: over seeds, lost ones included; -: of most seeds that diverged.",
-            usual=False,
-        ),
-        _interval(c),
-        _places(c, board),
-        _detail(
-            c,
-            "against-teacher",
-            "against the teacher's",
-            "against the teacher's: what can be told beyond chance; open: nothing.",
-            lambda n: n.against_teacher or NONE,
-            lambda n: {"better": 0, "open": 1, "worse": 2}.get(n.against_teacher or ""),
-        ),
-        _detail(
-            c,
-            "seeds-needed",
-            "seeds needed",
-            "seeds needed: of this row and of the best, to tell them apart four times in five if they "
-            "differ as they do here; -: of the best, of what is not ranked, or more than a thousand.",
-            lambda n: NONE if n.seeds_needed is None else str(n.seeds_needed),
-        ),
-        _detail(
-            c,
-            "evaluation-noise",
-            "evaluation noise",
-            "evaluation noise: standard deviation of one replicate of images of the same network.",
-            lambda n: NONE if n.evaluation_noise is None else plus_minus(n.evaluation_noise, None),
-        ),
-        _detail(
-            c,
-            "training-noise",
-            "training noise",
-            "training noise: standard deviation over training seeds without what evaluation adds to it.",
-            lambda n: NONE if n.training_noise is None else plus_minus(n.training_noise, None),
-        ),
-        _detail(c, "tied", "tied with best", "", lambda n: _yes_or_no(n.tied)),
-        TableColumn(
-            "area",
-            f"area under ln {name}",
-            lambda r: plus_minus(r.area.mean, r.area.std) if r.area else NONE,
-            lambda r: {
-                "area": r.area.mean if r.area else None,
-                "area_std": r.area.std if r.area else None,
-            },
-            lambda r: _at_end(r.area.mean if r.area else None),
-            note=f"area: mean of ln {name} over ln FLOPs from the first evaluation after zero to the last, "
-            "by trapezoids; it compares rows of one budget.",
-            usual=False,
-        ),
-        *(_target(factor, name) for factor in TARGETS),
-    ]
-
-
-def _detail(
-    c: MetricColumn,
-    name: str,
-    title: str,
-    note: str,
-    text: Callable[[Number], str],
-    order: Callable[[Number], Any] | None = None,
-) -> TableColumn:
-    """Return the column of an attribute of the ranking metric's number, by which rows are sorted unless
-    ``order`` gives another key.
-    """
-    attribute = name.replace("-", "_")
-
-    def value(row: Row) -> Any:
-        return getattr(row.numbers[c], attribute) if c in row.numbers else None
-
-    return TableColumn(
-        name,
-        f"{c.metric.upper()} {title}",
-        lambda r: text(r.numbers[c]) if c in r.numbers else NONE,
-        lambda r: {f"{c.key}_{attribute}": value(r)},
-        lambda r: _at_end(order(r.numbers[c]) if order and c in r.numbers else value(r)),
-        note=note,
-        usual=False,
-    )
-
-
-def _interval(c: MetricColumn) -> TableColumn:
-    """Return the column of the interval of the ranking metric's mean."""
-
-    def ends(row: Row) -> tuple[float, float] | None:
-        return row.numbers[c].interval if c in row.numbers else None
-
-    return TableColumn(
-        "interval",
-        f"{c.metric.upper()} 95 % interval",
-        lambda r: (
-            "[{}, {}]".format(*(plus_minus(e, None) for e in found)) if (found := ends(r)) else NONE
-        ),
-        lambda r: dict(zip((f"{c.key}_low", f"{c.key}_high"), ends(r) or (None, None), strict=True)),
-        lambda r: _at_end((ends(r) or (None,))[0]),
-        note="interval: of the mean over training seeds and evaluation noise; of a teacher or a single seed, "
-        "over evaluation noise alone.",
-        usual=False,
-    )
-
-
-def _places(c: MetricColumn, board: Leaderboard) -> TableColumn:
-    """Return the column of the places that a row has in tables of seeds that are drawn anew."""
-
-    @functools.cache
-    def of_teacher(teacher: str) -> dict[tuple[str, ...], tuple[int, int]]:
-        own = [r for r in board.rows if r.teacher == teacher and r.rank != NONE]
-        found = places([r.numbers[c].values for r in own], c.direction)
-        return {r.runs: ends for r, ends in zip(own, found, strict=True)}
-
-    def ends(row: Row) -> tuple[int, int] | None:
-        return None if row.published else of_teacher(row.teacher).get(row.runs)
-
-    return TableColumn(
-        "places",
-        "places",
-        lambda r: NONE if (found := ends(r)) is None else "-".join(map(str, dict.fromkeys(found))),
-        lambda r: dict(zip(("place_low", "place_high"), ends(r) or (None, None), strict=True)),
-        lambda r: _at_end((ends(r) or (None,))[0]),
-        note="places: in nine of ten tables of seeds that are drawn anew from each row's own; new seeds "
-        "would scatter more.",
-        usual=False,
-    )
-
-
-def _target(factor: float, name: str) -> TableColumn:
-    """Return the column of the compute until a metric is at a multiple of the teacher's own number."""
-
-    def text(row: Row) -> str:
-        if (reach := row.reached.get(factor)) is None:
-            return NONE
-        some = f" ({reach.reached}/{reach.runs})" if reach.reached < reach.runs else ""
-        return (f"> {quantity(reach.spent)}" if reach.cost is None else quantity(reach.cost)) + some
-
-    def values(row: Row) -> dict[str, Any]:
-        reach, key = row.reached.get(factor), f"flops_to_{factor:g}x"
-        return {
-            key: reach.cost if reach else None,
-            f"{key}_reached": reach.reached if reach else None,
-            f"{key}_of": reach.runs if reach else None,
-            f"{key}_spent": reach.spent if reach else None,
-        }
-
-    def order(row: Row) -> tuple[bool, float]:
-        if (reach := row.reached.get(factor)) is None:
-            return (True, 0.0)
-        return (reach.cost is None, reach.spent if reach.cost is None else reach.cost)
-
-    return TableColumn(
-        f"to-{factor:g}x",
-        f"FLOPs to {factor:g}x teacher",
-        text,
-        values,
-        order,
-        note=f"FLOPs to a multiple of the teacher's own {name}: median over seeds, "
-        "by lines between evaluation points on log-log axes; (k/n): k of n runs reached it; >: "
-        "too few for a median, which is more than what the others spent.",
-        usual=False,
-    )
-
-
 def _cost(
     name: str,
     title: str,
@@ -407,6 +200,6 @@ def _cost(
         title,
         lambda r: say(cost(r)) if r.updates or (r.published and cost(r)) else NONE,
         lambda r: {axis: None if r.published and not cost(r) else cost(r)},
-        lambda r: _at_end(cost(r) or None),
+        lambda r: at_end(cost(r) or None),
         usual=usual,
     )

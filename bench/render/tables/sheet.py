@@ -9,7 +9,8 @@ from typing import Literal
 from bench.ranking.published import PUBLISHED
 from bench.ranking.rows import Leaderboard, Row
 from bench.ranking.success import LOST
-from bench.render.tables.columns import NONE, TableColumn, columns
+from bench.render.tables.column import NONE, TableColumn
+from bench.render.tables.columns import columns
 
 TIED = "†"
 Style = Literal["plain", "best", "second", "published"]

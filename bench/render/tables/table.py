@@ -11,7 +11,8 @@ from typing import Any
 
 from bench.errors import unknown
 from bench.ranking.rows import Leaderboard
-from bench.render.tables.columns import NONE, columns
+from bench.render.tables.column import NONE
+from bench.render.tables.columns import columns
 from bench.render.tables.html import fragment, html
 from bench.render.tables.latex import latex
 from bench.render.tables.markdown import markdown
