@@ -113,6 +113,20 @@ class _Search:
         return Halving(self.method, self.teacher, self.effort, self.rounds, self.fixed)
 
 
+def _require_equal(searches: Sequence[_Search]) -> None:
+    """Raise UsageError unless all methods have one effort and one budget."""
+    plans = {
+        one.method: (short_budget(str(one.effort)), short_budget(str(one.rungs[-1].budget)))
+        for one in searches
+    }
+    if len(set(plans.values())) > 1:
+        said = ", ".join(f"{m} {effort} of {whole}" for m, (effort, whole) in plans.items())
+        raise UsageError(
+            f"the methods would be tuned with unequal efforts ({said}), expected the same for all; give "
+            "--effort and --budget."
+        )
+
+
 def halve(
     methods: Sequence[str],
     teacher: str,
@@ -165,6 +179,7 @@ def halve(
         require_apart(settings or {}, space, fields)
         searches.append(_Search(method, teacher, space, settings or {}, **plan))
         observe(Note(searches[-1].plan))
+    _require_equal(searches)
     common = fields | {"teachers": [teacher], "with_teacher": False, "trial": True}
     rungs_of_all = list(zip(*(search.rungs for search in searches), strict=True))
     for number, rungs in enumerate(rungs_of_all, 1):

@@ -10,7 +10,7 @@ import pytest
 
 import bench as suite
 from bench import halving, registry
-from bench.errors import Interrupted
+from bench.errors import Interrupted, UsageError
 from bench.runs.folder import RunFolder
 from bench.runs.grid import GridRun, shared_seeds
 from bench.runs.recipe import make_request
@@ -88,6 +88,12 @@ def test_every_method_has_the_same_effort_and_its_present_recipe_comes_to_the_la
     assert warm_ups["flops=222000000000"] in (round(100_000 * 0.111), round(300_000 * 0.111))
     assert warm_ups["flops=2000000000000"] in (100_000, 300_000)
     assert "ema_halflife" not in requests[-1].settings
+
+
+def test_methods_of_unequal_budgets_are_not_tuned_with_unequal_efforts_in_silence(runs, tmp_path):
+    search = {"lr": [1e-5, 2e-5, 3e-5, 4e-5]}
+    with pytest.raises(UsageError, match=r"unequal efforts \(sid images=3G of images=500M, dmd images="):
+        suite.halve(["sid", "dmd"], "edm-cifar10", search=search, results=tmp_path)
 
 
 def test_the_second_choice_has_the_authors_values_where_they_lie_in_the_space():

@@ -146,6 +146,8 @@ def winners_card(
     """
     teacher = teacher.partition(":")[0]
     before = base.tuning.get(teacher, Tuning(runs=0, note="", flops=0))
+    if effort in before.note:  # the same search, told again
+        runs, flops, effort = 0, 0.0, ""
     facts = base.model_dump(exclude_defaults=True)
     values = {name: {"value": value, "source": source} for name, value in chosen.items()}
     facts.setdefault("teachers", {})[teacher] = facts.get("teachers", {}).get(teacher, {}) | values

@@ -81,6 +81,7 @@ def test_the_card_has_the_winner_and_the_runs_and_operations_behind_it():
     assert tuning.runs == 6 + 7
     assert tuning.flops == 12e12 + done.spent("flops")
     assert tuning.note.startswith("six at random; best of 3 settings by successive halving (3 at")
+    assert done.card(card).tuning == card.tuning  # the same search, asked for again
 
 
 def test_the_curves_of_more_trials_are_those_of_the_rung_with_the_most_settings():
