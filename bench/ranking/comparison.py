@@ -9,7 +9,7 @@ is how each row departs from the others on each replicate. Both parts are estima
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from scipy import special
