@@ -16,7 +16,7 @@ COMMANDS = {
     "answers at once from a finished one.",
     "compare": "Carry out a grid of runs at matched compute and print its table. The same command "
     "goes on where it was stopped.",
-    "sweep": "Try settings of a method, drawn from a search space, at one budget and a seed of their own.",
+    "sweep": "Try settings of a method, drawn from a search space, at seeds of their own.",
     "table": "Print the leaderboard of all finished runs; runs that differ only in their seed make one row.",
     "plot": "Draw the finished runs; those that differ only in their seed make one line, "
     "with a band from the smallest to the largest.",
