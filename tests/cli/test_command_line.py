@@ -305,11 +305,9 @@ def test_damaged_records_are_named_and_skipped(bench, three_runs, tmp_path):
 
 def test_show_prints_values_with_their_sources(bench):
     facts = bench.json("show", "method", "sid", "--teacher", "edm-digits")
-    assert facts["settings"]["alpha"] == {
-        "value": 1.0,
-        "meaning": "weight of the quadratic term",
-        "source": "tuned here",
-    }
+    alpha = facts["settings"]["alpha"]
+    assert (alpha["value"], alpha["meaning"]) == (1.0, "weight of the quadratic term")
+    assert alpha["source"].startswith("tuned here")
     assert facts["settings"]["budget"]["value"] == "flops=2T"
     assert "tuned here" in bench("show", "method", "sid", "--teacher", "edm-digits")[1]
     assert "made_by: bench train edm-digits" in bench("show", "teacher", "edm-digits")[1]
