@@ -72,7 +72,8 @@ from bench.plugin.requirement import (
     TeacherPairs,
 )
 from bench.plugin.sampler import Draw, Sampler, euler_step, few_steps, heun_step
-from bench.plugin.teacher import Augment, ReportedFID, Teacher, Trainable
+from bench.plugin.teacher import Augment, ReportedFID, Teacher
+from bench.plugin.training import Trainable, Training
 
 register_method = registry.methods.register
 """Decorate a Method to make it available as ``--method NAME``."""
@@ -137,6 +138,7 @@ __all__ = [  # noqa: RUF022 - grouped by what an author makes
     "ReportedFID",
     "Teacher",
     "Trainable",
+    "Training",
     "register_released",
     "register_teacher",
     "set_dropout",

@@ -1,0 +1,111 @@
+"""Features of Fashion-MNIST's clothes, by a small classifier that this suite trains itself."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bench.files.tensors import read_weights
+from bench.plugin import (
+    FeatureExtractor,
+    ImageSpec,
+    Trainable,
+    Training,
+    from_uint8,
+    load_weights,
+    open_dataset,
+    tensors_digest,
+)
+from evals.digits import accuracy
+
+
+class FashionClassifier(nn.Module):
+    """Four convolutions, from images (N, 1, 28, 28) in [-1, 1] to features (N, 64) and logits (N, 10)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(1, 32, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(32, 32, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(32, 40, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(40, 40, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(40 * 49, 64),
+            nn.ReLU(),
+        )
+        self.head = nn.Linear(64, 10)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.body(x)
+        return features, self.head(features)
+
+
+class FashionFeatures(FeatureExtractor, Trainable):
+    """A classifier of 161,786 parameters trained on Fashion-MNIST's training set: 64 features, 10 logits."""
+
+    image_spec = ImageSpec(1, 28)
+    features = ("pool", "logits")
+    training_images = 1_536_000
+    shipped = Path(__file__).with_name("fashion_classifier.safetensors")
+
+    def __init__(self, path: Path | None = None) -> None:
+        tensors = read_weights(path or self.shipped)
+        self.network = FashionClassifier()
+        load_weights(self.network, tensors, f"the classifier {(path or self.shipped).name}")
+        self.network.eval().requires_grad_(False)
+
+    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+        features, logits = self.network(from_uint8(images))
+        return {"pool": features, "logits": logits}
+
+    def digest(self) -> str:
+        return tensors_digest(self.network.state_dict())
+
+    @classmethod
+    def training(cls, images: int, device: torch.device) -> Training:
+        """Train by AdamW with batch 128, images moved by up to 2 pixels, noise of 0.1, label smoothing 0.05,
+        convolutions in bf16, and a weight average of decay 0.999.
+
+        The learning rate is 2e-3, and falls linearly to 0. The accuracy is that on the test set.
+        """
+        pixels, classes = next(open_dataset("fashion-mnist").batches(60_000))
+        assert classes is not None
+        network, batch = FashionClassifier().to(device, memory_format=torch.channels_last), 128
+
+        def loss() -> Tensor:
+            chosen = torch.randint(len(pixels), (batch,))
+            x = moved(from_uint8(pixels[chosen]).to(device))
+            x = (x + 0.1 * torch.randn_like(x)).contiguous(memory_format=torch.channels_last)
+            with torch.autocast(device.type, torch.bfloat16):
+                _, logits = network(x)
+            return F.cross_entropy(logits.float(), classes[chosen].to(device), label_smoothing=0.05)
+
+        return Training(
+            network,
+            torch.optim.AdamW(network.parameters(), weight_decay=0.05),
+            loss,
+            batch=batch,
+            images=images,
+            rate=lambda part: 2e-3 * (1 - part),
+            decay=0.999,
+            measure=lambda trained: {"held_out_accuracy": on_test_set(trained)},
+        )
+
+
+def moved(x: Tensor, most: int = 2) -> Tensor:
+    """Move images (N, 1, H, W) together by up to ``most`` pixels each way, on a black ground."""
+    down, right = torch.randint(2 * most + 1, (2,)).tolist()
+    padded = F.pad(x, [most] * 4, value=-1.0)
+    return padded[:, :, down : down + x.shape[2], right : right + x.shape[3]]
+
+
+def on_test_set(classifier: nn.Module) -> float:
+    """Return the accuracy of a classifier on the 10,000 images of the test set."""
+    pixels, classes = next(open_dataset("fashion-mnist-test").batches(10_000))
+    assert classes is not None
+    return accuracy(classifier, pixels, classes)
