@@ -1,5 +1,6 @@
 """Features of handwritten digits, by a small classifier that this suite trains itself."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -11,7 +12,6 @@ from bench.plugin import (
     FeatureExtractor,
     ImageSpec,
     Trainable,
-    Training,
     from_uint8,
     load_weights,
     open_dataset,
@@ -65,39 +65,32 @@ class DigitFeatures(FeatureExtractor, Trainable):
         return tensors_digest(self.network.state_dict())
 
     @classmethod
-    def training(cls, images: int, device: torch.device) -> Training:
+    def train(
+        cls, images: int, seed: int, report: Callable[[int, float], None]
+    ) -> tuple[dict[str, Tensor], dict[str, float]]:
         """Train by AdamW with batch 128, noise of 0.1 on the images, and label smoothing 0.05.
 
         The learning rate is 2e-3, and falls linearly to 0.
         """
+        torch.manual_seed(seed)
         pixels, classes = next(open_dataset("digits").batches(10_000))
         assert classes is not None
         order = torch.randperm(len(pixels))
         train, held_out = order[HELD_OUT:], order[:HELD_OUT]
-        network, batch = DigitClassifier().to(device), 128
-
-        def loss() -> Tensor:
+        network, batch, rate = DigitClassifier(), 128, 2e-3
+        optimizer = torch.optim.AdamW(network.parameters(), rate, weight_decay=0.01)
+        for seen in range(0, images, batch):
+            optimizer.param_groups[0]["lr"] = rate * (1 - seen / images)
             chosen = train[torch.randint(len(train), (batch,))]
-            x = from_uint8(pixels[chosen]).to(device)
+            x = from_uint8(pixels[chosen])
             _, logits = network(x + 0.1 * torch.randn_like(x))
-            return F.cross_entropy(logits, classes[chosen].to(device), label_smoothing=0.05)
-
-        return Training(
-            network,
-            torch.optim.AdamW(network.parameters(), weight_decay=0.01),
-            loss,
-            batch=batch,
-            images=images,
-            rate=lambda part: 2e-3 * (1 - part),
-            measure=lambda trained: {
-                "held_out_accuracy": accuracy(trained, pixels[held_out], classes[held_out])
-            },
-        )
-
-
-def accuracy(classifier: nn.Module, pixels: Tensor, classes: Tensor) -> float:
-    """Return the share of uint8 images whose class a classifier finds."""
-    device = next(classifier.parameters()).device
-    with torch.no_grad():
-        found = [classifier(from_uint8(part.to(device)))[1].argmax(1).cpu() for part in pixels.split(500)]
-    return (torch.cat(found) == classes).double().mean().item()
+            loss = F.cross_entropy(logits, classes[chosen], label_smoothing=0.05)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            if seen % (100 * batch) == 0:
+                report(seen, loss.item())
+        with torch.no_grad():
+            _, logits = network.eval()(from_uint8(pixels[held_out]))
+        accuracy = (logits.argmax(1) == classes[held_out]).double().mean().item()
+        return network.state_dict(), {"held_out_accuracy": accuracy}

@@ -10,14 +10,13 @@ from bench.files.tensors import read_weights
 from bench.plugin import (
     FeatureExtractor,
     ImageSpec,
-    Trainable,
+    Resumable,
     Training,
     from_uint8,
     load_weights,
     open_dataset,
     tensors_digest,
 )
-from evals.digits import accuracy
 
 
 class FashionClassifier(nn.Module):
@@ -45,7 +44,7 @@ class FashionClassifier(nn.Module):
         return features, self.head(features)
 
 
-class FashionFeatures(FeatureExtractor, Trainable):
+class FashionFeatures(FeatureExtractor, Resumable):
     """A classifier of 161,786 parameters trained on Fashion-MNIST's training set: 64 features, 10 logits."""
 
     image_spec = ImageSpec(1, 28)
@@ -108,4 +107,7 @@ def on_test_set(classifier: nn.Module) -> float:
     """Return the accuracy of a classifier on the 10,000 images of the test set."""
     pixels, classes = next(open_dataset("fashion-mnist-test").batches(10_000))
     assert classes is not None
-    return accuracy(classifier, pixels, classes)
+    device = next(classifier.parameters()).device
+    with torch.no_grad():
+        found = [classifier(from_uint8(part.to(device)))[1].argmax(1).cpu() for part in pixels.split(500)]
+    return (torch.cat(found) == classes).double().mean().item()

@@ -133,7 +133,7 @@ FASHION_10K = Protocol(
     family="fashion",
     samples=10_000,
     extractors=("fashion",),
-    metrics=("fid", "is"),
+    metrics=("fid", "fid-test", "is"),
     repeats=4,
     references={"fashion-mnist": (Path(__file__).with_name("fashion_reference.safetensors"),)},
 )

@@ -1,5 +1,7 @@
 """The embedded teacher: an EDM model of scikit-learn's 8x8 digits, shipped and trained in a minute."""
 
+import copy
+from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,7 +17,6 @@ from bench.plugin import (
     Sampler,
     Teacher,
     Trainable,
-    Training,
     denoising_loss,
     from_uint8,
     load_weights,
@@ -50,25 +51,29 @@ class EDMDigits(Teacher, Trainable):
         return network
 
     @classmethod
-    def training(cls, images: int, device: torch.device) -> Training:
+    def train(
+        cls, images: int, seed: int, report: Callable[[int, float], None]
+    ) -> tuple[dict[str, Tensor], dict[str, float]]:
         """Train by EDM's loss with AdamW, batch 256, and a weight average of decay 0.999.
 
         The learning rate is 2e-3, and falls linearly to 0 from half way.
         """
+        torch.manual_seed(seed)
         pixels, _ = next(open_dataset(cls.dataset).batches(10_000))
-        real, batch = from_uint8(pixels).to(device), 256
-        network = cls.network().to(device)
-
-        def loss() -> Tensor:
+        real = from_uint8(pixels)
+        network, batch, rate = cls.network(), 256, 2e-3
+        average = copy.deepcopy(network).requires_grad_(False)
+        optimizer = torch.optim.AdamW(network.parameters(), rate, betas=(0.9, 0.99), fused=True)
+        for update, seen in enumerate(range(0, images, batch)):
+            optimizer.param_groups[0]["lr"] = rate * min(1.0, 2 * (1 - seen / images))
             x = real[torch.randint(len(real), (batch,))]
-            return denoising_loss(network, x, cls.noise).mean()
-
-        return Training(
-            network,
-            torch.optim.AdamW(network.parameters(), betas=(0.9, 0.99), fused=True),
-            loss,
-            batch=batch,
-            images=images,
-            rate=lambda part: 2e-3 * min(1.0, 2 * (1 - part)),
-            decay=0.999,
-        )
+            loss = denoising_loss(network, x, cls.noise).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            with torch.no_grad():
+                decay = min(0.999, (update + 1) / (update + 10))
+                torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - decay)
+            if update % 100 == 0:
+                report(seen, loss.item())
+        return average.state_dict(), {"last_loss": loss.item()}

@@ -12,9 +12,9 @@ from bench.plugin import (
     EDMPrecond,
     ImageSpec,
     NoiseLevels,
+    Resumable,
     Sampler,
     Teacher,
-    Trainable,
     Training,
     denoising_loss,
     from_uint8,
@@ -28,7 +28,7 @@ UNLABELLED = 0.5
 """Part of the training images whose label is left out, from which the model of all classes is learnt."""
 
 
-class EDMFashion(Teacher, Trainable):
+class EDMFashion(Teacher, Resumable):
     """EDM on Fashion-MNIST's 28x28 grey clothes, unconditional: a U-Net, shipped."""
 
     image_spec = ImageSpec(channels=1, resolution=28)

@@ -32,7 +32,7 @@ from bench.errors import BenchError, UsageError, explain, one_line, shown
 from bench.files.assets import Asset, at_hand, fetch
 from bench.files.atomic import cache_folder, sha256
 from bench.files.tensors import converted, load_tensors, load_weights, read_weights, tensors_digest
-from bench.plugin.accumulators import Accumulator, FeatureBank, Moments, Statistics
+from bench.plugin.accumulators import Accumulator, FeatureBank, HeldOutMoments, Moments, Statistics
 from bench.plugin.adapters import FlowDenoiser, VPDenoiser
 from bench.plugin.batch import Batch
 from bench.plugin.dataset import (
@@ -73,7 +73,7 @@ from bench.plugin.requirement import (
 )
 from bench.plugin.sampler import Draw, Sampler, euler_step, few_steps, heun_step
 from bench.plugin.teacher import Augment, ReportedFID, Teacher
-from bench.plugin.training import Trainable, Training
+from bench.plugin.training import Resumable, Trainable, Training
 
 register_method = registry.methods.register
 """Decorate a Method to make it available as ``--method NAME``."""
@@ -137,6 +137,7 @@ __all__ = [  # noqa: RUF022 - grouped by what an author makes
     "Released",
     "ReportedFID",
     "Teacher",
+    "Resumable",
     "Trainable",
     "Training",
     "register_released",
@@ -162,6 +163,7 @@ __all__ = [  # noqa: RUF022 - grouped by what an author makes
     "Features",
     "GeneratorMetric",
     "Metric",
+    "HeldOutMoments",
     "Moments",
     "Protocol",
     "PublishedStatistics",

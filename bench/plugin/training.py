@@ -89,11 +89,15 @@ class Training:
         for part, module in (("network.", self.network), ("average.", self.average)):
             own = {n.removeprefix(part): t for n, t in tensors.items() if n.startswith(part)}
             module.load_state_dict(own)
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         kept: dict[int, dict[str, Tensor]] = {}
         for name, tensor in tensors.items():
             if name.startswith("optimizer."):
                 _, index, key = name.split(".", 2)
-                kept.setdefault(int(index), {})[key] = tensor
+                like = parameters[int(index)]  # also in the order of its numbers in memory
+                whole = tensor.shape == like.shape
+                value = torch.empty_like(like, requires_grad=False).copy_(tensor) if whole else tensor
+                kept.setdefault(int(index), {})[key] = value
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": kept})
         self.update, self.last_loss = int(tensors["update"]), tensors["last_loss"]
 
@@ -112,9 +116,36 @@ class Trainable(ABC):
 
     @classmethod
     @abstractmethod
+    def train(
+        cls, images: int, seed: int, report: Callable[[int, float], None]
+    ) -> tuple[dict[str, Tensor], Measured]:
+        """Train from a random start on ``images`` images; return the weights by name, and measurements.
+
+        ``report(images_seen, loss)`` is called now and then. The same arguments on the same machine
+        give the same weights, to the bit.
+        """
+
+
+class Resumable(Trainable):
+    """A network whose training takes longer than a minute, so that it may be left and gone on with."""
+
+    @classmethod
+    @abstractmethod
     def training(cls, images: int, device: torch.device) -> Training:
         """Begin a training from a random start on ``images`` images; its docstring says how it is done.
 
         Randomness comes from torch's global generators alone, so that the same seed on the same machine
         gives the same weights, on a CPU to the bit.
         """
+
+    @classmethod
+    def train(
+        cls, images: int, seed: int, report: Callable[[int, float], None]
+    ) -> tuple[dict[str, Tensor], Measured]:
+        torch.manual_seed(seed)
+        training = cls.training(images, torch.device("cpu"))
+        while not training.is_done:
+            training.step()
+            if training.update % 100 == 1:
+                report(training.seen, training.last_loss.item())
+        return training.result()

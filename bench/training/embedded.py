@@ -1,15 +1,18 @@
 """Training the networks that this project ships, with a description of how each was made."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from bench import environment, registry
 from bench.errors import Interrupted, UsageError, unknown
 from bench.files.atomic import require_writable
 from bench.files.tensors import load_sealed, load_tensors, save_sealed, save_tensors, tensors_digest
-from bench.plugin.training import Trainable, Training
+from bench.plugin.training import Measured, Resumable, Trainable, Training
 from bench.runs.events import Note, Observer, Working, ignore
 from bench.training.parts import random_state, set_random_state
 from bench.training.signals import stop_requests
@@ -60,12 +63,17 @@ def train_network(
     require_writable(output.parent, "folder")
     # The order of additions, and so the last bit, depends on the number of threads.
     torch.set_num_threads(1)
-    state = output.with_name(f"{output.name}.state")
     about = {"training": name, "images": total, "seed": seed, "device": device.type}
-    torch.manual_seed(seed)
-    training = network.training(total, device)
-    seconds = _finish(training, state, about, device, observe)
-    tensors, measured = training.result()
+    state, started = None, time.perf_counter()
+    if issubclass(network, Resumable):
+        state = output.with_name(f"{output.name}.state")
+        (tensors, measured), seconds = _finish(network, state, about, device, observe)
+    elif device.type == "cpu":
+        tensors, measured = network.train(total, seed, _teller(name, total, observe))
+        seconds = time.perf_counter() - started
+    else:
+        raise UsageError(f"{name!r} is trained on a CPU, in a minute; leave --device out.")
+    how = network.training if issubclass(network, Resumable) else network.train
     digest = tensors_digest(tensors)
     comparison = _against_shipped(network, digest)
     save_tensors(
@@ -78,7 +86,7 @@ def train_network(
             + (f" --device {device.type}" if device.type != "cpu" else ""),
             "images": total,
             "seed": seed,
-            "training": " ".join((network.training.__doc__ or "").split()),
+            "training": " ".join((how.__doc__ or "").split()),
             "measured": measured,
             "tensors_sha256": digest,
             "environment": {
@@ -87,25 +95,34 @@ def train_network(
             },
         },
     )
-    state.unlink(missing_ok=True)
+    if state is not None:
+        state.unlink(missing_ok=True)
     facts = ", ".join(f"{k.replace('_', ' ')} {v:.4g}" for k, v in measured.items())
     return f"{total:,} images in {seconds:.0f} s, {facts}, sha256 {digest[:16]}{comparison}"
 
 
+def _teller(name: str, total: int, observe: Observer) -> Callable[[int, float], None]:
+    return lambda seen, loss: observe(Working(f"training {name}", seen, total, f"loss {loss:.3f}"))
+
+
 def _finish(
-    training: Training, state: Path, about: dict[str, object], device: torch.device, observe: Observer
-) -> float:
-    """Train to the end, from the state on disk if there is one; return the seconds that it took."""
+    network: type[Resumable], state: Path, about: dict[str, Any], device: torch.device, observe: Observer
+) -> tuple[tuple[dict[str, Tensor], Measured], float]:
+    """Train to the end, from the state on disk if there is one; return the result, and the seconds that it
+    took.
+    """
+    torch.manual_seed(about["seed"])
+    training = network.training(about["images"], device)
     before = _resume(training, state, about, device)
     if training.seen:
         observe(Note(f"continuing after {training.seen:,} images"))
+    tell = _teller(about["training"], training.images, observe)
     began = saved = time.perf_counter()
 
     def save() -> None:
-        tensors = training.state()
-        tensors |= {f"random.{key}": value for key, value in random_state(device).items()}
+        tensors = {f"random.{key}": value for key, value in random_state(device).items()}
         spent = before + time.perf_counter() - began
-        save_sealed(state, tensors, about | {"seconds": spent})
+        save_sealed(state, training.state() | tensors, about | {"seconds": spent})
 
     with stop_requests("stopping after this update") as stop:
         while not training.is_done:
@@ -116,16 +133,15 @@ def _finish(
                     f"stopped after {training.seen:,} images; the same command continues from {state}."
                 )
             if training.update % 100 == 1:
-                loss = f"loss {training.last_loss.item():.3f}"
-                observe(Working(f"training {about['training']}", training.seen, training.images, loss))
+                tell(training.seen, training.last_loss.item())
             if time.perf_counter() - saved > SECONDS:
                 save()
                 saved = time.perf_counter()
-    return before + time.perf_counter() - began
+    return training.result(), before + time.perf_counter() - began
 
 
 def _resume(
-    training: Training, state: Path, about: dict[str, object], device: torch.device
+    training: Training, state: Path, about: dict[str, Any], device: torch.device
 ) -> float:
     """Go back to the state on disk, if there is one; return the seconds that led to it."""
     if not state.exists():
