@@ -49,7 +49,7 @@ class FashionFeatures(FeatureExtractor, Resumable):
 
     image_spec = ImageSpec(1, 28)
     features = ("pool", "logits")
-    training_images = 1_536_000
+    training_images = 1_024_000
     shipped = Path(__file__).with_name("fashion_classifier.safetensors")
 
     def __init__(self, path: Path | None = None) -> None:
