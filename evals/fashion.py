@@ -67,7 +67,7 @@ class FashionFeatures(FeatureExtractor, Resumable):
 
     @classmethod
     def training(cls, images: int, device: torch.device) -> Training:
-        """Train by AdamW with batch 128, images moved by up to 2 pixels, noise of 0.1, label smoothing 0.05,
+        """Train by AdamW with batch 128, half of the images mirrored, noise of 0.05, label smoothing 0.05,
         convolutions in bf16, and a weight average of decay 0.999.
 
         The learning rate is 2e-3, and falls linearly to 0. The accuracy is that on the test set.
@@ -78,8 +78,9 @@ class FashionFeatures(FeatureExtractor, Resumable):
 
         def loss() -> Tensor:
             chosen = torch.randint(len(pixels), (batch,))
-            x = moved(from_uint8(pixels[chosen]).to(device))
-            x = (x + 0.1 * torch.randn_like(x)).contiguous(memory_format=torch.channels_last)
+            x = from_uint8(pixels[chosen]).to(device)
+            x = torch.where(torch.rand(batch, 1, 1, 1).to(device) < 0.5, x, x.flip(3))
+            x = (x + 0.05 * torch.randn_like(x)).contiguous(memory_format=torch.channels_last)
             with torch.autocast(device.type, torch.bfloat16):
                 _, logits = network(x)
             return F.cross_entropy(logits.float(), classes[chosen].to(device), label_smoothing=0.05)
@@ -94,13 +95,6 @@ class FashionFeatures(FeatureExtractor, Resumable):
             decay=0.999,
             measure=lambda trained: {"held_out_accuracy": on_test_set(trained)},
         )
-
-
-def moved(x: Tensor, most: int = 2) -> Tensor:
-    """Move images (N, 1, H, W) together by up to ``most`` pixels each way, on a black ground."""
-    down, right = torch.randint(2 * most + 1, (2,)).tolist()
-    padded = F.pad(x, [most] * 4, value=-1.0)
-    return padded[:, :, down : down + x.shape[2], right : right + x.shape[3]]
 
 
 def on_test_set(classifier: nn.Module) -> float:
