@@ -91,7 +91,7 @@ class FashionFeatures(FeatureExtractor, Resumable):
             loss,
             batch=batch,
             images=images,
-            rate=lambda part: 2e-3 * (1 - part),
+            rate=lambda seen: 2e-3 * (1 - seen / images),
             decay=0.999,
             measure=lambda trained: {"held_out_accuracy": on_test_set(trained)},
         )

@@ -77,7 +77,7 @@ class EDMFashion(Teacher, Resumable):
             loss,
             batch=batch,
             images=images,
-            rate=lambda part: 1.5e-3 * min(1.0, 2 * (1 - part), (part * images / batch + 1) / 200),
+            rate=lambda seen: 1.5e-3 * min(1.0, 2 * (1 - seen / images), (seen / batch + 1) / 200),
             decay=0.999,
         )
 

@@ -26,7 +26,7 @@ class Training:
         loss: draws a batch and returns the loss of the network, a number.
         batch: images of an update.
         images: images in all; the last update may go beyond.
-        rate: the learning rate at a part of the images, from 0 to 1.
+        rate: the learning rate after so many images.
         decay: that of a weight average over updates, which is then what is trained; early on it is smaller.
             None for no average.
         measure: measures the trained weights.
@@ -40,7 +40,7 @@ class Training:
         *,
         batch: int,
         images: int,
-        rate: Callable[[float], float],
+        rate: Callable[[int], float],
         decay: float | None = None,
         measure: Callable[[nn.Module], Measured] = lambda network: {},
     ) -> None:
@@ -63,7 +63,7 @@ class Training:
     def step(self) -> None:
         """Take one update, and move the average."""
         for group in self.optimizer.param_groups:
-            group["lr"] = self.rate(self.seen / self.images)
+            group["lr"] = self.rate(self.seen)
         loss = self.loss()
         self.optimizer.zero_grad()
         loss.backward()
