@@ -74,7 +74,7 @@ class FashionFeatures(FeatureExtractor, Resumable):
         """
         pixels, classes = next(open_dataset("fashion-mnist").batches(60_000))
         assert classes is not None
-        network, batch = FashionClassifier().to(device, memory_format=torch.channels_last), 128
+        network, batch = FashionClassifier().to(device).to(memory_format=torch.channels_last), 128
 
         def loss() -> Tensor:
             chosen = torch.randint(len(pixels), (batch,))
@@ -103,5 +103,7 @@ def on_test_set(classifier: nn.Module) -> float:
     assert classes is not None
     device = next(classifier.parameters()).device
     with torch.no_grad():
-        found = [classifier(from_uint8(part.to(device)))[1].argmax(1).cpu() for part in pixels.split(500)]
+        found = [
+            classifier(from_uint8(part.to(device)))[1].argmax(1).cpu() for part in pixels.split(500)
+        ]
     return (torch.cat(found) == classes).double().mean().item()

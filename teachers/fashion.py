@@ -62,7 +62,7 @@ class EDMFashion(Teacher, Resumable):
         assert classes is not None
         pixels, batch = pixels.to(device), 64
         labels = F.one_hot(classes, CLASSES).float().to(device)
-        network = cls.network().to(device, memory_format=torch.channels_last)
+        network = cls.network().to(device).to(memory_format=torch.channels_last)
         network.half_type = torch.bfloat16  # twice as fast on a CPU with AMX
 
         def loss() -> Tensor:

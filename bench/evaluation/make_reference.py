@@ -153,7 +153,9 @@ def _require_held_out(
         raise UsageError(
             "held-out images are for metrics that compare with them; add --metrics memorization or fid-test."
         )
-    wanting = [n for n, m in metrics.items() if m.reference_statistics and m.reference_statistics.held_out]
+    wanting = [
+        n for n, m in metrics.items() if m.reference_statistics and m.reference_statistics.held_out
+    ]
     if wanting and not name:
         raise UsageError(
             f"the metric {wanting[0]!r} compares with images that no training has seen; give them by "

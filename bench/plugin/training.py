@@ -103,7 +103,9 @@ class Training:
 
     def result(self) -> tuple[dict[str, Tensor], Measured]:
         """Return the trained weights by name, and measurements of them."""
-        return self.average.state_dict(), self.measure(self.average) | {"last_loss": self.last_loss.item()}
+        return self.average.state_dict(), self.measure(self.average) | {
+            "last_loss": self.last_loss.item()
+        }
 
 
 class Trainable(ABC):

@@ -140,9 +140,7 @@ def _finish(
     return training.result(), before + time.perf_counter() - began
 
 
-def _resume(
-    training: Training, state: Path, about: dict[str, Any], device: torch.device
-) -> float:
+def _resume(training: Training, state: Path, about: dict[str, Any], device: torch.device) -> float:
     """Go back to the state on disk, if there is one; return the seconds that led to it."""
     if not state.exists():
         return 0.0

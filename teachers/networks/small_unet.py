@@ -53,8 +53,7 @@ class SmallUNet(nn.Module):
         self.up = Conv2d(inner, 4 * outer, 1)
         self.rising = Block(outer, embedding, dropout)
         self.last = Conv2d(outer, 4 * channels, 3)
-        nn.init.zeros_(self.last.weight)  # D(y) = c_skip y at initialisation, as in EDM
-        nn.init.zeros_(self.last.bias)
+        _zero(self.last)  # D(y) = c_skip y at initialisation, as in EDM
 
     def forward(
         self,
@@ -109,8 +108,7 @@ class Block(nn.Module):
         self.first = Conv2d(channels, channels, 3)
         self.dropout = nn.Dropout(dropout)
         self.second = Conv2d(channels, channels, 3)
-        nn.init.zeros_(self.second.weight)
-        nn.init.zeros_(self.second.bias)
+        _zero(self.second)
 
     def forward(self, h: Tensor, embedding: Tensor) -> Tensor:
         scale, shift = self.affine(embedding)[:, :, None, None].chunk(2, dim=1)
@@ -126,3 +124,8 @@ def normalised(h: Tensor) -> Tensor:
 def gathered(x: Tensor) -> Tensor:
     """Make channels of squares of 2x2 pixels, last in memory, as convolutions on a CPU read them best."""
     return F.pixel_unshuffle(x, 2).contiguous(memory_format=torch.channels_last)
+
+
+def _zero(layer: nn.Module) -> None:
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)

@@ -382,7 +382,9 @@ def test_fashion_mnist_is_found_in_the_cache_before_the_package_and_then_downloa
     monkeypatch.setattr(FashionMNIST, "packaged", packaged := tmp_path / "package")
     monkeypatch.setenv("BENCH_OFFLINE", "1")
     for name, file in (("fashion-mnist", "train-images"), ("fashion-mnist-test", "t10k-images")):
-        with pytest.raises(UsageError, match=f"{file}-idx3-ubyte.gz of fashion-mnist is not in the cache"):
+        with pytest.raises(
+            UsageError, match=f"{file}-idx3-ubyte.gz of fashion-mnist is not in the cache"
+        ):
             open_dataset(name)
     idx_files(packaged, *clothes(3))
     idx_files(packaged, *clothes(2), split="t10k")
@@ -414,7 +416,7 @@ def test_the_files_of_fashion_mnist_are_downloaded_from_their_authors_and_verifi
             md5 = hashlib.md5(server.content).hexdigest()
             assets.append(replace(asset, url=server.url, md5=md5))
         monkeypatch.setattr(FashionMNISTTest, "assets", (assets[0], replace(assets[1], md5="0" * 32)))
-        with pytest.raises(BenchError, match="t10k-labels-idx1-ubyte.gz .* is not the right file"):
+        with pytest.raises(BenchError, match=r"t10k-labels-idx1-ubyte.gz .* is not the right file"):
             open_dataset("fashion-mnist-test")
         monkeypatch.setattr(FashionMNISTTest, "assets", tuple(assets))
         dataset = open_dataset("fashion-mnist-test")

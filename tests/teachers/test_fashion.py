@@ -32,7 +32,9 @@ def test_the_network_is_its_two_halves_with_and_without_labels():
     plain = network(x, c_noise)
     torch.testing.assert_close(network(x, c_noise, torch.zeros_like(labels)), plain)
     assert not torch.allclose(network(x, c_noise, labels), plain)
-    torch.testing.assert_close(network(x[2:3], c_noise[2:3], labels[2:3]), network(x, c_noise, labels)[2:3])
+    torch.testing.assert_close(
+        network(x[2:3], c_noise[2:3], labels[2:3]), network(x, c_noise, labels)[2:3]
+    )
 
 
 def test_the_networks_derivatives_are_those_of_finite_differences():
