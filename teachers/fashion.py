@@ -37,7 +37,7 @@ class EDMFashion(Teacher, Resumable):
     dataset = "fashion-mnist"
     protocol = "fashion-10k"
     recipes_like = "edm-digits"
-    training_images = 1_152_000
+    training_images = 896_000
     shipped: ClassVar[Path] = Path(__file__).with_name("edm_fashion.safetensors")
 
     @staticmethod
