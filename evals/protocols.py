@@ -129,5 +129,15 @@ DIGITS_5K = Protocol(
 )
 """5,000 images in the features of a digit classifier, against all 1,797 digits of scikit-learn."""
 
+FASHION_10K = Protocol(
+    family="fashion",
+    samples=10_000,
+    extractors=("fashion",),
+    metrics=("fid", "fid-test", "is"),
+    repeats=4,
+    references={"fashion-mnist": (Path(__file__).with_name("fashion_reference.safetensors"),)},
+)
+"""10,000 images in the features of a classifier of clothes, against Fashion-MNIST's training set."""
+
 PIXELS_5K = Protocol(family="pixels", samples=5000, extractors=("pixels",), metrics=("fid",), repeats=4)
 """5,000 images by mean and covariance of their pixels, for teachers of a known distribution."""

@@ -47,7 +47,7 @@ def command(
         typer.Option(
             parser=name_or_path,
             metavar="DATASET|PATH",
-            help="Real images that are not among these, for memorization.",
+            help="Real images that are not among these, for memorization and fid-test.",
         ),
     ] = None,
     xflip: Annotated[

@@ -26,17 +26,23 @@ def command(
     images: Annotated[
         int | None, typer.Option(min=1, help="Images to train on [default: as for the shipped weights].")
     ] = None,
+    device: Annotated[
+        str, typer.Option(help="cpu, auto, cuda or cuda:N; a GPU gives other weights than the shipped.")
+    ] = "cpu",
     plugin: Plugins = None,
 ) -> None:
     """Train an embedded network from nothing; the same machine gives the shipped weights
-    again, to the bit.
+    again, to the bit. What was stopped is continued by the same command.
 
     Example: bench train edm-digits -o edm-digits.safetensors
     """
     # Here because of torch, which the help and a mistyped flag do without.
+    from bench.environment import choose_device
     from bench.training.embedded import train_network
 
     output = output or Path(f"{name}.safetensors")
     with progress_bar(f"training {name}") as observe:
-        summary = train_network(name, output, seed=seed, images=images, observe=observe)
+        summary = train_network(
+            name, output, seed=seed, images=images, device=choose_device(device), observe=observe
+        )
     typer.echo(f"{output}: {summary}")

@@ -29,6 +29,11 @@ class FeatureStatistics(NamedTuple):
     kind: Gather
 
     @property
+    def held_out(self) -> bool:
+        """True if the images are not those of the data set, but others that no training has seen."""
+        return getattr(self.kind, "held_out", False)
+
+    @property
     def key(self) -> str:
         """Name of such statistics of real images in a file: ``moments.inception.pool``."""
         return f"{getattr(self.kind, 'name', '')}.{self.extractor}.{self.feature}"

@@ -2,6 +2,7 @@
 says how it was made.
 """
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -67,11 +68,9 @@ def write_reference(
     protocol = registry.protocols.get(protocol_id or usual_protocol(name))
     comparing = _comparing(protocol, metrics)
     needs = list(dict.fromkeys(reference_needs(protocol, comparing).values()))
-    banks = [need for need in needs if need.kind is FeatureBank]
-    if held_out and not banks:
-        raise UsageError(
-            "held-out images are for metrics that compare images one by one; add --metrics memorization."
-        )
+    seen = [need for need in needs if not need.held_out]
+    unseen = [need for need in needs if need.kind is FeatureBank or need.held_out]
+    _require_held_out(held_out, comparing, unseen)
     classes = {need.extractor: registry.extractors.get(need.extractor) for need in needs}
     # Only now, as the data set may have to be downloaded.
     dataset = prepared(open_dataset(), max_size=max_size, xflip=xflip)
@@ -80,10 +79,10 @@ def write_reference(
     extractors = {
         n: cls(weights if n == next(iter(classes)) else None).to(device) for n, cls in classes.items()
     }
-    tensors, digest = _measure(dataset, extractors, needs, device, observe)
+    tensors, digest = _measure(dataset, extractors, seen, device, observe)
     if open_held_out is not None:
-        unseen, _ = _measure(open_held_out(), extractors, banks, device)
-        tensors |= {f"{key.removesuffix('features')}held_out": tensor for key, tensor in unseen.items()}
+        others, _ = _measure(open_held_out(), extractors, unseen, device)
+        tensors |= {re.sub(r"\.features$", ".held_out", key): tensor for key, tensor in others.items()}
     meta = {
         "made_by": _command(
             _short(name),
@@ -144,6 +143,24 @@ def _comparing(protocol: Protocol, names: Sequence[str] | None) -> dict[str, Fea
             "images; choose --metrics."
         )
     return comparing
+
+
+def _require_held_out(
+    name: str | None, metrics: Mapping[str, FeatureMetric], needs: Sequence[FeatureStatistics]
+) -> None:
+    """Raise UsageError where held-out images are missing, or are of no use."""
+    if name and not needs:
+        raise UsageError(
+            "held-out images are for metrics that compare with them; add --metrics memorization or fid-test."
+        )
+    wanting = [
+        n for n, m in metrics.items() if m.reference_statistics and m.reference_statistics.held_out
+    ]
+    if wanting and not name:
+        raise UsageError(
+            f"the metric {wanting[0]!r} compares with images that no training has seen; give them by "
+            "--held-out, or leave it out of --metrics."
+        )
 
 
 def _require_measurable(

@@ -96,7 +96,7 @@ def _from_safetensors(file: Path) -> RealStatistics:
 
 def _are_statistics(key: str, parts: Mapping[str, Tensor]) -> bool:
     """Tell whether tensors have the names and shapes of what an accumulator keeps."""
-    if key.startswith("moments."):
+    if key.startswith(("moments.", "held-out-moments.")):
         d = parts["mu"].shape[-1:] if "mu" in parts else ()
         whole = parts.keys() == {"mu", "sigma", "count"}
         return whole and parts["mu"].shape == d and parts["sigma"].shape == (*d, *d)

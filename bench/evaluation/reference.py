@@ -59,11 +59,13 @@ class References:
         for name, need in needs.items():
             if need in missing:
                 kinds = {"moments": "mean and covariance", "bank": "all features"}
-                kind = kinds[need.key.partition(".")[0]]
+                kind = kinds[need.key.partition(".")[0].removeprefix("held-out-")]
+                which, flag = ("held-out", " --held-out OTHERS") if need.held_out else ("real", "")
                 raise UsageError(
-                    f"the metric {name!r} needs {kind} of real images in the feature "
-                    f"{need.feature!r} of {need.extractor}, and {plan.reference!r} has none; make "
-                    "a file that has them by `bench stats DATASET --protocol "
+                    f"the metric {name!r} needs {kind} of {which} images in the feature "
+                    f"{need.feature!r} of {need.extractor}, and "
+                    f"{plan.reference or plan.target.dataset!r} has none; make "
+                    f"a file that has them by `bench stats DATASET{flag} --protocol "
                     f"{registered(plan.protocol)} --metrics {','.join(needs)} -o "
                     "FILE.safetensors`."
                 )
@@ -89,7 +91,7 @@ def _collect(
         if need.key in source.statistics
     }
     _require_dimensions(source.name, statistics, plan, extractors, device)
-    more = [need for need in missing if need not in statistics]
+    more = [need for need in missing if need not in statistics and not need.held_out]
     if source.open_dataset is None or not more:
         return statistics
     images = source.facts.get("dataset", source.name)

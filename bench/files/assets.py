@@ -25,7 +25,7 @@ class Asset:
     """A published file: its address, its digest, and its licence."""
 
     id: str
-    """Unique name, which is also its folder in the cache."""
+    """Name of what it is, or of what several files make up; its folder in the cache."""
     file: str
     """Its file name."""
     url: str

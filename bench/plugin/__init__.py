@@ -32,7 +32,7 @@ from bench.errors import BenchError, UsageError, explain, one_line, shown
 from bench.files.assets import Asset, at_hand, fetch
 from bench.files.atomic import cache_folder, sha256
 from bench.files.tensors import converted, load_tensors, load_weights, read_weights, tensors_digest
-from bench.plugin.accumulators import Accumulator, FeatureBank, Moments, Statistics
+from bench.plugin.accumulators import Accumulator, FeatureBank, HeldOutMoments, Moments, Statistics
 from bench.plugin.adapters import FlowDenoiser, VPDenoiser
 from bench.plugin.batch import Batch
 from bench.plugin.dataset import (
@@ -72,7 +72,8 @@ from bench.plugin.requirement import (
     TeacherPairs,
 )
 from bench.plugin.sampler import Draw, Sampler, euler_step, few_steps, heun_step
-from bench.plugin.teacher import Augment, ReportedFID, Teacher, Trainable
+from bench.plugin.teacher import Augment, ReportedFID, Teacher
+from bench.plugin.training import Resumable, Trainable, Training
 
 register_method = registry.methods.register
 """Decorate a Method to make it available as ``--method NAME``."""
@@ -136,7 +137,9 @@ __all__ = [  # noqa: RUF022 - grouped by what an author makes
     "Released",
     "ReportedFID",
     "Teacher",
+    "Resumable",
     "Trainable",
+    "Training",
     "register_released",
     "register_teacher",
     "set_dropout",
@@ -160,6 +163,7 @@ __all__ = [  # noqa: RUF022 - grouped by what an author makes
     "Features",
     "GeneratorMetric",
     "Metric",
+    "HeldOutMoments",
     "Moments",
     "Protocol",
     "PublishedStatistics",

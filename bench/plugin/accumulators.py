@@ -23,6 +23,8 @@ class Accumulator(ABC):
 
     name: ClassVar[str]
     """The name of its statistics in a reference file."""
+    held_out: ClassVar[bool] = False
+    """Whether the real images that it sees are others than those of the data set, kept from training."""
 
     def __init__(self, samples: int) -> None:
         self.samples = samples
@@ -95,6 +97,12 @@ class Moments(Accumulator):
         mu = sums["sum"] / count
         sigma = (sums["outer"] - count * torch.outer(mu, mu)) / (count - 1)
         return {"mu": mu, "sigma": sigma, "count": sums["count"]}
+
+
+class HeldOutMoments(Moments):
+    """Mean and covariance of real images that no training has seen."""
+
+    name, held_out = "held-out-moments", True
 
 
 class FeatureBank(Accumulator):

@@ -168,23 +168,3 @@ class Teacher(ABC):
         It is not known of weights that a dry run does not fetch.
         """
         return UNKNOWN if self.untrained else tensors_digest(self.denoiser.state_dict())
-
-
-class Trainable(ABC):
-    """A network whose weights this project ships, and which ``bench train`` can train again."""
-
-    training_images: ClassVar[int]
-    """Number of training images behind the shipped weights."""
-    shipped: ClassVar[Path]
-    """The file of the shipped weights."""
-
-    @classmethod
-    @abstractmethod
-    def train(
-        cls, images: int, seed: int, report: Callable[[int, float], None]
-    ) -> tuple[dict[str, Tensor], dict[str, float]]:
-        """Train from a random start on ``images`` images; return the weights by name, and measurements.
-
-        ``report(images_seen, loss)`` is called now and then. The same arguments on the same machine
-        give the same weights, to the bit.
-        """

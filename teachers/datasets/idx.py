@@ -18,19 +18,24 @@ IMAGES_BYTES, LABELS_BYTES = 2**27, 2**20
 """Most bytes of the two files; the 60,000 images of MNIST and of its successors have 47 MB."""
 
 
-def is_idx_folder(path: Path) -> bool:
-    """Tell whether a folder has the images of a training or test set as an idx file."""
-    return any(_file(path, name.format("images", "idx3")).is_file() for name in NAMES)
+def is_idx_folder(path: Path, split: str = "") -> bool:
+    """Tell whether a folder has the images of a training or test set, or of one ``split``, as an idx file."""
+    return bool(_found(path, split))
 
 
-def idx_folder(path: Path, *, labels: bool = True) -> InMemory:
+def idx_folder(path: Path, *, labels: bool = True, split: str = "") -> InMemory:
     """Read the training set in a folder of idx files, gzipped or not, or the test set if there is no
     other: square grey images with classes.
 
-    Raises UsageError unless the files are as long as their headers declare, and, with ``labels``,
-    both there and equal in count.
+    ``split`` is ``train`` or ``t10k`` for that one alone. Raises UsageError unless the files are as long as
+    their headers declare, and, with ``labels``, both there and equal in count.
     """
-    name = next(n for n in NAMES if _file(path, n.format("images", "idx3")).is_file())
+    if not (found := _found(path, split)):
+        raise UsageError(
+            f"the folder {str(path)!r} has no {split}-images-idx3-ubyte, gzipped or not; put that file and "
+            "that of its labels there."
+        )
+    name = found[0]
     pixels = idx_images(_file(path, name.format("images", "idx3"))).pixels
     if not labels:
         return InMemory(pixels)
@@ -57,6 +62,15 @@ def idx_images(file: Path) -> InMemory:
             f"the idx file {str(file)!r} has images {tuple(pixels.shape)}, expected square ones."
         )
     return InMemory(pixels[:, None])
+
+
+def _found(folder: Path, split: str) -> list[str]:
+    """Name the sets, the training set first, whose images are in a folder."""
+    return [
+        name
+        for name in NAMES
+        if name.startswith(split) and _file(folder, name.format("images", "idx3")).is_file()
+    ]
 
 
 def _file(folder: Path, name: str) -> Path:

@@ -14,6 +14,7 @@ from bench.plugin import (
     ImageSpec,
     InMemory,
     UsageError,
+    at_hand,
     cache_folder,
     fetch,
     refuse_path,
@@ -140,13 +141,17 @@ class Declared(Files):
         Raises UsageError for other images than those declared.
         """
         path = path or self.usual_place()
-        dataset = read_files(path, labels=self.declared.label_dim > 0)
+        dataset = self.read_from(path)
         if dataset.image_spec != self.declared:
             raise UsageError(
                 f"{str(path)!r} has {_describe(dataset.image_spec)}, expected "
                 f"{_describe(self.declared)}; give the file of the data set {self.name!r}."
             )
         return dataset
+
+    def read_from(self, path: Path) -> Dataset:
+        """Read whatever is in ``path``."""
+        return read_files(path, labels=self.declared.label_dim > 0)
 
 
 class CIFAR10(Declared):
@@ -158,11 +163,54 @@ class CIFAR10(Declared):
         return fetch(CIFAR10_ARCHIVE)
 
 
-class FashionMNIST(Declared):
-    """Fashion-MNIST's training set: 60,000 grey pictures of 10 kinds of clothes, 1x28x28; idx files."""
+def fashion_file(file: str, md5: str) -> Asset:
+    """Return one of the four files of Fashion-MNIST."""
+    return Asset(
+        id="fashion-mnist",
+        file=file,
+        url=f"http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/{file}",
+        licence="MIT (Zalando SE)",
+        source="README of zalandoresearch/fashion-mnist",
+        md5=md5,
+    )
 
-    name, declared, file = "fashion-mnist", ImageSpec(1, 28, 10), "fashion-mnist"
-    how = "get train-images-idx3-ubyte.gz and train-labels-idx1-ubyte.gz from its authors in one folder"
+
+class FashionMNIST(Declared):
+    """Fashion-MNIST's training set: 60,000 grey pictures of 10 kinds of clothes, 1x28x28.
+
+    Its idx files are looked for in ``datasets/fashion-mnist`` in the cache, then where Debian's package
+    dataset-fashion-mnist has them, and are else downloaded from their authors.
+    """
+
+    name, declared = "fashion-mnist", ImageSpec(1, 28, 10)
+    packaged: ClassVar[Path] = Path("/usr/share/datasets/fashion-mnist")
+    split: ClassVar[str] = "train"
+    assets: ClassVar[tuple[Asset, ...]] = (
+        fashion_file("train-images-idx3-ubyte.gz", "8d4fb7e6c68d591d4c3dfef9ec88bf0d"),
+        fashion_file("train-labels-idx1-ubyte.gz", "25c81989df183df01b3e8a0aad5dffbe"),
+    )
+
+    def usual_place(self) -> Path:
+        own = cache_folder() / "datasets" / "fashion-mnist"
+        for folder in (own, self.packaged):
+            if folder.is_dir() and is_idx_folder(folder, self.split):
+                return folder
+        for asset in self.assets:
+            at_hand(asset)  # all of them, so that a dry run names each
+        return fetch(self.assets[0]).parent
+
+    def read_from(self, path: Path) -> Dataset:
+        return idx_folder(path, split=self.split) if path.is_dir() else super().read_from(path)
+
+
+class FashionMNISTTest(FashionMNIST):
+    """Fashion-MNIST's test set: 10,000 pictures like those of the training set; found as they are."""
+
+    name, split = "fashion-mnist-test", "t10k"
+    assets = (
+        fashion_file("t10k-images-idx3-ubyte.gz", "bef4ecab320f06d8554ea6380940ec79"),
+        fashion_file("t10k-labels-idx1-ubyte.gz", "bb300cfdad3c16e7a12a480ee83cd310"),
+    )
 
 
 def _made_by_dataset_tool(source: str, options: str) -> str:

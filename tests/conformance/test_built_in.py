@@ -20,7 +20,7 @@ class TestKID(MetricContract):
 
 
 class TestExtractors(ExtractorContract):
-    names = ("digits", "pixels")
+    names = ("digits", "fashion", "pixels")
 
 
 class TestDatasets(DatasetContract):

@@ -298,6 +298,22 @@ register_protocol(Protocol("other", 200, ("digits", "rows"), ("fid",)))
     assert json.loads(out)["metrics"]["fid"]["value"] == values["fid"]
 
 
+def test_fid_test_compares_with_held_out_images_alone(tmp_path, bench):
+    file, folder = tmp_path / "r.safetensors", str(digits_folder(tmp_path / "unseen", 90))
+    asked = ["--metrics", "fid,fid-test", "-o", str(file)]
+    bench.ok("stats", "digits", "--max-size", "700", "--held-out", folder, *asked)
+    others = tmp_path / "o.safetensors"
+    bench.ok("stats", folder, "--protocol", "digits-5k", "--metrics", "fid", "-o", str(others))
+    found, _ = measured("fid", "fid-test", reference=file)
+    assert found["fid-test"] == pytest.approx(measured("fid", reference=others)[0]["fid"])
+    assert found["fid-test"] != pytest.approx(found["fid"])
+    with pytest.raises(UsageError, match=r"held-out images .* 'digits' has none; .* --held-out OTHERS"):
+        measured("fid", "fid-test")
+    code, _, err = bench("stats", "digits", *asked)
+    assert "'fid-test' compares with images that no training has seen; give them by --held-out" in err
+    assert code == 2
+
+
 def test_held_out_images_are_what_memorization_compares_with(tmp_path, bench):
     folder, file = digits_folder(tmp_path / "unseen", 50), tmp_path / "r.safetensors"
     asked = ["--metrics", "memorization", "-o", str(file)]

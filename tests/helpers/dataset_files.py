@@ -158,10 +158,12 @@ def idx(array: np.ndarray) -> bytes:
     return bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
 
 
-def idx_files(folder: Path, pixels: np.ndarray, classes: np.ndarray, *, zipped: bool = True) -> Path:
-    """A folder of the images and the labels for training."""
+def idx_files(
+    folder: Path, pixels: np.ndarray, classes: np.ndarray, *, zipped: bool = True, split: str = "train"
+) -> Path:
+    """A folder of the images and the labels for training, or of those for testing, ``t10k``."""
     folder.mkdir(exist_ok=True)
-    for name, array in (("train-images-idx3-ubyte", pixels), ("train-labels-idx1-ubyte", classes)):
-        content = idx(array.astype(np.uint8))
+    for name, array in (("images-idx3", pixels), ("labels-idx1", classes)):
+        content, name = idx(array.astype(np.uint8)), f"{split}-{name}-ubyte"
         (folder / (name + ".gz" * zipped)).write_bytes(gzip.compress(content) if zipped else content)
     return folder

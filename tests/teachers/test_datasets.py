@@ -5,9 +5,11 @@ options, and ``bench stats``.
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from bench import registry
-from bench.errors import UsageError
+from bench.errors import BenchError, UsageError
 from bench.evaluation.evaluator import Evaluator
 from bench.evaluation.plan import plan_evaluation, spec_of
 from bench.files.tensors import load_tensors, save_tensors, tensors_digest
@@ -35,6 +37,7 @@ from bench.registry import load_plugin
 from bench.runs.options import EvaluationOptions
 from evals.protocols import DIGITS_5K
 from teachers.datasets.cifar import cifar_archive
+from teachers.datasets.named import FashionMNIST, FashionMNISTTest
 from tests.helpers.dataset_files import (
     COLOUR,
     channels_first,
@@ -46,6 +49,7 @@ from tests.helpers.dataset_files import (
     python3_batch,
     unzipped,
 )
+from tests.helpers.file_server import serving
 
 
 def read_all(dataset, size=5):
@@ -349,7 +353,6 @@ def test_an_unlabelled_set_is_read_without_the_classes_that_the_tool_made_of_fol
 @pytest.mark.parametrize(
     ("name", "place", "how"),
     [
-        ("fashion-mnist", "fashion-mnist", "train-labels-idx1-ubyte.gz"),
         ("ffhq64", "ffhq-64x64.zip", "--resolution=64x64"),
         ("afhqv2-64", "afhqv2-64x64.zip", "--resolution=64x64"),
         ("imagenet64", "imagenet-64x64.zip", "--resolution=64x64 --transform=center-crop"),
@@ -364,11 +367,62 @@ def test_a_set_that_cannot_be_downloaded_says_where_to_put_it_and_is_found_there
     assert str(usual) in str(caught.value)
     assert how in str(caught.value)
     usual.parent.mkdir(parents=True)
-    if name == "fashion-mnist":
-        idx_files(usual, COLOUR[:10, :28, :28, 0], np.arange(10))
-    else:
-        edm_zip(usual, np.zeros((2, 64, 64, 3), np.uint8), [0, 999])
-    assert len(open_dataset(name)) in (2, 10)
+    edm_zip(usual, np.zeros((2, 64, 64, 3), np.uint8), [0, 999])
+    assert len(open_dataset(name)) == 2
+
+
+def clothes(count):
+    """So many pictures of the size of Fashion-MNIST's, and their classes, the largest of which is 9."""
+    return COLOUR[:count, :28, :28, 0], np.arange(count)[::-1] + 10 - count
+
+
+def test_fashion_mnist_is_found_in_the_cache_before_the_package_and_then_downloaded(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(FashionMNIST, "packaged", packaged := tmp_path / "package")
+    monkeypatch.setenv("BENCH_OFFLINE", "1")
+    for name, file in (("fashion-mnist", "train-images"), ("fashion-mnist-test", "t10k-images")):
+        with pytest.raises(
+            UsageError, match=f"{file}-idx3-ubyte.gz of fashion-mnist is not in the cache"
+        ):
+            open_dataset(name)
+    idx_files(packaged, *clothes(3))
+    idx_files(packaged, *clothes(2), split="t10k")
+    assert [len(open_dataset(name)) for name in ("fashion-mnist", "fashion-mnist-test")] == [3, 2]
+    own = tmp_path / "cache" / "datasets" / "fashion-mnist"
+    own.parent.mkdir(parents=True)
+    idx_files(own, *clothes(5))
+    assert [len(open_dataset(name)) for name in ("fashion-mnist", "fashion-mnist-test")] == [5, 2]
+    assert len(open_dataset("fashion-mnist", packaged)) == 3
+    with pytest.raises(UsageError, match="has no t10k-images-idx3-ubyte, gzipped or not"):
+        open_dataset("fashion-mnist-test", own)
+
+
+def test_the_files_of_fashion_mnist_are_downloaded_from_their_authors_and_verified(
+    tmp_path, monkeypatch
+):
+    """Here one server stands for their site: each file is fetched into one folder, and compared."""
+    monkeypatch.setattr(FashionMNISTTest, "packaged", tmp_path / "nothing")
+    idx_files(tmp_path / "site", *clothes(4), split="t10k")
+    monkeypatch.delenv("BENCH_OFFLINE", raising=False)
+    kept = FashionMNISTTest.assets
+    assert {asset.url.rpartition("/")[0] for asset in (*kept, *FashionMNIST.assets)} == {
+        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"
+    }
+    assets = []
+    with serving() as images, serving() as labels:
+        for asset, server in zip(kept, (images, labels), strict=True):
+            server.content = (tmp_path / "site" / asset.file).read_bytes()
+            md5 = hashlib.md5(server.content).hexdigest()
+            assets.append(replace(asset, url=server.url, md5=md5))
+        monkeypatch.setattr(FashionMNISTTest, "assets", (assets[0], replace(assets[1], md5="0" * 32)))
+        with pytest.raises(BenchError, match=r"t10k-labels-idx1-ubyte.gz .* is not the right file"):
+            open_dataset("fashion-mnist-test")
+        monkeypatch.setattr(FashionMNISTTest, "assets", tuple(assets))
+        dataset = open_dataset("fashion-mnist-test")
+        assert len(images.asked) == 1  # which the first attempt had fetched
+    assert torch.equal(read_all(dataset)[0], channels_first(clothes(4)[0]))
+    assert read_all(open_dataset("fashion-mnist-test"))[1].tolist() == [9, 8, 7, 6]
 
 
 @pytest.mark.parametrize(
