@@ -65,7 +65,7 @@ class Comparison:
     """
     relative: bool
     """True if ``resolution`` is a share of the number: 0.1 for a tenth."""
-    seeds_needed: list[int | None]
+    seeds_needed: list[float | None]
     """Seeds that the row and the best ranked one would need for their difference to be found, as
     ``power.seeds_needed`` says.
     """
@@ -167,7 +167,7 @@ def compare(
     ranked = testable & ~given
     of_a_pair = level / max(int(pairs.sum()), 1)
     gap = smallest_gap(parts, ranked, of_a_pair)
-    needed: list[int | None] = [None] * len(rows)
+    needed: list[float | None] = [None] * len(rows)
     if ranked.any():
         best = int(np.where(ranked, centres, np.inf).argmin())
         seeds = np.array([len(row) for row in rows], dtype=float)

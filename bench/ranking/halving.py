@@ -122,15 +122,17 @@ class Halving:
         return (
             f"best of {len(self.rounds[0].standings)} settings by successive halving ({rungs}) within an "
             f"effort of {short_budget(str(self.effort))}, {len(self.trials)} runs{failed}, by the mean "
-            f"{self.metric.upper()} ({protocol}) on seeds {' and '.join(map(str, seeds))}, the rungs "
-            f"before on one seed each from {self.rounds[0].rung.seeds[0]}"
+            f"{self.metric.upper()} ({protocol}) on seed{'s' * (len(seeds) > 1)} "
+            f"{' and '.join(map(str, seeds))}, the rungs before on one seed each from "
+            f"{self.rounds[0].rung.seeds[0]}"
             f"{f', all with {fixed}' if fixed else ''}"
         )
 
     def card(self, base: Card) -> Card:
         """Return a method's card with the winner's settings for this teacher, and the effort behind them."""
         chosen = {**self.settings, **self.best.settings}
-        source = f"tuned here by successive halving, {short_budget(str(self.effort))}"
+        how = "tuned here by" if self.best.number else "tuned here, and kept by"
+        source = f"{how} successive halving, {short_budget(str(self.effort))}"
         flops = self.spent("flops")
         return winners_card(
             base, self.teacher, chosen, source, self.summary, runs=len(self.trials), flops=flops

@@ -1,5 +1,6 @@
 """What a comparison can find: the smallest difference, and the seeds that a difference takes."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -30,9 +31,9 @@ def smallest_gap(parts: list[Variance], among: Any, level: float) -> float | Non
 
 def seeds_needed(
     centres: Any, training: Variance, evaluation: Variance, seeds: Any, best: int, level: float
-) -> list[int | None]:
+) -> list[float | None]:
     """Return for each row the seeds that it and the best one would need for their difference to be found
-    with the chance ``POWER``; None for the best, and where ``MOST_SEEDS`` are too few.
+    with the chance ``POWER``; None for the best, and infinity where ``MOST_SEEDS`` are too few.
 
     The difference that was observed is taken for the true one.
     """
@@ -57,7 +58,7 @@ def seeds_needed(
         high = np.where(found, middle, high)
         low = np.minimum(np.where(found, low, middle + 1), high)
     told = enough(high)
-    return [int(n) if told[i] and i != best else None for i, n in enumerate(high)]
+    return [None if i == best else int(n) if told[i] else math.inf for i, n in enumerate(high)]
 
 
 def _standard_errors(degrees: Any, level: float) -> Any:

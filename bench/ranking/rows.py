@@ -50,7 +50,7 @@ class Number:
     """95 % interval of the mean over seeds, with the noise of training and evaluation; of a single seed or
     a teacher, with that of evaluation alone.
     """
-    seeds_needed: int | None = None
+    seeds_needed: float | None = None
     """Seeds that would tell it from the best row with the chance ``power.POWER``, if any would."""
     against_teacher: Literal["better", "worse", "open"] | None = None
     """What the seeds can tell of it and the teacher, sampled its own way."""

@@ -21,6 +21,9 @@ from bench.training.signals import StopRequest
 SAMPLES = 64
 """Images in a run's sample grids, from seeds 0 to 63 at every evaluation."""
 
+_TRIALS = 1001
+"""The first replicate that a trial of settings is measured on."""
+
 
 class Recorder:
     """Writes one run's record as the run goes on, and evaluates its generator where the recipe says
@@ -36,7 +39,9 @@ class Recorder:
         if (plan := job.evaluation) is not None:
             if any(extractor.large for extractor in plan.extractors.values()):
                 observe(Note(f"loading the extractor and reference statistics of {plan.protocol.id}"))
-            self.final_replicates = range(1, plan.repeats + 1)  # 0 may have chosen the checkpoint
+            # 0 may have chosen the checkpoint, and those of a trial choose settings: no table has them.
+            first = _TRIALS if job.request.trial else 1
+            self.final_replicates = range(first, first + plan.repeats)
             self.evaluator = Evaluator(plan, job.device, observe=self._observe_until_stop)
             record.protocols = {
                 self.evaluator.label: UsedProtocol.model_validate(self.evaluator.describe())

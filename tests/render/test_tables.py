@@ -129,7 +129,8 @@ def test_the_best_is_bold_the_second_underlined_and_what_is_tied_with_it_has_a_d
     assert lines[1].startswith("teacher")  # which is not ranked, and not the best
     assert r"$^{\dagger}$ no row is better beyond chance." in out
     assert re.search(
-        r"two rows of 3 seeds are told apart four times in five if their FID differs by \d+ \\%", out
+        r"two rows of 3 seeds and typical scatter are told apart four times in five if their FID differs by \d+ \\%",
+        out,
     )
     first, *_, tabular = out.partition("\n\\toprule")[0].splitlines()
     assert first == r"% Needs \usepackage{booktabs}; `bench table --bib FILE` writes what is cited."

@@ -135,7 +135,18 @@ class Evidence:
         given = "".join(f" --set {setting}" for setting in settings)
         budget = f" --budget {_short(own.budget)}" if own and own.budget else ""
         grid = f"--methods {','.join(methods)} --teacher {self.teacher}"
-        return f"bench compare {grid}{budget} --seeds {seeds}{given}"
+        return f"bench compare {grid}{budget} --seeds {seeds}{given}{_measured(own)}"
+
+
+def _measured(own: "Entry | None") -> str:
+    """Write the flags by which the runs of a row were measured, where they had any."""
+    asked = own.runs[0].request if own else {}
+    flags = ("eval", "eval_samples", "eval_repeats")
+    return "".join(
+        f" --{name.replace('_', '-')} {','.join(value) if isinstance(value, list) else value}"
+        for name in flags
+        if (value := asked.get(name)) is not None
+    )
 
 
 def _short(budget: str) -> str:

@@ -179,9 +179,9 @@ def matched(evidence: Evidence) -> Finding:
     elif not missing and set(known.values()) == {"better"}:
         verdict = "supported"
     notes = [
-        "SiD's FID / its: of geometric means over the seeds that did not get lost; the interval is that of "
-        "this pair alone, not corrected for the number of pairs. SiD is: by the comparison of all rows of "
-        "the table at once. Seeds: those that did not get lost, of those tried.",
+        "SiD's FID / its: of geometric means over the seeds; the interval is not widened for the number of "
+        "pairs, and its variances are shrunk towards those of all rows. SiD is: by the comparison of "
+        "all rows of the table at once. Seeds: those that did not get lost, of those tried.",
     ]
     if evidence.unmatched:
         notes.append(f"Left out, as trained at other budgets alone: {', '.join(evidence.unmatched)}.")

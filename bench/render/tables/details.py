@@ -1,10 +1,12 @@
 """The columns that can be asked for beside the mean of the ranking metric."""
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
 from bench.ranking.convergence import TARGETS
+from bench.ranking.power import MOST_SEEDS
 from bench.ranking.resampling import places
 from bench.ranking.rows import Leaderboard, MetricColumn, Number, Row
 from bench.render.tables.column import NONE, TableColumn, at_end, yes_or_no
@@ -39,8 +41,10 @@ def about(c: MetricColumn, board: Leaderboard) -> list[TableColumn]:
             "seeds-needed",
             "seeds needed",
             "seeds needed: of this row and of the best, to tell them apart four times in five if they "
-            "differ as they do here; -: of the best, of what is not ranked, or more than a thousand.",
-            lambda n: NONE if n.seeds_needed is None else str(n.seeds_needed),
+            "differ as they do here; where no number does, more replicates may.",
+            lambda n: (
+                NONE if n.seeds_needed is None else f"{n.seeds_needed}".replace("inf", f"> {MOST_SEEDS}")
+            ),
         ),
         _detail(
             c,
@@ -88,7 +92,8 @@ def _detail(
     attribute = name.replace("-", "_")
 
     def value(row: Row) -> Any:
-        return getattr(row.numbers[c], attribute) if c in row.numbers else None
+        found = getattr(row.numbers[c], attribute) if c in row.numbers else None
+        return None if found == math.inf else found  # which JSON cannot say
 
     return TableColumn(
         name,

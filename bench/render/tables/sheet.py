@@ -151,8 +151,8 @@ def _told_apart(board: Leaderboard) -> list[str]:
         return []
     several = len(board.resolutions) > 1
     found = [
-        f"{f'{r.teacher}: ' if several else ''}two rows of {r.seeds} seeds are told apart four times in five "
-        f"if their {r.column.metric.upper()} differs by "
+        f"{f'{r.teacher}: ' if several else ''}two rows of {r.seeds} seeds and typical scatter are told "
+        f"apart four times in five if their {r.column.metric.upper()} differs by "
         + (f"{100 * r.gap:.2g} %." if r.relative else f"{r.gap:.2g}.")
         for r in board.resolutions
     ]
