@@ -48,8 +48,8 @@ def command(
         str | None,
         typer.Option(
             help="Columns to show, by their titles in small letters and hyphens, or metrics, all, usual (the "
-            "default), paper (the default of LaTeX, which fits a page), interval, evaluation-noise, "
-            "training-noise, tied, area, to-2x, to-1.2x, to-1x (FLOPs until so many "
+            "default), paper (the default of LaTeX, which fits a page), median, interval, places, "
+            "against-teacher, seeds-needed, evaluation-noise, training-noise, tied, area, to-2x, to-1.2x, to-1x (FLOPs until so many "
             "times the teacher's FID), updates, source."
         ),
     ] = None,
