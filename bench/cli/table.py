@@ -49,8 +49,8 @@ def command(
         typer.Option(
             help="Columns to show, by their titles in small letters and hyphens, or metrics, all, usual (the "
             "default), paper (the default of LaTeX, which fits a page), median, interval, places, "
-            "against-teacher, seeds-needed, evaluation-noise, training-noise, tied, area, to-2x, to-1.2x, to-1x (FLOPs until so many "
-            "times the teacher's FID), updates, source."
+            "against-teacher, seeds-needed, evaluation-noise, training-noise, tied, area, to-2x, "
+            "to-1.2x, to-1x (FLOPs until so many times the teacher's FID), updates, source."
         ),
     ] = None,
     sort: Annotated[
