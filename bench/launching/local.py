@@ -178,7 +178,8 @@ class Launcher:
         request = run.request.model_dump(exclude={"device"}, exclude_none=True)
         recipe.write_text(dump_yaml(request), encoding="utf-8")
         command = run_command(run.request, str(recipe), self.results)
-        environment = os.environ | {"OMP_NUM_THREADS": str(self.threads)}
+        # A notebook's backend for figures belongs to its kernel, and may not be there for a run.
+        environment = os.environ | {"OMP_NUM_THREADS": str(self.threads), "MPLBACKEND": "agg"}
         if self.gpus:
             first, n = slot * self.gpus_per_run, len(self.gpus)
             own = [self.gpus[(first + i) % n] for i in range(self.gpus_per_run)]

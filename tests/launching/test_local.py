@@ -342,7 +342,9 @@ def test_no_run_is_left_behind_when_something_goes_wrong_here(tmp_path):
     assert not processes_of(tmp_path)
 
 
-def test_a_comparison_from_python_knows_its_plugins_and_returns_a_frame(tmp_path):
+def test_a_comparison_from_python_knows_its_plugins_and_returns_a_frame(tmp_path, monkeypatch):
+    # as the kernel of a notebook has it that was installed apart
+    monkeypatch.setenv("MPLBACKEND", "module://of_the_kernel_alone")
     plugin = tmp_path / "mine.py"
     plugin.write_text(PLUGIN)
     settings = {"batch": 32, "lr": 1e-4, "lr_decay": 0, "ema_halflife": 500, "dropout": 0}
