@@ -70,7 +70,11 @@ def test_files_to_fetch_have_their_kind_before_their_name(completed):
 
 
 def test_lists_go_on_after_a_comma_and_name_nothing_twice(completed):
-    assert completed("run", "--eval", "fid,is,f") == ["fid,is,fd-dinov2", "fid,is,fid-infinity"]
+    assert completed("run", "--eval", "fid,is,f") == [
+        "fid,is,fd-dinov2",
+        "fid,is,fid-infinity",
+        "fid,is,fid-test",
+    ]
     assert completed("compare", "--methods", "dmd,sid,sid") == ["dmd,sid,sid2a", "dmd,sid,sida"]
 
 

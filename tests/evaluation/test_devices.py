@@ -15,7 +15,7 @@ def inception_weights(tmp_path_factory):
     return write_inception(tmp_path_factory.mktemp("weights") / "inception.pth")
 
 
-@pytest.mark.parametrize("name", ["digits", "pixels"])
+@pytest.mark.parametrize("name", ["digits", "fashion", "pixels"])
 def test_an_extractor_computes_where_it_was_moved(name):
     extractor = registry.extractors.get(name)()
     spec = extractor.image_spec
@@ -35,5 +35,5 @@ def test_inceptions_network_and_its_last_layer_move_together(kind, inception_wei
 
 def test_every_extractor_is_among_these_or_has_a_test_of_its_own():
     known = {registry.extractors.get(name) for name in registry.extractors.entries()}
-    tried = {registry.extractors.get(name) for name in ("digits", "pixels")}
+    tried = {registry.extractors.get(name) for name in ("digits", "fashion", "pixels")}
     assert known == tried | {Inception, CleanInception, LegacyInception, DINOv2}

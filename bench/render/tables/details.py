@@ -17,15 +17,7 @@ def about(c: MetricColumn, board: Leaderboard) -> list[TableColumn]:
     """Return the columns that can be asked for beside the mean of the ranking metric."""
     name = c.metric.upper()
     return [
-        TableColumn(
-            "median",
-            f"{name} median",
-            lambda r: NONE if (median := r.median(c)) is None else plus_minus(median, None),
-            lambda r: {f"{c.key}_median": r.median(c)},
-            lambda r: at_end(r.median(c)),
-            note="median: over seeds, lost ones included; -: of most seeds that diverged.",
-            usual=False,
-        ),
+        _median(c),
         _interval(c),
         _places(c, board),
         _detail(
@@ -102,6 +94,19 @@ def _detail(
         lambda r: {f"{c.key}_{attribute}": value(r)},
         lambda r: at_end(order(r.numbers[c]) if order and c in r.numbers else value(r)),
         note=note,
+        usual=False,
+    )
+
+
+def _median(c: MetricColumn) -> TableColumn:
+    """Return the column of the median over seeds."""
+    return TableColumn(
+        "median",
+        f"{c.metric.upper()} median",
+        lambda r: NONE if (median := r.median(c)) is None else plus_minus(median, None),
+        lambda r: {f"{c.key}_median": r.median(c)},
+        lambda r: at_end(r.median(c)),
+        note="median: over seeds, lost ones included; -: of most seeds that diverged.",
         usual=False,
     )
 
