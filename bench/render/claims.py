@@ -42,8 +42,8 @@ def claims_page(examinations: Sequence[Examination], origin: Origin, form: str) 
     parts = [
         "# The claims of SiD's paper, put to the test",
         "Score identity Distillation: Zhou, Zheng, Wang, Yin, Huang, ICML 2024, arXiv 2404.04057. Each claim "
-        "has its criterion, stated beforehand, and the measurements that support or contradict it. Open: the "
-        "runs cannot tell. Intervals are 95 %.",
+        "has its criterion, the same for every teacher, and the measurements that support or contradict it. "
+        "Open: the runs cannot tell. Intervals are 95 %.",
         f"Made by `{origin.command}` on {origin.date} with distill-bench {escaped(origin.version)}.",
         _summary(examinations),
     ]

@@ -85,7 +85,7 @@ def teacher(evidence: Evidence) -> Finding:
     """Judge whether the one-step generator comes near its teacher."""
     found = [_approach(evidence, evidence.entries[i], i) for i in evidence.matched]
     notes = [
-        "The interval of a ratio is that of this pair alone, not corrected for the number of pairs; better, "
+        "The interval of a ratio is not widened for the number of pairs, as the words beside it are; better, "
         "worse and open hold for all rows at once.",
         "Images and FLOPs until the FID is first within so many times the teacher's: median over seeds, "
         "by lines on log-log axes; 2/3: two of three seeds came there.",
