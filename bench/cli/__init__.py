@@ -41,7 +41,7 @@ COMMANDS = {
     "of a run, and compare. Exit code 1 if they do not agree.",
     "export": "Write a run's generator into a new folder as safetensors, for Hugging Face or as an ONNX "
     "graph, with its recipe and a model card.",
-    "train": "Train an embedded network from nothing; the same machine gives the shipped weights "
+    "train": "Train an embedded network from nothing; the same machine gives the same weights "
     "again, to the bit. What was stopped is continued by the same command.",
     "stats": "Write the reference statistics of a data set under a protocol.",
     "fetch": "Download and verify the files that a teacher, data set or other part needs. Exit "

@@ -31,7 +31,7 @@ def command(
     ] = "cpu",
     plugin: Plugins = None,
 ) -> None:
-    """Train an embedded network from nothing; the same machine gives the shipped weights
+    """Train an embedded network from nothing; the same machine gives the same weights
     again, to the bit. What was stopped is continued by the same command.
 
     Example: bench train edm-digits -o edm-digits.safetensors
